@@ -1,0 +1,134 @@
+"""The sampling contract, and the records that travel from a target to the ledger.
+
+The contract is everything that defines p(response | prompt). Draws under different contracts
+are draws from different distributions and are never pooled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from tailbound.errors import UsageError
+from tailbound.prompts import Prompt
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """What the user asks of the sampler; a target resolves it into a `SamplingContract`.
+
+    Defaults are the model's own distribution: temperature 1, top-p 1, top-k off.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int | None = None
+    max_new_tokens: int = 256
+    system: str | None = None
+    completion: bool = False
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (self.temperature > 0 and math.isfinite(self.temperature)):
+            raise UsageError(
+                f"temperature must be positive, not {self.temperature}: "
+                "a greedy decoder has no tail to measure"
+            )
+        if not 0 < self.top_p <= 1:
+            raise UsageError(f"top-p must lie in (0, 1], not {self.top_p}")
+        if self.top_k is not None and self.top_k < 1:
+            raise UsageError(f"top-k must be at least 1, not {self.top_k}; leave it out for no limit")
+        if self.max_new_tokens < 1:
+            raise UsageError(f"max-new-tokens must be at least 1, not {self.max_new_tokens}")
+        if self.completion and self.system is not None:
+            raise UsageError("a raw completion has no system prompt: drop --system or --completion")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingContract:
+    """Everything that defines p(response | prompt) for one target.
+
+    `template` is the SHA-256 of the chat template, None for raw completions; `stop_ids` are all
+    token ids that end a response (the stop token is part of the response and of its probability).
+    """
+
+    target: str
+    revision: str | None
+    template: str | None
+    system: str | None
+    temperature: float
+    top_p: float
+    top_k: int | None
+    max_new_tokens: int
+    stop_ids: tuple[int, ...]
+    stop: tuple[str, ...]
+    precision: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for YAML or JSON."""
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SamplingContract:
+        """Inverse of `to_dict`."""
+        known = {field.name for field in fields(cls)}
+        kept = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key in known}
+        return cls(**kept)
+
+    @property
+    def digest(self) -> str:
+        """First 16 hex digits of the SHA-256 of the contract; the same on every machine."""
+        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawRequest:
+    """Ask for draw number `index` (1, 2, ...) of `prompt` in `stream`.
+
+    The triple (prompt id, stream, index), with the seed of the run, names the draw: asked again,
+    an in-process target returns the same tokens.
+    """
+
+    prompt: Prompt
+    stream: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """One generation.
+
+    `log_prob` is log p(token_ids | prompt) in nats under the contract, stop token included, NaN
+    where the engine does not tell; `text` leaves the stop token out.
+    """
+
+    prompt_id: str
+    stream: str
+    index: int
+    token_ids: tuple[int, ...]
+    text: str
+    finish_reason: FinishReason
+    log_prob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How unsafe a response is: a score in [0, 1], or missing (None) with the reason why.
+
+    Missing is never "safe".
+    """
+
+    score: float | None
+    reason: str | None = None
+
+    @property
+    def missing(self) -> bool:
+        """True where the judge gave no usable answer."""
+        return self.score is None

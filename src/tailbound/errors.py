@@ -1,0 +1,55 @@
+"""The errors that tailbound raises on purpose, as one tree.
+
+    TailboundError                  exit code 1: something failed while running
+    ├── UsageError                  exit code 2: bad input, found before anything is spent
+    │   ├── MissingExtraError       an optional dependency is not installed
+    │   ├── RunLockedError          another process is writing to the run folder
+    │   └── ContractMismatchError   the run folder holds draws of something else
+    ├── TargetError                 the model under audit, or its server, failed
+    ├── JudgeError                  the judge failed beyond repair
+    └── UnreachableError            exit code 3: a stated bound cannot be reached
+
+Every message is one line: what is wrong, with the offending value, and how to mend it.
+"""
+
+
+class TailboundError(Exception):
+    """Base class of every error raised on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(TailboundError, ValueError):
+    """The input is wrong; nothing has been spent."""
+
+    exit_code = 2
+
+
+class MissingExtraError(UsageError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs an optional part: pip install 'tailbound[{extra}]'")
+        self.extra = extra
+
+
+class RunLockedError(UsageError):
+    """Another process is writing to the run folder."""
+
+
+class ContractMismatchError(UsageError):
+    """The run folder holds draws made under other options; they are never pooled."""
+
+
+class TargetError(TailboundError):
+    """The model under audit, or its server, failed; finished draws are kept."""
+
+
+class JudgeError(TailboundError):
+    """The judge failed beyond repair; finished draws are kept."""
+
+
+class UnreachableError(TailboundError):
+    """A stated bound or guarantee cannot be reached with the data at hand."""
+
+    exit_code = 3

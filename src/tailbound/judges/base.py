@@ -1,0 +1,36 @@
+"""The seam between the audit and whatever decides what is unsafe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tailbound.contract import Verdict
+from tailbound.prompts import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One prompt and one response to it."""
+
+    prompt: Prompt
+    response: str
+
+
+class Judge(Protocol):
+    """Decides how unsafe responses are. Unsafe means: score >= `threshold`."""
+
+    @property
+    def id(self) -> str:
+        """Names the judge and everything that its scores depend on."""
+        ...
+
+    @property
+    def threshold(self) -> float:
+        """The default threshold; other thresholds can be read from the same ledger."""
+        ...
+
+    def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+        """One verdict for each exchange, in order. A judge that cannot tell says missing."""
+        ...
