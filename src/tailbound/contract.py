@@ -43,7 +43,9 @@ class SamplingOptions:
         if not 0 < self.top_p <= 1:
             raise UsageError(f"top-p must lie in (0, 1], not {self.top_p}")
         if self.top_k is not None and self.top_k < 1:
-            raise UsageError(f"top-k must be at least 1, not {self.top_k}; leave it out for no limit")
+            raise UsageError(
+                f"top-k must be at least 1, not {self.top_k}; leave it out for no limit"
+            )
         if self.max_new_tokens < 1:
             raise UsageError(f"max-new-tokens must be at least 1, not {self.max_new_tokens}")
         if self.completion and self.system is not None:
@@ -78,7 +80,9 @@ class SamplingContract:
     def from_dict(cls, values: Mapping[str, Any]) -> SamplingContract:
         """Inverse of `to_dict`."""
         known = {field.name for field in fields(cls)}
-        kept = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key in known}
+        kept: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key in known
+        }
         return cls(**kept)
 
     @property
