@@ -1,7 +1,9 @@
-"""Prompt sets: reading, naming, grouping and splitting the prompts of an audit."""
+"""One prompt, and the id that its content gives it."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 
 
@@ -26,3 +28,9 @@ class Prompt:
     def unit(self) -> str:
         """What is split and calibrated as one: the group, else the id."""
         return self.group if self.group is not None else self.id
+
+
+def content_id(messages: tuple[tuple[str, str], ...]) -> str:
+    """First 16 hex digits of the SHA-256 of the messages; the same on every machine."""
+    canonical = json.dumps(messages, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -1,0 +1,16 @@
+"""Prompt sets: reading, naming, grouping and splitting the prompts of an audit."""
+
+from tailbound.prompts.base import Prompt, content_id
+from tailbound.prompts.reading import KNOWN_FIELDS, PromptSet, read_prompts
+from tailbound.prompts.splits import Split, one_per_group, split
+
+__all__ = [
+    "KNOWN_FIELDS",
+    "Prompt",
+    "PromptSet",
+    "Split",
+    "content_id",
+    "one_per_group",
+    "read_prompts",
+    "split",
+]
