@@ -1,0 +1,16 @@
+"""In-process decoding of Hugging Face models: exact, batched and reproducible.
+
+    encoding.py       prompts to token ids, and back to text
+    network.py        one forward pass of many rows, each at its own position
+    cache.py          keys and values of those rows
+    prefixes.py       prompts that have been read once, shared by all of their draws
+    uniforms.py       the random numbers of a draw
+    distribution.py   logits to tokens and log-densities
+    referee.py        the canonical decision where rounding could change a token
+    decoder.py        the loop that keeps the batch full
+    scoring.py        the same density, teacher-forced
+    identity.py       which model this is
+    model.py          all of it behind the seam of `tailbound.targets`
+
+Everything here but `uniforms` and `identity` imports torch: import it inside functions.
+"""

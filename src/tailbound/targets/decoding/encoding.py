@@ -1,0 +1,99 @@
+"""Prompts to token ids as the contract says, and responses back to text."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import date
+from functools import lru_cache
+from typing import Any
+
+from tailbound.contract import SamplingOptions
+from tailbound.errors import UsageError
+from tailbound.prompts import Prompt
+
+TODAY = date(2024, 7, 26)
+"""What templates that print the date are told: a prompt must not change from day to day."""
+
+
+class Encoder:
+    """The tokenizer of a model under given options.
+
+    Raises `UsageError` at once if a chat is asked of a tokenizer without a chat template.
+    """
+
+    def __init__(self, tokenizer: Any, options: SamplingOptions, *, context: int | None) -> None:
+        self._tokenizer = tokenizer
+        self._options = options
+        self._context = context
+        if not options.completion and not tokenizer.chat_template:
+            raise UsageError(
+                "this model has no chat template: use --completion to continue raw text"
+            )
+        # templating costs more than a decoding step; an audit asks for each prompt many times
+        self.encode = lru_cache(maxsize=1 << 16)(self._encode)
+
+    @property
+    def template_digest(self) -> str | None:
+        """SHA-256 of the chat template, None for raw completions."""
+        if self._options.completion:
+            return None
+        template = self._tokenizer.get_chat_template()
+        return hashlib.sha256(template.encode()).hexdigest()
+
+    def decode(self, responses: Sequence[Sequence[int]]) -> list[str]:
+        """Text of each response, special tokens left out."""
+        if not responses:
+            return []
+        texts: list[str] = self._tokenizer.batch_decode(
+            responses, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return texts
+
+    def _encode(self, prompt: Prompt) -> tuple[int, ...]:
+        ids = self._completion(prompt) if self._options.completion else self._chat(prompt)
+        if not ids:
+            raise UsageError(f"prompt {prompt.id!r} has no tokens: leave it out")
+        room = len(ids) + self._options.max_new_tokens
+        if self._context is not None and room > self._context:
+            raise UsageError(
+                f"prompt {prompt.id!r} has {len(ids)} tokens, with max-new-tokens "
+                f"{self._options.max_new_tokens} more than the model's context of "
+                f"{self._context}: shorten it or lower --max-new-tokens"
+            )
+        return tuple(ids)
+
+    def _completion(self, prompt: Prompt) -> list[int]:
+        if len(prompt.messages) > 1:
+            raise UsageError(
+                f"prompt {prompt.id!r} is a chat of {len(prompt.messages)} messages: "
+                "drop --completion"
+            )
+        ids: list[int] = self._tokenizer(prompt.text)["input_ids"]
+        return ids
+
+    def _chat(self, prompt: Prompt) -> list[int]:
+        messages = [{"role": role, "content": content} for role, content in prompt.messages]
+        if self._options.system is not None:
+            if messages[0]["role"] == "system":
+                raise UsageError(
+                    f"prompt {prompt.id!r} brings its own system prompt: drop --system"
+                )
+            messages.insert(0, {"role": "system", "content": self._options.system})
+        # a chat that ends with the assistant's words is continued from there
+        started = messages[-1]["role"] == "assistant"
+        try:
+            ids: list[int] = self._tokenizer.apply_chat_template(
+                messages,
+                add_generation_prompt=not started,
+                continue_final_message=started,
+                return_dict=False,
+                strftime_now=TODAY.strftime,
+                date_string=TODAY.strftime("%d %b %Y"),
+            )
+        except Exception as error:  # jinja raises whatever the template's author wrote
+            reason = str(error).partition("\n")[0]
+            raise UsageError(
+                f"the model's chat template refuses prompt {prompt.id!r}: {reason}"
+            ) from error
+        return ids

@@ -1,0 +1,205 @@
+"""A local model behind the seam of `tailbound.targets`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tailbound.contract import Draw, SamplingContract, SamplingOptions
+from tailbound.errors import UsageError
+from tailbound.prompts import Prompt
+from tailbound.targets.base import DrawSource
+from tailbound.targets.decoding.decoder import Decoder
+from tailbound.targets.decoding.distribution import TOLERANCE, Distribution
+from tailbound.targets.decoding.encoding import Encoder
+from tailbound.targets.decoding.network import Network
+from tailbound.targets.decoding.prefixes import BATCH_TOKENS, Prefixes
+from tailbound.targets.decoding.referee import Referee
+from tailbound.targets.decoding.scoring import score_tokens
+
+PROMPT_CACHE_BYTES = 1 << 30
+
+
+class LocalModel:
+    """A Hugging Face causal language model in this process: a `Target` and a `WhiteBox`.
+
+    On a CPU in float32 or float64 the same (seed, prompt, stream, index) gives the same tokens
+    whatever the batch; elsewhere draws are reproducible in distribution. `notices` are lines that
+    a person should see before a run. Not safe for use by several threads at once.
+
+    `tolerance` is the distance, in cumulative probability at temperature 1, within which a draw
+    is decided by the canonical fp64 computation; 0 turns that off.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        options: SamplingOptions,
+        *,
+        name: str,
+        revision: str | None,
+        batch_size: int = 256,
+        tolerance: float = TOLERANCE,
+        prompt_cache_bytes: int = PROMPT_CACHE_BYTES,
+    ) -> None:
+        if batch_size < 1:
+            raise UsageError(f"batch-size must be at least 1, not {batch_size}")
+        self.model = model
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+        self.network = Network(model)
+        if options.top_k is not None and options.top_k > self.network.vocabulary:
+            raise UsageError(
+                f"top-k {options.top_k} is more than the vocabulary of "
+                f"{self.network.vocabulary} tokens: leave it out for no limit"
+            )
+        self.encoder = Encoder(tokenizer, options, context=self.network.context)
+        stop_ids, notices = _generation_settings(model, tokenizer, options)
+        self._contract = SamplingContract(
+            target=name,
+            revision=revision,
+            template=self.encoder.template_digest,
+            system=options.system,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            top_k=options.top_k,
+            max_new_tokens=options.max_new_tokens,
+            stop_ids=stop_ids,
+            stop=options.stop,
+            precision=str(self.network.dtype).removeprefix("torch."),
+        )
+        exact = self.network.device.type == "cpu" and self.network.dtype in (
+            torch.float32,
+            torch.float64,
+        )
+        self.referee = Referee(model) if exact and tolerance > 0 else None
+        if not exact:
+            notices += (
+                f"{self._contract.precision} on {self.network.device.type}: reproducible in "
+                "distribution only (float32 on the CPU repeats every token)",
+            )
+        self.notices: tuple[str, ...] = notices
+        self._distribution = Distribution(
+            temperature=options.temperature,
+            top_p=options.top_p,
+            top_k=options.top_k,
+            tolerance=tolerance,
+        )
+        self._prefixes = Prefixes(self.network, limit=prompt_cache_bytes)
+
+    @property
+    def contract(self) -> SamplingContract:
+        """What p(response | prompt) means here."""
+        return self._contract
+
+    @property
+    def reproducible(self) -> str:
+        """`"draw"` on a CPU in float32 or float64, else `"distribution"`."""
+        return "distribution" if self.referee is None else "draw"
+
+    def sample(self, source: DrawSource, *, seed: int) -> Iterator[Draw]:
+        """Draws in the order in which they finish, until `source` is finished.
+
+        Raises `UsageError` for a prompt that cannot be encoded (`prompt_tokens` finds it before
+        anything is spent) and `TargetError` for logits that are not finite.
+        """
+        decoder = Decoder(
+            self.network,
+            self._prefixes,
+            self._distribution,
+            encode=self.encoder.encode,
+            decode=self.encoder.decode,
+            stop_ids=self._contract.stop_ids,
+            stop=self._contract.stop,
+            max_new_tokens=self._contract.max_new_tokens,
+            rows=self.batch_size,
+            referee=self.referee,
+        )
+        return decoder.run(source, seed=seed)
+
+    def prompt_tokens(self, prompts: Sequence[Prompt]) -> NDArray[np.int64]:
+        """Tokens of each prompt as the model sees it, shape (len(prompts),)."""
+        return np.array([len(self.encoder.encode(prompt)) for prompt in prompts], dtype=np.int64)
+
+    def score(self, prompt: Prompt, responses: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+        """log p(response | prompt) in nats under the contract, shape (len(responses),).
+
+        The density of the draws: temperature, top-k and top-p included, -inf for a token that is
+        not kept, after a stop token, or beyond `max_new_tokens`. A response that has not ended
+        gets the probability of beginning so. Whether a token at the very edge of the kept set is
+        in it is subject to rounding (draws settle such cases canonically).
+        """
+        ids = self.encoder.encode(prompt)
+        tokens = score_tokens(self.network, self._prefixes, self._distribution, ids, responses)
+        totals = np.array([values.sum() for values in tokens], dtype=np.float64)
+        stop_ids = set(self._contract.stop_ids)
+        for number, response in enumerate(responses):
+            if len(response) > self._contract.max_new_tokens or stop_ids.intersection(
+                response[:-1]
+            ):
+                totals[number] = -np.inf
+        return totals
+
+    @torch.inference_mode()
+    def features(self, prompts: Sequence[Prompt]) -> NDArray[np.float32]:
+        """Residual stream at the last prompt token, shape (len(prompts), 2 * dimension).
+
+        The middle layer's output, then the last layer's after the final norm: how the model
+        reads a request stands in the middle layers, how it begins its answer in the last one.
+        """
+        encoded = [self.encoder.encode(prompt) for prompt in prompts]
+        order = sorted(range(len(encoded)), key=lambda number: len(encoded[number]))
+        rows: dict[int, NDArray[np.float32]] = {}
+        while order:
+            width = len(encoded[order[-1]])
+            size = max(1, BATCH_TOKENS // width)
+            chunk, order = order[-size:], order[:-size]
+            ids = torch.zeros((len(chunk), width), dtype=torch.int64)
+            for row, number in enumerate(chunk):
+                ids[row, : len(encoded[number])] = torch.tensor(encoded[number])
+            states = self.network.hidden(ids.to(self.network.device))
+            last = torch.tensor([len(encoded[number]) - 1 for number in chunk])
+            at = (torch.arange(len(chunk)), last)
+            picked = torch.cat([states[len(states) // 2][at], states[-1][at]], 1).float().cpu()
+            rows.update(zip(chunk, picked.numpy(), strict=True))
+        return np.stack([rows[number] for number in range(len(encoded))])
+
+
+def _generation_settings(
+    model: Any, tokenizer: Any, options: SamplingOptions
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """All stop ids, and a line if the model's own settings ask for another distribution."""
+    settings = getattr(model, "generation_config", None)
+    ids: set[int] = set()
+    for found in (getattr(settings, "eos_token_id", None), tokenizer.eos_token_id):
+        if found is not None:
+            ids.update([found] if isinstance(found, int) else found)
+    notices: list[str] = []
+    if not ids:
+        notices.append("the model names no stop token: every response has max-new-tokens tokens")
+    neutral = {
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "top_k": options.top_k,
+        "min_p": None,
+        "typical_p": 1.0,
+        "repetition_penalty": 1.0,
+        "no_repeat_ngram_size": 0,
+    }
+    asked = settings.to_diff_dict() if settings is not None else {}
+    other = [
+        f"{key}={asked[key]}"
+        for key, ours in neutral.items()
+        if asked.get(key) is not None and asked[key] != ours
+    ]
+    if other:
+        notices.append(
+            f"the model's generation_config asks for {', '.join(other)}; not used: "
+            "the contract's settings hold"
+        )
+    return tuple(sorted(ids)), tuple(notices)

@@ -1,0 +1,175 @@
+"""One forward pass of many rows, each at its own position.
+
+Everything that runs the model under audit goes through `Network.forward`: decoding (one token per
+row), reading prompts (many tokens from position 0) and scoring (many tokens after a prompt). It
+is the one place where a row-wise intervention on the model has to be switched on.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tailbound.errors import UsageError
+from tailbound.targets.decoding.cache import Layout, LayoutProbe, RowCache
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+
+
+class Network:
+    """A Hugging Face causal language model, with rows in place of padded batches.
+
+    Raises `UsageError` for architectures whose state is not keys and values per token.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        parameter = next(model.parameters())
+        self.device: torch.device = parameter.device
+        self.dtype: torch.dtype = parameter.dtype
+        config = model.config.get_text_config()
+        self.context: int | None = getattr(config, "max_position_embeddings", None)
+        self._window: int | None = getattr(config, "sliding_window", None)
+        self._kinds = _attention_kinds(config, self._window)
+        arguments = inspect.signature(model.forward).parameters
+        if "position_ids" not in arguments:
+            raise UsageError(
+                f"{type(model).__name__} takes no position ids, which in-process sampling needs: "
+                "serve it and use an endpoint target"
+            )
+        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in arguments else {}
+        self._lowest = torch.finfo(self.dtype).min
+        self._columns = torch.arange(0, device=self.device)
+        self.layout: Layout = self._probe()
+        self._check()
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of logits."""
+        return int(self._size)
+
+    def cache(self, *, rows: int, columns: int) -> RowCache:
+        """An empty cache."""
+        return RowCache(self.layout, rows=rows, columns=columns)
+
+    def forward(
+        self, ids: Tensor, starts: Tensor, cache: RowCache, *, columns: int, last: bool = False
+    ) -> Tensor:
+        """Logits after each of `ids` (n, width), row r standing at positions starts[r], ...
+
+        Shape (n, width, vocabulary), or (n, 1, vocabulary) with `last`. The first n rows of
+        `cache` must hold each row's tokens before `starts` (n,); `columns` is the largest
+        position + 1. Positions past a row's real tokens may hold anything: no real token sees them.
+        """
+        positions = starts[:, None] + torch.arange(ids.shape[1], device=self.device)
+        cache.reserve(columns)
+        cache.aim(positions, columns)
+        output = self.model(
+            input_ids=ids,
+            attention_mask=self._masks(positions, columns),
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            **(self._last_only if last else {}),
+        )
+        logits: Tensor = output.logits
+        return logits
+
+    def hidden(self, ids: Tensor) -> tuple[Tensor, ...]:
+        """Hidden states of `ids` (n, width) from position 0: embeddings, then each layer.
+
+        Each has shape (n, width, dimension); the last is after the final norm.
+        """
+        width = ids.shape[1]
+        positions = torch.arange(width, device=self.device).expand(len(ids), width)
+        output = self.model(
+            input_ids=ids,
+            attention_mask=self._masks(positions, width),
+            position_ids=positions,
+            use_cache=False,
+            output_hidden_states=True,
+            **self._last_only,
+        )
+        states: tuple[Tensor, ...] = output.hidden_states
+        return states
+
+    def _masks(self, positions: Tensor, columns: int) -> Tensor | dict[str, Tensor]:
+        """Additive masks (n, 1, width, columns), one per kind of attention where there are two.
+
+        Additive, because the eager attention of some models adds whatever it is given.
+        """
+        if len(self._columns) < columns:
+            self._columns = torch.arange(2 * columns, device=self.device)
+        column = self._columns[:columns]
+        query = positions[:, None, :, None]
+        masks = {}
+        for kind in self._kinds:
+            hidden = column > query
+            if kind == SLIDING:
+                assert self._window is not None
+                hidden |= column <= query - self._window
+            mask = torch.zeros(hidden.shape, dtype=self.dtype, device=self.device)
+            masks[kind] = mask.masked_fill_(hidden, self._lowest)
+        return masks if len(masks) > 1 else masks[self._kinds[0]]
+
+    @torch.inference_mode()
+    def _probe(self) -> Layout:
+        probe = LayoutProbe()
+        positions = torch.zeros((1, 1), dtype=torch.int64, device=self.device)
+        output = self.model(
+            input_ids=positions,
+            attention_mask=self._masks(positions, 1),
+            position_ids=positions,
+            past_key_values=probe,
+            use_cache=True,
+        )
+        self._size = output.logits.shape[-1]
+        return probe.layout()
+
+    @torch.inference_mode()
+    def _check(self) -> None:
+        """Cached rows of unequal lengths must agree with the model's own plain forward pass."""
+        width = min(6, self.context or 6)
+        if width < 3:
+            return
+        ids = torch.arange(2 * width, device=self.device).view(2, width) % self.vocabulary
+        plain = self.model(input_ids=ids, use_cache=False).logits[:, -1].float()
+        cache = self.cache(rows=2, columns=width)
+        starts = torch.tensor([0, 0], device=self.device)
+        self.forward(ids[:, : width - 1], starts, cache, columns=width - 1)
+        # row 1 restarts one token earlier, so that the two rows stand at different positions
+        starts = torch.tensor([width - 1, width - 2], device=self.device)
+        tokens = torch.stack([ids[0, width - 1], ids[1, width - 2]])[:, None]
+        first = self.forward(tokens, starts, cache, columns=width)[0, -1].float()
+        starts = torch.tensor([width - 1, width - 1], device=self.device)
+        second = self.forward(ids[:, -1:], starts, cache, columns=width)[1, -1].float()
+        error = (torch.stack([first, second]) - plain).abs().max().item()
+        allowed = (1e-3 if self.dtype in (torch.float32, torch.float64) else 1e-1) * (
+            1 + plain.abs().max().item()
+        )
+        if not error <= allowed:
+            raise UsageError(
+                f"{type(self.model).__name__} does not decode row by row as it does in one pass "
+                f"(logits differ by {error:.2g}): serve it and use an endpoint target"
+            )
+
+
+def _attention_kinds(config: Any, window: int | None) -> tuple[str, ...]:
+    """The kinds of attention mask that the model's layers ask for."""
+    declared = getattr(config, "layer_types", None)
+    if declared is None:
+        if getattr(config, "attention_chunk_size", None) is not None:
+            declared = ("chunked_attention",)
+        else:
+            declared = (FULL,) if window is None else (SLIDING,)
+    kinds = tuple(sorted(set(declared)))
+    unknown = [kind for kind in kinds if kind not in (FULL, SLIDING)]
+    if unknown:
+        raise UsageError(
+            f"model type {config.model_type!r} has layers of kind {unknown[0]!r}, which in-process "
+            "sampling does not know: serve it and use an endpoint target"
+        )
+    return kinds

@@ -1,0 +1,35 @@
+"""The random numbers of a draw: one uniform per step, a pure function of the draw's name.
+
+Draw (seed, prompt id, stream, index) owns the Philox-4x64-10 generator (Salmon et al. 2011) whose
+128-bit key is the BLAKE2b digest of that name; step s takes its s-th 64-bit word. Nothing depends
+on the batch, the order or the worker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+from numpy.typing import NDArray
+
+WORDS_PER_COUNTER = 4
+"""64-bit words that Philox makes from one value of its counter."""
+
+
+def draw_key(seed: int, prompt_id: str, stream: str, index: int) -> int:
+    """The 128-bit key of one draw."""
+    name = json.dumps([seed, prompt_id, stream, index]).encode()
+    return int.from_bytes(hashlib.blake2b(name, digest_size=16).digest(), "little")
+
+
+def uniforms(key: int, start: int, count: int) -> NDArray[np.float64]:
+    """Uniforms on [0, 1) of the steps start, ..., start + count - 1, shape (count,).
+
+    `start` must be a multiple of 4, the words made from one counter.
+    """
+    if start % WORDS_PER_COUNTER:
+        raise ValueError(f"start must be a multiple of {WORDS_PER_COUNTER}, not {start}")
+    words = np.random.Philox(key=key, counter=start // WORDS_PER_COUNTER).random_raw(count)
+    # 53 bits, as many as a double holds: every value is exact and below 1
+    return np.ldexp((words >> np.uint64(11)).astype(np.float64), -53)
