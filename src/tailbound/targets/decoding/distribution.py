@@ -9,8 +9,14 @@ are ranked by token id. Then
 and a uniform u gives the first token, in vocabulary order, whose cumulative probability exceeds u.
 All of it is computed in fp64 from the logits as the model made them.
 
-Where the logits carry a rounding error, a token is *doubtful* if such an error could change it:
-u lies within `tolerance` of an edge of the token's interval, or the kept set itself could change.
+Where the logits carry a rounding error, a token is *doubtful* if such an error could change it.
+An edge F of a token's interval is the probability of a set of tokens, and errors e_v of z move it
+by at most
+
+    |log-odds(F') - log-odds(F)| <= max e - min e,  so about  |F' - F| <= (max e - min e) F (1 - F).
+
+A token is doubtful if u lies within 4 `tolerance` F (1 - F) of an edge (`tolerance` at F = 1/2), or
+if errors of that size could change the kept set.
 """
 
 from __future__ import annotations
@@ -21,7 +27,11 @@ import torch
 from torch import Tensor
 
 TOLERANCE = 2e-5
-"""How far fp32 may move a cumulative probability or a log-probability at temperature 1."""
+"""How far fp32 may move a cumulative probability of 1/2 at temperature 1: errors of the logits
+that lie within 8e-5 of each other."""
+
+FP64_SLACK = 1e-11
+"""What fp64 sums over a vocabulary may be off by."""
 
 CHUNK_ELEMENTS = 1 << 24
 """Logits handled at once: bounds the fp64 copies to a few hundred MB at large vocabularies."""
@@ -46,9 +56,9 @@ class Distribution:
     tolerance: float = TOLERANCE
 
     @property
-    def scaled_tolerance(self) -> float:
-        """A temperature below 1 magnifies the rounding errors of the logits."""
-        return self.tolerance * max(1.0, 1.0 / self.temperature)
+    def error_spread(self) -> float:
+        """Largest difference between the errors of two z; a temperature below 1 magnifies it."""
+        return 4 * self.tolerance * max(1.0, 1.0 / self.temperature)
 
     @property
     def truncated(self) -> bool:
@@ -104,27 +114,29 @@ class Distribution:
         upper = cumulative.gather(1, token)[:, 0]
         lower = upper - weight.gather(1, token)[:, 0]
         chosen = scaled.gather(1, token)[:, 0]
-        margin = torch.minimum(level - lower, upper - level)
         # not (margin >= ...): NaN logits must not pass for certain ones
-        near_edge = ~(margin >= self.scaled_tolerance * total)
+        near_edge = ~(level - lower >= self._play(lower, total))
+        near_edge |= ~(upper - level >= self._play(upper, total))
         return Decision(
             token=token[:, 0],
             log_prob=chosen - largest[:, 0] - total.log(),
             doubtful=near_edge if doubtful is None else near_edge | doubtful,
         )
 
+    def _play(self, edge: Tensor, total: Tensor | float) -> Tensor:
+        """How far errors of the logits may move the unnormalised cumulative weight `edge`."""
+        return self.error_spread * edge * (1 - edge / total) + FP64_SLACK * total
+
     def _truncate(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
         """`scaled` with -inf outside the kept set, and whether rounding could change that set.
 
         The set is doubtful where the last token kept and the first one dropped could swap, or
         where the cumulative probability at the cut could fall on the other side of `top_p`.
-        Both compare two erroneous numbers, hence twice the tolerance.
         """
         size = scaled.shape[1]
         limit = size if self.top_k is None else min(self.top_k, size)
         # one more than is kept, to see the gap at the cut
         descending = scaled.topk(min(limit + 1, size), dim=1).values
-        slack = 2 * self.scaled_tolerance
         kept = torch.full((len(scaled), 1), limit, device=scaled.device)
         doubtful = torch.zeros(len(scaled), dtype=torch.bool, device=scaled.device)
         if self.top_p < 1:
@@ -132,11 +144,12 @@ class Distribution:
             kept = (cumulative[:, :-1] < self.top_p).sum(1, keepdim=True) + 1
             after = cumulative.gather(1, kept - 1)
             before = cumulative.gather(1, (kept - 2).clamp_(min=0))
-            doubtful = ((after - self.top_p).abs() < slack)[:, 0] & (kept < limit)[:, 0]
-            doubtful |= ((self.top_p - before).abs() < slack)[:, 0] & (kept > 1)[:, 0]
+            close = ((after - self.top_p).abs() < self._play(after, 1.0)) & (kept < limit)
+            close |= ((self.top_p - before).abs() < self._play(before, 1.0)) & (kept > 1)
+            doubtful = close[:, 0]
         last = descending.gather(1, kept - 1)
         dropped = descending.gather(1, kept.clamp(max=descending.shape[1] - 1))
-        doubtful |= ((last - dropped) < slack)[:, 0] & (kept < size)[:, 0]
+        doubtful |= ((last - dropped <= self.error_spread) & (kept < size))[:, 0]
 
         above = scaled > last
         level = scaled == last

@@ -15,6 +15,8 @@ from tailbound.prompts import Prompt
 TODAY = date(2024, 7, 26)
 """What templates that print the date are told: a prompt must not change from day to day."""
 
+_DATE_FORMATS = ("%d", "%m", "%b", "%B", "%y", "%Y", "%A", "%a", "%j")
+
 
 class Encoder:
     """The tokenizer of a model under given options.
@@ -30,16 +32,16 @@ class Encoder:
             raise UsageError(
                 "this model has no chat template: use --completion to continue raw text"
             )
+        self._template = None if options.completion else _dated(tokenizer.get_chat_template())
         # templating costs more than a decoding step; an audit asks for each prompt many times
         self.encode = lru_cache(maxsize=1 << 16)(self._encode)
 
     @property
     def template_digest(self) -> str | None:
-        """SHA-256 of the chat template, None for raw completions."""
-        if self._options.completion:
+        """SHA-256 of the chat template as it is used, None for raw completions."""
+        if self._template is None:
             return None
-        template = self._tokenizer.get_chat_template()
-        return hashlib.sha256(template.encode()).hexdigest()
+        return hashlib.sha256(self._template.encode()).hexdigest()
 
     def decode(self, responses: Sequence[Sequence[int]]) -> list[str]:
         """Text of each response, special tokens left out."""
@@ -85,10 +87,10 @@ class Encoder:
         try:
             ids: list[int] = self._tokenizer.apply_chat_template(
                 messages,
+                chat_template=self._template,
                 add_generation_prompt=not started,
                 continue_final_message=started,
                 return_dict=False,
-                strftime_now=TODAY.strftime,
                 date_string=TODAY.strftime("%d %b %Y"),
             )
         except Exception as error:  # jinja raises whatever the template's author wrote
@@ -97,3 +99,16 @@ class Encoder:
                 f"the model's chat template refuses prompt {prompt.id!r}: {reason}"
             ) from error
         return ids
+
+
+def _dated(template: str) -> str:
+    """`template` with the function `strftime_now`, where it uses that, bound to `TODAY`.
+
+    As a macro in front, because the renderer lets no function through; the empty expression
+    keeps the template's first newline.
+    """
+    if "strftime_now" not in template:
+        return template
+    chain = "".join(f"|replace('{f}', '{TODAY.strftime(f)}')" for f in _DATE_FORMATS)
+    macro = f"{{% macro strftime_now(format) %}}{{{{ format{chain} }}}}{{% endmacro %}}"
+    return f"{macro}{{{{ '' }}}}{template}"

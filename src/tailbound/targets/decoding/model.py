@@ -167,6 +167,8 @@ class LocalModel:
             at = (torch.arange(len(chunk)), last)
             picked = torch.cat([states[len(states) // 2][at], states[-1][at]], 1).float().cpu()
             rows.update(zip(chunk, picked.numpy(), strict=True))
+        if not rows:
+            return np.empty((0, 2 * self.model.config.get_text_config().hidden_size), np.float32)
         return np.stack([rows[number] for number in range(len(encoded))])
 
 

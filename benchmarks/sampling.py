@@ -1,0 +1,189 @@
+"""Sampling speed: tailbound against Hugging Face generate and a minimal cached loop.
+
+    .venv/bin/python benchmarks/sampling.py [--target demo] [--batch-size 256] [--json]
+
+Emitted tokens per second, stop tokens included, nothing after them, over the same prompts and
+number of draws:
+
+* tailbound: `Target.sample` with a regular expression judging every response, and a ledger;
+* generate: `model.generate(num_return_sequences=batch)`, prompt by prompt;
+* minimal: prefill one prompt, share its cache, drop finished rows, go on to the next prompt.
+
+The three run in turn, five times; printed are medians and the ratio to the better of the others.
+The bar is 0.8.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tailbound.contract import DrawRequest, SamplingOptions
+from tailbound.demo.files import default_prompts
+from tailbound.prompts import Prompt
+from tailbound.targets.decoding.model import LocalModel
+from tailbound.targets.registry import load_target
+
+
+class Requests:
+    """Every draw of every prompt, prompt by prompt."""
+
+    def __init__(self, prompts: Sequence[Prompt], draws: int) -> None:
+        self._all = [
+            DrawRequest(prompt=prompt, stream="benchmark", index=index + 1)
+            for prompt in prompts
+            for index in range(draws)
+        ]
+        self._next = 0
+
+    def take(self, limit: int, *, wait: bool) -> Sequence[DrawRequest]:
+        """The next `limit` requests."""
+        found = self._all[self._next : self._next + limit]
+        self._next += len(found)
+        return found
+
+
+def tailbound(target: LocalModel, prompts: Sequence[Prompt], draws: int, seed: int) -> int:
+    """Tokens emitted by the sampler, every response judged and written to disk."""
+    pattern = re.compile(r"first take a \w+ \. then")
+    tokens = 0
+    with tempfile.TemporaryDirectory() as folder, Path(folder, "draws.jsonl").open("w") as ledger:
+        for draw in target.sample(Requests(prompts, draws), seed=seed):
+            unsafe = pattern.search(draw.text) is not None
+            ledger.write(
+                f"{draw.prompt_id}\t{draw.index}\t{draw.log_prob}\t{unsafe}\t{draw.text}\n"
+            )
+            tokens += len(draw.token_ids)
+    return tokens
+
+
+@torch.inference_mode()
+def generate(target: LocalModel, prompts: Sequence[Prompt], draws: int, seed: int) -> int:
+    """Tokens emitted by Hugging Face generate."""
+    torch.manual_seed(seed)
+    stop = torch.tensor(target.contract.stop_ids)
+    tokens = 0
+    for prompt in prompts:
+        ids = torch.tensor([target.encoder.encode(prompt)], device=target.network.device)
+        for start in range(0, draws, target.batch_size):
+            output: Any = target.model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=True,
+                top_k=0,
+                top_p=1.0,
+                temperature=1.0,
+                max_new_tokens=target.contract.max_new_tokens,
+                num_return_sequences=min(target.batch_size, draws - start),
+                eos_token_id=list(target.contract.stop_ids),
+                pad_token_id=0,
+            )
+            new = output[:, ids.shape[1] :].cpu()
+            ended = torch.isin(new, stop).cumsum(1)
+            # everything before the first stop token, and that token
+            tokens += int(((ended == 0).sum(1) + (ended[:, -1] > 0)).sum())
+    return tokens
+
+
+@torch.inference_mode()
+def minimal(target: LocalModel, prompts: Sequence[Prompt], draws: int, seed: int) -> int:
+    """Tokens emitted by a loop that shares the prompt's cache and drops finished rows."""
+    from transformers import DynamicCache
+
+    torch.manual_seed(seed)
+    device = target.network.device
+    stop = torch.tensor(target.contract.stop_ids, device=device)
+    tokens = 0
+    for prompt in prompts:
+        ids = torch.tensor([target.encoder.encode(prompt)], device=device)
+        for start in range(0, draws, target.batch_size):
+            rows = min(target.batch_size, draws - start)
+            output = target.model(input_ids=ids, use_cache=True, logits_to_keep=1)
+            cache = DynamicCache(
+                [
+                    (layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1))
+                    for layer in output.past_key_values.layers
+                ]
+            )
+            logits = output.logits[:, -1].expand(rows, -1)
+            for step in range(target.contract.max_new_tokens):
+                token = torch.multinomial(logits.float().softmax(1), 1)
+                tokens += len(token)
+                going = ~torch.isin(token[:, 0], stop)
+                if not bool(going.any()) or step == target.contract.max_new_tokens - 1:
+                    break
+                if not bool(going.all()):
+                    kept = going.nonzero()[:, 0]
+                    cache.batch_select_indices(kept)
+                    token = token[kept]
+                output = target.model(input_ids=token, past_key_values=cache, use_cache=True)
+                logits = output.logits[:, -1]
+    return tokens
+
+
+def main() -> None:
+    """Run the three in turn and print tokens per second."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--target", default="demo")
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--max-new-tokens", type=int, default=32)
+    parser.add_argument("--prompts", type=int, default=12)
+    parser.add_argument("--draws", type=int, default=256, help="per prompt")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    target = load_target(
+        options.target,
+        SamplingOptions(max_new_tokens=options.max_new_tokens),
+        batch_size=options.batch_size,
+        dtype=options.dtype,
+        device=options.device,
+    )
+    if not isinstance(target, LocalModel):
+        parser.error("this benchmark needs a target in this process")
+    prompts = default_prompts(options.prompts)
+    methods: dict[str, Callable[[LocalModel, Sequence[Prompt], int, int], int]] = {
+        "tailbound": tailbound,
+        "generate": generate,
+        "minimal": minimal,
+    }
+    for method in methods.values():
+        method(target, prompts[:1], options.draws, 0)
+    rates: dict[str, list[float]] = {name: [] for name in methods}
+    for repeat in range(options.repeats):
+        for name, method in methods.items():
+            started = time.perf_counter()
+            tokens = method(target, prompts, options.draws, repeat)
+            rates[name].append(tokens / (time.perf_counter() - started))
+    median = {name: statistics.median(values) for name, values in rates.items()}
+    result = {
+        "tokens_per_second": median,
+        "ratio_to_generate": median["tailbound"] / median["generate"],
+        "ratio_to_minimal": median["tailbound"] / median["minimal"],
+        "ratio_to_better": median["tailbound"] / max(median["generate"], median["minimal"]),
+        "all": rates,
+        "threads": torch.get_num_threads(),
+        "options": vars(options),
+    }
+    if options.json:
+        print(json.dumps(result))
+        return
+    for name, rate in median.items():
+        spread = ", ".join(f"{value:,.0f}" for value in rates[name])
+        print(f"{name:10} {rate:10,.0f} tokens/s   ({spread})")
+    print(f"tailbound / better of the others: {result['ratio_to_better']:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Every request is answered exactly once, and the batch stays full."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from tiny_models import Queue, local_model, network, prompt, requests
+
+from tailbound.contract import DrawRequest, SamplingOptions
+from tailbound.errors import TargetError
+
+PROMPTS = [prompt(number, words=1 + number) for number in range(9)]
+
+
+class Moody:
+    """Answers with anything from nothing to everything, as verdicts of other draws come in."""
+
+    def __init__(self, items: Sequence[DrawRequest], seed: int) -> None:
+        self.items = list(items)
+        self.rng = np.random.default_rng(seed)
+
+    def take(self, limit: int, *, wait: bool) -> Sequence[DrawRequest]:
+        size = min(limit, int(self.rng.integers(0, 5)))
+        if wait:
+            size = max(size, 1)
+        found, self.items = self.items[:size], self.items[size:]
+        return found
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 64])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_request_is_answered_once(rows: int, seed: int) -> None:
+    target = local_model(network(), SamplingOptions(max_new_tokens=9), batch_size=rows)
+    asked = requests(PROMPTS, 11)
+    np.random.default_rng(seed).shuffle(asked)  # type: ignore[arg-type]
+    draws = list(target.sample(Moody(asked, seed), seed=5))
+    assert Counter((d.prompt_id, d.stream, d.index) for d in draws) == Counter(
+        (r.prompt.id, r.stream, r.index) for r in asked
+    )
+
+
+def test_the_batch_is_filled_and_never_overfilled() -> None:
+    source = Queue(requests(PROMPTS, 20))
+    target = local_model(network(), SamplingOptions(max_new_tokens=9), batch_size=16)
+    widths = []
+    forward = target.network.forward
+
+    def watched(ids, starts, cache, **kwargs):  # type: ignore[no-untyped-def]
+        if ids.shape[1] == 1:
+            widths.append(len(ids))
+        return forward(ids, starts, cache, **kwargs)
+
+    target.network.forward = watched  # type: ignore[method-assign]
+    tokens = sum(len(d.token_ids) for d in target.sample(source, seed=0))
+    assert source.largest_limit == 16
+    assert max(widths) == 16
+    # every forward row gives one token: no finished row is ever computed
+    assert sum(widths) == tokens
+    full = tokens // 16
+    assert widths[: full - 10] == [16] * (full - 10)
+
+
+def test_each_prompt_is_read_once() -> None:
+    target = local_model(network(), batch_size=8)
+    read: list[int] = []
+    original = target._prefixes._read
+
+    def counted(batch):  # type: ignore[no-untyped-def]
+        read.append(len(batch))
+        return original(batch)
+
+    target._prefixes._read = counted  # type: ignore[method-assign]
+    list(target.sample(Queue(requests(PROMPTS, 30)), seed=0))
+    assert sum(read) == len(PROMPTS)
+
+
+def test_a_small_prompt_cache_changes_no_draw() -> None:
+    asked = requests(PROMPTS, 6)[::-1]
+    model = network()
+    plenty = local_model(model, batch_size=4)
+    tight = local_model(model, batch_size=4, prompt_cache_bytes=1)
+    expected = {(d.prompt_id, d.index): d.token_ids for d in plenty.sample(Queue(asked), seed=2)}
+    found = {(d.prompt_id, d.index): d.token_ids for d in tight.sample(Queue(asked), seed=2)}
+    assert found == expected
+    assert not tight._prefixes._held
+
+
+def test_nothing_to_do() -> None:
+    assert list(local_model(network()).sample(Queue([]), seed=0)) == []
+
+
+def test_damaged_weights_are_reported() -> None:
+    model = network()
+    target = local_model(model)
+    model.model.norm.weight.fill_(float("nan"))
+    with pytest.raises(TargetError, match="not finite"):
+        list(target.sample(Queue(requests([prompt(0)], 2)), seed=0))
