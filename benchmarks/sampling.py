@@ -5,7 +5,7 @@
 Emitted tokens per second, stop tokens included, nothing after them, over the same prompts and
 number of draws:
 
-* tailbound: `Target.sample` with a regular expression judging every response, and a ledger;
+* tailbound: `Target.sample` every response judged and recorded in a ledger;
 * generate: `model.generate(num_return_sequences=batch)`, prompt by prompt;
 * minimal: prefill one prompt, share its cache, drop finished rows, go on to the next prompt.
 
@@ -16,19 +16,22 @@ The bar is 0.8.
 from __future__ import annotations
 
 import argparse
+import copy
+import functools
 import json
-import re
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from tailbound.contract import DrawRequest, SamplingOptions
 from tailbound.demo.files import default_prompts
+from tailbound.judges import Exchange
+from tailbound.judges.demo import DemoJudge
+from tailbound.ledger import Ledger
 from tailbound.prompts import Prompt
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.registry import load_target
@@ -53,29 +56,42 @@ class Requests:
 
 
 def tailbound(target: LocalModel, prompts: Sequence[Prompt], draws: int, seed: int) -> int:
-    """Tokens emitted by the sampler, every response judged and written to disk."""
-    pattern = re.compile(r"first take a \w+ \. then")
+    """Tokens emitted by the sampler, every response judged and recorded on disk."""
+    judge = DemoJudge()
+    by_id = {prompt.id: prompt for prompt in prompts}
     tokens = 0
-    with tempfile.TemporaryDirectory() as folder, Path(folder, "draws.jsonl").open("w") as ledger:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Ledger.open(
+            folder, run="benchmark", contract=target.contract, judge_id=judge.id, seed=seed
+        ) as ledger,
+    ):
         for draw in target.sample(Requests(prompts, draws), seed=seed):
-            unsafe = pattern.search(draw.text) is not None
-            ledger.write(
-                f"{draw.prompt_id}\t{draw.index}\t{draw.log_prob}\t{unsafe}\t{draw.text}\n"
-            )
+            (verdict,) = judge.judge([Exchange(by_id[draw.prompt_id], draw.text)])
+            ledger.append(draw, verdict, stopping="fixed")
             tokens += len(draw.token_ids)
     return tokens
+
+
+@functools.cache
+def plain_model(target: LocalModel) -> Any:
+    """The model as transformers loads it, without the sampler's own attention."""
+    model = copy.deepcopy(target.model)
+    model.set_attn_implementation("sdpa")
+    return model
 
 
 @torch.inference_mode()
 def generate(target: LocalModel, prompts: Sequence[Prompt], draws: int, seed: int) -> int:
     """Tokens emitted by Hugging Face generate."""
+    model = plain_model(target)
     torch.manual_seed(seed)
     stop = torch.tensor(target.contract.stop_ids)
     tokens = 0
     for prompt in prompts:
         ids = torch.tensor([target.encoder.encode(prompt)], device=target.network.device)
         for start in range(0, draws, target.batch_size):
-            output: Any = target.model.generate(
+            output: Any = model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
                 do_sample=True,
@@ -97,6 +113,7 @@ def generate(target: LocalModel, prompts: Sequence[Prompt], draws: int, seed: in
 @torch.inference_mode()
 def minimal(target: LocalModel, prompts: Sequence[Prompt], draws: int, seed: int) -> int:
     """Tokens emitted by a loop that shares the prompt's cache and drops finished rows."""
+    model = plain_model(target)
     from transformers import DynamicCache
 
     torch.manual_seed(seed)
@@ -107,7 +124,7 @@ def minimal(target: LocalModel, prompts: Sequence[Prompt], draws: int, seed: int
         ids = torch.tensor([target.encoder.encode(prompt)], device=device)
         for start in range(0, draws, target.batch_size):
             rows = min(target.batch_size, draws - start)
-            output = target.model(input_ids=ids, use_cache=True, logits_to_keep=1)
+            output = model(input_ids=ids, use_cache=True, logits_to_keep=1)
             cache = DynamicCache(
                 [
                     (layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1))
@@ -125,7 +142,7 @@ def minimal(target: LocalModel, prompts: Sequence[Prompt], draws: int, seed: int
                     kept = going.nonzero()[:, 0]
                     cache.batch_select_indices(kept)
                     token = token[kept]
-                output = target.model(input_ids=token, past_key_values=cache, use_cache=True)
+                output = model(input_ids=token, past_key_values=cache, use_cache=True)
                 logits = output.logits[:, -1]
     return tokens
 

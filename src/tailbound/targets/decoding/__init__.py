@@ -2,6 +2,7 @@
 
     encoding.py       prompts to token ids, and back to text
     network.py        one forward pass of many rows, each at its own position
+    attention.py      attention of one new token per row, for CPUs
     cache.py          keys and values of those rows
     prefixes.py       prompts that have been read once, shared by all of their draws
     uniforms.py       the random numbers of a draw

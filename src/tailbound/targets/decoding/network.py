@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tailbound.errors import UsageError
+from tailbound.targets.decoding.attention import use_row_attention
 from tailbound.targets.decoding.cache import Layout, LayoutProbe, RowCache
 
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -26,6 +27,7 @@ class Network:
     """
 
     def __init__(self, model: Any) -> None:
+        use_row_attention(model)
         self.model = model
         parameter = next(model.parameters())
         self.device: torch.device = parameter.device
