@@ -7,6 +7,7 @@
     │   └── ContractMismatchError   the run folder holds draws of something else
     ├── TargetError                 the model under audit, or its server, failed
     ├── JudgeError                  the judge failed beyond repair
+    ├── LedgerError                 the record of draws cannot be read or written
     └── UnreachableError            exit code 3: a stated bound cannot be reached
 
 Every message is one line: what is wrong, with the offending value, and how to mend it.
@@ -47,6 +48,10 @@ class TargetError(TailboundError):
 
 class JudgeError(TailboundError):
     """The judge failed beyond repair; finished draws are kept."""
+
+
+class LedgerError(TailboundError):
+    """The record of draws is damaged, of another version, or cannot be written."""
 
 
 class UnreachableError(TailboundError):

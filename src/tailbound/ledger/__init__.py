@@ -1,0 +1,24 @@
+"""The durable record of all draws: append-only Parquet shards in the run folder.
+
+    DIR/ledger.json                       what the draws are draws of: contract, judge, seed
+    DIR/draws/part-000001-1f0c9a2e.parquet  one row per draw; any tool reads them
+    DIR/.lock                             held by the one process that writes
+
+A shard appears in full or not at all, and is never changed afterwards: a process killed at any
+moment loses at most the draws that it had not yet flushed, and reading never waits for writing.
+"""
+
+from tailbound.ledger.reading import StreamRecord, StreamTotals, index, read, scan, totals
+from tailbound.ledger.schema import SCHEMA_VERSION
+from tailbound.ledger.writing import Ledger
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Ledger",
+    "StreamRecord",
+    "StreamTotals",
+    "index",
+    "read",
+    "scan",
+    "totals",
+]

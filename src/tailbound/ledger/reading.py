@@ -1,0 +1,181 @@
+"""Reading a ledger: as a table, as an index for resuming, as sums for the spend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tailbound.errors import LedgerError
+from tailbound.ledger.schema import SCHEMA_VERSION, columns, empty_frame, shards
+
+if TYPE_CHECKING:
+    import polars as pl
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamRecord:
+    """The draws of one prompt in one stream, all arrays of shape (draws,), by ascending index.
+
+    `scores` are NaN where the verdict is missing; `tokens` count the response, stop token
+    included.
+    """
+
+    indices: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    tokens: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamTotals:
+    """What a stream has cost so far."""
+
+    prompts: int
+    draws: int
+    tokens: int
+    missing: int
+
+
+def scan(folder: str | PathLike[str]) -> pl.LazyFrame:
+    """All draws of a run as a lazy Polars frame (columns: `tailbound.ledger.schema.columns`).
+
+    Errors in the shards surface when it is collected; `read` and `index` explain them.
+    """
+    import polars as pl
+
+    found = shards(Path(folder))
+    if not found:
+        return empty_frame().lazy()
+    return pl.scan_parquet(found, schema=columns(), glob=False)
+
+
+def read(folder: str | PathLike[str], *, stream: str | None = None) -> pl.DataFrame:
+    """All draws of a run, or of one stream, in the order in which they were recorded.
+
+    Raises `LedgerError` where a shard is damaged or of a schema version that is not known here.
+    """
+    import polars as pl
+
+    def collect() -> pl.DataFrame:
+        frame = scan(folder)
+        if stream is not None:
+            frame = frame.filter(pl.col("stream") == stream)
+        return frame.collect()
+
+    return _explained(Path(folder), collect)
+
+
+def index(folder: str | PathLike[str], stream: str) -> dict[str, StreamRecord]:
+    """For each prompt with draws in `stream`: which there are, and their scores.
+
+    Raises `LedgerError` as `read` does, and where one draw is recorded twice.
+    """
+    import polars as pl
+
+    def collect() -> pl.DataFrame:
+        return (
+            scan(folder)
+            .filter(pl.col("stream") == stream)
+            .select("prompt_id", "index", "score", "tokens")
+            .sort("prompt_id", "index")
+            .collect()
+        )
+
+    table = _explained(Path(folder), collect)
+    if table.is_empty():
+        return {}
+    indices = table["index"].to_numpy()
+    scores = table["score"].fill_null(float("nan")).to_numpy()
+    tokens = table["tokens"].to_numpy()
+    lengths = table["prompt_id"].rle().struct.unnest()
+    names, ends = lengths["value"].to_list(), lengths["len"].cum_sum().to_list()
+
+    record: dict[str, StreamRecord] = {}
+    start = 0
+    same = np.flatnonzero(indices[1:] == indices[:-1]) + 1
+    starts = np.array([0, *ends[:-1]])
+    twice = same[~np.isin(same, starts)]
+    if twice.size:
+        row = int(twice[0])
+        raise LedgerError(
+            f"{folder} records draw {indices[row]} of prompt {table['prompt_id'][row]!r} in stream "
+            f"{stream!r} twice: was a shard in draws/ copied? Remove the copy"
+        )
+    for name, end in zip(names, ends, strict=True):
+        record[name] = StreamRecord(indices[start:end], scores[start:end], tokens[start:end])
+        start = end
+    return record
+
+
+def totals(folder: str | PathLike[str]) -> dict[str, StreamTotals]:
+    """Prompts, draws, tokens and missing verdicts of each stream, by its name."""
+    import polars as pl
+
+    def collect() -> pl.DataFrame:
+        return (
+            scan(folder)
+            .group_by("stream")
+            .agg(
+                pl.col("prompt_id").n_unique().alias("prompts"),
+                pl.len().alias("draws"),
+                pl.col("tokens").cast(pl.Int64).sum(),
+                pl.col("score").null_count().alias("missing"),
+            )
+            .sort("stream")
+            .collect()
+        )
+
+    table = _explained(Path(folder), collect)
+    return {
+        row["stream"]: StreamTotals(
+            prompts=row["prompts"],
+            draws=row["draws"],
+            tokens=row["tokens"],
+            missing=row["missing"],
+        )
+        for row in table.iter_rows(named=True)
+    }
+
+
+def _explained(folder: Path, collect: Callable[[], T]) -> T:
+    """The table, or a `LedgerError` that names the shard that could not be read."""
+    import polars as pl
+
+    try:
+        return collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        for shard in shards(folder):
+            _check(shard)
+        raise LedgerError(f"{folder / 'draws'} cannot be read: {_first_line(error)}") from error
+
+
+def _check(shard: Path) -> None:
+    import polars as pl
+
+    try:
+        frame = pl.read_parquet(shard, glob=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise LedgerError(
+            f"{shard} is damaged ({_first_line(error)}): restore it, or remove it and its draws "
+            "will be made again"
+        ) from error
+    if frame.schema == columns():
+        return
+    version = frame["schema"].max() if "schema" in frame.columns else None
+    if version != SCHEMA_VERSION:
+        raise LedgerError(
+            f"{shard} has schema version {version}, and this tailbound reads version "
+            f"{SCHEMA_VERSION}: use the tailbound that wrote it"
+        )
+    raise LedgerError(f"{shard} is not a shard of tailbound: remove it from the run folder")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,63 @@
+"""The columns of a shard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+
+#: Goes up whenever a column changes its meaning, appears or goes.
+SCHEMA_VERSION = 1
+
+
+def columns() -> dict[str, Any]:
+    """Names and Polars types of the columns, in their order.
+
+    `schema` is the version; `stopping` says when the stream stops asking for more draws of a
+    prompt (`fixed`, or `first unsafe`), which decides the formulas that may be used on it;
+    `proposal` is the id of the distribution that was sampled, null for the target itself;
+    `text` and `token_ids` are null where responses are not stored; `tokens` counts them, the stop
+    token included; `log_prob` is null where the engine does not tell; `verdict` is `scored` or
+    `missing`, `score` null and `reason` set where it is missing.
+    """
+    import polars as pl
+
+    return {
+        "schema": pl.Int16,
+        "run": pl.String,
+        "stream": pl.String,
+        "stopping": pl.String,
+        "prompt_id": pl.String,
+        "index": pl.Int64,
+        "contract": pl.String,
+        "proposal": pl.String,
+        "text": pl.String,
+        "token_ids": pl.List(pl.Int32),
+        "tokens": pl.Int32,
+        "finish_reason": pl.String,
+        "log_prob": pl.Float64,
+        "score": pl.Float64,
+        "verdict": pl.String,
+        "reason": pl.String,
+        "judge": pl.String,
+        "seed": pl.Int64,
+    }
+
+
+def draws_folder(folder: Path) -> Path:
+    """Where the shards of a run lie."""
+    return folder / "draws"
+
+
+def shards(folder: Path) -> list[Path]:
+    """The shards of a run in the order in which they were written; unfinished files left out."""
+    return sorted(draws_folder(folder).glob("part-*.parquet"))
+
+
+def empty_frame() -> pl.DataFrame:
+    """No draws, with the right columns."""
+    import polars as pl
+
+    return pl.DataFrame(schema=columns())

@@ -1,0 +1,262 @@
+"""Writing a ledger: one process, buffered rows, whole shards."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from uuid import uuid4
+
+from tailbound.contract import Draw, SamplingContract, Verdict
+from tailbound.errors import ContractMismatchError, LedgerError, UsageError
+from tailbound.files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, write_durably, write_json
+from tailbound.ledger.lock import FolderLock
+from tailbound.ledger.reading import StreamRecord, StreamTotals, index, totals
+from tailbound.ledger.schema import SCHEMA_VERSION, columns, draws_folder, shards
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class _Row(NamedTuple):
+    draw: Draw
+    verdict: Verdict
+    stopping: str
+    proposal: str | None
+
+
+class Ledger:
+    """The ledger of one run, open for appending; a context manager.
+
+    Rows are buffered and written as one shard when there are `flush_rows` of them, when the
+    oldest is `flush_seconds` old (looked at on each `append` and `flush_if_due`), on `flush` and
+    on `close`. What has been flushed survives anything.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        lock: FolderLock,
+        *,
+        run: str,
+        contract: str,
+        judge_id: str,
+        seed: int,
+        store_text: bool,
+        flush_rows: int,
+        flush_seconds: float,
+    ) -> None:
+        """Use `Ledger.open`."""
+        self.folder = folder
+        self._lock = lock
+        self._constants = {
+            "schema": SCHEMA_VERSION,
+            "run": run,
+            "contract": contract,
+            "judge": judge_id,
+            "seed": seed,
+        }
+        self._store_text = store_text
+        self._flush_rows = flush_rows
+        self._flush_seconds = flush_seconds
+        self._rows: list[_Row] = []
+        self._oldest = math.inf
+        self._next_shard = 1 + max(
+            (int(shard.name.split("-")[1]) for shard in shards(folder)), default=0
+        )
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | PathLike[str],
+        *,
+        run: str,
+        contract: SamplingContract,
+        judge_id: str,
+        seed: int,
+        store_text: bool = True,
+        flush_rows: int = 4096,
+        flush_seconds: float = 5.0,
+    ) -> Ledger:
+        """Create the ledger in `folder`, or go on with the one that is there.
+
+        `run` names the run in every row. Without `store_text`, response texts and token ids are
+        left out of the record (their number is kept).
+
+        Raises `RunLockedError` where another process is writing to the folder,
+        `ContractMismatchError` where its draws were made under another contract, judge or seed,
+        and `LedgerError` where the record is of another version.
+        """
+        if not 0 <= seed < 2**63:
+            raise UsageError(f"the seed must lie in [0, 2^63), not {seed}")
+        home = Path(folder)
+        try:
+            draws_folder(home).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{home} cannot be a run folder: {error.strerror}") from error
+        lock = FolderLock(home)
+        try:
+            _remove_unfinished(home)
+            _agree(home, contract=contract, judge_id=judge_id, seed=seed)
+            return cls(
+                home,
+                lock,
+                run=run,
+                contract=contract.digest,
+                judge_id=judge_id,
+                seed=seed,
+                store_text=store_text,
+                flush_rows=flush_rows,
+                flush_seconds=flush_seconds,
+            )
+        except BaseException:
+            lock.release()
+            raise
+
+    def append(
+        self, draw: Draw, verdict: Verdict, stopping: str, *, proposal: str | None = None
+    ) -> None:
+        """Record one judged draw; `stopping` names the stopping rule of its stream.
+
+        Raises `LedgerError` where the disk refuses; the rows stay buffered.
+        """
+        if not self._rows:
+            self._oldest = time.monotonic()
+        self._rows.append(_Row(draw, verdict, stopping, proposal))
+        if len(self._rows) >= self._flush_rows:
+            self.flush()
+        else:
+            self.flush_if_due()
+
+    def flush_if_due(self) -> None:
+        """Flush where the oldest buffered row is older than `flush_seconds`."""
+        if self._rows and time.monotonic() - self._oldest >= self._flush_seconds:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the buffered rows as one shard; when it returns they are on the disk."""
+        if not self._rows:
+            return
+        frame = self._frame()
+        name = f"part-{self._next_shard:06d}-{uuid4().hex[:8]}.parquet"
+        try:
+            write_durably(
+                draws_folder(self.folder) / name,
+                lambda path: frame.write_parquet(path, compression="zstd"),
+            )
+        except OSError as error:
+            raise LedgerError(
+                f"{draws_folder(self.folder)} cannot be written ({error.strerror or error}): "
+                "make room, then run the same command again"
+            ) from error
+        self._next_shard += 1
+        self._rows.clear()
+
+    def index(self, stream: str) -> dict[str, StreamRecord]:
+        """The draws of a stream that are on record, by prompt id; flushes first."""
+        self.flush()
+        return index(self.folder, stream)
+
+    def totals(self) -> dict[str, StreamTotals]:
+        """What each stream has cost so far, by its name; flushes first."""
+        self.flush()
+        return totals(self.folder)
+
+    def close(self) -> None:
+        """Flush and let the folder go; a second call does nothing."""
+        try:
+            self.flush()
+        finally:
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _frame(self) -> pl.DataFrame:
+        import polars as pl
+
+        draws = [row.draw for row in self._rows]
+        verdicts = [row.verdict for row in self._rows]
+        texts = [draw.text if self._store_text else None for draw in draws]
+        tokens = [draw.token_ids if self._store_text else None for draw in draws]
+        values: dict[str, Any] = {
+            "stream": [draw.stream for draw in draws],
+            "stopping": [row.stopping for row in self._rows],
+            "prompt_id": [draw.prompt_id for draw in draws],
+            "index": [draw.index for draw in draws],
+            "proposal": [row.proposal for row in self._rows],
+            "text": texts,
+            "token_ids": tokens,
+            "tokens": [len(draw.token_ids) for draw in draws],
+            "finish_reason": [draw.finish_reason for draw in draws],
+            "log_prob": [None if math.isnan(draw.log_prob) else draw.log_prob for draw in draws],
+            "score": [verdict.score for verdict in verdicts],
+            "verdict": ["missing" if verdict.missing else "scored" for verdict in verdicts],
+            "reason": [verdict.reason for verdict in verdicts],
+        }
+        schema = columns()
+        frame = pl.DataFrame(values, schema={name: schema[name] for name in values})
+        return frame.with_columns(
+            pl.lit(value, dtype=schema[name]).alias(name) for name, value in self._constants.items()
+        ).select(*schema)
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove what a killed writer left behind; the lock is ours, so nobody is writing it."""
+    for home, stem in ((folder, "ledger.json"), (draws_folder(folder), "part-")):
+        for path in home.glob(f"{TEMPORARY_PREFIX}{stem}*{TEMPORARY_SUFFIX}"):
+            path.unlink(missing_ok=True)
+
+
+def _agree(folder: Path, *, contract: SamplingContract, judge_id: str, seed: int) -> None:
+    """Refuse to mix draws of different things; write down what this folder holds."""
+    path = folder / "ledger.json"
+    if not path.exists():
+        if shards(folder):
+            raise LedgerError(f"{folder} has draws but no ledger.json: restore it")
+        write_json(
+            path,
+            {
+                "schema": SCHEMA_VERSION,
+                "contract": contract.to_dict(),
+                "contract_digest": contract.digest,
+                "judge": judge_id,
+                "seed": seed,
+            },
+        )
+        return
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        version, held_contract = held["schema"], dict(held["contract"])
+        there = {"judge": held["judge"], "seed": held["seed"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LedgerError(f"{path} is damaged ({error}): restore it") from error
+    if version != SCHEMA_VERSION:
+        raise LedgerError(
+            f"{path} has schema version {version}, and this tailbound writes version "
+            f"{SCHEMA_VERSION}: use the tailbound that wrote it, or another --out folder"
+        )
+    there |= held_contract
+    here = {"judge": judge_id, "seed": seed} | contract.to_dict()
+    differences = [
+        f"{name} was {there.get(name)!r} and is now {here.get(name)!r}"
+        for name in dict.fromkeys([*here, *there])
+        if there.get(name) != here.get(name)
+    ]
+    if differences:
+        raise ContractMismatchError(
+            f"{folder} holds draws of something else ({'; '.join(differences)}): "
+            "use the same options, or another --out folder"
+        )
