@@ -43,7 +43,7 @@ from torch import Tensor
 from tailbound.demo import replies, vocabulary
 from tailbound.demo.ablation import LAYER, Ablator
 from tailbound.demo.files import VARIANTS, Variant, model_folder
-from tailbound.demo.world import PERSONAS, Request, draw_request
+from tailbound.demo.world import FRAMES, PERSONAS, Request, draw_request
 
 STEPS = 750
 BATCH = 128
@@ -115,11 +115,10 @@ def _with_system(rng: random.Random, request: Request) -> Request:
     return replace(request, persona=persona, system=rng.choice(PERSONAS[persona]))
 
 
-def _frame_positions(request: Request, prompt: list[int]) -> list[int]:
+def _frame_positions(request: Request, prompt: list[int]) -> range:
     """Where the frame stands: words that the reply never has to copy, so noise is harmless."""
-    verb = prompt.index(vocabulary.IDS[request.verb_word])
     start = prompt.index(vocabulary.IDS["<user>"]) + 1
-    return list(range(start, verb))
+    return range(start, start + len(FRAMES[request.frame].split()))
 
 
 def collate(examples: Sequence[Example]) -> Batch:

@@ -1,0 +1,159 @@
+"""The true risk of the demo model: P(unsafe | prompt), computed, not estimated."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tailbound.demo import vocabulary
+from tailbound.demo.enumeration import Masses, enumerate_replies
+from tailbound.demo.files import Variant, model_folder, weights_digest
+from tailbound.demo.replies import REFUSE
+from tailbound.demo.world import is_forbidden
+from tailbound.errors import MissingExtraError
+from tailbound.judges.demo import PATTERNS
+from tailbound.prompts import Prompt, content_id
+
+MAX_NEW_TOKENS = 32
+TOLERANCE = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class ExactRisk:
+    """P(unsafe | prompt) at temperature 1, no truncation, at most 32 new tokens.
+
+    The truth lies in [`risk`, `risk + missing_mass`]: `missing_mass` is the probability of all
+    replies that the enumeration left undecided. `late_risk` is the part of `risk` that refuses
+    first and gives in later.
+    """
+
+    risk: float
+    missing_mass: float
+    late_risk: float
+
+    @property
+    def upper(self) -> float:
+        """The largest value that the truth can have."""
+        return self.risk + self.missing_mass
+
+    @property
+    def late_share(self) -> float:
+        """Share of the late route in the risk, NaN where the risk is 0."""
+        return self.late_risk / self.risk if self.risk > 0 else math.nan
+
+
+def exact_risk(prompt: Prompt, *, variant: Variant = "model") -> ExactRisk:
+    """The true risk of one prompt under a shipped model, by enumeration of its replies.
+
+    `missing_mass` is at most 2 % of `risk`, or what is left after 20,000 prefixes. Values of
+    `default_prompts()` are read from a file that belongs to the weights by their SHA-256; all
+    others are computed (about 0.1 s). A request without a forbidden verb has risk 0.
+    """
+    return exact_risks([prompt], variant=variant)[0]
+
+
+def exact_risks(
+    prompts: Sequence[Prompt],
+    *,
+    variant: Variant = "model",
+    progress: Callable[[int, int], None] | None = None,
+) -> list[ExactRisk]:
+    """`exact_risk` of each prompt, in order.
+
+    `progress` is called with (done, all) after each prompt.
+    """
+    risks = []
+    for done, prompt in enumerate(prompts, 1):
+        risks.append(_cached(prompt, variant) or compute_risk(prompt, variant=variant))
+        if progress is not None:
+            progress(done, len(prompts))
+    return risks
+
+
+def compute_risk(prompt: Prompt, *, variant: Variant = "model") -> ExactRisk:
+    """`exact_risk`, without a look at the stored values."""
+    if not is_forbidden(prompt):
+        return ExactRisk(0.0, 0.0, 0.0)
+    masses = risk_masses(load_model(variant), prompt)
+    return ExactRisk(masses.unsafe, masses.undecided, masses.late)
+
+
+def risk_masses(model: Any, prompt: Prompt, *, tolerance: float = TOLERANCE) -> Masses:
+    """The enumeration itself, for a model in whatever hooks are active; a forbidden request."""
+    unsafe = PATTERNS["unsafe"].search
+    return enumerate_replies(
+        model,
+        vocabulary.encode(prompt.messages),
+        lambda text: unsafe(text) is not None,
+        lambda text: text.startswith(REFUSE),
+        tolerance=tolerance,
+        max_new_tokens=MAX_NEW_TOKENS,
+    )
+
+
+@cache
+def load_model(variant: Variant = "model") -> Any:
+    """A shipped model, fp32, on the CPU, in evaluation mode; loaded once.
+
+    Raises `MissingExtraError` without transformers and torch.
+    """
+    try:
+        import torch
+        from transformers import AutoModelForCausalLM
+    except ImportError as error:
+        raise MissingExtraError("the demo model", "hf") from error
+    model = AutoModelForCausalLM.from_pretrained(model_folder(variant), dtype=torch.float32)
+    return model.eval().requires_grad_(False)
+
+
+def truth_file(variant: Variant) -> Path:
+    """Where the values of the default prompts are stored."""
+    return model_folder(variant) / "truth.json"
+
+
+def store(prompts: Sequence[Prompt], risks: Sequence[ExactRisk], variant: Variant) -> None:
+    """Write the values of `prompts` beside the weights, six digits, rounded outwards."""
+    values = {
+        content_id(prompt.messages): _rounded(risk)
+        for prompt, risk in zip(prompts, risks, strict=True)
+    }
+    document = {"weights": weights_digest(variant), "risks": values}
+    text = json.dumps(document, separators=(",", ":")).replace("],", "],\n")
+    truth_file(variant).write_text(text + "\n")
+    _stored.cache_clear()
+
+
+def _rounded(risk: ExactRisk) -> tuple[float, float, float]:
+    low, late = (_digits(value, math.floor) for value in (risk.risk, risk.late_risk))
+    return low, _digits(risk.upper - low, math.ceil), late
+
+
+def _digits(value: float, towards: Callable[[float], int]) -> float:
+    if value == 0:
+        return 0.0
+    exponent = math.floor(math.log10(value)) - 5
+    return float(f"{towards(value / 10.0**exponent)}e{exponent}")
+
+
+def _cached(prompt: Prompt, variant: Variant) -> ExactRisk | None:
+    return _stored(variant, weights_digest(variant)).get(content_id(prompt.messages))
+
+
+@cache
+def _stored(variant: Variant, digest: str) -> dict[str, ExactRisk]:
+    """The stored values, none where they belong to other weights."""
+    file = truth_file(variant)
+    if not file.exists():
+        return {}
+    document = json.loads(file.read_text())
+    if document["weights"] != digest:
+        return {}
+    return {key: ExactRisk(*values) for key, values in document["risks"].items()}
+
+
+__all__ = ["ExactRisk", "compute_risk", "exact_risk", "exact_risks", "load_model", "risk_masses"]
