@@ -1,5 +1,7 @@
 """Judges of what is unsafe, behind one narrow seam."""
 
 from tailbound.judges.base import Exchange, Judge
+from tailbound.judges.registry import list_judges, load_judge
+from tailbound.judges.verdicts import failed, is_failure, scored
 
-__all__ = ["Exchange", "Judge"]
+__all__ = ["Exchange", "Judge", "failed", "is_failure", "list_judges", "load_judge", "scored"]

@@ -168,8 +168,8 @@ def _check(shard: Path) -> None:
         ) from error
     if frame.schema == columns():
         return
-    version = frame["schema"].max() if "schema" in frame.columns else None
-    if version != SCHEMA_VERSION:
+    version = repr(frame["schema"].max()) if "schema" in frame.columns else "unknown"
+    if version != str(SCHEMA_VERSION):
         raise LedgerError(
             f"{shard} has schema version {version}, and this tailbound reads version "
             f"{SCHEMA_VERSION}: use the tailbound that wrote it"
@@ -178,4 +178,5 @@ def _check(shard: Path) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,58 @@
+"""Judges by name: `provider:name`, found through the entry points `tailbound.judges`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from importlib.metadata import entry_points
+from typing import Any, cast
+
+from tailbound.errors import UsageError
+from tailbound.judges.base import Judge
+
+GROUP = "tailbound.judges"
+
+BUILT_IN = {
+    "demo": "tailbound.judges.demo:load",
+    "keywords": "tailbound.judges.keyword:load_keywords",
+    "python": "tailbound.judges.function:load",
+    "regex": "tailbound.judges.keyword:load_regex",
+}
+"""Found even where the package's entry points are not installed (a bare checkout)."""
+
+
+def list_judges() -> dict[str, str]:
+    """Provider to the `module:function` that loads it, sorted by provider.
+
+    >>> list_judges()["regex"]
+    'tailbound.judges.keyword:load_regex'
+    """
+    plugins = {point.name: point.value for point in entry_points(group=GROUP)}
+    return dict(sorted({**BUILT_IN, **plugins}.items()))
+
+
+def load_judge(spec: str, *, threshold: float | None = None, **options: Any) -> Judge:
+    """The judge that `spec`, `provider:name` or `provider`, means.
+
+    `threshold` replaces the judge's own; `options` go to the provider. Raises `UsageError` for an
+    unknown provider, an option that it does not take, a threshold outside (0, 1], and whatever
+    the provider raises.
+    """
+    provider, _, name = spec.partition(":")
+    known = list_judges()
+    if provider not in known:
+        close = difflib.get_close_matches(provider, known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise UsageError(f"unknown judge provider {provider!r}: {hint}known are {', '.join(known)}")
+    if threshold is not None:
+        if not 0 < threshold <= 1:
+            raise UsageError(f"the threshold must lie in (0, 1], not {threshold}")
+        options = {**options, "threshold": threshold}
+    module, _, function = known[provider].partition(":")
+    load = getattr(importlib.import_module(module), function)
+    try:
+        inspect.signature(load).bind(name, **options)
+    except TypeError as error:
+        raise UsageError(f"judge {provider!r} does not take these options: {error}") from error
+    return cast(Judge, load(name, **options))
