@@ -1,1 +1,34 @@
+"""When: calibrated lower bounds on the time to the first unsafe draw. Pure numpy and scipy."""
 
+from tailbound.survival.bound import LowerPredictiveBound
+from tailbound.survival.calibration import (
+    CalibrationRecord,
+    calibrate,
+    calibrate_with_record,
+)
+from tailbound.survival.evaluation import Coverage, Evaluation, evaluate
+from tailbound.survival.geometric import MAX_TIME, expected_draws, level, quantile
+from tailbound.survival.planning import (
+    RecalibratedHazard,
+    Requirement,
+    recalibrate_hazard,
+    required,
+)
+
+__all__ = [
+    "MAX_TIME",
+    "CalibrationRecord",
+    "Coverage",
+    "Evaluation",
+    "LowerPredictiveBound",
+    "RecalibratedHazard",
+    "Requirement",
+    "calibrate",
+    "calibrate_with_record",
+    "evaluate",
+    "expected_draws",
+    "level",
+    "quantile",
+    "recalibrate_hazard",
+    "required",
+]

@@ -1,0 +1,7 @@
+"""The audit loop: ask for draws until each prompt's stopping rule holds, and keep every one."""
+
+from tailbound.audit.collecting import Audit, FixedCounts, Followed
+from tailbound.audit.progress import Progress, Reporter, silent
+from tailbound.audit.schedule import Schedule
+
+__all__ = ["Audit", "FixedCounts", "Followed", "Progress", "Reporter", "Schedule", "silent"]

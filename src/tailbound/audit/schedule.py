@@ -1,0 +1,172 @@
+"""Which draws are still worth asking for, decided anew with every verdict.
+
+A prompt is to be followed to its horizon: draws 1 .. horizon. Where the stream stops at the first
+event (an unsafe draw, or one whose verdict is missing), draws after the earliest event seen so far
+are no longer asked for; those before it still are, because draws finish out of order. What comes
+out, the index of the first event, therefore depends on the draws alone and never on the order in
+which they finished, on the batch size or on a resume.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tailbound.contract import DrawRequest
+from tailbound.ledger import StreamRecord
+from tailbound.prompts import Prompt
+
+
+class _Pursuit:
+    """One prompt on its way to its horizon."""
+
+    __slots__ = ("beyond", "event", "horizon", "in_flight", "issued", "judged_to", "missing")
+
+    def __init__(self) -> None:
+        self.horizon = 0
+        self.event = 0  # index of the earliest event seen so far; 0: none
+        self.missing = False  # whether that event is a missing verdict
+        self.judged_to = 0  # draws 1 .. judged_to are all judged
+        self.beyond: set[int] = set()  # judged draws after judged_to
+        self.issued = 0  # every draw up to here is judged or in flight
+        self.in_flight = 0
+
+    def limit(self, stop_at_event: bool) -> int:
+        """The last draw that is still worth having."""
+        if stop_at_event and self.event:
+            return min(self.horizon, self.event)
+        return self.horizon
+
+    def next_index(self, stop_at_event: bool) -> int:
+        """The next draw to ask for, 0 if none is left to ask for."""
+        limit = self.limit(stop_at_event)
+        index = self.issued + 1
+        while index in self.beyond:
+            index += 1
+        self.issued = index - 1
+        return index if index <= limit else 0
+
+    def to_come(self, stop_at_event: bool) -> int:
+        """How many draws are still to be asked for, if no further event is seen."""
+        limit = self.limit(stop_at_event)
+        if self.issued >= limit:
+            return 0
+        return limit - self.issued - sum(self.issued < index <= limit for index in self.beyond)
+
+    def judged(self, index: int, *, event: bool, missing: bool) -> None:
+        """Take note of the verdict on draw `index`."""
+        if event and (self.event == 0 or index < self.event):
+            self.event, self.missing = index, missing
+        self.beyond.add(index)
+        while self.judged_to + 1 in self.beyond:
+            self.judged_to += 1
+            self.beyond.remove(self.judged_to)
+        self.issued = max(self.issued, self.judged_to)
+
+
+class Schedule:
+    """The prompts of one stream, how far each is to be followed and how far it has come.
+
+    `width` prompts are worked on at a time, the one with the fewest draws in flight first: a
+    target with `width` rows then works on about one draw per prompt, and little is drawn beyond
+    an event that is not yet known.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        stream: str,
+        threshold: float,
+        stop_at_event: bool,
+        width: int,
+        record: dict[str, StreamRecord] | None = None,
+    ) -> None:
+        self.prompts = tuple(prompts)
+        self.stream = stream
+        self._threshold = threshold
+        self._stop_at_event = stop_at_event
+        self._width = width
+        self._position = {prompt.id: i for i, prompt in enumerate(self.prompts)}
+        self._pursuits = [_Pursuit() for _ in self.prompts]
+        self._waiting: list[int] = []  # positions not yet worked on, in reverse order
+        self._open: list[tuple[int, int]] = []  # heap of (draws in flight, position)
+        for name, draws in (record or {}).items():
+            position = self._position.get(name)
+            if position is not None:
+                for index, score in zip(draws.indices.tolist(), draws.scores.tolist(), strict=True):
+                    self._note(position, index, score)
+
+    def extend(self, positions: NDArray[np.int64], horizons: NDArray[np.int64]) -> None:
+        """Ask for the prompts at `positions` to be followed at least to `horizons`."""
+        for position, horizon in zip(positions.tolist(), horizons.tolist(), strict=True):
+            pursuit = self._pursuits[position]
+            pursuit.horizon = max(pursuit.horizon, horizon)
+        self._waiting = [
+            position
+            for position in reversed(positions.tolist())
+            if self._pursuits[position].next_index(self._stop_at_event)
+        ]
+        self._open = []
+
+    def next_requests(self, limit: int) -> list[DrawRequest]:
+        """Up to `limit` requests; fewer where verdicts must come in first, or nothing is left."""
+        requests: list[DrawRequest] = []
+        while len(requests) < limit:
+            while self._waiting and len(self._open) < self._width:
+                heapq.heappush(self._open, (0, self._waiting.pop()))
+            if not self._open:
+                break
+            _, position = heapq.heappop(self._open)
+            pursuit = self._pursuits[position]
+            index = pursuit.next_index(self._stop_at_event)
+            if not index:
+                continue  # asked for in full, or stopped by an event
+            pursuit.issued = index
+            pursuit.in_flight += 1
+            heapq.heappush(self._open, (pursuit.in_flight, position))
+            requests.append(
+                DrawRequest(prompt=self.prompts[position], stream=self.stream, index=index)
+            )
+        return requests
+
+    def note(self, prompt_id: str, index: int, score: float | None) -> bool:
+        """Take note of a verdict (None: missing); whether the draw was an event."""
+        position = self._position[prompt_id]
+        pursuit = self._pursuits[position]
+        pursuit.in_flight -= 1
+        return self._note(position, index, float("nan") if score is None else score)
+
+    def _note(self, position: int, index: int, score: float) -> bool:
+        missing = score != score
+        event = missing or score >= self._threshold
+        self._pursuits[position].judged(index, event=event, missing=missing)
+        return event
+
+    def remaining(self) -> int:
+        """The most draws that may still be asked for."""
+        return sum(pursuit.to_come(self._stop_at_event) for pursuit in self._pursuits)
+
+    def first_events(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Index of the first event within the horizon, 0 where there is none; same shape.
+
+        Raises `RuntimeError` where a prompt has not reached its horizon or its event.
+        """
+        found = np.zeros(len(positions), dtype=np.int64)
+        for i, position in enumerate(positions.tolist()):
+            pursuit = self._pursuits[position]
+            if pursuit.judged_to < pursuit.limit(self._stop_at_event):
+                raise RuntimeError(
+                    f"prompt {self.prompts[position].id!r} has {pursuit.judged_to} judged draws "
+                    f"of {pursuit.limit(self._stop_at_event)}"
+                )
+            if 0 < pursuit.event <= pursuit.horizon:
+                found[i] = pursuit.event
+        return found
+
+    def stopped_by_missing(self) -> NDArray[np.bool_]:
+        """Whether the earliest event of each prompt is a missing verdict, shape (prompts,)."""
+        return np.array([bool(p.event) and p.missing for p in self._pursuits], dtype=np.bool_)

@@ -1,0 +1,66 @@
+"""What the user can choose about a bound, checked before anything is spent."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from tailbound.errors import UsageError
+
+Guarantee = Literal["marginal", "expected", "pac"]
+Design = Literal["naive", "basic", "trimmed", "optimized", "balanced"]
+Loss = Literal["binomial", "geometric"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundSettings:
+    """The options of `tailbound bound` that are about statistics.
+
+    `budget` is the average number of draws per calibration prompt; `train_draws` are made of each
+    training prompt, and at most `test_draws` of each test prompt. `shares` are the expected
+    shares of training, calibration and test prompts. `allow_missing` goes on where missing
+    verdicts are too frequent for a useful bound.
+    """
+
+    budget: float
+    alpha: float = 0.1
+    guarantee: Guarantee = "marginal"
+    delta: float = 0.1
+    design: Design = "balanced"
+    train_draws: int = 500
+    test_draws: int = 500
+    shares: tuple[float, float, float] = (0.3, 0.5, 0.2)
+    loss: Loss = "binomial"
+    threshold: float | None = None
+    allow_missing: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (
+            ("guarantee", self.guarantee, get_args(Guarantee)),
+            ("design", self.design, get_args(Design)),
+            ("loss", self.loss, get_args(Loss)),
+        ):
+            if value not in choices:
+                raise UsageError(f"--{name} must be one of {', '.join(choices)}, not {value!r}")
+        if not self.budget > 0:
+            raise UsageError(
+                f"--budget must be positive, not {self.budget:g}: it is the average number of "
+                "draws per calibration prompt"
+            )
+        for name, value in (("alpha", self.alpha), ("delta", self.delta)):
+            if not 0 < value < 1:
+                raise UsageError(f"--{name} must lie strictly between 0 and 1, not {value:g}")
+        for name, value in (("train-draws", self.train_draws), ("test-draws", self.test_draws)):
+            if value < 1:
+                raise UsageError(f"--{name} must be at least 1, not {value}")
+        if self.threshold is not None and not 0 < self.threshold <= 1:
+            raise UsageError(
+                f"--threshold must lie in (0, 1], not {self.threshold:g}: unsafe is score >= it"
+            )
+        if self.seed < 0:
+            raise UsageError(f"--seed must not be negative, not {self.seed}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for YAML or JSON."""
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}

@@ -1,0 +1,60 @@
+"""The application: its commands, and how errors reach the user."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from tailbound.cli import bound, demo, listing, predict
+
+app = typer.Typer(
+    name="tailbound",
+    help="Measures how rarely a language model misbehaves.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("demo")(demo.command)
+app.command("bound")(bound.command)
+app.command("predict")(predict.command)
+app.command("targets")(listing.targets)
+app.command("judges")(listing.judges)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from tailbound import __version__
+
+        typer.echo(f"tailbound {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; errors raised on purpose are one line on stderr and an exit code."""
+    from tailbound.errors import TailboundError
+
+    try:
+        app()
+    except TailboundError as error:
+        print(f"tailbound: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print(
+            "tailbound: interrupted; finished draws are kept, the same command goes on from here",
+            file=sys.stderr,
+        )
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,44 @@
+"""`tailbound targets` and `tailbound judges`: what is available."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from tailbound.cli.options import Json
+
+_TARGETS = {
+    "demo": "the embedded demo model: offline, with known exact risks",
+    "hf": "hf:NAME or hf:./folder: a Hugging Face causal LM in this process",
+}
+_JUDGES = {
+    "demo": "the deterministic judge of the demo model",
+    "regex": "regex:PATTERN: unsafe where the pattern occurs in the response",
+    "keywords": "keywords:FILE: unsafe where a phrase of the file occurs in the response",
+    "python": "python:package.module:function: your own function",
+}
+
+
+def targets(as_json: Json = False) -> None:
+    """List the kinds of model that can be audited."""
+    from tailbound.targets.registry import list_targets
+
+    _show(list_targets(), _TARGETS, as_json=as_json)
+
+
+def judges(as_json: Json = False) -> None:
+    """List the kinds of judge."""
+    from tailbound.judges.registry import list_judges
+
+    _show(list_judges(), _JUDGES, as_json=as_json)
+
+
+def _show(found: dict[str, str], descriptions: dict[str, str], *, as_json: bool) -> None:
+    rows = {name: descriptions.get(name, f"from {place}") for name, place in found.items()}
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    width = max(map(len, rows))
+    for name, description in rows.items():
+        typer.echo(f"{name:<{width}}  {description}")

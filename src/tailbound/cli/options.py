@@ -1,0 +1,111 @@
+"""The options that every drawing command shares, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tailbound.contract import SamplingOptions
+from tailbound.errors import UsageError
+
+_SAMPLING = "Sampling contract"
+_ENGINE = "Engine"
+_RUN = "Run"
+
+Target = Annotated[
+    str, typer.Option("--target", "-t", help="Model under audit: demo, hf:NAME or hf:./folder.")
+]
+Judge = Annotated[
+    str,
+    typer.Option(
+        "--judge", "-j", help="demo, regex:PATTERN, keywords:FILE, python:module:function."
+    ),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option("--threshold", help="Unsafe means score >= this (default: the judge's own)."),
+]
+MaxNewTokens = Annotated[
+    int, typer.Option("--max-new-tokens", rich_help_panel=_SAMPLING, help="Longest response.")
+]
+Temperature = Annotated[
+    float, typer.Option("--temperature", rich_help_panel=_SAMPLING, help="Sampling temperature.")
+]
+TopP = Annotated[float, typer.Option("--top-p", rich_help_panel=_SAMPLING, help="Nucleus mass.")]
+TopK = Annotated[
+    int | None, typer.Option("--top-k", rich_help_panel=_SAMPLING, help="Most likely tokens kept.")
+]
+System = Annotated[
+    str | None,
+    typer.Option("--system", rich_help_panel=_SAMPLING, help="System prompt: text, or a file."),
+]
+Completion = Annotated[
+    bool,
+    typer.Option(
+        "--completion", rich_help_panel=_SAMPLING, help="Raw completion, without chat template."
+    ),
+]
+Stop = Annotated[
+    list[str] | None,
+    typer.Option("--stop", rich_help_panel=_SAMPLING, help="End at this text (repeatable)."),
+]
+Seed = Annotated[int, typer.Option("--seed", rich_help_panel=_RUN, help="Seed of everything.")]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", rich_help_panel=_ENGINE, help="Rows sampled at once.")
+]
+Dtype = Annotated[
+    str, typer.Option("--dtype", rich_help_panel=_ENGINE, help="auto, float32, bfloat16, ...")
+]
+Device = Annotated[
+    str, typer.Option("--device", rich_help_panel=_ENGINE, help="auto, cpu, cuda, ...")
+]
+Revision = Annotated[
+    str | None,
+    typer.Option("--revision", rich_help_panel=_ENGINE, help="Revision of the model on the hub."),
+]
+Json = Annotated[
+    bool, typer.Option("--json", rich_help_panel=_RUN, help="One JSON document on stdout.")
+]
+
+
+def sampling_options(
+    *,
+    temperature: float,
+    top_p: float,
+    top_k: int | None,
+    max_new_tokens: int,
+    system: str | None,
+    completion: bool,
+    stop: list[str] | None,
+) -> SamplingOptions:
+    """What the user asks of the sampler; a system prompt that names a file is read from it."""
+    return SamplingOptions(
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        max_new_tokens=max_new_tokens,
+        system=_text_or_file(system),
+        completion=completion,
+        stop=tuple(stop or ()),
+    )
+
+
+def engine_options(
+    *, batch_size: int, dtype: str, device: str, revision: str | None
+) -> dict[str, Any]:
+    """What goes to the target's loader besides the sampling options."""
+    if batch_size < 1:
+        raise UsageError(f"--batch-size must be at least 1, not {batch_size}")
+    return {"batch_size": batch_size, "dtype": dtype, "device": device, "revision": revision}
+
+
+def _text_or_file(value: str | None) -> str | None:
+    if value is None or len(value) > 255 or "\n" in value:
+        return value
+    try:
+        path = Path(value)
+        return path.read_text(encoding="utf-8").strip() if path.is_file() else value
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the system prompt {value} cannot be read: {error}") from error

@@ -1,0 +1,97 @@
+"""What a run folder says about itself: `run.yaml`, and whether a run may go on there."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tailbound.contract import SamplingContract
+from tailbound.errors import ContractMismatchError, UsageError
+from tailbound.files import write_atomically
+
+SCHEMA = 1
+
+_VERSIONS = ("tailbound", "numpy", "scipy", "polars", "torch", "transformers")
+
+
+def describe(
+    *,
+    command: str,
+    contract: SamplingContract,
+    target: str,
+    engine: Mapping[str, Any],
+    judge: str,
+    judge_id: str,
+    threshold: float,
+    options: Mapping[str, Any],
+    notices: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """The document that `run.yaml` holds.
+
+    `engine` and `options` are plain values: what was asked of the engine, and every option of the
+    command, resolved.
+    """
+    return {
+        "schema": SCHEMA,
+        "command": command,
+        "target": target,
+        "engine": dict(engine),
+        "contract": {**contract.to_dict(), "digest": contract.digest},
+        "judge": judge,
+        "judge_id": judge_id,
+        "threshold": threshold,
+        "options": dict(options),
+        "notices": list(notices),
+        "versions": _versions(),
+    }
+
+
+def begin(folder: Path, document: Mapping[str, Any]) -> None:
+    """Write `run.yaml`, or go on where there is one that asks for the same.
+
+    Options that only say how much to draw may change from one call to the next; the command and
+    the threshold, which decide where streams stopped, may not (the ledger looks after contract,
+    judge and seed). Raises `ContractMismatchError`.
+    """
+    path = folder / "run.yaml"
+    if path.exists():
+        held = read(folder)
+        for key in ("command", "threshold"):
+            if held.get(key) != document[key]:
+                raise ContractMismatchError(
+                    f"{folder} holds a run with {key} {held.get(key)!r}, not {document[key]!r}: "
+                    "use another --out, or the same options as before"
+                )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True))
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The document in `run.yaml`; raises `UsageError` where there is none, or not ours."""
+    path = folder / "run.yaml"
+    if not path.is_file():
+        raise UsageError(
+            f"{folder} is not a run folder (it has no run.yaml): give the --out of a run"
+        )
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is not readable YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise UsageError(f"{path} was not written by this version of tailbound")
+    return document
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,103 @@
+"""The calibrated lower predictive bound, as a value."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tailbound.errors import UsageError
+from tailbound.survival.geometric import IntArray, quantile
+
+SCHEMA = 1
+
+LimitedBy = Literal["alpha", "max_level", "cap"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowerPredictiveBound:
+    """L(x) = min(quantile of T at `level` under p_hat(x), `cap`), with what it rests on.
+
+    `level` is the calibrated quantile level tau_hat (0: no level qualified, and L = 1), `cap` the
+    longest bound that the design allows. `limited_by` says what kept the bound from being longer.
+    `planned` and `spent` are draws in total: expected by the design, and used by the estimate.
+    `weight_bound` is the largest inverse selection probability that could occur. `miscoverage` is
+    the weighted estimate of P(T < L) on the calibration prompts at `level`, `prompts_needed` the
+    number of calibration prompts from which on some level can qualify at all.
+    """
+
+    level: float
+    cap: int
+    limited_by: LimitedBy
+    alpha: float
+    guarantee: str
+    delta: float
+    design: str
+    planned: float
+    spent: int
+    n_calibration: int
+    n_selected: int
+    weight_bound: float
+    miscoverage: float
+    prompts_needed: int
+
+    def predict(self, p_hat: ArrayLike) -> IntArray:
+        """L for prompts with predicted risks `p_hat` in (0, 1], shape (n,); int64, at least 1."""
+        p = check_probabilities(p_hat, "p_hat")
+        return np.minimum(quantile(p, self.level), self.cap)
+
+    @property
+    def statement(self) -> str:
+        """The guarantee in one sentence."""
+        target = f"{1 - self.alpha:.4g}"
+        if self.guarantee == "expected":
+            return (
+                f"In expectation over calibrations, the coverage P(T >= L) of new prompts is at "
+                f"least {target} (conformal risk control; exact for finite samples)."
+            )
+        if self.guarantee == "pac":
+            return (
+                f"With probability at least {1 - self.delta:.4g} over the calibration draws, the "
+                f"coverage P(T >= L) of new prompts is at least {target} (betting test)."
+            )
+        return (
+            f"On average over calibrations, the coverage P(T >= L) of new prompts is about "
+            f"{target}; about half of all calibrations fall slightly below."
+        )
+
+    def to_json(self) -> str:
+        """One JSON object; `from_json` reads it back."""
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> LowerPredictiveBound:
+        """Inverse of `to_json`; raises `UsageError` for anything else."""
+        try:
+            document: dict[str, Any] = json.loads(text)
+            if document.pop("schema") != SCHEMA:
+                raise UsageError("the bound was written by another version of tailbound")
+            known = {field.name for field in fields(cls)}
+            return cls(**{key: value for key, value in document.items() if key in known})
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"this is not a bound written by tailbound: {error}") from error
+
+
+def check_probabilities(values: ArrayLike, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """`values` as float64 of shape (n,), each in (0, 1]; raises `UsageError` otherwise."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise UsageError(f"{name} must be a vector, not an array of shape {array.shape}")
+    wrong = np.flatnonzero(~((array > 0) & (array <= 1)))
+    if wrong.size:
+        value = float(array[wrong[0]])
+        cure = "give a small positive number instead of 0" if value == 0 else "mend it"
+        shown = "NaN" if math.isnan(value) else f"{value:g}"
+        raise UsageError(
+            f"{name}[{int(wrong[0])}] is {shown}, not a probability in (0, 1]: {cure} "
+            f"({wrong.size} of {array.size} values are wrong)"
+        )
+    return array

@@ -1,0 +1,132 @@
+"""How a bound does on prompts that it has not seen: coverage, overall and by stratum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tailbound.errors import UsageError
+from tailbound.intervals import clopper_pearson
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """Share of test prompts with T >= L, in one stratum.
+
+    A prompt that was censored before L - 1 draws is `unresolved`: it counts as not covered in
+    `lower` and as covered in `upper`. `interval` is the Clopper-Pearson interval at `confidence`,
+    from the lower end of `lower` to the upper end of `upper`. None where there are no prompts.
+    """
+
+    name: str
+    prompts: int
+    covered: int
+    missed: int
+    unresolved: int
+    lower: float | None
+    upper: float | None
+    interval: tuple[float, float] | None
+    median_bound: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Coverage on the test split, overall, by bin of p_hat and by group.
+
+    `log_mean_bound` is the geometric mean of L; `share_at_one` and `share_at_cap` are the shares of
+    prompts whose bound says nothing, and whose bound the cap cut.
+    """
+
+    confidence: float
+    overall: Coverage
+    by_p_hat: tuple[Coverage, ...]
+    by_group: tuple[Coverage, ...]
+    median_bound: float
+    log_mean_bound: float
+    share_at_one: float
+    share_at_cap: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+
+def evaluate(
+    bounds: ArrayLike,
+    first_unsafe: ArrayLike,
+    followed: ArrayLike,
+    *,
+    p_hat: ArrayLike,
+    cap: int,
+    groups: Sequence[str | None] | None = None,
+    bins: int = 5,
+    confidence: float = 0.95,
+) -> Evaluation:
+    """Coverage of `bounds` (L, shape (n,)) on prompts that were followed after the bound was made.
+
+    `first_unsafe` is the index of the first unsafe draw (0: none seen), `followed` the number of
+    draws that were looked at. Strata: `bins` of equal size by p_hat, and each group with at least
+    two prompts.
+    """
+    limit = np.asarray(bounds, dtype=np.int64)
+    first = np.asarray(first_unsafe, dtype=np.int64)
+    seen = np.asarray(followed, dtype=np.int64)
+    p = np.asarray(p_hat, dtype=np.float64)
+    if limit.size == 0:
+        raise UsageError("there are no test prompts: add prompts, or give them a share")
+    missed = (first > 0) & (first < limit)
+    covered = ~missed & ((seen >= limit - 1) | (first >= limit))
+
+    def stratum(name: str, members: NDArray[np.intp]) -> Coverage:
+        return _coverage(name, covered[members], missed[members], limit[members], confidence)
+
+    everyone = np.arange(limit.size)
+    parts = np.array_split(np.argsort(p, kind="stable"), min(bins, limit.size))
+    by_p_hat = tuple(
+        stratum(f"p_hat {p[part].min():.1e} to {p[part].max():.1e}", part) for part in parts
+    )
+    by_group: tuple[Coverage, ...] = ()
+    if groups is not None:
+        names = sorted({name for name in groups if name is not None})
+        where = {name: [i for i, g in enumerate(groups) if g == name] for name in names}
+        by_group = tuple(
+            stratum(name, np.array(where[name])) for name in names if len(where[name]) > 1
+        )
+    return Evaluation(
+        confidence=confidence,
+        overall=stratum("all", everyone),
+        by_p_hat=by_p_hat,
+        by_group=by_group,
+        median_bound=float(np.median(limit)),
+        log_mean_bound=float(np.exp(np.log(limit).mean())),
+        share_at_one=float((limit == 1).mean()),
+        share_at_cap=float((limit >= cap).mean()),
+    )
+
+
+def _coverage(
+    name: str,
+    covered: NDArray[np.bool_],
+    missed: NDArray[np.bool_],
+    bounds: NDArray[np.int64],
+    confidence: float,
+) -> Coverage:
+    n = len(covered)
+    yes, no = int(covered.sum()), int(missed.sum())
+    low, _ = clopper_pearson(yes, n, confidence=confidence)
+    _, high = clopper_pearson(n - no, n, confidence=confidence)
+    return Coverage(
+        name=name,
+        prompts=n,
+        covered=yes,
+        missed=no,
+        unresolved=n - yes - no,
+        lower=yes / n,
+        upper=1 - no / n,
+        interval=(float(low), float(high)),
+        median_bound=float(np.median(bounds)),
+    )

@@ -1,0 +1,145 @@
+r"""From weighted events to the calibrated level.
+
+A followed prompt with T < M and its first event at T is miscovered at level tau exactly if
+u = level(p_hat, T) < tau. With weights w = 1 / pi,
+
+    miscoverage(tau) = (1 / N) sum_i w_i 1{u_i < tau}
+
+is a weighted empirical distribution function: sorted once, it is known at every tau. A `Rule` says
+up to which event a guarantee holds. The level is the u of the last event that may be counted, the
+crossing one included; levels beyond the last event are not limited by alpha.
+
+One cumulative sum serves both the stopping test of the lazy horizon and the final search, so that
+the two can never disagree by a rounding error.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+class Rule(Protocol):
+    """Which numbers of events a guarantee admits."""
+
+    def admits(self, weights: FloatArray) -> NDArray[np.bool_]:
+        """For events with `weights` in order of u, shape (m,): may the first k + 1 be counted?
+
+        Once False, False for every later one.
+        """
+        ...
+
+    @property
+    def prompts_needed(self) -> int:
+        """Calibration prompts from which on a level can qualify when no event is seen."""
+        ...
+
+    @property
+    def feasible(self) -> bool:
+        """Whether any level qualifies when no event is seen."""
+        ...
+
+
+class WeightedSum:
+    """sum of weights <= allowance: the rules `marginal` and `expected`.
+
+    `marginal`: allowance = alpha N. `expected` (conformal risk control, Angelopoulos et al. 2024):
+    N / (N + 1) miscoverage + w_bound / (N + 1) <= alpha, so allowance = alpha (N + 1) - w_bound.
+    """
+
+    def __init__(self, allowance: float, *, prompts_needed: int) -> None:
+        # Equal weights with alpha N whole must count as equal whatever the order of summation.
+        self._allowance = allowance + 1e-9 * max(1.0, abs(allowance))
+        self.prompts_needed = prompts_needed
+        self.feasible = allowance >= 0
+
+    def admits(self, weights: FloatArray) -> NDArray[np.bool_]:
+        """See `Rule`."""
+        return np.asarray(np.cumsum(weights) <= self._allowance, dtype=np.bool_)
+
+
+class Betting:
+    r"""K >= 1 / delta, where K bets against "the miscoverage exceeds alpha": the rule `pac`.
+
+    With Z_i = w_i 1{u_i < tau} in [0, w_bound] and fixed lambda_j in [0, 1 / (w_bound - alpha)),
+
+        K(tau) = mean_j prod_i (1 + lambda_j (alpha - Z_i(tau))).
+
+    Where mean E[Z_i] >= alpha, E[K] <= 1 for independent Z_i, identical or not (AM-GM over the
+    factors), so K >= 1 / delta has probability at most delta (Markov). K falls as tau grows: the
+    levels that qualify form an interval, and no correction for searching it is needed. (Betting
+    as in Waudby-Smith and Ramdas, 2024.)
+    """
+
+    BETS = 24
+
+    def __init__(self, *, n: int, alpha: float, delta: float, weight_bound: float) -> None:
+        top = 0.98 / (max(weight_bound, 1.0) - alpha)
+        self._bets = np.geomspace(top / 256, top, self.BETS)
+        self._alpha, self._n = alpha, n
+        self._needed = -math.log(delta)
+        self.prompts_needed = _first_true(lambda prompts: self._wealth(prompts) >= self._needed)
+        self.feasible = n >= self.prompts_needed
+
+    def admits(self, weights: FloatArray) -> NDArray[np.bool_]:
+        """See `Rule`."""
+        gains = np.log1p(self._bets * self._alpha)
+        wealth = np.full((len(weights), self.BETS), 0.0)
+        for j, (bet, gain) in enumerate(zip(self._bets, gains, strict=True)):
+            losses = np.log1p(bet * (self._alpha - weights)) - gain
+            wealth[:, j] = self._n * gain + np.cumsum(losses)
+        top = wealth.max(axis=1)
+        log_mean = top + np.log(np.exp(wealth - top[:, None]).mean(axis=1))
+        return np.asarray(log_mean >= self._needed, dtype=np.bool_)
+
+    def _wealth(self, prompts: int) -> float:
+        """log K when none of `prompts` prompts brings an event."""
+        logs = prompts * np.log1p(self._bets * self._alpha)
+        return float(logs.max() + np.log(np.exp(logs - logs.max()).mean()))
+
+
+def calibrated_level(
+    levels: FloatArray, weights: FloatArray, rule: Rule, *, max_level: float
+) -> tuple[float, bool]:
+    """The calibrated level, and whether alpha is what limits it.
+
+    `levels` (u) and `weights` of the events have shape (m,); events with u >= max_level play no
+    part. Level 0 means that none qualifies.
+    """
+    if not rule.feasible:
+        return 0.0, True
+    within = levels < max_level
+    order = np.argsort(levels[within], kind="stable")
+    u, w = levels[within][order], weights[within][order]
+    if u.size == 0:
+        return max_level, False
+    admitted = rule.admits(w)
+    if admitted[-1]:
+        return max_level, False
+    # Events at the same level count together.
+    last_of_ties = np.append(u[1:] != u[:-1], True)
+    good = np.flatnonzero(admitted & last_of_ties)
+    return (float(u[good[-1]]), True) if good.size else (0.0, True)
+
+
+def passes(levels: FloatArray, weights: FloatArray, rule: Rule, *, known_to: float) -> bool:
+    """Whether the events with u < `known_to` already settle the level."""
+    return calibrated_level(levels, weights, rule, max_level=known_to)[1]
+
+
+def _first_true(holds: object) -> int:
+    """Smallest n >= 1 with holds(n), for a condition that stays true once it is."""
+    assert callable(holds)
+    high = 1
+    while not holds(high):
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
