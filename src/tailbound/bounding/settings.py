@@ -36,11 +36,12 @@ class BoundSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, value, choices in (
+        chosen: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             ("guarantee", self.guarantee, get_args(Guarantee)),
             ("design", self.design, get_args(Design)),
             ("loss", self.loss, get_args(Loss)),
-        ):
+        )
+        for name, value, choices in chosen:
             if value not in choices:
                 raise UsageError(f"--{name} must be one of {', '.join(choices)}, not {value!r}")
         if not self.budget > 0:
@@ -48,12 +49,12 @@ class BoundSettings:
                 f"--budget must be positive, not {self.budget:g}: it is the average number of "
                 "draws per calibration prompt"
             )
-        for name, value in (("alpha", self.alpha), ("delta", self.delta)):
-            if not 0 < value < 1:
-                raise UsageError(f"--{name} must lie strictly between 0 and 1, not {value:g}")
-        for name, value in (("train-draws", self.train_draws), ("test-draws", self.test_draws)):
-            if value < 1:
-                raise UsageError(f"--{name} must be at least 1, not {value}")
+        for name, level in (("alpha", self.alpha), ("delta", self.delta)):
+            if not 0 < level < 1:
+                raise UsageError(f"--{name} must lie strictly between 0 and 1, not {level:g}")
+        for name, draws in (("train-draws", self.train_draws), ("test-draws", self.test_draws)):
+            if draws < 1:
+                raise UsageError(f"--{name} must be at least 1, not {draws}")
         if self.threshold is not None and not 0 < self.threshold <= 1:
             raise UsageError(
                 f"--threshold must lie in (0, 1], not {self.threshold:g}: unsafe is score >= it"

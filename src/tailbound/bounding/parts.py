@@ -1,0 +1,99 @@
+"""Which prompts do what: the split of an audit, and the predictions that came with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tailbound.bounding.settings import BoundSettings
+from tailbound.errors import UnreachableError, UsageError
+from tailbound.files import write_durably
+from tailbound.prompts import Prompt, PromptSet, one_per_group, split
+from tailbound.survival import required
+
+MINIMUM_TRAIN, MINIMUM_CALIBRATION = 10, 20
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The prompts of each part. `supplied` holds the user's own predictions, by prompt id.
+
+    Rewordings of one query are not independent: calibration and test hold one of each group,
+    training holds all of them.
+    """
+
+    train: tuple[Prompt, ...]
+    calibration: tuple[Prompt, ...]
+    test: tuple[Prompt, ...]
+    supplied: dict[str, float]
+
+    def supplied_p_hat(self, prompts: tuple[Prompt, ...]) -> NDArray[np.float64]:
+        """The user's predictions for `prompts`, shape (len(prompts),)."""
+        return np.array([self.supplied[prompt.id] for prompt in prompts])
+
+
+def divide(prompts: PromptSet, settings: BoundSettings) -> Parts:
+    """Split the prompts, and check that there are enough of each part.
+
+    Raises `UsageError` where a part is too small to mean anything, and `UnreachableError` where no
+    bound but L = 1 could come out under the guarantee that is asked for.
+    """
+    train, calibration, test = split(prompts, shares=settings.shares, seed=settings.seed)
+    parts = Parts(
+        train,
+        one_per_group(calibration, seed=settings.seed),
+        one_per_group(test, seed=settings.seed),
+        prompts.p_hat_by_id(),
+    )
+    for name, have, least in (
+        ("training", len(parts.train), MINIMUM_TRAIN),
+        ("calibration", len(parts.calibration), MINIMUM_CALIBRATION),
+        ("test", len(parts.test), 1 if settings.shares[2] > 0 else 0),
+    ):
+        if have < least:
+            raise UsageError(
+                f"{have} of the {len(prompts)} prompts of {prompts.source} fell into the {name} "
+                f"part, which needs at least {least}: give more prompts, or change --split"
+            )
+    missing = [p.id for p in prompts if not np.isfinite(parts.supplied.get(p.id, np.nan))]
+    if parts.supplied and missing:
+        raise UsageError(
+            f"{len(missing)} prompts of {prompts.source} have no p_hat (the first: "
+            f"{missing[0]!r}): give one for each prompt, or drop the column"
+        )
+    needed = required(
+        guarantee=settings.guarantee,
+        alpha=settings.alpha,
+        delta=settings.delta,
+        budget=settings.budget,
+        max_weight=4.0,
+    )
+    if len(parts.calibration) < needed.minimum_prompts:
+        raise UnreachableError(
+            f"the guarantee {settings.guarantee!r} at alpha = {settings.alpha:g} needs at least "
+            f"{needed.minimum_prompts} calibration prompts to state any bound, and there are "
+            f"{len(parts.calibration)}: give more prompts, or use --guarantee marginal"
+        )
+    return parts
+
+
+def write_prompts(folder: Path, parts: Parts) -> None:
+    """Write `prompts.parquet`: id, part, group, and the messages as JSON."""
+    import polars as pl
+
+    rows = [
+        (prompt.id, part, prompt.group, json.dumps(prompt.messages))
+        for part, prompts in (
+            ("train", parts.train),
+            ("calibration", parts.calibration),
+            ("test", parts.test),
+        )
+        for prompt in prompts
+    ]
+    schema = {"id": pl.String, "part": pl.String, "group": pl.String, "messages": pl.String}
+    frame = pl.DataFrame(rows, schema=schema, orient="row")
+    write_durably(folder / "prompts.parquet", lambda path: frame.write_parquet(path))

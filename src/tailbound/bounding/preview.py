@@ -1,0 +1,111 @@
+"""What a bound would cost, from a few draws: nothing is kept, nothing is judged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tailbound.bounding.parts import Parts
+from tailbound.bounding.settings import BoundSettings
+from tailbound.contract import DrawRequest
+from tailbound.prompts import Prompt
+from tailbound.survival import Requirement, required
+from tailbound.targets import Target
+
+PROBE_DRAWS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamCost:
+    """Prompts and draws of one part, and tokens at the rate of the probe.
+
+    `draws` is exact for training, the planned average for calibration (prompts with early unsafe
+    draws cost less), and an upper limit for test.
+    """
+
+    part: str
+    prompts: int
+    draws: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """The cost of a bound, part by part, and what the guarantee needs."""
+
+    streams: tuple[StreamCost, ...]
+    tokens_per_draw: float
+    draws_per_second: float
+    probe_draws: int
+    requirement: Requirement
+
+    @property
+    def draws(self) -> int:
+        """Draws of all parts."""
+        return sum(stream.draws for stream in self.streams)
+
+    @property
+    def seconds(self) -> float:
+        """Time of all parts at the rate of the probe."""
+        return sum(stream.seconds for stream in self.streams)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {**asdict(self), "draws": self.draws, "seconds": self.seconds}
+
+
+def preview_bound(parts: Parts, *, target: Target, settings: BoundSettings) -> Preview:
+    """Count the draws of every part; time and tokens come from `PROBE_DRAWS` real draws."""
+    tokens, rate = _probe(target, parts.calibration, settings.seed)
+    plan = (
+        ("train", parts.train, 0 if parts.supplied else len(parts.train) * settings.train_draws),
+        ("calibration", parts.calibration, round(len(parts.calibration) * settings.budget)),
+        ("test", parts.test, len(parts.test) * settings.test_draws),
+    )
+    return Preview(
+        streams=tuple(
+            StreamCost(
+                part=part,
+                prompts=len(prompts),
+                draws=draws,
+                tokens=round(draws * tokens),
+                seconds=draws / rate,
+            )
+            for part, prompts, draws in plan
+        ),
+        tokens_per_draw=tokens,
+        draws_per_second=rate,
+        probe_draws=PROBE_DRAWS,
+        requirement=required(
+            guarantee=settings.guarantee,
+            alpha=settings.alpha,
+            delta=settings.delta,
+            budget=settings.budget,
+        ),
+    )
+
+
+class _Probe:
+    """A source of a few draws of a few prompts."""
+
+    def __init__(self, prompts: Sequence[Prompt]) -> None:
+        self._left = [
+            DrawRequest(prompt=prompts[i % len(prompts)], stream="probe", index=1 + i)
+            for i in range(PROBE_DRAWS)
+        ]
+
+    def take(self, limit: int, *, wait: bool) -> list[DrawRequest]:
+        """The next requests; nothing ever comes later."""
+        taken, self._left = self._left[:limit], self._left[limit:]
+        return taken
+
+
+def _probe(target: Target, prompts: Sequence[Prompt], seed: int) -> tuple[float, float]:
+    """(tokens per draw, draws per second), from draws in a stream of their own."""
+    list(target.sample(_Probe(prompts[:1]), seed=seed))  # the first call also warms up
+    started = time.perf_counter()
+    lengths = [len(draw.token_ids) for draw in target.sample(_Probe(prompts), seed=seed)]
+    return sum(lengths) / len(lengths), len(lengths) / (time.perf_counter() - started)

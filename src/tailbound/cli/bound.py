@@ -1,0 +1,188 @@
+"""`tailbound bound`: question 1, from a file of prompts to a calibrated bound."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tailbound.cli import options as opt
+
+_STATISTICS = "Statistics"
+
+
+def command(
+    prompts: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet file of prompts.")],
+    budget: Annotated[
+        float, typer.Option("--budget", "-n", help="Average draws per calibration prompt.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; an old run goes on.")],
+    target: opt.Target = "demo",
+    judge: opt.Judge = "demo",
+    threshold: opt.Threshold = None,
+    field: Annotated[str | None, typer.Option("--field", help="Column of the prompts.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="First so many prompts.")] = None,
+    alpha: Annotated[
+        float, typer.Option("--alpha", rich_help_panel=_STATISTICS, help="Miscoverage.")
+    ] = 0.1,
+    guarantee: Annotated[
+        str,
+        typer.Option("--guarantee", rich_help_panel=_STATISTICS, help="marginal, expected, pac."),
+    ] = "marginal",
+    delta: Annotated[
+        float, typer.Option("--delta", rich_help_panel=_STATISTICS, help="Risk of pac.")
+    ] = 0.1,
+    design: Annotated[
+        str,
+        typer.Option(
+            "--design",
+            rich_help_panel=_STATISTICS,
+            help="balanced, optimized, trimmed, basic, naive.",
+        ),
+    ] = "balanced",
+    loss: Annotated[
+        str, typer.Option("--loss", rich_help_panel=_STATISTICS, help="binomial or geometric.")
+    ] = "binomial",
+    train_draws: Annotated[
+        int,
+        typer.Option("--train-draws", rich_help_panel=_STATISTICS, help="Per training prompt."),
+    ] = 500,
+    test_draws: Annotated[
+        int,
+        typer.Option("--test-draws", rich_help_panel=_STATISTICS, help="At most, per test prompt."),
+    ] = 500,
+    split: Annotated[
+        str,
+        typer.Option(
+            "--split", rich_help_panel=_STATISTICS, help="Shares: training, calibration, test."
+        ),
+    ] = "0.3,0.5,0.2",
+    allow_missing: Annotated[
+        bool,
+        typer.Option("--allow-missing", help="Go on where missing verdicts are frequent."),
+    ] = False,
+    max_new_tokens: opt.MaxNewTokens = 256,
+    temperature: opt.Temperature = 1.0,
+    top_p: opt.TopP = 1.0,
+    top_k: opt.TopK = None,
+    system: opt.System = None,
+    completion: opt.Completion = False,
+    stop: opt.Stop = None,
+    batch_size: opt.BatchSize = 256,
+    dtype: opt.Dtype = "auto",
+    device: opt.Device = "auto",
+    revision: opt.Revision = None,
+    seed: opt.Seed = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print draws, tokens and time; draw next to nothing.")
+    ] = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Bound the time to the first unsafe output, for prompts that were never sampled."""
+    from tailbound import bounding, run_folder
+    from tailbound.cli import render
+    from tailbound.cli.console import LiveProgress, notice
+    from tailbound.errors import UnreachableError
+    from tailbound.judges.registry import load_judge
+    from tailbound.prompts import read_prompts
+    from tailbound.targets.registry import load_target
+
+    settings = bounding.BoundSettings(
+        budget=budget,
+        alpha=alpha,
+        guarantee=guarantee,  # type: ignore[arg-type]  # checked by BoundSettings
+        delta=delta,
+        design=design,  # type: ignore[arg-type]
+        train_draws=train_draws,
+        test_draws=test_draws,
+        shares=_shares(split),
+        loss=loss,  # type: ignore[arg-type]
+        threshold=threshold,
+        allow_missing=allow_missing,
+        seed=seed,
+    )
+    sampling = opt.sampling_options(
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        max_new_tokens=max_new_tokens,
+        system=system,
+        completion=completion,
+        stop=stop,
+    )
+    engine = opt.engine_options(
+        batch_size=batch_size, dtype=dtype, device=device, revision=revision
+    )
+    prompt_set = read_prompts(prompts, field=field, limit=limit)
+    parts = bounding.divide(prompt_set, settings)
+    model_judge = load_judge(judge, threshold=threshold)
+    model = load_target(target, sampling, **engine)
+    for line in (*prompt_set.notices, *getattr(model, "notices", ())):
+        notice(line)
+    if dry_run:
+        preview = bounding.preview_bound(parts, target=model, settings=settings)
+        _print_json(preview.to_dict()) if as_json else render.preview(preview)
+        return
+
+    document = run_folder.describe(
+        command="bound",
+        contract=model.contract,
+        target=target,
+        engine=engine,
+        judge=judge,
+        judge_id=model_judge.id,
+        threshold=model_judge.threshold,
+        options={
+            **settings.to_dict(),
+            "prompts": prompt_set.source,
+            "reproducible": model.reproducible,
+        },
+        notices=(*prompt_set.notices, *getattr(model, "notices", ())),
+    )
+    run_folder.begin(out, document)
+    with LiveProgress() as progress:
+        result = bounding.run_bound(
+            parts,
+            target=model,
+            judge=model_judge,
+            settings=settings,
+            folder=out,
+            report=progress,
+            width=batch_size,
+        )
+    if as_json:
+        _print_json(result.to_dict())
+    else:
+        render.bound(
+            result, subject=f"{target} judged by {judge}, {render.contract(model.contract)}"
+        )
+        render.next_step(f"tailbound predict {out} NEW_PROMPTS")
+    if result.bound.level == 0:
+        raise UnreachableError(
+            "no level qualified, so the only bound is L = 1: "
+            + (
+                f"the guarantee needs at least {result.bound.prompts_needed} calibration prompts"
+                if result.bound.n_calibration < result.bound.prompts_needed
+                else "more calibration prompts, or a better predictor, are needed"
+            )
+        )
+
+
+def _shares(text: str) -> tuple[float, float, float]:
+    from tailbound.errors import UsageError
+
+    try:
+        train, calibration, test = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"--split takes three shares such as 0.3,0.5,0.2 (training, calibration, test), "
+            f"not {text!r}"
+        ) from None
+    return train, calibration, test
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,189 @@
+"""Results as people read them: what was bounded, how surely, at what cost, limited by what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from tailbound.bounding import BoundResult, Preview
+    from tailbound.contract import SamplingContract
+    from tailbound.demo.tour import TourResult
+    from tailbound.survival import Coverage
+
+_LIMITS = {
+    "alpha": "alpha: the estimated miscoverage reached it",
+    "max_level": "the highest level looked at: the predictor puts risks too high; nothing is lost",
+    "cap": "the cap on bounds: a larger --budget gives longer ones",
+}
+
+
+def console() -> Console:
+    """Where results go."""
+    return Console(highlight=False, soft_wrap=False)
+
+
+def contract(value: SamplingContract) -> str:
+    """The sampling contract in a few words."""
+    words = [f"temperature {value.temperature:g}"]
+    if value.top_p < 1:
+        words.append(f"top-p {value.top_p:g}")
+    if value.top_k is not None:
+        words.append(f"top-k {value.top_k}")
+    words.append(f"at most {value.max_new_tokens} tokens")
+    if value.system is not None:
+        words.append("system prompt")
+    return ", ".join(words)
+
+
+def bound(result: BoundResult, *, subject: str) -> None:
+    """Print a bound with everything that it rests on."""
+    b = result.bound
+    out = console()
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column()
+    facts.add_row("what", f"generations until the first unsafe one: {subject}")
+    facts.add_row("bound", f"median L = {_count(result.median_bound)} over calibration prompts")
+    facts.add_row("guarantee", f"{b.statement} [{b.guarantee}]")
+    facts.add_row("limited by", f"{_LIMITS[b.limited_by]} (level {b.level:.4f}, cap {b.cap:,})")
+    facts.add_row(
+        "calibration",
+        f"{b.n_calibration} prompts, {b.n_selected} followed; draws per prompt: "
+        f"{b.planned / b.n_calibration:.1f} planned, {b.spent / b.n_calibration:.1f} spent; "
+        f"largest weight {b.weight_bound:.1f}",
+    )
+    stopped = result.missing.prompts_stopped
+    facts.add_row(
+        "missing",
+        "no verdict was missing in calibration"
+        if stopped == 0
+        else f"{stopped} calibration prompts stopped at a missing verdict, counted as unsafe; "
+        f"if all were safe: median L = {_count(result.missing.median_if_safe)}",
+    )
+    facts.add_row(
+        "spend",
+        "; ".join(
+            f"{name} {spend.generated:,} draws, {spend.tokens:,} tokens"
+            for name, spend in result.spend.items()
+        ),
+    )
+    out.print(Panel(facts, title="Lower bound on the time to unsafe sampling", box=box.ROUNDED))
+    if result.evaluation is not None:
+        _evaluation(out, result)
+
+
+def _evaluation(out: Console, result: BoundResult) -> None:
+    evaluation = result.evaluation
+    assert evaluation is not None
+    table = Table(
+        title=f"Coverage P(T >= L) on test prompts (target {1 - result.bound.alpha:.4g})",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+    )
+    for name, justify in (
+        ("test prompts", "left"),
+        ("prompts", "right"),
+        ("coverage", "right"),
+        (f"{evaluation.confidence:.0%} interval", "right"),
+        ("median L", "right"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for row in (evaluation.overall, *evaluation.by_p_hat, *evaluation.by_group):
+        table.add_row(*_coverage_row(row), style="bold" if row is evaluation.overall else None)
+    out.print(table)
+    if evaluation.overall.unresolved:
+        out.print(
+            Text(
+                f"{evaluation.overall.unresolved} test prompts were censored before L - 1 draws: "
+                "their coverage is a bracket (raise --test-draws to resolve it).",
+                style="dim",
+            )
+        )
+
+
+def _coverage_row(row: Coverage) -> tuple[str, ...]:
+    if row.lower is None or row.upper is None or row.interval is None:
+        return row.name, "0", "-", "-", "-"
+    value = f"{row.lower:.3f}" if row.lower == row.upper else f"{row.lower:.3f} to {row.upper:.3f}"
+    interval = f"{row.interval[0]:.3f} to {row.interval[1]:.3f}"
+    return row.name, f"{row.prompts}", value, interval, _count(row.median_bound)
+
+
+def preview(value: Preview) -> None:
+    """Print what a bound would cost."""
+    table = Table(box=box.SIMPLE_HEAD, title="What it would draw", title_justify="left")
+    for name in ("part", "prompts", "draws", "tokens", "time"):
+        table.add_column(name, justify="left" if name == "part" else "right")
+    for stream in value.streams:
+        note = {"calibration": " (planned)", "test": " (at most)"}.get(stream.part, "")
+        table.add_row(
+            stream.part + note,
+            f"{stream.prompts:,}",
+            f"{stream.draws:,}",
+            f"{stream.tokens:,}",
+            _duration(stream.seconds),
+        )
+    total_tokens = sum(stream.tokens for stream in value.streams)
+    table.add_row("all", "", f"{value.draws:,}", f"{total_tokens:,}", _duration(value.seconds))
+    out = console()
+    out.print(table)
+    need = value.requirement
+    out.print(
+        f"Rates from {value.probe_draws} draws: {value.tokens_per_draw:.1f} tokens per draw, "
+        f"{value.draws_per_second:,.0f} draws/s (a full batch is faster).\n"
+        f"The guarantee {need.guarantee!r} is comfortable from about {need.comfortable_prompts:,} "
+        f"calibration prompts on; bounds go up to about {need.longest_bound:,} draws."
+    )
+
+
+def next_step(command: str) -> None:
+    """Say what to run next."""
+    console().print(Text(f"next: {command}", style="dim"))
+
+
+def _count(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def truth(result: TourResult) -> None:
+    """Print the bounds of the demo beside the exact truth."""
+    table = Table(
+        title="Prompts never sampled before the bound was made, beside the exact truth",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+    )
+    table.add_column("prompt", max_width=44, no_wrap=True, overflow="ellipsis")
+    for name in ("bound L", "p_hat", "exact p", "P(T >= L)", "L if p were known"):
+        table.add_column(name, justify="right")
+    for row in result.rows:
+        table.add_row(
+            row.prompt,
+            f"{row.lower_bound:,}",
+            f"{row.p_hat:.1e}",
+            f"{row.exact_risk:.1e}",
+            f"{row.holds:.3f}",
+            f"{row.oracle_bound:,}",
+        )
+    out = console()
+    out.print(table)
+    out.print(
+        f"Exact coverage over all test prompts: [bold]{result.true_coverage:.3f}[/bold] "
+        f"(target {1 - result.bound.bound.alpha:.4g}). It is an average: single prompts lie above "
+        "and below."
+    )
