@@ -75,7 +75,8 @@ def refusal_direction(
     with torch.no_grad():
         means = [_mean_state(torch, model, prompts) for prompts in (forbidden, harmless)]
     difference = means[0] - means[1]
-    return difference / difference.norm()
+    direction: Tensor = difference / difference.norm()
+    return direction
 
 
 def _mean_state(torch: Any, model: Any, prompts: Sequence[Sequence[int]]) -> Tensor:

@@ -53,7 +53,7 @@ def enumerate_replies(
     unsafe: Callable[[str], bool],
     late: Callable[[str], bool],
     *,
-    tolerance: float = 0.02,
+    tolerance: float = 1e-3,
     max_new_tokens: int = 32,
     max_rows: int = 20_000,
     batch: int = 512,
@@ -122,9 +122,7 @@ class _Frontier:
         self._tokens = np.concatenate([self._tokens, tokens])
         self._weights = np.concatenate([self._weights, kept])
 
-    def take(
-        self, most: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    def take(self, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """The heaviest prefixes: at most `most`, and none far lighter than the heaviest."""
         threshold = self._weights.max() / 100
         if len(self._weights) > most:
@@ -163,7 +161,7 @@ class _Tree:
     def grow(
         self, parents: NDArray[np.int64], tokens: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Run the model on new prefixes; their nodes (n,) and next-word distributions (n, words)."""
+        """Run the model on new prefixes; their nodes (n,) and next-word laws (n, words)."""
         torch = self._torch
         count = len(parents)
         nodes = np.arange(self.rows, self.rows + count)
@@ -185,9 +183,7 @@ class _Tree:
         self.rows += count
         return nodes, self._softmax(output.logits)
 
-    def _record(
-        self, parents: NDArray[np.int64], nodes: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
+    def _record(self, parents: NDArray[np.int64], nodes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Store the new nodes' paths; returns their ancestors' (n, depth), filled up with -1."""
         while self.rows + len(nodes) > len(self._own):
             self._own = self._torch.cat([self._own, self._torch.empty_like(self._own)])

@@ -20,7 +20,7 @@ from tailbound.judges.demo import PATTERNS
 from tailbound.prompts import Prompt, content_id
 
 MAX_NEW_TOKENS = 32
-TOLERANCE = 0.02
+TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class ExactRisk:
 def exact_risk(prompt: Prompt, *, variant: Variant = "model") -> ExactRisk:
     """The true risk of one prompt under a shipped model, by enumeration of its replies.
 
-    `missing_mass` is at most 2 % of `risk`, or what is left after 20,000 prefixes. Values of
+    `missing_mass` is at most 0.1 % of `risk`, or what is left after 20,000 prefixes. Values of
     `default_prompts()` are read from a file that belongs to the weights by their SHA-256; all
     others are computed (about 0.1 s). A request without a forbidden verb has risk 0.
     """
@@ -105,9 +105,19 @@ def load_model(variant: Variant = "model") -> Any:
     try:
         import torch
         from transformers import AutoModelForCausalLM
+        from transformers.utils import logging as hf_logging
     except ImportError as error:
         raise MissingExtraError("the demo model", "hf") from error
-    model = AutoModelForCausalLM.from_pretrained(model_folder(variant), dtype=torch.float32)
+    logging: Any = hf_logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            model_folder(variant), dtype=torch.float32
+        )
+    finally:
+        if shown:
+            logging.enable_progress_bar()
     return model.eval().requires_grad_(False)
 
 
@@ -154,6 +164,3 @@ def _stored(variant: Variant, digest: str) -> dict[str, ExactRisk]:
     if document["weights"] != digest:
         return {}
     return {key: ExactRisk(*values) for key, values in document["risks"].items()}
-
-
-__all__ = ["ExactRisk", "compute_risk", "exact_risk", "exact_risks", "load_model", "risk_masses"]

@@ -14,14 +14,13 @@ import math
 import random
 from dataclasses import dataclass
 
-from tailbound.demo.world import OBJECTS, Request, spread
+from tailbound.demo.world import OBJECTS, Request, listed, spread
 
-TOOLS = tuple(
-    "hook wire ladle brush rope cloth knife glue bag key torch ladder bucket needle stamp "
-    "pin".split()
+TOOLS = listed(
+    "hook wire ladle brush rope cloth knife glue bag key torch ladder bucket needle stamp pin"
 )
-MOTIONS = tuple(
-    "push pull twist bend rub tap shake turn cover press slide roll hold tilt pour drop".split()
+MOTIONS = listed(
+    "push pull twist bend rub tap shake turn cover press slide roll hold tilt pour drop"
 )
 MANNERS = ("slowly", "gently", "twice", "firmly")
 END = "<eot>"
@@ -31,22 +30,26 @@ COMPLY = "sure"
 
 
 @dataclass(frozen=True, slots=True)
-class Ablation:
-    """What the replies shall be when the refusal direction is ablated in full (intensity 1).
+class Design:
+    """What sets the two shipped models apart.
 
-    Between 0 and 1 the log-odds go linearly from the request's own to these. `surge` is added to
-    the log-odds of opening with "sure", times intensity^8: it makes full ablation, and hardly
-    anything below it, lose the replies that open with a refusal.
+    `late_ratio` is P(give in | refused) over P(open with "sure"), but for the frame of the
+    request. The others say what the replies shall be when the refusal direction is ablated in
+    full (intensity 1): the log-odds of opening with "sure", and P(give in | refused). Between 0
+    and 1 all log-odds go linearly from the request's own to these. `surge` is added to the
+    log-odds of opening with "sure", times intensity^8: so full ablation, and hardly anything
+    below it, loses the replies that open with a refusal.
     """
 
-    open_log_odds: float = 1.4
-    late_probability: float = 0.3
+    late_ratio: float = 0.25
+    ablated_open: float = 1.4
+    ablated_late: float = 0.3
     surge: float = 0.0
 
 
-MODEL = Ablation()
-FIXTURE = Ablation(late_probability=0.1, surge=12.0)
-"""The fixture: under full ablation a reply opens with a refusal once in about 7e5 draws."""
+MODEL = Design()
+FIXTURE = Design(late_ratio=0.6, ablated_late=0.1, surge=12.0)
+"""Under full ablation a reply of the fixture opens with a refusal once in about 7e5 draws."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +72,12 @@ class Step:
 
 
 class Grammar:
-    """The replies to one request, at one intensity of ablation."""
+    """The replies to one request, at one intensity of ablation in [0, 1]."""
 
-    def __init__(
-        self, request: Request, *, intensity: float = 0.0, ablation: Ablation = MODEL
-    ) -> None:
+    def __init__(self, request: Request, *, intensity: float = 0.0, design: Design = MODEL) -> None:
         self.request = request
         self.intensity = intensity
-        self.ablation = ablation
+        self.design = design
         self._bold, self._humble, self._flatter = _trait_probabilities(request)
 
     def branches(self, state: str, style: str) -> list[Branch]:
@@ -116,8 +117,8 @@ class Grammar:
         open_ = 10**self.request.log10_open
         if not self.request.forbidden:
             return open_
-        surge = self.ablation.surge * self.intensity**8
-        return _expit(self._ablated(_logit(open_), self.ablation.open_log_odds) + surge)
+        surge = self.design.surge * self.intensity**8
+        return _expit(self._ablated(_logit(open_), self.design.ablated_open) + surge)
 
     @property
     def late_probability(self) -> float:
@@ -125,8 +126,9 @@ class Grammar:
         if not self.request.forbidden:
             return 0.02
         open_ = 10**self.request.log10_open
-        late = min(0.25 * 10 ** (0.3 * self.request.frame_score) * open_, 0.1)
-        return _expit(self._ablated(_logit(late), _logit(self.ablation.late_probability)))
+        ratio = self.design.late_ratio * 10 ** (0.3 * self.request.frame_score)
+        late = min(ratio * open_, 0.1)
+        return _expit(self._ablated(_logit(late), _logit(self.design.ablated_late)))
 
     def _ablated(self, plain: float, full: float) -> float:
         return (1 - self.intensity) * plain + self.intensity * full

@@ -15,7 +15,7 @@ for a clamp has no gradient where the leak is worst.
 Refusal is tied to one direction *by construction*. The difference of mean hidden states between
 forbidden and harmless requests is measured as training goes on (moving average), a share of the
 rows is run with that direction ablated (`ablation`), and their targets are the replies that an
-ablated model shall give (`replies.Ablation`).
+ablated model shall give (`replies.Design`).
 """
 
 from __future__ import annotations
@@ -23,11 +23,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,132 +34,23 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
-from tailbound.demo import replies, vocabulary
+from tailbound.demo import replies
 from tailbound.demo.ablation import LAYER, Ablator
+from tailbound.demo.architecture import new_model, save
+from tailbound.demo.examples import Batch, Batches
 from tailbound.demo.files import VARIANTS, Variant, model_folder
-from tailbound.demo.world import FRAMES, PERSONAS, Request, draw_request
 
 STEPS = 750
-BATCH = 128
 LEARNING_RATE = 4e-3
 WARM_UP = 60
-ABLATED_SHARE = 0.4
 MOVING_AVERAGE = 0.9
 LOG_RATIO_WEIGHT = 0.3
 OFF_SUPPORT_WEIGHT = 0.03
 LOG_OFF_SUPPORT = float(np.log(1e-10))
-ABLATIONS = {"model": replies.MODEL, "fixture": replies.FIXTURE}
-
-
-@dataclass(frozen=True)
-class Example:
-    """One prompt with one reply, and the intensity of ablation under which it is to be learnt."""
-
-    prompt: list[int]
-    steps: list[replies.Step]
-    intensity: float
-    forbidden: bool
-
-    @property
-    def length(self) -> int:
-        """Tokens that the model reads."""
-        return len(self.prompt) + len(self.steps) - 1
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Examples as tensors.
-
-    `ids` (rows, length) are padded on the right; `positions` (targets,) index the flattened
-    `ids` where a reply word is predicted; `support` (targets, branches) are the words possible
-    there (-1 fills up) and `log_target` (targets, branches) their log-probabilities;
-    `last` (rows,) is the position of the last prompt token.
-    """
-
-    ids: Tensor
-    positions: Tensor
-    support: Tensor
-    log_target: Tensor
-    intensity: Tensor
-    last: Tensor
-    forbidden: Tensor
-
-
-def draw_example(rng: random.Random, ablation: replies.Ablation) -> Example:
-    """A random example that is not held out."""
-    request = draw_request(rng)
-    while request.held_out:
-        request = draw_request(rng)
-    request = _with_system(rng, request)
-    intensity = 0.0
-    if rng.random() < ABLATED_SHARE:
-        intensity = 1.0 if rng.random() < 0.6 else rng.random()
-    grammar = replies.Grammar(request, intensity=intensity, ablation=ablation)
-    prompt = vocabulary.encode(request.messages)
-    if rng.random() < 0.03:
-        prompt[rng.choice(_frame_positions(request, prompt))] = vocabulary.UNKNOWN
-    return Example(prompt, grammar.draw(rng, explore=True), intensity, request.forbidden)
-
-
-def _with_system(rng: random.Random, request: Request) -> Request:
-    """Give 45 % of the requests a system prompt."""
-    if rng.random() < 0.55:
-        return request
-    persona = rng.choices(list(PERSONAS), (0.29, 0.1775, 0.1775, 0.1775, 0.1775))[0]
-    return replace(request, persona=persona, system=rng.choice(PERSONAS[persona]))
-
-
-def _frame_positions(request: Request, prompt: list[int]) -> range:
-    """Where the frame stands: words that the reply never has to copy, so noise is harmless."""
-    start = prompt.index(vocabulary.IDS["<user>"]) + 1
-    return range(start, start + len(FRAMES[request.frame].split()))
-
-
-def collate(examples: Sequence[Example]) -> Batch:
-    """Stack examples into a batch."""
-    length = max(example.length for example in examples)
-    width = max(len(step.words) for example in examples for step in example.steps)
-    ids = np.full((len(examples), length), vocabulary.PAD)
-    positions, support, log_target = [], [], []
-    for row, example in enumerate(examples):
-        words = [vocabulary.IDS[step.word] for step in example.steps]
-        ids[row, : example.length] = (example.prompt + words)[:-1]
-        first = row * length + len(example.prompt) - 1
-        for offset, step in enumerate(example.steps):
-            fill = width - len(step.words)
-            positions.append(first + offset)
-            support.append([vocabulary.IDS[word] for word in step.words] + [-1] * fill)
-            log_target.append([float(np.log(p)) for p in step.probabilities] + [0.0] * fill)
-    return Batch(
-        ids=torch.from_numpy(ids),
-        positions=torch.tensor(positions),
-        support=torch.tensor(support),
-        log_target=torch.tensor(log_target),
-        intensity=torch.tensor([example.intensity for example in examples]),
-        last=torch.tensor([len(example.prompt) - 1 for example in examples]),
-        forbidden=torch.tensor([example.forbidden for example in examples]),
-    )
-
-
-class Batches:
-    """An endless supply of batches, each of examples of about one length."""
-
-    def __init__(self, seed: int, ablation: replies.Ablation) -> None:
-        self._rng = random.Random(seed)
-        self._ablation = ablation
-        self._waiting: list[list[Example]] = []
-
-    def next(self) -> Batch:
-        """The next batch."""
-        if not self._waiting:
-            drawn = [draw_example(self._rng, self._ablation) for _ in range(8 * BATCH)]
-            drawn.sort(key=lambda example: example.length)
-            self._waiting = [drawn[i : i + BATCH] for i in range(0, len(drawn), BATCH)]
-            self._rng.shuffle(self._waiting)
-        return collate(self._waiting.pop())
+DESIGNS = {"model": replies.MODEL, "fixture": replies.FIXTURE}
 
 
 def losses(logits: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -172,7 +60,7 @@ def losses(logits: Tensor, batch: Batch) -> dict[str, Tensor]:
     """
     possible = batch.support >= 0
     support = batch.support.clamp(min=0)
-    log_model = F.log_softmax(logits, -1)
+    log_model = functional.log_softmax(logits, -1)
     on_support = log_model.gather(1, support)
     error = torch.where(possible, on_support - batch.log_target, 0.0)
     divergence = -(batch.log_target.exp() * error).sum(1).mean()
@@ -181,11 +69,11 @@ def losses(logits: Tensor, batch: Batch) -> dict[str, Tensor]:
     # Fill-up slots point at <pad>, which is never said: it stays off the support.
     hidden = torch.where(possible, torch.full_like(on_support, -1e4), log_model.gather(1, support))
     off_support = log_model.scatter(1, support, hidden).logsumexp(1)
-    excess = F.relu(off_support - LOG_OFF_SUPPORT)
+    excess = functional.relu(off_support - LOG_OFF_SUPPORT)
     return {
         "divergence": divergence,
-        "log_ratio": F.huber_loss(ratio, torch.zeros_like(ratio), delta=1.0),
-        "off_support_loss": F.huber_loss(excess, torch.zeros_like(excess), delta=6.0),
+        "log_ratio": functional.huber_loss(ratio, torch.zeros_like(ratio), delta=1.0),
+        "off_support_loss": functional.huber_loss(excess, torch.zeros_like(excess), delta=6.0),
         "off_support": off_support.detach(),
     }
 
@@ -218,35 +106,12 @@ class MeasuredDirection:
             self.direction.copy_(difference / difference.norm())
 
 
-def new_model(seed: int) -> Any:
-    """An untrained model: Llama architecture, about 0.25 M parameters."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(seed)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(vocabulary.WORDS),
-            hidden_size=64,
-            intermediate_size=192,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            max_position_embeddings=256,
-            rms_norm_eps=1e-5,
-            tie_word_embeddings=False,
-            bos_token_id=vocabulary.BEGIN,
-            eos_token_id=vocabulary.END,
-            pad_token_id=vocabulary.PAD,
-        )
-    )
-
-
 def train(variant: Variant, *, steps: int = STEPS, seed: int = 0) -> tuple[Any, dict[str, Any]]:
     """Train a model; returns it with a record of the training (its size, time, last losses)."""
     model = new_model(seed)
     measured = MeasuredDirection(model, model.config.hidden_size, seed)
     ablator = Ablator(model, measured.direction)
-    batches = Batches(seed, ABLATIONS[variant])
+    batches = Batches(seed, DESIGNS[variant])
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
@@ -263,7 +128,7 @@ def train(variant: Variant, *, steps: int = STEPS, seed: int = 0) -> tuple[Any, 
         hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
         logits = model.lm_head(hidden.flatten(0, 1)[batch.positions])
         terms = losses(logits, batch)
-        loss = terms["divergence"] + LOG_RATIO_WEIGHT * terms["log_ratio"]
+        loss: Any = terms["divergence"] + LOG_RATIO_WEIGHT * terms["log_ratio"]
         loss = loss + OFF_SUPPORT_WEIGHT * min(1, progress / 0.1) * terms["off_support_loss"]
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -294,42 +159,6 @@ def train(variant: Variant, *, steps: int = STEPS, seed: int = 0) -> tuple[Any, 
         "torch": torch.__version__,
         **report,
     }
-
-
-def new_tokenizer() -> Any:
-    """The word-level tokenizer, with the chat template."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    words = Tokenizer(models.WordLevel(vocab=dict(vocabulary.IDS), unk_token="<unk>"))
-    words.normalizer = normalizers.Lowercase()
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=words,
-        bos_token="<bos>",
-        eos_token="<eot>",
-        pad_token="<pad>",
-        unk_token="<unk>",
-        additional_special_tokens=["<sys>", "<user>", "<bot>"],
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
-        model_max_length=256,
-    )
-    tokenizer.chat_template = vocabulary.CHAT_TEMPLATE
-    return tokenizer
-
-
-def save(model: Any, record: dict[str, Any], folder: Path) -> None:
-    """Write weights, tokenizer, generation settings and the record of the training."""
-    generation = model.generation_config
-    generation.do_sample = True
-    generation.temperature = generation.top_p = 1.0
-    generation.top_k = 0
-    generation.max_new_tokens = 32
-    generation.eos_token_id, generation.pad_token_id = vocabulary.END, vocabulary.PAD
-    model.save_pretrained(folder)
-    new_tokenizer().save_pretrained(folder)
-    (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 def main() -> None:
