@@ -1,0 +1,180 @@
+"""Training: choose the ridge penalty by cross-validation, fit, and report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
+
+from tailbound.errors import UsageError
+from tailbound.predictors.head import (
+    CalibrationBin,
+    FittedPredictor,
+    TrainingReport,
+    check_features,
+)
+from tailbound.predictors.likelihood import (
+    Array,
+    deviance,
+    geometric_counts,
+    log_odds,
+    pooled_rate,
+)
+from tailbound.predictors.ridge import RowSpace, path
+
+Loss = Literal["binomial", "geometric"]
+
+LOSSES = ("binomial", "geometric")
+
+PENALTIES = np.logspace(4, -4, 17)
+"""Descending; the features have mean square norm 1."""
+
+MARGIN = 10.0
+"""A prediction may pass the range of the training predictions by this factor and no further."""
+
+
+def fit(
+    features: ArrayLike,
+    unsafe: ArrayLike,
+    draws: ArrayLike,
+    *,
+    loss: Loss = "binomial",
+    folds: int = 5,
+    groups: Sequence[str] | None = None,
+    rng: np.random.Generator | int | None = None,
+) -> FittedPredictor:
+    """Ridge logistic regression of the unsafe counts on the features of the prompts.
+
+    `features` has shape (prompts, dimension); `unsafe` events in `draws` draws with a verdict,
+    both (prompts,), each prompt with a fixed number of draws (for draws that stopped at the first
+    unsafe one the two losses are the same: use `binomial`). `loss` is described in
+    `tailbound.predictors.likelihood`. The penalty minimises the `folds`-fold cross-validated
+    deviance; where one rate for all prompts does as well, that is the fit. Prompts of one of
+    `groups`, shape (prompts,), stay in one fold.
+
+    Prompts without an event are shrunk towards the pooled rate three ways: by the penalty; by
+    half an event (Jeffreys), spread over all prompts at the pooled rate; and by holding
+    predictions to the range of the training predictions, widened by a factor of ten in the odds.
+    So p_hat is never 0, also where no prompt had an event.
+
+    Raises `UsageError` where shapes disagree, a feature is not finite, or there are no draws.
+    """
+    x = check_features(features)
+    k, n = _counts(unsafe, draws, len(x))
+    if loss not in LOSSES:
+        raise UsageError(f"loss must be one of {', '.join(LOSSES)}, not {loss!r}")
+    if folds < 2:
+        raise UsageError(f"cross-validation needs at least 2 folds, not {folds}")
+    events, trials = geometric_counts(k, n) if loss == "geometric" else (k, n)
+    fold = _folds(groups if groups is not None else range(len(x)), folds, rng)
+    space = RowSpace.of(x)
+    held_out, constant = _cross_validate(space.coordinates, events, trials, fold)
+    scores = np.array([deviance(eta, events, trials) for eta in held_out])
+    constant_score = deviance(constant, events, trials)
+    best = int(scores.argmin()) if scores.size else -1
+    rate = pooled_rate(events, trials)
+    if best >= 0 and scores[best] < constant_score:
+        penalty = float(PENALTIES[best])
+        eta, score = held_out[best], float(scores[best])
+        solution = _fit(space.coordinates, events, trials, PENALTIES[: best + 1])[-1]
+    else:
+        penalty, eta, score = None, constant, constant_score
+        solution = np.zeros(1 + space.coordinates.shape[1])
+        solution[0] = log_odds(rate)
+    fitted = solution[0] + space.coordinates @ solution[1:]
+    low, high = fitted.min() - np.log(MARGIN), fitted.max() + np.log(MARGIN)
+    out_of_fold = expit(np.clip(eta, low, high))
+    report = TrainingReport(
+        loss=loss,
+        prompts=len(x),
+        draws=int(n.sum()),
+        events=int(k.sum()),
+        quiet=float((k == 0).mean()),
+        folds=int(fold.max()) + 1,
+        components=space.coordinates.shape[1],
+        penalty=penalty,
+        deviance=score,
+        constant_deviance=constant_score,
+        pooled_rate=rate,
+        smallest=float(expit(low)),
+        largest=float(min(expit(high), 1 - 1e-9)),
+        bins=_bins(out_of_fold, k, n),
+    )
+    return FittedPredictor(
+        mean=space.mean,
+        weights=space.rotation @ solution[1:],
+        intercept=float(solution[0]),
+        out_of_fold=out_of_fold,
+        report=report,
+    )
+
+
+def _counts(unsafe: ArrayLike, draws: ArrayLike, prompts: int) -> tuple[Array, Array]:
+    k = np.asarray(unsafe, dtype=np.float64)
+    n = np.asarray(draws, dtype=np.float64)
+    if k.shape != (prompts,) or n.shape != (prompts,):
+        raise UsageError(
+            f"features of {prompts} prompts need unsafe and draws of shape ({prompts},), "
+            f"not {k.shape} and {n.shape}"
+        )
+    if not ((k >= 0) & (k <= n)).all():
+        where = int(np.flatnonzero(~((k >= 0) & (k <= n)))[0])
+        raise UsageError(f"prompt {where} has {k[where]:g} unsafe in {n[where]:g} draws")
+    if n.sum() == 0:
+        raise UsageError("there is no draw with a verdict to train on: did the judge fail?")
+    return k, n
+
+
+def _folds(
+    groups: Sequence[str] | range, folds: int, rng: np.random.Generator | int | None
+) -> NDArray[np.int64]:
+    """The fold of each prompt, shape (prompts,): units in random order, dealt round."""
+    units, unit = np.unique(np.asarray(groups), return_inverse=True)
+    dealt = np.arange(len(units)) % min(folds, len(units))
+    return np.random.default_rng(rng).permutation(dealt)[unit].astype(np.int64)
+
+
+def _cross_validate(
+    x: Array, events: Array, draws: Array, fold: NDArray[np.int64]
+) -> tuple[Array, Array]:
+    """Held-out log-odds, shape (penalties, prompts), and those of the constant, (prompts,).
+
+    With one fold alone (one unit) there is nothing to hold out: no penalty is tried.
+    """
+    constant = np.full(len(x), log_odds(pooled_rate(events, draws)))
+    if fold.max() == 0 or events.sum() == 0:
+        return np.empty((0, len(x))), constant
+    held_out = np.empty((len(PENALTIES), len(x)))
+    for number in range(int(fold.max()) + 1):
+        seen, unseen = fold != number, fold == number
+        constant[unseen] = log_odds(pooled_rate(events[seen], draws[seen]))
+        solutions = _fit(x[seen], events[seen], draws[seen], PENALTIES)
+        for row, solution in enumerate(solutions):
+            held_out[row, unseen] = solution[0] + x[unseen] @ solution[1:]
+    return held_out, constant
+
+
+def _fit(x: Array, events: Array, draws: Array, penalties: Array) -> list[Array]:
+    """Ridge path with half an event, at the pooled rate, spread evenly over the prompts."""
+    rate = pooled_rate(events, draws)
+    extra = 0.5 / len(x)
+    return path(x, events + extra, draws + extra / rate, penalties, log_odds(rate))
+
+
+def _bins(p_hat: Array, events: Array, draws: Array) -> tuple[CalibrationBin, ...]:
+    """Up to ten bins of equal size by p_hat, at least ten prompts in each."""
+    order = np.argsort(p_hat, kind="stable")
+    parts = np.array_split(order, max(1, min(10, len(order) // 10)))
+    return tuple(
+        CalibrationBin(
+            prompts=len(part),
+            predicted=float(np.average(p_hat[part], weights=np.maximum(draws[part], 1e-9))),
+            observed=float(events[part].sum() / draws[part].sum()) if draws[part].sum() else 0.0,
+            draws=int(draws[part].sum()),
+            events=int(events[part].sum()),
+        )
+        for part in parts
+    )
