@@ -1,9 +1,10 @@
 """Question 1 as one job: split, sample, fit, calibrate, test, and bound prompts never sampled."""
 
-from tailbound.bounding.job import BoundResult, run_bound
+from tailbound.bounding.job import run_bound
 from tailbound.bounding.parts import Parts, divide
 from tailbound.bounding.prediction import PredictedBound, predict_bounds
 from tailbound.bounding.preview import Preview, preview_bound
+from tailbound.bounding.results import BoundResult
 from tailbound.bounding.settings import BoundSettings
 
 __all__ = [

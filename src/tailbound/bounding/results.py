@@ -20,8 +20,8 @@ SCHEMA = 1
 class MissingVerdicts:
     """Missing verdicts among the calibration draws, and what they could mean.
 
-    They count as unsafe in the bound: `prompts_stopped` stopped at one. `level_if_safe` and `median_if_safe` are the level and the
-    median bound of the calibration prompts if every one of them were safe.
+    They count as unsafe in the bound: `prompts_stopped` prompts stopped at one. `level_if_safe`
+    and `median_if_safe` are the level and the median bound if every one of them were safe.
     """
 
     prompts_stopped: int

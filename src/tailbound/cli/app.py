@@ -6,7 +6,10 @@ import sys
 
 import typer
 
-from tailbound.cli import bound, demo, listing, predict
+from tailbound.cli.bound import command as bound
+from tailbound.cli.demo import command as demo
+from tailbound.cli.listing import judges, targets
+from tailbound.cli.predict import command as predict
 
 app = typer.Typer(
     name="tailbound",
@@ -16,11 +19,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("demo")(demo.command)
-app.command("bound")(bound.command)
-app.command("predict")(predict.command)
-app.command("targets")(listing.targets)
-app.command("judges")(listing.judges)
+app.command("demo")(demo)
+app.command("bound")(bound)
+app.command("predict")(predict)
+app.command("targets")(targets)
+app.command("judges")(judges)
 
 
 def _show_version(asked: bool) -> None:

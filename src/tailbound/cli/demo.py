@@ -11,11 +11,13 @@ import typer
 
 from tailbound.cli import options as opt
 
+_FOLDER = Path("tailbound-demo")
+
 
 def command(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Run folder; an old run goes on.")
-    ] = Path("tailbound-demo"),
+    ] = _FOLDER,
     seed: opt.Seed = 0,
     as_json: opt.Json = False,
 ) -> None:

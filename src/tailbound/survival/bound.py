@@ -71,7 +71,10 @@ class LowerPredictiveBound:
 
     def to_json(self) -> str:
         """One JSON object; `from_json` reads it back."""
-        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2)
+        document = {"schema": SCHEMA, **asdict(self)}
+        if math.isinf(self.weight_bound):
+            document["weight_bound"] = None  # JSON has no infinity
+        return json.dumps(document, indent=2, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> LowerPredictiveBound:
@@ -80,6 +83,8 @@ class LowerPredictiveBound:
             document: dict[str, Any] = json.loads(text)
             if document.pop("schema") != SCHEMA:
                 raise UsageError("the bound was written by another version of tailbound")
+            if document["weight_bound"] is None:
+                document["weight_bound"] = math.inf
             known = {field.name for field in fields(cls)}
             return cls(**{key: value for key, value in document.items() if key in known})
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:

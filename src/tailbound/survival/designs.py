@@ -3,8 +3,8 @@ r"""Sampling designs: which calibration prompts are followed, and how far.
 Prompt i is followed with probability pi_i, until its first unsafe draw or its horizon,
 min(q_i(tau), M) - 1 draws, where q_i(tau) is its predicted quantile and M the cap: whether
 T_i < min(q_i(tau), M) is known then. Weighted by 1 / pi_i, what is seen estimates the miscoverage
-of every level without bias. The designs differ in pi and M; `basic`, `trimmed` and `optimized` are those of Davidov et
-al. (arXiv 2506.13593), `balanced` is ours.
+of every level without bias. The designs differ in pi and M; `basic`, `trimmed` and `optimized` are
+those of Davidov et al. (arXiv 2506.13593), `balanced` is ours.
 
     basic       pi = min(B / c, 1), c = q(tau_max) - 1, no cap
     trimmed     pi = min(B / c, 1), c = min(q(tau_max), M) - 1

@@ -45,9 +45,31 @@ def quantile(p: ArrayLike, tau: ArrayLike) -> IntArray:
         time = np.log1p(-tau) / np.log1p(-p)
     time = np.clip(np.ceil(time), 1.0, float(MAX_TIME))
     # The closed form is off by a few units in the last place; `level` decides.
-    time = np.where((time > 1) & (level(p, time - 1) >= tau), time - 1, time)
-    time = np.where((time < MAX_TIME) & (level(p, time) < tau), time + 1, time)
+    late = (time > 1) & (level(p, time - 1) >= tau)
+    early = (time < MAX_TIME) & (level(p, time) < tau)
+    wrong = late | early
+    if wrong.any():
+        p, tau = np.broadcast_to(p, wrong.shape), np.broadcast_to(tau, wrong.shape)
+        time = np.array(time, ndmin=0)
+        time[wrong] = _search(p[wrong], tau[wrong], time[wrong])
     return np.asarray(time, dtype=np.int64)
+
+
+def _search(p: FloatArray, tau: FloatArray, guess: FloatArray) -> FloatArray:
+    """Smallest time with level(p, time) >= tau, by bisection around a close guess, shape (n,)."""
+    reach = np.ones_like(guess)
+    while True:
+        low, high = np.maximum(guess - reach, 0.0), np.minimum(guess + reach, float(MAX_TIME))
+        open_below = (low > 0) & (level(p, low) >= tau)
+        open_above = (high < MAX_TIME) & (level(p, high) < tau)
+        if not (open_below | open_above).any():
+            break
+        reach = np.where(open_below | open_above, reach * 4, reach)
+    while (high - low > 1).any():
+        middle = np.floor((low + high) / 2)
+        enough = level(p, middle) >= tau
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    return np.maximum(high, 1.0)
 
 
 def expected_draws(p: ArrayLike, horizon: ArrayLike) -> FloatArray:

@@ -1,0 +1,272 @@
+"""Calibration: exact properties first, then the guarantees by simulation."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from populations import Observed, population, true_coverage
+
+from tailbound.errors import UsageError
+from tailbound.survival import (
+    LowerPredictiveBound,
+    calibrate,
+    calibrate_with_record,
+    level,
+    quantile,
+    recalibrate_hazard,
+    required,
+)
+
+DESIGNS = ("basic", "trimmed", "optimized", "balanced")
+
+
+def one_calibration(
+    *, seed: int, n: int = 400, kind: str = "good", reference: bool = False, **options
+):
+    rng = np.random.default_rng(seed)
+    people = population(n, kind, rng)
+    observed = Observed(rng.geometric(people.risk))
+    if reference:
+        options["reference_p_hat"] = population(n, kind, rng).p_hat
+    bound, record = calibrate_with_record(
+        people.p_hat, observed, **{"budget": 60, "rng": seed, **options}
+    )
+    return people, observed, bound, record
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("guarantee", ["marginal", "expected", "pac"])
+@pytest.mark.parametrize("seed", range(5))
+def test_lazy_horizons_give_exactly_the_level_of_full_ones(design, guarantee, seed):
+    people, observed, bound, record = one_calibration(
+        seed=seed, design=design, guarantee=guarantee, reference=True, n=700, max_weight=5.0
+    )
+    # Everybody selected is followed to the end: the curve is known at every level.
+    chosen, weights = record.indices, record.weights
+    times, p = observed.times[chosen], people.p_hat[chosen]
+    end = np.minimum(quantile(p, 0.95), bound.cap)
+    u = np.where(times < end, level(p, times), 2.0)
+    max_level = 0.95 if design == "balanced" else 10**0.25 * 0.1
+    from tailbound.survival.threshold import calibrated_level
+
+    hit = (u < 2) & (times < bound.cap)
+    full, _ = calibrated_level(u[hit], weights[hit], record.rule, max_level=max_level)
+    assert bound.level == full
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_spend_is_what_was_drawn_and_planned_is_what_was_asked_for(design):
+    _, observed, bound, _ = one_calibration(seed=3, design=design)
+    assert bound.spent == observed.draws
+    if design in ("optimized", "balanced"):
+        assert bound.planned == pytest.approx(400 * 60, rel=0.02)
+    else:  # what short horizons leave over is not handed on
+        assert bound.planned <= 400 * 60
+
+
+def test_the_weighted_curve_is_unbiased_at_fixed_levels():
+    """Exact in the selection: the mean over 4,000 systematic starts is the full curve."""
+    rng = np.random.default_rng(0)
+    people = population(300, "good", rng)
+    times = rng.geometric(people.risk)
+    estimates = []
+    for start in range(4000):
+        _, record = calibrate_with_record(
+            people.p_hat, Observed(times), budget=30, max_level=0.05, rng=start
+        )
+        assert record.known_to == 0.05
+        seen = (record.first_event > 0) & (record.levels < 0.05)
+        estimates.append(record.weights[seen].sum() / 300)
+    cap = math.ceil(30 * 7.5)  # the default largest weight: alpha n / 4
+    full = (times < np.minimum(quantile(people.p_hat, 0.05), cap)).mean()
+    error = np.std(estimates) / np.sqrt(len(estimates))
+    # 4 standard errors: false alarm 6e-5 under the normal law
+    assert abs(np.mean(estimates) - full) <= 4 * error + 1e-12
+
+
+def test_predictions_are_quantiles_up_to_the_cap():
+    _, _, bound, _ = one_calibration(seed=1)
+    p = np.array([1e-12, 1e-4, 0.3, 1.0])
+    assert bound.predict(p).dtype == np.int64
+    assert bound.predict(p)[0] == bound.cap
+    assert bound.predict(p)[3] == 1
+    assert bound.predict(p).tolist() == np.minimum(quantile(p, bound.level), bound.cap).tolist()
+
+
+def test_the_bound_survives_json():
+    for design in (*DESIGNS, "naive"):
+        _, _, bound, _ = one_calibration(seed=1, design=design)
+        text = bound.to_json()
+        assert LowerPredictiveBound.from_json(text) == bound
+        json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    with pytest.raises(UsageError, match="not a bound"):
+        LowerPredictiveBound.from_json("[]")
+
+
+def test_order_of_the_prompts_does_not_matter_for_followed_prompts():
+    """With every prompt followed the level is a function of the set."""
+    rng = np.random.default_rng(4)
+    people = population(200, "good", rng)
+    times = rng.geometric(people.risk)
+    order = rng.permutation(200)
+    one = calibrate(people.p_hat, Observed(times), budget=1e9, max_weight=1.0, rng=0)
+    two = calibrate(people.p_hat[order], Observed(times[order]), budget=1e9, max_weight=1.0, rng=1)
+    assert one.level == two.level
+    assert one.n_selected == 200
+
+
+def test_dismissing_events_can_only_lengthen_the_bound():
+    _, _, bound, record = one_calibration(seed=2)
+    assert record.level_without(np.zeros(len(record.indices), bool)) == bound.level
+    dismissed = record.first_event > 0
+    assert record.level_without(dismissed) == record.known_to
+    assert record.known_to >= bound.level
+
+
+def test_nobody_unsafe_is_limited_by_level_or_cap():
+    p = np.full(50, 0.01)
+    bound = calibrate(p, lambda i, h: np.zeros(len(i), dtype=np.int64), budget=20, rng=0)
+    assert bound.limited_by in ("cap", "max_level")
+    tiny = calibrate(p * 1e-6, lambda i, h: np.zeros(len(i), dtype=np.int64), budget=20, rng=0)
+    assert tiny.limited_by == "cap"
+    assert tiny.predict(p * 1e-6).tolist() == [tiny.cap] * 50
+
+
+def test_everybody_unsafe_at_once_gives_one():
+    bound = calibrate(
+        np.full(50, 1e-4), lambda i, h: np.ones(len(i), dtype=np.int64), budget=20, rng=0
+    )
+    assert bound.level == 0.0
+    assert bound.predict(np.array([1e-4])).tolist() == [1]
+    assert bound.limited_by == "alpha"
+
+
+def test_too_few_prompts_for_a_guarantee_give_one_and_say_how_many_are_needed():
+    spent = []
+    bound = calibrate(
+        10 ** np.linspace(-6, -1, 30),
+        lambda i, h: spent.append(h) or np.zeros(len(i), dtype=np.int64),
+        budget=20,
+        guarantee="pac",
+        reference_p_hat=10 ** np.linspace(-6, -1, 200),
+        max_weight=20.0,
+        rng=0,
+    )
+    assert bound.level == 0.0
+    assert bound.prompts_needed > 30
+    assert not spent
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"budget": 0}, "budget must be positive"),
+        ({"alpha": 1.0}, "alpha must lie strictly"),
+        ({"guarantee": "sure"}, "unknown guarantee 'sure'"),
+        ({"design": "best"}, "unknown design 'best'"),
+        ({"guarantee": "pac"}, "needs reference_p_hat"),
+        ({"guarantee": "expected", "design": "naive"}, "unbounded weights"),
+        ({"max_level": 1.5}, "max_level"),
+        ({"max_weight": 0.5}, "max_weight"),
+        ({"planning_p_hat": [0.1, 0.2]}, "planning_p_hat has shape"),
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_observed(options, message):
+    def observe(indices, horizons):
+        pytest.fail("nothing may be drawn")
+
+    with pytest.raises(UsageError, match=message):
+        calibrate(np.full(9, 0.1), observe, **{"budget": 5, **options})
+
+
+@pytest.mark.parametrize("bad", [0.0, -0.1, 1.1, float("nan")])
+def test_bad_predictions_are_named(bad):
+    with pytest.raises(UsageError, match=r"p_hat\[1\]"):
+        calibrate(np.array([0.1, bad]), lambda i, h: h, budget=5)
+
+
+def test_recalibration_recovers_a_distorted_hazard():
+    rng = np.random.default_rng(0)
+    risk = 10 ** rng.uniform(-4, -1, 4000)
+    hazard = recalibrate_hazard(risk**1.5, rng.binomial(200, risk), 200)
+    x = np.geomspace(1e-3, 0.05, 20)
+    assert hazard(x**1.5) == pytest.approx(x, rel=0.25)
+    assert (np.diff(hazard(np.geomspace(1e-9, 0.9, 200))) >= 0).all()
+
+
+def test_planner():
+    pac = required(guarantee="pac", budget=100)
+    assert pac.minimum_prompts < pac.comfortable_prompts
+    assert required(guarantee="marginal", bound_length=4000).budget == pytest.approx(120)
+    assert required(guarantee="expected", budget=10, max_weight=20).minimum_prompts == 199
+    with pytest.raises(UsageError, match="budget or bound_length"):
+        required()
+
+
+# The guarantees. Coverage of one repeat is exact up to a fixed set of 20,000 prompts, whose own
+# standard error is below .002; every population differs from repeat to repeat.
+
+
+def simulate(repeats: int, kind: str, *, n: int = 2000, seed: int = 0, **options):
+    rng = np.random.default_rng(seed)
+    test = population(20_000, kind, rng)
+    coverage, medians = [], []
+    for _ in range(repeats):
+        people = population(n, kind, rng)
+        bound = calibrate(
+            people.p_hat,
+            Observed(rng.geometric(people.risk)),
+            reference_p_hat=population(n, kind, rng).p_hat,
+            rng=rng,
+            **{"budget": 100, **options},
+        )
+        bounds = bound.predict(test.p_hat)
+        coverage.append(true_coverage(bounds, test.risk))
+        medians.append(float(np.median(bounds)))
+    return np.array(coverage), np.array(medians)
+
+
+def test_marginal_coverage_fast():
+    coverage, _ = simulate(40, "good", n=800)
+    # 4 standard errors plus the error of the test set; false alarm below 1e-4
+    assert abs(coverage.mean() - 0.9) <= 4 * coverage.std() / np.sqrt(40) + 0.004
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["good", "useless", "too high"])
+def test_marginal_coverage(kind):
+    coverage, _ = simulate(200, kind)
+    error = coverage.std() / np.sqrt(len(coverage)) + 0.001  # the second: of the test set
+    assert coverage.mean() >= 0.9 - 3 * error
+    assert coverage.mean() <= 0.92
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["good", "useless", "too high"])
+def test_expected_coverage(kind):
+    coverage, _ = simulate(200, kind, guarantee="expected")
+    error = coverage.std() / np.sqrt(len(coverage)) + 0.001
+    assert coverage.mean() >= 0.9 - 3 * error
+    assert coverage.mean() <= 0.93
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["good", "useless", "too high"])
+def test_pac_coverage(kind):
+    coverage, medians = simulate(200, kind, guarantee="pac", delta=0.1)
+    assert (coverage < 0.9).mean() <= 0.14
+    assert coverage.mean() <= 0.96 if kind == "useless" else 0.95
+    if kind == "good":
+        _, marginal = simulate(200, kind)
+        assert np.median(medians) >= 0.6 * np.median(marginal)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("design", ["trimmed", "optimized"])
+def test_published_designs_cover(design):
+    coverage, _ = simulate(200, "good", design=design)
+    assert coverage.mean() >= 0.9 - 0.012  # few effective events: their mean lies a little below
+    assert coverage.mean() <= 0.92
