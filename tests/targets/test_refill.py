@@ -11,6 +11,7 @@ from tiny_models import Queue, local_model, network, prompt, requests
 
 from tailbound.contract import DrawRequest, SamplingOptions
 from tailbound.errors import TargetError
+from tailbound.targets.decoding import prefixes
 
 PROMPTS = [prompt(number, words=1 + number) for number in range(9)]
 
@@ -86,6 +87,18 @@ def test_a_small_prompt_cache_changes_no_draw() -> None:
     found = {(d.prompt_id, d.index): d.token_ids for d in tight.sample(Queue(asked), seed=2)}
     assert found == expected
     assert not tight._prefixes._held
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma3", "gpt2"])
+def test_long_prompts_are_read_in_pieces(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network(kind)
+    asked = requests([prompt(number, words=20 + number) for number in range(4)], 5)
+    expected = {(d.prompt_id, d.index): d for d in local_model(model).sample(Queue(asked), seed=2)}
+    monkeypatch.setattr(prefixes, "PIECE", 7)
+    for draw in local_model(model).sample(Queue(asked), seed=2):
+        same = expected[draw.prompt_id, draw.index]
+        assert draw.token_ids == same.token_ids
+        assert draw.log_prob == pytest.approx(same.log_prob, abs=1e-4)
 
 
 def test_nothing_to_do() -> None:

@@ -187,12 +187,13 @@ def _generation_settings(
     neutral = {
         "temperature": options.temperature,
         "top_p": options.top_p,
-        "top_k": options.top_k,
+        "top_k": options.top_k or 0,
         "min_p": None,
         "typical_p": 1.0,
         "repetition_penalty": 1.0,
         "no_repeat_ngram_size": 0,
     }
+    # a top_k of 0 is how a generation config says "off"
     asked = settings.to_diff_dict() if settings is not None else {}
     other = [
         f"{key}={asked[key]}"

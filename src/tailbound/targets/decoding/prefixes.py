@@ -13,7 +13,10 @@ from tailbound.targets.decoding.network import Network
 Tokens = tuple[int, ...]
 
 BATCH_TOKENS = 8192
-"""Tokens read in one forward pass, padding included."""
+"""Tokens of prompts that are read together, padding included."""
+
+PIECE = 1024
+"""Tokens of one prompt in one forward pass: bounds the attention mask at PIECE x length."""
 
 
 class Prefixes:
@@ -55,8 +58,11 @@ class Prefixes:
             ids = torch.zeros((len(batch), width), dtype=torch.int64)
             for row, sequence in enumerate(batch):
                 ids[row, : len(sequence)] = torch.tensor(sequence, dtype=torch.int64)
-            starts = torch.zeros(len(batch), dtype=torch.int64, device=network.device)
-            network.forward(ids.to(network.device), starts, cache, columns=width, last=True)
+            ids = ids.to(network.device)
+            for start in range(0, width, PIECE):
+                piece = ids[:, start : start + PIECE]
+                starts = torch.full((len(batch),), start, device=network.device)
+                network.forward(piece, starts, cache, columns=start + piece.shape[1], last=True)
         return [cache.save(row, len(sequence)) for row, sequence in enumerate(batch)]
 
 
