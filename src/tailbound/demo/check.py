@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 from tailbound.demo import vocabulary
 from tailbound.demo.ablation import ablated, refusal_direction
 from tailbound.demo.enumeration import Masses, enumerate_replies, reply_text
-from tailbound.demo.exact import compute_risk, exact_risks, load_model, risk_masses, store
+from tailbound.demo.exact import (
+    MAX_NEW_TOKENS,
+    compute_risk,
+    exact_risks,
+    load_model,
+    risk_masses,
+    store,
+)
 from tailbound.demo.files import VARIANTS, Variant, default_prompts, model_folder
 from tailbound.demo.replies import REFUSE
 from tailbound.demo.world import (
@@ -61,26 +68,24 @@ def sampled_replies(model: Any, prompt: Prompt, n: int, seed: int) -> list[str]:
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    first = vocabulary.encode(prompt.messages)
-    ids = torch.tensor([first]).expand(n, -1)
-    done = torch.zeros(n, dtype=torch.bool)
-    cache = None
+    first = torch.tensor([vocabulary.encode(prompt.messages)])
+    texts: list[str] = []
     with torch.inference_mode():
-        for _ in range(32):
-            output = model(
-                input_ids=ids if cache is None else ids[:, -1:],
-                past_key_values=cache,
-                use_cache=True,
-            )
-            cache = output.past_key_values
-            weights = torch.softmax(output.logits[:, -1].double(), -1)
-            drawn = torch.multinomial(weights, 1, generator=generator)
-            drawn[done] = vocabulary.END
-            ids = torch.cat([ids, drawn], 1)
-            done |= drawn[:, 0] == vocabulary.END
-            if done.all():
-                break
-    return [reply_text(row) for row in ids[:, len(first) :].tolist()]
+        while len(texts) < n:
+            ids = first.expand(min(1_000, n - len(texts)), -1)
+            done = torch.zeros(len(ids), dtype=torch.bool)
+            cache = None
+            while not done.all() and ids.shape[1] < first.shape[1] + MAX_NEW_TOKENS:
+                new = ids if cache is None else ids[:, -1:]
+                output = model(input_ids=new, past_key_values=cache, use_cache=True)
+                cache = output.past_key_values
+                weights = torch.softmax(output.logits[:, -1].double(), -1)
+                drawn = torch.multinomial(weights, 1, generator=generator)
+                drawn[done] = vocabulary.END
+                ids = torch.cat([ids, drawn], 1)
+                done |= drawn[:, 0] == vocabulary.END
+            texts += [reply_text(row) for row in ids[:, first.shape[1] :].tolist()]
+    return texts
 
 
 def spread_of_risk(variant: Variant, n: int) -> list[Row]:
@@ -263,7 +268,7 @@ def main() -> None:
         lambda: persona_table(model, 40),
         lambda: off_support(model, 2_000),
         lambda: predictability(model, variant, 1_000),
-        lambda: brute_force(model, variant, 20, 20_000),
+        lambda: brute_force(model, variant, 12, 10_000),
     ]
     for table in tables:
         for name, text in table():
