@@ -12,13 +12,13 @@ P(p-value <= u) <= u. A prompt that looks alike can still be unlike in ways feat
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 
 from tailbound.errors import UsageError
 from tailbound.predictors.head import check_features, load_arrays, save_arrays
@@ -69,14 +69,14 @@ class Familiarity:
         mean, inverse_scale = standardisation(half)
         standard = (half - mean) * inverse_scale
         directions = principal_directions(standard, COMPONENTS)
-        spread = np.maximum((standard @ directions).std(axis=0), 1e-12)
+        spread = np.sqrt(np.maximum(np.square(standard @ directions).mean(axis=0), 1e-24))
         rest = _rest((other - mean) * inverse_scale, directions)
         bare = cls(
             mean=mean,
             inverse_scale=inverse_scale,
             directions=directions,
             spread=spread,
-            residual_scale=max(float(np.sqrt(np.square(rest).mean())), 1e-12),
+            residual_scale=max(math.sqrt(float(np.square(rest).mean())), 1e-12),
             neighbours=np.empty((0, directions.shape[1] + 1)),
             usual=np.empty(0),
         )
@@ -95,8 +95,7 @@ class Familiarity:
                 f"{x.shape[1]}: use the target of the run"
             )
         as_far = len(self.usual) - np.searchsorted(self.usual, self._distances(x), side="left")
-        p: Array = (1.0 + as_far) / (1.0 + len(self.usual))
-        return p
+        return np.asarray((1.0 + as_far) / (1.0 + len(self.usual)), dtype=np.float64)
 
     def unlike(self, features: ArrayLike, *, level: float = LEVEL) -> NDArray[np.bool_]:
         """Which prompts look unlike the calibration prompts, shape (prompts,).
@@ -130,6 +129,8 @@ class Familiarity:
 
     def _distances(self, x: Array) -> Array:
         """Distance to the `NEIGHBOURS`-th neighbour, shape (prompts,)."""
+        from scipy.spatial import cKDTree
+
         nearest = min(NEIGHBOURS, len(self.neighbours))
         distances, _ = cKDTree(self.neighbours).query(self._coordinates(x), k=[nearest])
         return np.asarray(distances[:, 0], dtype=np.float64)
@@ -138,4 +139,5 @@ class Familiarity:
 def _rest(standard: Array, directions: Array) -> Array:
     """Length of the part outside of the span of `directions`, shape (prompts,)."""
     outside = standard - (standard @ directions) @ directions.T
-    return np.sqrt(np.square(outside).sum(axis=1))
+    length: Array = np.sqrt(np.square(outside).sum(axis=1))
+    return length

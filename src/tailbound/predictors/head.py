@@ -35,9 +35,10 @@ class TrainingReport:
 
     `deviance` is that of the out-of-fold predictions (twice the log-likelihood that they lose to
     the observed rates) under the loss that was trained with; `constant_deviance` that of one rate
-    for all prompts, held out too; `explained` is 1 - deviance / constant_deviance. `penalty` is the ridge penalty that
-    cross-validation chose, None where the constant was best. `quiet` is the share of prompts
-    without an event. `smallest` and `largest` are the ends that every prediction is held to.
+    for all prompts, held out too; `explained` is 1 - deviance / constant_deviance. `penalty`
+    is the ridge penalty that cross-validation chose, None where the constant was best. `quiet` is
+    the share of prompts without an event. `smallest` and `largest` are the ends that every
+    prediction is held to.
     """
 
     loss: str

@@ -23,14 +23,17 @@ from tailbound.predictors.likelihood import (
     log_odds,
     pooled_rate,
 )
-from tailbound.predictors.ridge import RowSpace, path
+from tailbound.predictors.ridge import RowSpace, fit_ridge
 
 Loss = Literal["binomial", "geometric"]
 
 LOSSES = ("binomial", "geometric")
 
-PENALTIES = np.logspace(4, -4, 17)
-"""Descending; the features have mean square norm 1."""
+PENALTIES: tuple[float, ...] = tuple(10.0 ** (exponent / 2) for exponent in range(8, -9, -1))
+"""1e4 down to 1e-4; the features have mean square norm 1."""
+
+PATIENCE = 4
+"""Penalties that are tried beyond the best one so far."""
 
 MARGIN = 10.0
 """A prediction may pass the range of the training predictions by this factor and no further."""
@@ -74,12 +77,13 @@ def fit(
     held_out, constant = _cross_validate(space.coordinates, events, trials, fold)
     scores = np.array([deviance(eta, events, trials) for eta in held_out])
     constant_score = deviance(constant, events, trials)
-    best = int(scores.argmin()) if scores.size else -1
+    best = int(scores.argmin()) if held_out else -1
     rate = pooled_rate(events, trials)
     if best >= 0 and scores[best] < constant_score:
-        penalty = float(PENALTIES[best])
-        eta, score = held_out[best], float(scores[best])
-        solution = _fit(space.coordinates, events, trials, PENALTIES[: best + 1])[-1]
+        penalty, eta, score = PENALTIES[best], held_out[best], float(scores[best])
+        ridge = _Ridge(space.coordinates, events, trials)
+        for step in PENALTIES[: best + 1]:
+            solution = ridge.descend(step)
     else:
         penalty, eta, score = None, constant, constant_score
         solution = np.zeros(1 + space.coordinates.shape[1])
@@ -139,29 +143,52 @@ def _folds(
 
 def _cross_validate(
     x: Array, events: Array, draws: Array, fold: NDArray[np.int64]
-) -> tuple[Array, Array]:
-    """Held-out log-odds, shape (penalties, prompts), and those of the constant, (prompts,).
+) -> tuple[list[Array], Array]:
+    """Held-out log-odds for the leading penalties, and those of the constant, all (prompts,).
 
-    With one fold alone (one unit) there is nothing to hold out: no penalty is tried.
+    Stops where the held-out deviance has passed its minimum. With one unit, or without an event,
+    there is nothing to learn: no penalty is tried.
     """
     constant = np.full(len(x), log_odds(pooled_rate(events, draws)))
     if fold.max() == 0 or events.sum() == 0:
-        return np.empty((0, len(x))), constant
-    held_out = np.empty((len(PENALTIES), len(x)))
-    for number in range(int(fold.max()) + 1):
-        seen, unseen = fold != number, fold == number
+        return [], constant
+    parts = [(fold != number, fold == number) for number in range(int(fold.max()) + 1)]
+    for seen, unseen in parts:
         constant[unseen] = log_odds(pooled_rate(events[seen], draws[seen]))
-        solutions = _fit(x[seen], events[seen], draws[seen], PENALTIES)
-        for row, solution in enumerate(solutions):
-            held_out[row, unseen] = solution[0] + x[unseen] @ solution[1:]
+    fits = [_Ridge(x[seen], events[seen], draws[seen]) for seen, _ in parts]
+    held_out: list[Array] = []
+    scores: list[float] = []
+    for penalty in PENALTIES:
+        eta = np.empty(len(x))
+        for (_, unseen), ridge in zip(parts, fits, strict=True):
+            weights = ridge.descend(penalty)
+            eta[unseen] = weights[0] + x[unseen] @ weights[1:]
+        held_out.append(eta)
+        scores.append(deviance(eta, events, draws))
+        if len(scores) - 1 - int(np.argmin(scores)) >= PATIENCE:
+            break
     return held_out, constant
 
 
-def _fit(x: Array, events: Array, draws: Array, penalties: Array) -> list[Array]:
-    """Ridge path with half an event, at the pooled rate, spread evenly over the prompts."""
-    rate = pooled_rate(events, draws)
-    extra = 0.5 / len(x)
-    return path(x, events + extra, draws + extra / rate, penalties, log_odds(rate))
+class _Ridge:
+    """Solutions for descending penalties, each started from the one before.
+
+    Half an event, at the pooled rate, is spread evenly over the prompts.
+    """
+
+    def __init__(self, x: Array, events: Array, draws: Array) -> None:
+        rate = pooled_rate(events, draws)
+        extra = 0.5 / len(x)
+        self._x = x
+        self._events = events + extra
+        self._draws = draws + extra / rate
+        self._weights = np.zeros(1 + x.shape[1])
+        self._weights[0] = log_odds(rate)
+
+    def descend(self, penalty: float) -> Array:
+        """Intercept and weights at `penalty`, shape (1 + components,)."""
+        self._weights = fit_ridge(self._x, self._events, self._draws, penalty, self._weights)
+        return self._weights
 
 
 def _bins(p_hat: Array, events: Array, draws: Array) -> tuple[CalibrationBin, ...]:
