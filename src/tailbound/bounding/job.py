@@ -39,7 +39,7 @@ from tailbound.survival import (
     quantile,
     recalibrate_hazard,
 )
-from tailbound.targets import Target, WhiteBox
+from tailbound.targets import FeatureSource, Target
 
 PREDICTOR_FILE, FAMILIARITY_FILE = "predictor.npz", "familiarity.npz"
 
@@ -133,16 +133,16 @@ class _Predictions:
                 hazard=None,
                 report=None,
             )
-        white_box = as_white_box(target)
+        features_of = feature_source(target)
         counts = audit.fixed(parts.train, settings.train_draws, stream="train")
-        predictor, features = _fit(parts, white_box, counts, settings, folder)
+        predictor, features = _fit(parts, features_of, counts, settings, folder)
         hazard = recalibrate_hazard(
             predictor.out_of_fold, counts.unsafe + counts.missing, counts.draws
         )
         calibration = predictor.predict(features)
         if not settings.allow_missing:
             _check_missing(counts, hazard(calibration), settings.alpha)
-        test = predictor.predict(white_box.features(parts.test)) if parts.test else np.empty(0)
+        test = predictor.predict(features_of.features(parts.test)) if parts.test else np.empty(0)
         return cls(
             calibration=calibration,
             test=test,
@@ -152,9 +152,9 @@ class _Predictions:
         )
 
 
-def as_white_box(target: Target) -> WhiteBox:
+def feature_source(target: Target) -> FeatureSource:
     """The target, where it has hidden states to offer; raises `UsageError` otherwise."""
-    if not isinstance(target, WhiteBox):
+    if not isinstance(target, FeatureSource):
         raise UsageError(
             f"{target.contract.target} offers no hidden states to predict from: give the prompts "
             "a column p_hat with predictions of your own"
@@ -164,7 +164,7 @@ def as_white_box(target: Target) -> WhiteBox:
 
 def _fit(
     parts: Parts,
-    target: WhiteBox,
+    target: FeatureSource,
     counts: FixedCounts,
     settings: BoundSettings,
     folder: Path,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tailbound.bounding.job import FAMILIARITY_FILE, PREDICTOR_FILE, as_white_box
+from tailbound.bounding.job import FAMILIARITY_FILE, PREDICTOR_FILE, feature_source
 from tailbound.bounding.results import read_bound
 from tailbound.errors import ContractMismatchError, UsageError
 from tailbound.predictors import Familiarity, FittedPredictor
@@ -42,7 +42,7 @@ def predict_bounds(
         if target is None:
             raise UsageError(f"{folder} predicts from hidden states: its target is needed")
         check_contract(folder, target)
-        features = as_white_box(target).features(prompts.prompts)
+        features = feature_source(target).features(prompts.prompts)
         p_hat = FittedPredictor.load(folder / PREDICTOR_FILE).predict(features)
         unlike = Familiarity.load(folder / FAMILIARITY_FILE).unlike(features)
     elif prompts.p_hat is None or np.isnan(prompts.p_hat).any():

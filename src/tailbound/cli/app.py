@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -47,6 +48,10 @@ def main() -> None:
     """Run the command line; errors raised on purpose are one line on stderr and an exit code."""
     from tailbound.errors import TailboundError
 
+    # Threads that wait by spinning bring a machine with busy cores to a crawl.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         app()
     except TailboundError as error:

@@ -86,14 +86,9 @@ def _evaluation(out: Console, result: BoundResult) -> None:
         box=box.SIMPLE_HEAD,
         title_justify="left",
     )
-    for name, justify in (
-        ("test prompts", "left"),
-        ("prompts", "right"),
-        ("coverage", "right"),
-        (f"{evaluation.confidence:.0%} interval", "right"),
-        ("median L", "right"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table.add_column("test prompts", no_wrap=True)
+    for name in ("n", "coverage", f"{evaluation.confidence:.0%} interval", "median L"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in (evaluation.overall, *evaluation.by_p_hat, *evaluation.by_group):
         table.add_row(*_coverage_row(row), style="bold" if row is evaluation.overall else None)
     out.print(table)
@@ -166,11 +161,18 @@ def truth(result: TourResult) -> None:
     table = Table(
         title="Prompts never sampled before the bound was made, beside the exact truth",
         box=box.SIMPLE_HEAD,
+        expand=True,
         title_justify="left",
     )
-    table.add_column("prompt", max_width=44, no_wrap=True, overflow="ellipsis")
-    for name in ("bound L", "p_hat", "exact p", "P(T >= L)", "L if p were known"):
-        table.add_column(name, justify="right")
+    table.add_column("prompt", max_width=44, no_wrap=True, overflow="ellipsis", ratio=1)
+    for name, width in (
+        ("bound L", 7),
+        ("p_hat", 7),
+        ("exact p", 7),
+        ("P(T>=L)", 7),
+        ("ideal L", 7),
+    ):
+        table.add_column(name, justify="right", min_width=width, no_wrap=True)
     for row in result.rows:
         table.add_row(
             row.prompt,
@@ -184,6 +186,6 @@ def truth(result: TourResult) -> None:
     out.print(table)
     out.print(
         f"Exact coverage over all test prompts: [bold]{result.true_coverage:.3f}[/bold] "
-        f"(target {1 - result.bound.bound.alpha:.4g}). It is an average: single prompts lie above "
-        "and below."
+        f"(target {1 - result.bound.bound.alpha:.4g}).\nIt is an average: single prompts lie above "
+        "and below. 'ideal L' is the bound\nthat the exact risk itself would give."
     )

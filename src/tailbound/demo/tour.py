@@ -33,7 +33,7 @@ def settings(seed: int) -> BoundSettings:
     return BoundSettings(
         budget=120,
         train_draws=200,
-        test_draws=300,
+        test_draws=2000,
         shares=(0.275, 0.545, 0.18),
         seed=seed,
     )

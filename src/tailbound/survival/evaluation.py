@@ -87,7 +87,7 @@ def evaluate(
     everyone = np.arange(limit.size)
     parts = np.array_split(np.argsort(p, kind="stable"), min(bins, limit.size))
     by_p_hat = tuple(
-        stratum(f"p_hat {p[part].min():.1e} to {p[part].max():.1e}", part) for part in parts
+        stratum(f"p_hat {p[part].min():.0e} .. {p[part].max():.0e}", part) for part in parts
     )
     by_group: tuple[Coverage, ...] = ()
     if groups is not None:

@@ -38,9 +38,10 @@ class RecalibratedHazard:
 def recalibrate_hazard(p_hat: ArrayLike, unsafe: ArrayLike, draws: ArrayLike) -> RecalibratedHazard:
     """Recalibrate predictions against the counts of held-out training prompts.
 
-    `p_hat` are out-of-fold predictions, `unsafe` events in `draws` draws, all of shape (n,). In up
-    to 20 bins of equal size by p_hat the rate is (k + 1/2) / draws; the rates are made monotone
-    (isotonic regression, weighted by draws) and interpolated on the log-log scale.
+    `p_hat` are out-of-fold predictions, `unsafe` events in `draws` draws, all of shape (n,). Up to
+    20 bins of equal size by p_hat are pooled until their rates rise (isotonic regression, weighted
+    by draws); the rate of a pool is (k + 1/2) / draws, interpolated on the log-log scale. Pooling
+    comes first: half an event in every bin would put the rates of safe prompts far too high.
     """
     from scipy.optimize import isotonic_regression
 
@@ -52,11 +53,17 @@ def recalibrate_hazard(p_hat: ArrayLike, unsafe: ArrayLike, draws: ArrayLike) ->
     order = np.argsort(p, kind="stable")
     bins = np.array_split(order, max(1, min(20, p.size // 20)))
     log_p = np.array([np.log(p[b]).mean() for b in bins])
-    rate = np.array([(k[b].sum() + 0.5) / n[b].sum() for b in bins])
+    events = np.array([k[b].sum() for b in bins])
     weight = np.array([n[b].sum() for b in bins])
-    fitted = isotonic_regression(np.minimum(rate, 1.0), weights=weight).x
-    kept = np.append(np.diff(log_p) > 0, True)
-    return RecalibratedHazard(log_p[kept], np.log(fitted)[kept])
+    pools = isotonic_regression(events / weight, weights=weight).blocks
+    starts = pools[:-1]
+    drawn = np.add.reduceat(weight, starts)
+    rate = np.minimum((np.add.reduceat(events, starts) + 0.5) / drawn, 1.0)
+    where = np.add.reduceat(log_p * weight, starts) / drawn
+    # Half an event may bring neighbours out of order again.
+    rate = np.maximum.accumulate(rate)
+    kept = np.append(np.diff(where) > 0, True)
+    return RecalibratedHazard(where[kept], np.log(rate)[kept])
 
 
 @dataclass(frozen=True, kw_only=True)

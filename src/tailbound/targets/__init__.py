@@ -1,5 +1,5 @@
 """Models under audit, behind one narrow seam."""
 
-from tailbound.targets.base import DrawSource, Target, WhiteBox
+from tailbound.targets.base import DrawSource, FeatureSource, Target, WhiteBox
 
-__all__ = ["DrawSource", "Target", "WhiteBox"]
+__all__ = ["DrawSource", "FeatureSource", "Target", "WhiteBox"]

@@ -52,12 +52,17 @@ class Target(Protocol):
 
 
 @runtime_checkable
-class WhiteBox(Protocol):
-    """What a target offers besides when its weights are at hand."""
+class FeatureSource(Protocol):
+    """A target whose hidden states are at hand."""
 
     def features(self, prompts: Sequence[Prompt]) -> NDArray[np.float32]:
         """Hidden states of the last prompt token, shape (len(prompts), dimension)."""
         ...
+
+
+@runtime_checkable
+class WhiteBox(FeatureSource, Protocol):
+    """A target whose weights are at hand: it can also score responses."""
 
     def score(self, prompt: Prompt, responses: Sequence[Sequence[int]]) -> NDArray[np.float64]:
         """log p(response | prompt) in nats under the contract, shape (len(responses),)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tailbound.contract import SamplingOptions
-from tailbound.errors import UsageError
+from tailbound.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from tailbound.targets.decoding.model import LocalModel
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 def load(
     name: str, options: SamplingOptions, *, revision: str | None = None, **engine: Any
 ) -> LocalModel:
-    """The embedded demo model; `name` must be empty, `engine` as for `hf:`."""
+    """The embedded demo model; `name` must be empty, `engine` as for `hf:`.
+
+    The model is too small to gain from threads and loses much where cores are shared, so torch is
+    set to one thread for the whole process.
+    """
     if name:
         raise UsageError(f"the demo target takes no name, not {name!r}: use --target demo")
     if revision is not None:
@@ -22,4 +26,13 @@ def load(
     from tailbound.demo.files import model_folder
     from tailbound.targets.transformers import load_checkpoint
 
+    _one_thread()
     return load_checkpoint(model_folder("model"), options, spec="demo", **engine)
+
+
+def _one_thread() -> None:
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtraError("the demo model", "hf") from error
+    torch.set_num_threads(1)
