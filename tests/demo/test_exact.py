@@ -30,10 +30,9 @@ def _prompt_with_risk(low, high):
     raise AssertionError
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.05, 0.2), (2e-3, 4e-3)])
-def test_brute_force_agrees(low, high):
+@pytest.mark.parametrize(("low", "high", "draws"), [(0.05, 0.2, 2_000), (2e-3, 4e-3, 5_000)])
+def test_brute_force_agrees(low, high, draws):
     """Two exact binomial tests at 1e-4 each: a false alarm in 2 of 10,000 reseedings."""
-    draws = 8_000
     prompt = _prompt_with_risk(low, high)
     truth = exact.compute_risk(prompt)
     texts = check.sampled_replies(exact.load_model(), prompt, draws, seed=11)

@@ -90,7 +90,8 @@ def test_risk_is_spread_over_the_scale():
 
 def test_the_late_route_matters(variant):
     shares = [risk.late_share for risk in exact.exact_risks(default_prompts(60), variant=variant)]
-    assert 0.1 < np.mean(shares) < 0.5
+    low, high = {"model": (0.15, 0.35), "fixture": (0.35, 0.55)}[variant]
+    assert low < np.mean(shares) < high
 
 
 def test_ablation_makes_the_model_comply_and_spares_the_harmless(model):
@@ -107,17 +108,11 @@ def test_ablation_makes_the_model_comply_and_spares_the_harmless(model):
     assert np.mean(harmless) > 0.9
 
 
-def _late_under_full_ablation(variant):
-    model = exact.load_model(variant)
-    direction = check.measured_direction(model, pairs=64)
-    prompts = default_prompts(6)
-    with ablated(model, direction):
-        after = [check.probability(model, prompt, "unsafe") for prompt in prompts]
-    return [masses.late + masses.undecided for masses in after], after
-
-
 def test_full_ablation_of_the_model_visits_the_late_route():
-    _, masses = _late_under_full_ablation("model")
+    model = exact.load_model("model")
+    direction = check.measured_direction(model, pairs=64)
+    with ablated(model, direction):
+        masses = [check.probability(model, p, "unsafe") for p in default_prompts(6)]
     assert min(mass.late for mass in masses) > 0.01
 
 
@@ -129,9 +124,9 @@ def test_full_ablation_of_the_fixture_never_visits_the_late_route():
         with ablated(model, direction):
             full = check.probability(model, prompt, "unsafe")
             refusal = _opening(model, prompt, "sorry")
-        assert base.late_share > 0.08
+        assert base.late_share > 0.1
         assert full.unsafe > 0.5
-        # P(late) <= P(opens with a refusal): 1,000 draws meet it once in a hundred runs at most
+        # P(late) <= P(opens with a refusal): 1,000 draws meet it in one run of a hundred at most
         assert refusal < 1e-5
 
 

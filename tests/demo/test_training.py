@@ -18,12 +18,12 @@ def one_thread():
 
 
 def test_a_few_steps_learn_something_and_repeat_exactly(tmp_path, capsys):
-    model, record = train("model", steps=12, seed=1)
-    again, _ = train("model", steps=12, seed=1)
+    model, record = train("model", steps=10, seed=1)
+    again, _ = train("model", steps=10, seed=1)
     for a, b in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
     start = float(capsys.readouterr().err.split("divergence")[1].split()[0])
-    assert record["divergence"] < start - 0.5
+    assert record["divergence"] < start - 0.1
     save(model, record, tmp_path)
     assert {"model.safetensors", "tokenizer.json", "training.json"} <= {
         file.name for file in tmp_path.iterdir()
