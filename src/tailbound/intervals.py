@@ -99,12 +99,12 @@ def betting_upper(
     r"""One-sided upper confidence bound for a mean of values in [0, `bound`], finite-sample.
 
     `bound` minus `betting_lower` of (`bound` - values), with bets that suit it; it holds under the
-    same conditions. With n values of 0 it is about 3.7 `bound` / n at confidence .95, and no method
+    same conditions. With n values of 0 it is about 3.6 `bound` / n at confidence .95, and no method
     can be far below that. Shapes and errors as for `betting_lower`; values above `bound` are an
     error too.
 
     >>> round(float(betting_upper(np.zeros(500))), 4)
-    0.0074
+    0.0071
     """
     x = _rows(values, confidence)
     if not (np.isfinite(bound) and bound > 0):

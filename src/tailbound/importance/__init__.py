@@ -1,1 +1,39 @@
+"""How likely: the probability of an unsafe output for one prompt, by importance sampling.
 
+Pure numpy. The way of the data: draws are allotted to proposals (`make_ladder`, `MixSwitch`), their
+tokens' log-probs become densities of all proposals, these become weights (`balance_heuristic`), and
+weights and verdicts become a `RiskEstimate` (`estimate`).
+"""
+
+from tailbound.importance.agreement import Agreement, Comparison, Group, Grouping
+from tailbound.importance.cross_entropy import Choice, Grid, choose, published_grid
+from tailbound.importance.estimate import RiskEstimate, estimate
+from tailbound.importance.ladder import Ladder, Rung, make_ladder
+from tailbound.importance.mix_switch import MixSwitch
+from tailbound.importance.weights import (
+    balance_heuristic,
+    effective_sample_size,
+    mean_weight,
+    standard_error,
+)
+
+__all__ = [
+    "Agreement",
+    "Choice",
+    "Comparison",
+    "Grid",
+    "Group",
+    "Grouping",
+    "Ladder",
+    "MixSwitch",
+    "RiskEstimate",
+    "Rung",
+    "balance_heuristic",
+    "choose",
+    "effective_sample_size",
+    "estimate",
+    "make_ladder",
+    "mean_weight",
+    "published_grid",
+    "standard_error",
+]
