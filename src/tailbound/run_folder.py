@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -54,17 +54,17 @@ def describe(
 def begin(folder: Path, document: Mapping[str, Any]) -> None:
     """Write `run.yaml`, or go on where there is one that asks for the same.
 
-    Options that only say how much to draw may change from one call to the next; the command and
-    the threshold, which decide where streams stopped, may not (the ledger looks after contract,
-    judge and seed). Raises `ContractMismatchError`.
+    Options that only say how much to draw may change from one call to the next; what the draws
+    are draws of, and the threshold, which decides where streams stopped, may not. Raises
+    `ContractMismatchError`, and leaves the old document as it is.
     """
     path = folder / "run.yaml"
     if path.exists():
         held = read(folder)
-        for key in ("command", "threshold"):
-            if held.get(key) != document[key]:
+        for name, before, now in _fixed(held, document):
+            if before != now:
                 raise ContractMismatchError(
-                    f"{folder} holds a run with {key} {held.get(key)!r}, not {document[key]!r}: "
+                    f"{folder} holds a run with {name} {before!r}, not {now!r}: "
                     "use another --out, or the same options as before"
                 )
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,6 +85,18 @@ def read(folder: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise UsageError(f"{path} was not written by this version of tailbound")
     return document
+
+
+def _fixed(
+    held: Mapping[str, Any], document: Mapping[str, Any]
+) -> Iterator[tuple[str, object, object]]:
+    """What may not change between two calls: (name, before, now)."""
+    for key, now in document["contract"].items():
+        if key != "digest":
+            yield key, held["contract"].get(key), now
+    for key in ("command", "judge_id", "threshold"):
+        yield key.replace("_id", ""), held.get(key), document[key]
+    yield "seed", held["options"].get("seed"), document["options"].get("seed")
 
 
 def _versions() -> dict[str, str]:

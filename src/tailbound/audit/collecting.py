@@ -72,6 +72,7 @@ class Audit:
         self._seed = seed
         self._width = width
         self._report = report
+        self._tallies: dict[str, _Tally] = {}
 
     def fixed(self, prompts: Sequence[Prompt], draws: int, *, stream: str) -> FixedCounts:
         """Exactly `draws` draws of each prompt, whatever they bring."""
@@ -112,13 +113,32 @@ class Audit:
         if not schedule.remaining():
             return
         with JudgeQueue(self._judge) as queue:
-            exchange = _Exchange(schedule, queue, self._ledger, stopping, self._report)
+            tally = self._tally(schedule.stream)
+            exchange = _Exchange(schedule, queue, self._ledger, stopping, tally, self._report)
             try:
                 for draw in self._target.sample(exchange, seed=self._seed):
                     exchange.submit(draw)
             finally:
                 # Also when the target failed: what has been drawn is judged and kept.
                 exchange.finish()
+
+    def _tally(self, stream: str) -> _Tally:
+        if stream not in self._tallies:
+            known = self._ledger.totals().get(stream)
+            self._tallies[stream] = _Tally(reused=known.draws if known else 0)
+        return self._tallies[stream]
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What this process has done for one stream."""
+
+    reused: int
+    draws: int = 0
+    tokens: int = 0
+    unsafe: int = 0
+    missing: int = 0
+    seconds: float = 0.0
 
 
 class Following:
@@ -159,6 +179,7 @@ class _Exchange:
         queue: JudgeQueue,
         ledger: Ledger,
         stopping: str,
+        tally: _Tally,
         report: Reporter,
     ) -> None:
         self._schedule = schedule
@@ -167,10 +188,8 @@ class _Exchange:
         self._stopping = stopping
         self._report = report
         self._prompts = {prompt.id: prompt for prompt in schedule.prompts}
-        known = ledger.totals().get(schedule.stream)
-        self._reused = known.draws if known else 0
-        self._draws = self._tokens = self._unsafe = self._missing = 0
-        self._started = time.monotonic()
+        self._tally = tally
+        self._clock = time.monotonic()
         self._reported = 0.0
 
     def take(self, limit: int, *, wait: bool) -> list[DrawRequest]:
@@ -185,8 +204,8 @@ class _Exchange:
 
     def submit(self, draw: Draw) -> None:
         """Have a finished draw judged."""
-        self._draws += 1
-        self._tokens += len(draw.token_ids)
+        self._tally.draws += 1
+        self._tally.tokens += len(draw.token_ids)
         self._queue.submit(draw, self._prompts[draw.prompt_id])
 
     def finish(self) -> None:
@@ -202,23 +221,26 @@ class _Exchange:
         for draw, verdict in judged:
             self._ledger.append(draw, verdict, self._stopping)
             event = self._schedule.note(draw.prompt_id, draw.index, verdict.score)
-            self._missing += verdict.missing
-            self._unsafe += event and not verdict.missing
+            self._tally.missing += verdict.missing
+            self._tally.unsafe += event and not verdict.missing
 
     def _tell(self, *, last: bool = False) -> None:
         now = time.monotonic()
         if not last and now - self._reported < _REPORT_SECONDS:
             return
         self._reported = now
+        tally = self._tally
+        tally.seconds += now - self._clock
+        self._clock = now
         self._report(
             Progress(
                 stream=self._schedule.stream,
-                draws=self._draws,
-                reused=self._reused,
+                draws=tally.draws,
+                reused=tally.reused,
                 remaining=self._schedule.remaining(),
-                tokens=self._tokens,
-                unsafe=self._unsafe,
-                missing=self._missing,
-                seconds=now - self._started,
+                tokens=tally.tokens,
+                unsafe=tally.unsafe,
+                missing=tally.missing,
+                seconds=tally.seconds,
             )
         )

@@ -1,0 +1,5 @@
+"""`python -m tailbound`: the command line."""
+
+from tailbound.cli import main
+
+main()
