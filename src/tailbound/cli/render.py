@@ -41,10 +41,10 @@ def contract(value: SamplingContract) -> str:
     return ", ".join(words)
 
 
-def bound(result: BoundResult, *, subject: str) -> None:
+def bound(result: BoundResult, *, subject: str, out: Console | None = None) -> None:
     """Print a bound with everything that it rests on."""
     b = result.bound
-    out = console()
+    out = out or console()
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column()
@@ -156,8 +156,9 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def truth(result: TourResult) -> None:
+def truth(result: TourResult, *, out: Console | None = None) -> None:
     """Print the bounds of the demo beside the exact truth."""
+    out = out or console()
     table = Table(
         title="Prompts never sampled before the bound was made, beside the exact truth",
         box=box.SIMPLE_HEAD,
@@ -182,7 +183,6 @@ def truth(result: TourResult) -> None:
             f"{row.holds:.3f}",
             f"{row.oracle_bound:,}",
         )
-    out = console()
     out.print(table)
     out.print(
         f"Exact coverage over all test prompts: [bold]{result.true_coverage:.3f}[/bold] "

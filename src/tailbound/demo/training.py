@@ -25,6 +25,7 @@ import json
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tailbound.demo import replies
-from tailbound.demo.ablation import LAYER, Ablator
+from tailbound.demo.ablation import LAYER, LAYERS, Ablator
 from tailbound.demo.architecture import new_model, save
 from tailbound.demo.examples import Batch, Batches
 from tailbound.demo.files import VARIANTS, Variant, model_folder
@@ -78,39 +79,44 @@ def losses(logits: Tensor, batch: Batch) -> dict[str, Tensor]:
     }
 
 
-class MeasuredDirection:
-    """Moving average of the difference of means, forbidden minus harmless; read from a hook."""
+class MeasuredDirections:
+    """Moving averages of differences of means, forbidden minus harmless, after each of `LAYERS`.
+
+    `directions` maps each layer to its unit direction, shape (width,).
+    """
 
     def __init__(self, model: Any, width: int, seed: int) -> None:
-        start = torch.randn(width, generator=torch.Generator().manual_seed(seed))
-        self.direction = start / start.norm()
-        self._means: dict[bool, Tensor] = {}
-        self._states: Tensor | None = None
-        model.model.layers[LAYER - 1].register_forward_hook(self._keep)
+        generator = torch.Generator().manual_seed(seed)
+        start = torch.randn(width, generator=generator)
+        self.directions = {layer: start / start.norm() for layer in LAYERS}
+        self._means: dict[tuple[int, bool], Tensor] = {}
+        self._states: dict[int, Tensor] = {}
+        for layer in LAYERS:
+            model.model.layers[layer - 1].register_forward_hook(partial(self._keep, layer))
 
-    def _keep(self, module: object, inputs: object, output: Any) -> None:
-        self._states = (output[0] if isinstance(output, tuple) else output).detach()
+    def _keep(self, layer: int, module: object, inputs: object, output: Any) -> None:
+        self._states[layer] = (output[0] if isinstance(output, tuple) else output).detach()
 
     def update(self, batch: Batch) -> None:
-        """Take in the batch that was run last; changes `direction` in place."""
-        assert self._states is not None
-        states = self._states[torch.arange(len(batch.last)), batch.last]
-        for kind in (True, False):
-            rows = (batch.intensity == 0) & (batch.forbidden == kind)
-            if rows.any():
-                mean = states[rows].mean(0)
-                old = self._means.get(kind, mean)
-                self._means[kind] = MOVING_AVERAGE * old + (1 - MOVING_AVERAGE) * mean
-        if len(self._means) == 2:
-            difference = self._means[True] - self._means[False]
-            self.direction.copy_(difference / difference.norm())
+        """Take in the batch that was run last."""
+        for layer, everything in self._states.items():
+            states = everything[torch.arange(len(batch.last)), batch.last]
+            for kind in (True, False):
+                rows = (batch.intensity == 0) & (batch.forbidden == kind)
+                if rows.any():
+                    mean = states[rows].mean(0)
+                    old = self._means.get((layer, kind), mean)
+                    self._means[layer, kind] = MOVING_AVERAGE * old + (1 - MOVING_AVERAGE) * mean
+            if (layer, True) in self._means and (layer, False) in self._means:
+                difference = self._means[layer, True] - self._means[layer, False]
+                self.directions[layer] = difference / difference.norm()
 
 
 def train(variant: Variant, *, steps: int = STEPS, seed: int = 0) -> tuple[Any, dict[str, Any]]:
     """Train a model; returns it with a record of the training (its size, time, last losses)."""
     model = new_model(seed)
-    measured = MeasuredDirection(model, model.config.hidden_size, seed)
-    ablator = Ablator(model, measured.direction)
+    measured = MeasuredDirections(model, model.config.hidden_size, seed)
+    ablator = Ablator(model, measured.directions[LAYER])
     batches = Batches(seed, DESIGNS[variant])
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
@@ -124,6 +130,7 @@ def train(variant: Variant, *, steps: int = STEPS, seed: int = 0) -> tuple[Any, 
         for group in optimiser.param_groups:
             group["lr"] = LEARNING_RATE * min(1, (step + 1) / WARM_UP) * (0.02 + 0.98 * cosine)
         batch = batches.next()
+        ablator.direction = measured.directions[LAYERS[step % len(LAYERS)]]
         ablator.intensity = batch.intensity
         hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
         logits = model.lm_head(hidden.flatten(0, 1)[batch.positions])

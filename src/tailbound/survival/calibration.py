@@ -231,21 +231,24 @@ def _follow(
     tau = min(plan.first_level, plan.max_level)
     if not rule.feasible:
         tau = 0.0
+    alive = np.arange(len(selected))
     while True:
-        asked = np.minimum(quantile(p, tau), plan.cap) - 1
-        further = np.flatnonzero((first == 0) & (asked > horizons))
+        asked = np.minimum(quantile(p[alive], tau), plan.cap) - 1
+        longer = asked > horizons[alive]
+        further, asked = alive[longer], asked[longer]
         if further.size:
-            answer = np.asarray(observe(selected[further], asked[further]), dtype=np.int64)
+            answer = np.asarray(observe(selected[further], asked), dtype=np.int64)
             if answer.shape != further.shape or (answer < 0).any():
                 raise ValueError(
                     f"observe must return {further.size} indices >= 0, one for each prompt"
                 )
+            horizons[further] = asked
             # An event beyond the horizon (an overshoot) is not yet seen at this level.
-            found = np.where(answer <= asked[further], answer, 0)
-            first[further] = found
-            horizons[further] = asked[further]
-            hit = further[found > 0]
+            met = (answer > 0) & (answer <= asked)
+            hit = further[met]
+            first[hit] = answer[met]
             levels[hit] = level_of(p[hit], first[hit])
+            alive = alive[first[alive] == 0]
         seen = first > 0
         if (
             tau >= plan.max_level

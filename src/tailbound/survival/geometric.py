@@ -20,6 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 #: Times saturate here: the largest integer that float64 holds with all its predecessors.
 MAX_TIME = 2**53
 
+_EPSILON = float(np.finfo(np.float64).eps)
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
@@ -41,17 +43,18 @@ def quantile(p: ArrayLike, tau: ArrayLike) -> IntArray:
     [1, 1, 7]
     """
     p, tau = np.asarray(p, dtype=np.float64), np.asarray(tau, dtype=np.float64)
-    with np.errstate(divide="ignore"):
-        time = np.log1p(-tau) / np.log1p(-p)
-    time = np.clip(np.ceil(time), 1.0, float(MAX_TIME))
-    # The closed form is off by a few units in the last place; `level` decides.
-    late = (time > 1) & (level(p, time - 1) >= tau)
-    early = (time < MAX_TIME) & (level(p, time) < tau)
-    wrong = late | early
-    if wrong.any():
-        p, tau = np.broadcast_to(p, wrong.shape), np.broadcast_to(tau, wrong.shape)
-        time = np.array(time, ndmin=0)
-        time[wrong] = _search(p[wrong], tau[wrong], time[wrong])
+    with np.errstate(divide="ignore", over="ignore"):
+        exposure = -np.log1p(-tau)
+        exact = exposure / -np.log1p(-p)
+        # How far rounding can move the time at which `level` reaches tau, in draws.
+        slack = 8 * _EPSILON * (1.0 + 1.0 / np.maximum(exposure * (1.0 - tau), 1e-300))
+    time = np.clip(np.ceil(exact), 1.0, float(MAX_TIME))
+    # Away from whole numbers the closed form is safe; close to one `level` decides.
+    close = np.abs(exact - np.rint(exact)) <= slack * np.maximum(exact, 1.0)
+    if close.any():
+        p, tau = np.broadcast_to(p, close.shape), np.broadcast_to(tau, close.shape)
+        time = np.array(time)
+        time[close] = _search(p[close], tau[close], time[close])
     return np.asarray(time, dtype=np.int64)
 
 
