@@ -25,6 +25,13 @@ def test_blocks_join_up() -> None:
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
+def test_words_of_philox() -> None:
+    uniforms(1, 4, 3)  # leaves half-used words behind
+    for key, start in ((draw_key(1, "p", "s", 2), 0), (2**128 - 1, 8), (5, 2**20)):
+        words = np.random.Philox(key=key, counter=start // 4).random_raw(7)
+        np.testing.assert_array_equal(uniforms(key, start, 7), (words >> np.uint64(11)) / 2.0**53)
+
+
 def test_every_part_of_the_name_counts() -> None:
     names = [
         (0, "a", "b", 1),

