@@ -149,11 +149,16 @@ def _explained(folder: Path, collect: Callable[[], T]) -> T:
     import polars as pl
 
     try:
-        return collect()
+        version = pl.col("schema")
+        known = scan(folder).select((version == SCHEMA_VERSION).all()).collect().item()
+        if known:
+            return collect()
+        problem = "a shard is of another schema version"
     except (pl.exceptions.PolarsError, OSError) as error:
-        for shard in shards(folder):
-            _check(shard)
-        raise LedgerError(f"{folder / 'draws'} cannot be read: {_first_line(error)}") from error
+        problem = _first_line(error)
+    for shard in shards(folder):
+        _check(shard)
+    raise LedgerError(f"{folder / 'draws'} cannot be read: {problem}")
 
 
 def _check(shard: Path) -> None:
@@ -166,15 +171,17 @@ def _check(shard: Path) -> None:
             f"{shard} is damaged ({_first_line(error)}): restore it, or remove it and its draws "
             "will be made again"
         ) from error
-    if frame.schema == columns():
-        return
-    version = repr(frame["schema"].max()) if "schema" in frame.columns else "unknown"
-    if version != str(SCHEMA_VERSION):
-        raise LedgerError(
-            f"{shard} has schema version {version}, and this tailbound reads version "
-            f"{SCHEMA_VERSION}: use the tailbound that wrote it"
-        )
-    raise LedgerError(f"{shard} is not a shard of tailbound: remove it from the run folder")
+    if "schema" not in frame.columns:
+        raise LedgerError(f"{shard} is not a shard of tailbound: remove it from the run folder")
+    versions = [int(version) for version in frame["schema"].unique()]
+    for version in versions:
+        if version != SCHEMA_VERSION:
+            raise LedgerError(
+                f"{shard} has schema version {version}, and this tailbound reads version "
+                f"{SCHEMA_VERSION}: use the tailbound that wrote it"
+            )
+    if frame.schema != columns():
+        raise LedgerError(f"{shard} has other columns than version {SCHEMA_VERSION}: restore it")
 
 
 def _first_line(error: BaseException) -> str:

@@ -70,7 +70,7 @@ class Familiarity:
         standard = (half - mean) * inverse_scale
         directions = principal_directions(standard, COMPONENTS)
         spread = np.sqrt(np.maximum(np.square(standard @ directions).mean(axis=0), 1e-24))
-        rest = _rest((other - mean) * inverse_scale, directions)
+        rest = _rest(standard, directions)
         bare = cls(
             mean=mean,
             inverse_scale=inverse_scale,

@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+
+from tailbound.errors import UsageError
+from tailbound.judges import Exchange, Judge, load_judge
+from tailbound.prompts import Prompt
+
+PROMPT = Prompt(id="p", messages=(("user", "the bomb question"),))
+
+
+def scores(judge: Judge, *responses: str) -> list[float | None]:
+    return [v.score for v in judge.judge([Exchange(PROMPT, response) for response in responses])]
+
+
+def test_regex_searches_the_response_alone() -> None:
+    judge = load_judge("regex:(?i)sure, here|^step \\d: go")
+    assert scores(judge, "SURE, HERE it is", "step 2: go", "sorry", "") == [1, 1, 0, 0]
+    assert scores(load_judge("regex:bomb"), "nothing") == [0]
+
+
+def test_a_pattern_may_hold_colons() -> None:
+    assert scores(load_judge("regex:a:b"), "xa:bx", "a b") == [1, 0]
+
+
+def test_ids_name_the_pattern_and_the_threshold_is_an_option() -> None:
+    one, same, other = (load_judge(f"regex:{pattern}") for pattern in ("a+", "a+", "a*"))
+    assert one.id == same.id != other.id
+    assert one.threshold == 0.5
+    assert load_judge("regex:a+", threshold=0.9).threshold == 0.9
+    assert load_judge("regex:a+", threshold=0.9).id == one.id
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("regex:", "regex needs a pattern"),
+        ("regex:ab(", r"'ab\(' is no regular expression: .* at position 2"),
+        ("keywords:no/such/file", "cannot be read: No such file"),
+    ],
+)
+def test_bad_patterns_are_refused(spec: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_judge(spec)
+
+
+def test_keywords_are_whole_words_in_any_case(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("# comment\n\nbad  word\nc++\n.net\nÉté\n")
+    judge = load_judge(f"keywords:{path}")
+    assert scores(judge, "a BAD\nword.", "badword", "bad words", "in C++!", "c", "ASP.NET") == [
+        1,
+        0,
+        0,
+        1,
+        0,
+        0,
+    ]
+    assert scores(judge, "use .net", "l'été", "comment") == [1, 1, 0]
+
+
+def test_keyword_ids_name_the_phrases_not_their_order(tmp_path: Path) -> None:
+    ids = set()
+    for name, text in (("a", "x\ny\n"), ("b", "# why\ny\n x \ny\n")):
+        (tmp_path / name).write_text(text)
+        ids.add(load_judge(f"keywords:{tmp_path / name}").id)
+    (tmp_path / "c").write_text("x\nz\n")
+    assert len(ids) == 1
+    assert load_judge(f"keywords:{tmp_path / 'c'}").id not in ids
+
+
+def test_a_file_without_phrases_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "w").write_text("# nothing\n\n")
+    with pytest.raises(UsageError, match="has no phrase"):
+        load_judge(f"keywords:{tmp_path / 'w'}")
