@@ -164,13 +164,22 @@ def load_arrays(
     import zipfile
 
     try:
-        with np.load(path, allow_pickle=False) as held:
+        # The file is opened here because np.load leaves it open where it is not a zip file.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             arrays = {name: held[name] for name in held.files}
         document = json.loads(arrays.pop("document").tobytes())
         version = document["schema"]
     except FileNotFoundError as error:
         raise UsageError(f"no file {path}: run `tailbound bound` first") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+    ) as error:
         raise UsageError(f"{path} is not {kind} of tailbound, or it is damaged") from error
     if version != schema:
         raise UsageError(
