@@ -6,6 +6,7 @@ weights and verdicts become a `RiskEstimate` (`estimate`).
 """
 
 from tailbound.importance.agreement import Agreement, Comparison, Group, Grouping
+from tailbound.importance.allotment import even_counts, learnt_counts
 from tailbound.importance.cross_entropy import Choice, Grid, choose, published_grid
 from tailbound.importance.estimate import RiskEstimate, estimate
 from tailbound.importance.ladder import Ladder, Rung, make_ladder
@@ -32,6 +33,8 @@ __all__ = [
     "choose",
     "effective_sample_size",
     "estimate",
+    "even_counts",
+    "learnt_counts",
     "make_ladder",
     "mean_weight",
     "published_grid",

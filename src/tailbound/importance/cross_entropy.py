@@ -94,7 +94,7 @@ def choose(
         raise UsageError("harm must be one number in [0, 1] (or NaN) per draw")
     if len(steered) != len(grid.intensities):
         raise UsageError(
-            f"steered must have {len(grid.intensities)} arrays, one per intensity, not {len(steered)}"
+            f"steered must be {len(grid.intensities)} arrays, one per intensity, not {len(steered)}"
         )
     used = (h > 0) & (weights > -np.inf)
     shape = (len(grid.intensities), len(grid.mixing), len(grid.switches))

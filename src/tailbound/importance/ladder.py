@@ -17,13 +17,13 @@ from numpy.typing import ArrayLike
 
 from tailbound.errors import UsageError
 from tailbound.importance.agreement import Group, Grouping
+from tailbound.importance.allotment import TARGET_SHARE, even_counts
 from tailbound.importance.token_sums import PrefixSums, check_token_log_probs
 from tailbound.importance.weights import FloatArray, IntArray, balance_heuristic
 
 STARTS = (0, 2, 8, 32)
 STOPS = (1, 2, 4, 8, 16, 32)
 INTENSITIES = (1.0, 0.6)
-TARGET_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -57,22 +57,11 @@ class Ladder:
         return len(self.rungs)
 
     def allot(self, draws: int, *, target_share: float = TARGET_SHARE) -> IntArray:
-        """Integer counts per rung that sum to `draws`, shape (K,), the same for every equal call.
+        """`even_counts` for these rungs: integer counts that sum to `draws`, shape (K,).
 
-        About `target_share` of them, at least one, go to the target; the rest evenly to the others,
-        the remainder to the first, which are those with the longest windows. Raises `UsageError`
-        for fewer than 2 draws or a share outside (0, 1).
+        The remainder goes to the first rungs, which are those with the longest windows.
         """
-        if draws < 2:
-            raise UsageError(f"a batch of a ladder needs at least 2 draws, not {draws}")
-        if not 0 < target_share < 1:
-            raise UsageError(f"target_share must lie strictly between 0 and 1, not {target_share}")
-        target = min(max(1, round(draws * target_share)), draws - 1)
-        each, left = divmod(draws - target, len(self) - 1)
-        counts = np.full(len(self), each, dtype=np.int64)
-        counts[0] = target
-        counts[1 : 1 + left] += 1
-        return counts
+        return even_counts(draws, len(self), target_share=target_share)
 
     def log_densities(
         self, unsteered: ArrayLike, steered: ArrayLike, *, lengths: ArrayLike | None = None
