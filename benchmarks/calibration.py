@@ -1,12 +1,12 @@
 """Calibration of a million prompts, beside a straightforward grid of N x 300 levels.
 
-    python benchmarks/calibration.py [--prompts 1000000] [--grid-prompts 1000000] [--json]
+    python benchmarks/calibration.py [--prompts 1000000] [--json]
 
 Both get the same predictions, the same selection and the same first unsafe draws (design
 `trimmed`, whose horizons do not depend on levels), so they must find the same threshold. The grid
 computes the weighted loss of every prompt at every level at once. Each runs in a process of its
-own; memory is the growth of the process's peak over what it holds before calibrating. The default
-design, `balanced`, is timed besides.
+own, on one thread; seconds are CPU seconds, and memory is the growth of the process's peak over
+what it holds before calibrating. The default design, `balanced`, is timed besides.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ def child(side: str, n: int, design: str) -> None:
     run(1000, design)  # imports and first calls
     population(n)  # the inputs are not what is measured
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started = time.perf_counter()
+    started = time.process_time()
     population(n)
-    inputs = time.perf_counter() - started
-    started = time.perf_counter()
+    inputs = time.process_time() - started
+    started = time.process_time()
     level = run(n, design)
-    seconds = time.perf_counter() - started - inputs
+    seconds = time.process_time() - started - inputs
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({"seconds": seconds, "mb": (peak - before) / 1024, "level": level}))
 

@@ -53,16 +53,22 @@ def run_bound(
     folder: Path,
     report: Reporter = silent,
     width: int = 256,
+    store_text: bool = True,
 ) -> BoundResult:
     """Sample, fit, calibrate and test in the run folder `folder`; resumes what is there.
 
     `parts` come from `divide`. `width` is the number of prompts worked on at a time: the rows of
-    the target. Raises what target and judge raise, with every finished draw kept, and
+    the target. Without `store_text` the ledger keeps scores but no responses. Raises what target and judge raise, with every finished draw kept, and
     `UnreachableError` where missing verdicts are too frequent for a useful bound.
     """
     threshold = settings.threshold if settings.threshold is not None else judge.threshold
     with Ledger.open(
-        folder, run=folder.name, contract=target.contract, judge_id=judge.id, seed=settings.seed
+        folder,
+        run=folder.name,
+        contract=target.contract,
+        judge_id=judge.id,
+        seed=settings.seed,
+        store_text=store_text,
     ) as ledger:
         write_prompts(folder, parts)
         audit = Audit(

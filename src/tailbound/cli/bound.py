@@ -64,6 +64,9 @@ def command(
         bool,
         typer.Option("--allow-missing", help="Go on where missing verdicts are frequent."),
     ] = False,
+    no_text: Annotated[
+        bool, typer.Option("--no-text", help="Keep scores, not responses, in the ledger.")
+    ] = False,
     max_new_tokens: opt.MaxNewTokens = 256,
     temperature: opt.Temperature = 1.0,
     top_p: opt.TopP = 1.0,
@@ -152,6 +155,7 @@ def command(
             folder=out,
             report=progress,
             width=batch_size,
+            store_text=not no_text,
         )
     if as_json:
         _print_json(result.to_dict())

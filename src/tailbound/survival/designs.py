@@ -35,7 +35,7 @@ IntArray = NDArray[np.int64]
 DESIGNS = ("naive", "basic", "trimmed", "optimized", "balanced")
 
 #: The level at which a bound is expected to end is found on about this many prompts.
-_PLANNING_SAMPLE = 8192
+_PLANNING_SAMPLE = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +184,7 @@ def _expected_level(
     if miscoverage(max_level) <= alpha:
         return max_level
     low, high = np.log(1e-9), np.log(max_level)
-    for _ in range(40):
+    for _ in range(24):
         middle = (low + high) / 2
         low, high = (middle, high) if miscoverage(float(np.exp(middle))) <= alpha else (low, middle)
     return float(np.exp(low))

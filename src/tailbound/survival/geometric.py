@@ -48,7 +48,7 @@ def quantile(p: ArrayLike, tau: ArrayLike) -> IntArray:
         exact = exposure / -np.log1p(-p)
         # How far rounding can move the time at which `level` reaches tau, in draws.
         slack = 8 * _EPSILON * (1.0 + 1.0 / np.maximum(exposure * (1.0 - tau), 1e-300))
-    time = np.clip(np.ceil(exact), 1.0, float(MAX_TIME))
+    time = np.minimum(np.maximum(np.ceil(exact), 1.0), float(MAX_TIME))
     # Away from whole numbers the closed form is safe; close to one `level` decides.
     close = np.abs(exact - np.rint(exact)) <= slack * np.maximum(exact, 1.0)
     if close.any():

@@ -34,6 +34,10 @@ class Rule(Protocol):
         """
         ...
 
+    def surely_admits(self, weights: FloatArray) -> bool:
+        """Whether all events may be counted, by a wide margin; needs no order. May be False."""
+        ...
+
     @property
     def prompts_needed(self) -> int:
         """Calibration prompts from which on a level can qualify when no event is seen."""
@@ -61,6 +65,10 @@ class WeightedSum:
     def admits(self, weights: FloatArray) -> NDArray[np.bool_]:
         """See `Rule`."""
         return np.asarray(np.cumsum(weights) <= self._allowance, dtype=np.bool_)
+
+    def surely_admits(self, weights: FloatArray) -> bool:
+        """See `Rule`."""
+        return bool(weights.sum() < self._allowance * (1 - 1e-6))
 
 
 class Betting:
@@ -97,6 +105,10 @@ class Betting:
         log_mean = top + np.log(np.exp(wealth - top[:, None]).mean(axis=1))
         return np.asarray(log_mean >= self._needed, dtype=np.bool_)
 
+    def surely_admits(self, weights: FloatArray) -> bool:
+        """See `Rule`."""
+        return False
+
     def _wealth(self, prompts: int) -> float:
         """log K when none of `prompts` prompts brings an event."""
         logs = prompts * np.log1p(self._bets * self._alpha)
@@ -129,6 +141,8 @@ def calibrated_level(
 
 def passes(levels: FloatArray, weights: FloatArray, rule: Rule, *, known_to: float) -> bool:
     """Whether the events with u < `known_to` already settle the level."""
+    if rule.feasible and rule.surely_admits(weights):
+        return False
     return calibrated_level(levels, weights, rule, max_level=known_to)[1]
 
 
