@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
+LAYERS = (1, 2, 3)
 LAYER = 2
-"""The refusal direction is read off the output of this many layers, at the last prompt token."""
+"""The refusal direction is read off the last prompt token after `LAYER` layers; training ties
+refusal to the directions that are measured so after each of `LAYERS`."""
 
 
 class Ablator:

@@ -82,7 +82,7 @@ def losses(logits: Tensor, batch: Batch) -> dict[str, Tensor]:
 class MeasuredDirections:
     """Moving averages of differences of means, forbidden minus harmless, after each of `LAYERS`.
 
-    `directions` maps each layer to its unit direction, shape (width,).
+    `directions` maps each of `LAYERS` to its unit direction, shape (width,).
     """
 
     def __init__(self, model: Any, width: int, seed: int) -> None:
