@@ -52,8 +52,8 @@ class LongHorizonModel:
         return float(self.path_probabilities.sum())
 
     def path_ratios(self, intensity: float) -> np.ndarray:
-        """s / p of every token's decision on each unsafe path, wordings aside, shape (J,
-        length).""" steered = expit(logit(self.flip) + intensity * self.flip_lift)
+        """s / p of every decision on each unsafe path, wordings aside, shape (J, length)."""
+        steered = expit(logit(self.flip) + intensity * self.flip_lift)
         on = expit(logit(self.hold) + intensity * self.hold_lift) / self.hold
         ratios = np.ones((self.points.size, self.length))
         for j, point in enumerate(self.points):

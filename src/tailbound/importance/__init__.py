@@ -5,7 +5,13 @@ tokens' log-probs become densities of all proposals, these become weights (`bala
 weights and verdicts become a `RiskEstimate` (`estimate`).
 """
 
-from tailbound.importance.agreement import Agreement, Comparison, Group, Grouping
+from tailbound.importance.agreement import (
+    Agreement,
+    Comparison,
+    Group,
+    Grouping,
+    coverage_check,
+)
 from tailbound.importance.allotment import even_counts, learnt_counts
 from tailbound.importance.cross_entropy import Choice, Grid, choose, published_grid
 from tailbound.importance.estimate import RiskEstimate, estimate
@@ -31,6 +37,7 @@ __all__ = [
     "Rung",
     "balance_heuristic",
     "choose",
+    "coverage_check",
     "effective_sample_size",
     "estimate",
     "even_counts",

@@ -29,7 +29,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tailbound.errors import UsageError
 from tailbound.importance.weights import FloatArray, log_sum
@@ -37,7 +37,7 @@ from tailbound.importance.weights import FloatArray, log_sum
 #: Groups with fewer effective hits than this, as all draws predict it, have no say.
 ENOUGH = 3.0
 #: Groups disagree when |z| is beyond this.
-LIMIT = 3.0
+LIMIT = 2.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +106,32 @@ class Agreement:
         return {"agrees": self.agrees, **asdict(self)}
 
 
+def coverage_check(
+    name: str, log_weights: ArrayLike, subset_log_weights: ArrayLike, in_subset: ArrayLike
+) -> Grouping:
+    """Draws of one proposal against a subset of the draws that was made by a ladder.
+
+    `in_subset` (n,) is True for the ladder's draws (a tenth of all, at least 50); `log_weights` (n,)
+    is log p / q of *all* draws under the one proposal called `name`, `subset_log_weights` (n,) that
+    of all draws under the ladder with the subset's counts. For `estimate(..., groups=[check],
+    coverage_checked=False)`, whose own log-weights are best those of the balance heuristic over the
+    proposal and all rungs. A route that the proposal hardly ever takes leaves it with few effective
+    hits and no say, so the status stays "coverage not checked", or the two disagree.
+    """
+    subset = np.asarray(in_subset, dtype=bool)
+    return Grouping(
+        name="coverage",
+        first=Group(
+            name=name, members=~subset, log_weights=np.asarray(log_weights, dtype=np.float64)
+        ),
+        second=Group(
+            name="ladder subset",
+            members=subset,
+            log_weights=np.asarray(subset_log_weights, dtype=np.float64),
+        ),
+    )
+
+
 def compare(groupings: Sequence[Grouping], log_weights: FloatArray, harm: FloatArray) -> Agreement:
     """Compare groups of draws with weights `log_weights` (n,) and `harm` (n,), NaN counted as 0.
 
@@ -144,13 +170,11 @@ def _compare(grouping: Grouping, log_weights: FloatArray, log_harm: FloatArray) 
     log_second = np.array(
         [log_sum((log_weights + 2 * log_harm + group.log_weights)[hit]) for group in pair]
     ) - np.log(n)
+    effective, z, outcome = np.zeros(2), None, "too few"
     with np.errstate(over="ignore", under="ignore"):
-        effective = np.where(
-            np.isfinite(log_second), np.exp(np.log(sizes) + 2 * log_total - log_second), 0.0
-        )
-        z = None
-        outcome = "too few"
-        if hit.any() and (effective > 0).all():
+        if hit.any():
+            effective = np.exp(np.log(sizes) + 2 * log_total - log_second)
+        if (effective > 0).all():
             roots = np.exp((log_own - log_total) / 2)
             z = float(2 * (roots[0] - roots[1]) / np.sqrt((1 / effective).sum()))
             if effective.min() >= ENOUGH:
