@@ -18,6 +18,7 @@ from tailbound.demo.world import is_forbidden
 from tailbound.errors import MissingExtraError
 from tailbound.judges.demo import PATTERNS
 from tailbound.prompts import Prompt, content_id
+from tailbound.targets.decoding.quiet import no_progress_bars
 
 MAX_NEW_TOKENS = 32
 TOLERANCE = 1e-3
@@ -105,19 +106,12 @@ def load_model(variant: Variant = "model") -> Any:
     try:
         import torch
         from transformers import AutoModelForCausalLM
-        from transformers.utils import logging as hf_logging
     except ImportError as error:
         raise MissingExtraError("the demo model", "hf") from error
-    logging: Any = hf_logging
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
+    with no_progress_bars():
         model: Any = AutoModelForCausalLM.from_pretrained(
             model_folder(variant), dtype=torch.float32
         )
-    finally:
-        if shown:
-            logging.enable_progress_bar()
     return model.eval().requires_grad_(False)
 
 

@@ -69,11 +69,13 @@ def load_checkpoint(
         raise MissingExtraError("sampling a model in process", "hf") from error
     from tailbound.targets.decoding.identity import folder_revision
     from tailbound.targets.decoding.model import LocalModel
+    from tailbound.targets.decoding.quiet import no_progress_bars
 
     place = _device(torch, device)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-        model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype)
+        with no_progress_bars():
+            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+            model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype)
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UsageError(f"cannot load {spec}: {reason}") from error
