@@ -36,8 +36,7 @@ class Uniforms(np.random.Generator):
     """Gives out fixed uniform numbers, so that both sides select the same prompts."""
 
     def __new__(cls, values: np.ndarray) -> Uniforms:
-        self = super().__new__(cls, np.random.PCG64(0))
-        return self
+        return super().__new__(cls, np.random.PCG64(0))
 
     def __init__(self, values: np.ndarray) -> None:
         super().__init__(np.random.PCG64(0))

@@ -58,8 +58,9 @@ def run_bound(
     """Sample, fit, calibrate and test in the run folder `folder`; resumes what is there.
 
     `parts` come from `divide`. `width` is the number of prompts worked on at a time: the rows of
-    the target. Without `store_text` the ledger keeps scores but no responses. Raises what target and judge raise, with every finished draw kept, and
-    `UnreachableError` where missing verdicts are too frequent for a useful bound.
+    the target. Without `store_text` the ledger keeps scores but no responses. Raises what target
+    and judge raise, with every finished draw kept, and `UnreachableError` where missing verdicts
+    are too frequent for a useful bound.
     """
     threshold = settings.threshold if settings.threshold is not None else judge.threshold
     with Ledger.open(
