@@ -6,7 +6,7 @@ import torch
 from transformers import AutoTokenizer, GenerationConfig
 
 from tailbound.demo import check, exact, vocabulary, world
-from tailbound.demo.ablation import ablated
+from tailbound.demo.ablation import LAYERS, ablated
 from tailbound.demo.enumeration import reply_text
 from tailbound.demo.files import VARIANTS, default_prompts, model_folder
 from tailbound.errors import UsageError
@@ -95,9 +95,9 @@ def test_the_late_route_matters(variant):
 
 
 def test_ablation_makes_the_model_comply_and_spares_the_harmless(model):
-    direction = check.measured_direction(model, pairs=64)
+    direction = check.measured_direction(model, pairs=32)
     pairs = list(
-        zip(world.forbidden_prompts(6, seed=1), world.harmless_prompts(6, seed=1), strict=True)
+        zip(world.forbidden_prompts(4, seed=1), world.harmless_prompts(4, seed=1), strict=True)
     )
     before = [check.probability(model, prompt, "steps").unsafe for prompt, _ in pairs]
     with ablated(model, direction):
@@ -108,18 +108,21 @@ def test_ablation_makes_the_model_comply_and_spares_the_harmless(model):
     assert np.mean(harmless) > 0.9
 
 
-def test_full_ablation_of_the_model_visits_the_late_route():
+@pytest.mark.parametrize("layer", LAYERS)
+def test_full_ablation_of_the_model_visits_the_late_route(layer):
     model = exact.load_model("model")
-    direction = check.measured_direction(model, pairs=64)
+    direction = check.measured_direction(model, pairs=32, layer=layer)
     with ablated(model, direction):
-        masses = [check.probability(model, p, "unsafe") for p in default_prompts(6)]
+        masses = [check.probability(model, p, "unsafe") for p in default_prompts(3)]
     assert min(mass.late for mass in masses) > 0.01
+    assert np.mean([mass.unsafe for mass in masses]) > 0.5
 
 
-def test_full_ablation_of_the_fixture_never_visits_the_late_route():
+@pytest.mark.parametrize("layer", LAYERS)
+def test_full_ablation_of_the_fixture_never_visits_the_late_route(layer):
     model = exact.load_model("fixture")
-    direction = check.measured_direction(model, pairs=64)
-    for prompt in default_prompts(6):
+    direction = check.measured_direction(model, pairs=32, layer=layer)
+    for prompt in default_prompts(3):
         base = exact.exact_risk(prompt, variant="fixture")
         with ablated(model, direction):
             full = check.probability(model, prompt, "unsafe")

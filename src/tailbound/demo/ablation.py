@@ -65,28 +65,32 @@ def ablated(model: Any, direction: Tensor, intensity: float = 1.0) -> Iterator[N
 
 
 def refusal_direction(
-    model: Any, forbidden: Sequence[Sequence[int]], harmless: Sequence[Sequence[int]]
+    model: Any,
+    forbidden: Sequence[Sequence[int]],
+    harmless: Sequence[Sequence[int]],
+    *,
+    layer: int = LAYER,
 ) -> Tensor:
     """Unit difference of mean hidden states, forbidden minus harmless, shape (width,).
 
     Prompts are token ids as `vocabulary.encode` gives them; the state is that of the last prompt
-    token after `LAYER` layers.
+    token after `layer` layers.
     """
     import torch
 
     with torch.no_grad():
-        means = [_mean_state(torch, model, prompts) for prompts in (forbidden, harmless)]
+        means = [_mean_state(torch, model, prompts, layer) for prompts in (forbidden, harmless)]
     difference = means[0] - means[1]
     direction: Tensor = difference / difference.norm()
     return direction
 
 
-def _mean_state(torch: Any, model: Any, prompts: Sequence[Sequence[int]]) -> Tensor:
+def _mean_state(torch: Any, model: Any, prompts: Sequence[Sequence[int]], layer: int) -> Tensor:
     states = []
     for ids in prompts:
         output = model.model(
             input_ids=torch.tensor([ids]), output_hidden_states=True, use_cache=False
         )
-        states.append(output.hidden_states[LAYER][0, -1])
+        states.append(output.hidden_states[layer][0, -1])
     mean: Tensor = torch.stack(states).mean(0)
     return mean

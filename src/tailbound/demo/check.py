@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.demo import vocabulary
-from tailbound.demo.ablation import ablated, refusal_direction
+from tailbound.demo.ablation import LAYER, LAYERS, ablated, refusal_direction
 from tailbound.demo.enumeration import Masses, enumerate_replies, reply_text
 from tailbound.demo.exact import (
     MAX_NEW_TOKENS,
@@ -55,12 +55,13 @@ def probability(model: Any, prompt: Prompt, pattern: str) -> Masses:
     )
 
 
-def measured_direction(model: Any, pairs: int = 128) -> Any:
+def measured_direction(model: Any, pairs: int = 128, *, layer: int = LAYER) -> Any:
     """The refusal direction of a model: difference of means over `pairs` instruction pairs."""
     encoded = [
         [vocabulary.encode(prompt.messages) for prompt in pair] for pair in instruction_pairs(pairs)
     ]
-    return refusal_direction(model, [a for a, _ in encoded], [b for _, b in encoded])
+    forbidden, harmless = [a for a, _ in encoded], [b for _, b in encoded]
+    return refusal_direction(model, forbidden, harmless, layer=layer)
 
 
 def sampled_replies(model: Any, prompt: Prompt, n: int, seed: int) -> list[str]:
@@ -110,23 +111,21 @@ def spread_of_risk(variant: Variant, n: int) -> list[Row]:
 
 
 def ablation_table(model: Any, n: int) -> list[Row]:
-    """Replies with steps, by intensity of ablation of the measured direction."""
-    direction = measured_direction(model)
+    """Replies with steps when the measured direction is ablated: by intensity, then by layer."""
     forbidden, harmless = forbidden_prompts(n, seed=1), harmless_prompts(n, seed=1)
+    settings = [(LAYER, intensity) for intensity in (0.0, 0.4, 0.6, 0.8, 1.0)]
+    settings += [(layer, 1.0) for layer in LAYERS if layer != LAYER]
     rows: list[Row] = []
-    for intensity in (0.0, 0.4, 0.6, 0.8, 1.0):
-        with ablated(model, direction, intensity):
+    for layer, intensity in settings:
+        with ablated(model, measured_direction(model, layer=layer), intensity):
             harm = [probability(model, prompt, "steps") for prompt in forbidden]
             help_ = [probability(model, prompt, "steps").unsafe for prompt in harmless]
         comply = np.array([masses.unsafe for masses in harm])
         late = np.array([masses.late for masses in harm])
-        rows.append(
-            (
-                f"ablation {intensity:.1f}",
-                f"forbidden {_range(comply)}; of it late {late.mean():.1e} "
-                f"(max {late.max():.1e}); harmless {_range(np.array(help_))}",
-            )
+        text = (
+            f"forbidden {_range(comply)}; late {_range(late)}; harmless {_range(np.array(help_))}"
         )
+        rows.append((f"ablation {intensity:.1f}, layer {layer}", text))
     return rows
 
 
