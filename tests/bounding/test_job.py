@@ -199,8 +199,8 @@ def test_predictions_for_new_prompts_come_from_the_same_predictor(tmp_path):
 def test_too_few_prompts_are_refused_before_anything_is_drawn():
     with pytest.raises(UsageError, match="needs at least 20"):
         divide(prompt_set(30), BoundSettings(budget=5, shares=(0.6, 0.2, 0.2)))
-    with pytest.raises(UnreachableError, match=r"'pac' at alpha = 0\.1 needs at least"):
-        divide(prompt_set(100), BoundSettings(budget=30, guarantee="pac"))
+    with pytest.raises(UnreachableError, match=r"'pac' at alpha = 0\.02 needs at least"):
+        divide(prompt_set(100), BoundSettings(budget=30, alpha=0.02, guarantee="pac"))
 
 
 def test_bound_json_is_strict_json(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tailbound.survival.allocation import least_variance, proportional, systematic
+from tailbound.survival.allocation import inverse_root, least_variance, proportional, systematic
 
 positive = st.floats(-2, 4).map(lambda x: 10.0**x)
 
@@ -20,7 +20,7 @@ def test_proportional_spends_the_budget_and_keeps_its_shape(rows, share):
     cost, size = np.array(rows).T
     budget = share * cost.sum()
     floor = 0.05
-    pi = proportional(budget, cost, size, floor=floor)
+    pi = proportional(budget, cost, size, floor=floor)(cost, size)
     assert (pi >= floor).all()
     assert (pi <= 1).all()
     if share >= 1:
@@ -40,7 +40,7 @@ def test_proportional_spends_the_budget_and_keeps_its_shape(rows, share):
 def test_least_variance_is_the_convex_optimum(budget):
     """The Karush-Kuhn-Tucker conditions, sufficient since the problem is convex."""
     horizon = np.random.default_rng(0).lognormal(2, 1.5, 12)
-    pi = least_variance(budget, horizon)
+    pi = least_variance(budget, horizon)(horizon, inverse_root(horizon))
     if horizon.sum() <= budget:
         assert (pi == 1).all()
         return
@@ -52,8 +52,34 @@ def test_least_variance_is_the_convex_optimum(budget):
 
 
 def test_prompts_that_cost_nothing_are_always_selected():
-    assert proportional(1.0, np.array([0.0, 100.0]), np.ones(2), floor=0.0)[0] == 1.0
-    assert least_variance(1.0, np.array([0.0, 100.0])) == pytest.approx([1.0, 0.01])
+    cost = np.array([0.0, 100.0])
+    rule = proportional(1.0, cost, np.ones(2), floor=0.0)
+    assert rule(cost, np.ones(2)) == pytest.approx([1.0, 0.01])
+    assert least_variance(1.0, cost)(cost, inverse_root(cost)) == pytest.approx([1.0, 0.01])
+
+
+@pytest.mark.parametrize("budget", [4.0, 40.0])
+def test_no_numerical_optimiser_does_better(budget):
+    from scipy.optimize import minimize
+
+    horizon = np.random.default_rng(1).lognormal(2, 1.2, 6)
+    ours = least_variance(budget, horizon)(horizon, inverse_root(horizon))
+    found = minimize(
+        lambda pi: (1 / pi).sum(),
+        np.full(6, budget / horizon.sum() / 2),
+        jac=lambda pi: -1 / pi**2,
+        bounds=[(1e-6, 1.0)] * 6,
+        constraints={"type": "ineq", "fun": lambda pi: budget - horizon @ pi},
+        method="SLSQP",
+        options={"maxiter": 500, "ftol": 1e-12},
+    )
+    assert (1 / ours).sum() <= found.fun * (1 + 1e-6)
+    assert ours == pytest.approx(found.x, rel=1e-2)
+
+
+def test_floors_go_before_the_budget():
+    cost, size = np.array([10.0, 10.0]), np.array([1.0, 2.0])
+    assert proportional(1.0, cost, size, floor=0.2)(cost, size).tolist() == [0.2, 0.2]
 
 
 @given(st.lists(st.floats(0.01, 1), min_size=1, max_size=12), st.randoms(use_true_random=False))

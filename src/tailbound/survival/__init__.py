@@ -9,8 +9,11 @@ from tailbound.survival.calibration import (
 from tailbound.survival.evaluation import Coverage, Evaluation, evaluate
 from tailbound.survival.geometric import MAX_TIME, expected_draws, level, quantile
 from tailbound.survival.planning import (
+    Forecast,
     RecalibratedHazard,
     Requirement,
+    budget_for,
+    forecast,
     recalibrate_hazard,
     required,
 )
@@ -20,13 +23,16 @@ __all__ = [
     "CalibrationRecord",
     "Coverage",
     "Evaluation",
+    "Forecast",
     "LowerPredictiveBound",
     "RecalibratedHazard",
     "Requirement",
+    "budget_for",
     "calibrate",
     "calibrate_with_record",
     "evaluate",
     "expected_draws",
+    "forecast",
     "level",
     "quantile",
     "recalibrate_hazard",

@@ -62,7 +62,7 @@ class LowerPredictiveBound:
         if self.guarantee == "pac":
             return (
                 f"With probability at least {1 - self.delta:.4g} over the calibration draws, the "
-                f"coverage P(T >= L) of new prompts is at least {target} (betting test)."
+                f"coverage P(T >= L) of new prompts is at least {target} (for finite samples)."
             )
         return (
             f"On average over calibrations, the coverage P(T >= L) of new prompts is about "

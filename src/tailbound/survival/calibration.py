@@ -20,20 +20,27 @@ from tailbound.survival.designs import (
     as_hazard,
     default_max_level,
     default_max_weight,
-    make_plan,
+    plan_equal,
+    plan_weighted,
 )
-from tailbound.survival.geometric import level as level_of
-from tailbound.survival.geometric import quantile
+from tailbound.survival.geometric import level_at_rate, quantile_at_rate, rate
 from tailbound.survival.naive import calibrate_naive
-from tailbound.survival.threshold import Betting, Rule, WeightedSum, calibrated_level, passes
+from tailbound.survival.threshold import (
+    Betting,
+    Binomial,
+    Rule,
+    WeightedSum,
+    calibrated_level,
+    passes,
+)
 
 Observe = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
 Guarantee = Literal["marginal", "expected", "pac"]
 
 GUARANTEES = ("marginal", "expected", "pac")
 
-#: Each round of the lazy horizon raises the level by this factor.
-_ROUND = 1.2
+#: The lazy horizon raises the level by a factor between these from round to round.
+_LEAST_STEP, _GREATEST_STEP = 1.05, 2.0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,9 +48,10 @@ class CalibrationRecord:
     """What a calibration saw; arrays of shape (n_selected,).
 
     `indices` are the calibration prompts that were followed, `weights` their inverse selection
-    probabilities, `horizons` how far they were to be followed, `first_event` the index of their
-    first unsafe draw (0: none up to the horizon). `known_to` is the level up to which the
-    miscoverage curve is known.
+    probabilities, `horizons` how far they were followed at most, `first_event` the index of their
+    first unsafe draw (0: none up to the horizon), `levels` the level from which on that event
+    counts (1 where there was none). The miscoverage curve is known up to the level `known_to`, and
+    `rule` says how much of it the guarantee admits.
     """
 
     indices: NDArray[np.int64]
@@ -55,11 +63,13 @@ class CalibrationRecord:
     rule: Rule
 
     def level_without(self, dismissed: NDArray[np.bool_]) -> float:
-        """The calibrated level if the events marked in `dismissed`, shape (n_selected,), were none.
+        """The level if the events marked in `dismissed`, shape (n_selected,), had been none.
 
-        Prompts stop at an event, so what would have come after a dismissed one is not known; it
-        is taken to be safe, and the level looked at is at most `known_to`. The answer is an upper
-        end: with every missing verdict safe, the bound would be at most that of this level.
+        For events that may not be real, such as missing verdicts: counted as unsafe they give the
+        bound itself, which is the lower end of a bracket, and this is the upper end, from the same
+        draws, selection and weights. A prompt stops at its first event, so what would have come
+        after a dismissed one is not known and is taken to be safe. Where the answer is `known_to`
+        the curve was not followed far enough to see an end: the level is that or higher.
         """
         kept = (self.first_event > 0) & ~dismissed
         return calibrated_level(
@@ -91,10 +101,21 @@ def calibrate(
     number of planned draws per calibration prompt (for `balanced`: of expected real draws at the
     level where the bound is expected to end).
 
-    `guarantee` is `marginal`, `expected` or `pac` (with `delta`); see `LowerPredictiveBound`.
-    The last two select prompts independently and need `reference_p_hat`: predictions for prompts
-    outside the calibration set, made without them (out-of-fold predictions of the training
-    prompts), so that the design is fixed beforehand.
+    `guarantee` is one of
+
+    * `marginal`: weighted miscoverage <= alpha. On average over calibrations the coverage is about
+      1 - alpha; about half of all calibrations fall slightly below.
+    * `expected`: N / (N + 1) miscoverage + weight_bound / (N + 1) <= alpha, conformal risk control
+      (Angelopoulos, Bates, Fisch, Lei and Schuster, 2024). The expected coverage is at least
+      1 - alpha.
+    * `pac`: with probability at least 1 - `delta` the coverage is at least 1 - alpha. An exact
+      binomial test of each level where all followed prompts have the same weight, as with the
+      design `balanced`; otherwise betting (see `threshold.Binomial`, `threshold.Betting`).
+
+    The last two select prompts at random, where `marginal` with `balanced` uses systematic
+    selection, and need `reference_p_hat`: predictions for prompts outside the calibration set,
+    made without them (out-of-fold predictions of the training prompts), so that the design is
+    fixed beforehand.
 
     `design` is one of `naive`, `basic`, `trimmed`, `optimized` (Davidov et al., arXiv 2506.13593)
     and `balanced`. `max_weight` is the largest 1 / pi planned for, and sets the cap on bounds to
@@ -141,8 +162,6 @@ def calibrate_with_record(
     n = len(p)
     _check(n, budget, alpha, delta, guarantee, design, max_weight, max_level)
     generator = np.random.default_rng(rng)
-    if max_weight is None:
-        max_weight = default_max_weight(design, alpha, n, guarantee)
     if max_level is None:
         max_level = default_max_level(design, alpha)
     if design == "naive":
@@ -163,35 +182,40 @@ def calibrate_with_record(
     reference = None
     if guarantee != "marginal":
         reference = _reference(reference_p_hat, planning_p_hat, guarantee)
-    plan = make_plan(
-        design,
-        p,
-        planning,
-        budget=budget,
-        alpha=alpha,
-        max_weight=max_weight,
-        max_level=max_level,
-        reference=reference,
-    )
-    rule = _rule(guarantee, n=n, alpha=alpha, delta=delta, weight_bound=plan.weight_bound)
-    if design == "balanced" and guarantee == "marginal":
-        chosen = allocation.systematic(plan.selection, np.argsort(p), generator.random())
+    if guarantee == "pac" and design == "balanced":
+        assert reference is not None
+        plan = plan_equal(
+            n,
+            budget=budget,
+            alpha=alpha,
+            delta=delta,
+            max_weight=max_weight,
+            max_level=max_level,
+            reference=reference,
+        )
     else:
-        chosen = generator.random(n) < plan.selection
-    selected = np.flatnonzero(chosen)
+        plan = plan_weighted(
+            design,
+            p,
+            planning,
+            budget=budget,
+            alpha=alpha,
+            max_weight=max_weight or default_max_weight(design, alpha, n, guarantee),
+            max_level=max_level,
+            reference=reference,
+        )
+    rule = _rule(guarantee, plan, n=n, alpha=alpha, delta=delta)
+    selected = _select(p, plan, generator, systematic=design == "balanced" and reference is None)
     record = _follow(selected, p[selected], plan, rule, observe)
+    seen = record.first_event > 0
     tau, by_alpha = calibrated_level(
-        record.levels[record.first_event > 0],
-        record.weights[record.first_event > 0],
-        rule,
-        max_level=record.known_to,
+        record.levels[seen], record.weights[seen], rule, max_level=record.known_to
     )
-    # A prompt whose longest bound is cut by the cap cannot gain from a higher level.
     limited_by: LimitedBy = "alpha"
     if not by_alpha:
-        capped = bool((quantile(p, plan.max_level) >= plan.cap).all())
-        limited_by = "cap" if capped else "max_level"
-    seen = record.first_event > 0
+        # The largest level was reached: which of the two cuts the bounds of most prompts?
+        capped = quantile_at_rate(rate(p), plan.max_level) >= plan.cap
+        limited_by = "cap" if 2 * np.count_nonzero(capped) >= n else "max_level"
     counted = seen & (record.levels < tau)
     bound = LowerPredictiveBound(
         level=tau,
@@ -212,6 +236,20 @@ def calibrate_with_record(
     return bound, record
 
 
+def _select(
+    p: NDArray[np.float64], plan: Plan, rng: np.random.Generator, *, systematic: bool
+) -> NDArray[np.int64]:
+    """Who is followed, in increasing order."""
+    n = len(p)
+    if plan.sample_size is not None:
+        return np.sort(rng.choice(n, plan.sample_size, replace=False)).astype(np.int64)
+    if systematic:
+        chosen = allocation.systematic(plan.selection, np.argsort(p), rng.random())
+    else:
+        chosen = rng.random(n) < plan.selection
+    return np.flatnonzero(chosen)
+
+
 def _follow(
     selected: NDArray[np.int64],
     p: NDArray[np.float64],
@@ -224,39 +262,36 @@ def _follow(
     All survivors are extended to a level before the curve is looked at, and the curve with fixed
     weights is monotone, so the level found is exactly the one that full horizons would give.
     """
+    m = len(selected)
     weights = 1.0 / plan.selection[selected]
-    first = np.zeros(len(selected), dtype=np.int64)
-    horizons = np.zeros(len(selected), dtype=np.int64)
-    levels = np.ones(len(selected))
-    tau = min(plan.first_level, plan.max_level)
-    if not rule.feasible:
-        tau = 0.0
-    alive = np.arange(len(selected))
+    first, horizons = np.zeros(m, dtype=np.int64), np.zeros(m, dtype=np.int64)
+    levels = np.ones(m)
+    # Those who may still bring an event: none so far, and not yet at the cap.
+    open_, open_rates, open_reached = np.arange(m), rate(p), np.zeros(m)
+    tau = min(plan.first_level, plan.max_level) if rule.feasible else 0.0
     while True:
-        asked = np.minimum(quantile(p[alive], tau), plan.cap) - 1
-        longer = asked > horizons[alive]
-        further, asked = alive[longer], asked[longer]
+        asked = np.minimum(quantile_at_rate(open_rates, tau), plan.cap) - 1
+        further = np.flatnonzero(asked > open_reached)
         if further.size:
-            answer = np.asarray(observe(selected[further], asked), dtype=np.int64)
-            if answer.shape != further.shape or (answer < 0).any():
-                raise ValueError(
-                    f"observe must return {further.size} indices >= 0, one for each prompt"
-                )
-            horizons[further] = asked
-            # An event beyond the horizon (an overshoot) is not yet seen at this level.
-            met = (answer > 0) & (answer <= asked)
-            hit = further[met]
-            first[hit] = answer[met]
-            levels[hit] = level_of(p[hit], first[hit])
-            alive = alive[first[alive] == 0]
-        seen = first > 0
-        if (
-            tau >= plan.max_level
-            or not rule.feasible
-            or passes(levels[seen], weights[seen], rule, known_to=tau)
-        ):
+            who, to = open_[further], asked[further].astype(np.int64)
+            found = _observed(observe, selected[who], to)
+            hit = found > 0
+            horizons[who] = to
+            first[who[hit]] = found[hit]
+            times = found[hit].astype(np.float64)
+            levels[who[hit]] = level_at_rate(open_rates[further[hit]], times)
+            open_reached[further] = asked[further]
+            open_reached[further[hit]] = np.inf
+            still = np.flatnonzero(open_reached < plan.cap - 1)
+            open_, open_rates, open_reached = open_[still], open_rates[still], open_reached[still]
+        if tau >= plan.max_level or not rule.feasible:
             break
-        tau = min(tau * _ROUND, plan.max_level)
+        seen = first > 0
+        if passes(levels[seen], weights[seen], rule, known_to=tau):
+            break
+        # The curve is about proportional to the level: aim a little short of the crossing.
+        step = 0.97 / max(rule.used(weights[seen]), 1e-9)
+        tau = min(tau * min(max(step, _LEAST_STEP), _GREATEST_STEP), plan.max_level)
     return CalibrationRecord(
         indices=selected,
         weights=weights,
@@ -268,13 +303,34 @@ def _follow(
     )
 
 
-def _rule(guarantee: str, *, n: int, alpha: float, delta: float, weight_bound: float) -> Rule:
+def _observed(
+    observe: Observe, indices: NDArray[np.int64], horizons: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """What `observe` answers, checked; events beyond the horizon are not seen yet."""
+    answer = np.asarray(observe(indices, horizons))
+    if answer.shape != indices.shape or not np.issubdtype(answer.dtype, np.integer):
+        raise UsageError(
+            f"observe must return {indices.size} integers, one for each prompt, and returned "
+            f"{answer.dtype} of shape {answer.shape}"
+        )
+    if indices.size and int(answer.min()) < 0:
+        raise UsageError(
+            f"observe returned {int(answer.min())}: return the index of the first unsafe draw "
+            "(1, 2, ...), or 0 if there was none"
+        )
+    return np.where(answer <= horizons, answer, 0).astype(np.int64)
+
+
+def _rule(guarantee: str, plan: Plan, *, n: int, alpha: float, delta: float) -> Rule:
+    if guarantee == "pac" and plan.sample_size is not None:
+        return Binomial(n=n, followed=plan.sample_size, alpha=alpha, delta=delta)
     if guarantee == "pac":
-        return Betting(n=n, alpha=alpha, delta=delta, weight_bound=weight_bound)
+        return Betting(n=n, alpha=alpha, delta=delta, weight_bound=plan.weight_bound)
     if guarantee == "expected":
         return WeightedSum(
-            alpha * (n + 1) - weight_bound,
-            prompts_needed=max(1, math.ceil(weight_bound / alpha - 1)),
+            alpha * (n + 1) - plan.weight_bound,
+            prompts_needed=max(1, math.ceil(plan.weight_bound / alpha - 1)),
+            to_the_next_event=True,
         )
     return WeightedSum(alpha * n, prompts_needed=1)
 

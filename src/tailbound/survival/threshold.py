@@ -6,8 +6,12 @@ u = level(p_hat, T) < tau. With weights w = 1 / pi,
     miscoverage(tau) = (1 / N) sum_i w_i 1{u_i < tau}
 
 is a weighted empirical distribution function: sorted once, it is known at every tau. A `Rule` says
-up to which event a guarantee holds. The level is the u of the last event that may be counted, the
-crossing one included; levels beyond the last event are not limited by alpha.
+how many events, in order of u, a guarantee admits. Since the event at u itself is not counted at
+tau = u, the admitted levels end at the u of the first event that is not admitted, and `expected`,
+which has a slack of its own, ends there. `marginal` and `pac` end one event earlier, with the
+crossing event counted: with equal weights the coverage of `marginal` is then 1 - k / (N + 1), at
+least 1 - alpha on average and not just below it, and `pac` fails clearly less often than it may.
+Beyond the last event alpha limits nothing.
 
 One cumulative sum serves both the stopping test of the lazy horizon and the final search, so that
 the two can never disagree by a rounding error.
@@ -26,7 +30,13 @@ FloatArray = NDArray[np.float64]
 
 
 class Rule(Protocol):
-    """Which numbers of events a guarantee admits."""
+    """Which numbers of events a guarantee admits.
+
+    `to_the_next_event`: the level is the u of the first event that is not admitted, instead of the
+    last one that is.
+    """
+
+    to_the_next_event: bool
 
     def admits(self, weights: FloatArray) -> NDArray[np.bool_]:
         """For events with `weights` in order of u, shape (m,): may the first k + 1 be counted?
@@ -36,7 +46,11 @@ class Rule(Protocol):
         ...
 
     def surely_admits(self, weights: FloatArray) -> bool:
-        """Whether all events may be counted, by a wide margin; needs no order. May be False."""
+        """A quick test: if True, `admits` would be True for all, in whatever order."""
+        ...
+
+    def used(self, weights: FloatArray) -> float:
+        """About what share of what is admitted events with `weights` use up; a guess will do."""
         ...
 
     @property
@@ -57,10 +71,13 @@ class WeightedSum:
     N / (N + 1) miscoverage + w_bound / (N + 1) <= alpha, so allowance = alpha (N + 1) - w_bound.
     """
 
-    def __init__(self, allowance: float, *, prompts_needed: int) -> None:
+    def __init__(
+        self, allowance: float, *, prompts_needed: int, to_the_next_event: bool = False
+    ) -> None:
         # Equal weights with alpha N whole must count as equal whatever the order of summation.
         self._allowance = allowance + 1e-9 * max(1.0, abs(allowance))
         self.prompts_needed = prompts_needed
+        self.to_the_next_event = to_the_next_event
         self.feasible = allowance >= 0
 
     def admits(self, weights: FloatArray) -> NDArray[np.bool_]:
@@ -68,12 +85,65 @@ class WeightedSum:
         return np.asarray(np.cumsum(weights) <= self._allowance, dtype=np.bool_)
 
     def surely_admits(self, weights: FloatArray) -> bool:
+        """See `Rule`: the sum, with room for its rounding error."""
+        return float(weights.sum()) <= 0.999 * self._allowance
+
+    def used(self, weights: FloatArray) -> float:
         """See `Rule`."""
-        return bool(weights.sum() < self._allowance * (1 - 1e-6))
+        return float(weights.sum()) / self._allowance
+
+
+class Binomial:
+    r"""At most k events in m followed prompts: the rule `pac` where all weights are equal.
+
+    The m followed prompts are a random sample of the population, so that at a level whose
+    miscoverage exceeds alpha the number of events is Binomial with a greater probability than
+    alpha, and not more than k, the largest with P(Binomial(m, alpha) <= k) <= delta, with
+    probability at most delta. The number of events grows with tau: testing from below needs no
+    correction. This is the classical distribution-free tolerance bound (Wilks 1941; Vovk 2012,
+    training-conditional validity). The level is the u of event k, where the test would admit that
+    of event k + 1 too: a margin of one event, which costs 1 / k of the length.
+    """
+
+    to_the_next_event = False
+
+    def __init__(self, *, n: int, followed: int, alpha: float, delta: float) -> None:
+        self.allowed = binomial_allowance(followed, alpha, delta)
+        self.feasible = self.allowed >= 1
+        least = least_followed(alpha, delta)
+        self.prompts_needed = max(1, math.ceil(least * n / followed * (1 - 1e-12)))
+
+    def admits(self, weights: FloatArray) -> NDArray[np.bool_]:
+        """See `Rule`."""
+        return np.arange(1, len(weights) + 1) <= self.allowed
+
+    def surely_admits(self, weights: FloatArray) -> bool:
+        """See `Rule`."""
+        return len(weights) <= self.allowed
+
+    def used(self, weights: FloatArray) -> float:
+        """See `Rule`."""
+        return len(weights) / (self.allowed + 1)
+
+
+def binomial_allowance(draws: int, alpha: float, delta: float) -> int:
+    """The largest k with P(Binomial(draws, alpha) <= k) <= delta; -1 if there is none."""
+    from scipy.special import bdtr
+
+    low, high = -1, draws  # P(<= low) <= delta < P(<= high)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if bdtr(middle, draws, alpha) <= delta else (low, middle)
+    return low
+
+
+def least_followed(alpha: float, delta: float) -> int:
+    """How many prompts must be followed for `Binomial` to admit an event."""
+    return _first_true(lambda m: binomial_allowance(m, alpha, delta) >= 1)
 
 
 class Betting:
-    r"""K >= 1 / delta, where K bets against "the miscoverage exceeds alpha": the rule `pac`.
+    r"""K >= 1 / delta, where K bets against "the miscoverage exceeds alpha": `pac`, any weights.
 
     With Z_i = w_i 1{u_i < tau} in [0, w_bound] and fixed lambda_j in [0, 1 / (w_bound - alpha)),
 
@@ -90,6 +160,7 @@ class Betting:
     """
 
     BETS = 4
+    to_the_next_event = False
 
     def __init__(self, *, n: int, alpha: float, delta: float, weight_bound: float) -> None:
         weights = np.geomspace(1.0, max(weight_bound, 1.0 + 1e-9), self.BETS)
@@ -124,7 +195,11 @@ class Betting:
 
     def surely_admits(self, weights: FloatArray) -> bool:
         """See `Rule`."""
-        return False
+        return len(weights) == 0 and self.feasible
+
+    def used(self, weights: FloatArray) -> float:
+        """See `Rule`."""
+        return float(weights.sum()) / (self._alpha * self._n)
 
     def _wealth(self) -> float:
         """log K when no prompt brings an event."""
@@ -143,13 +218,16 @@ def calibrated_level(
     if not rule.feasible:
         return 0.0, True
     within = levels < max_level
-    order = np.argsort(levels[within], kind="stable")
-    u, w = levels[within][order], weights[within][order]
-    if u.size == 0:
+    u, w = levels[within], weights[within]
+    if rule.surely_admits(w):
         return max_level, False
+    order = np.argsort(u, kind="stable")
+    u, w = u[order], w[order]
     admitted = rule.admits(w)
-    if admitted[-1]:
+    if admitted.all():
         return max_level, False
+    if rule.to_the_next_event:
+        return float(u[np.argmin(admitted)]), True
     # Events at the same level count together.
     last_of_ties = np.append(u[1:] != u[:-1], True)
     good = np.flatnonzero(admitted & last_of_ties)
@@ -158,8 +236,6 @@ def calibrated_level(
 
 def passes(levels: FloatArray, weights: FloatArray, rule: Rule, *, known_to: float) -> bool:
     """Whether the events with u < `known_to` already settle the level."""
-    if rule.feasible and rule.surely_admits(weights):
-        return False
     return calibrated_level(levels, weights, rule, max_level=known_to)[1]
 
 
