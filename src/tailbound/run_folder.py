@@ -67,7 +67,10 @@ def begin(folder: Path, document: Mapping[str, Any]) -> None:
                     f"{folder} holds a run with {name} {before!r}, not {now!r}: "
                     "use another --out, or the same options as before"
                 )
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be a run folder: {error.strerror}") from error
     write_atomically(path, yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True))
 
 

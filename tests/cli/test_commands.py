@@ -153,6 +153,8 @@ MISTAKES = {
     "batch": (["{prompts}", "--budget", 5, "--batch-size", 0], "--batch-size must be at least 1"),
     "field": (["{prompts}", "--budget", 5, "--field", "text"], "text"),
     "empty": (["{empty}", "--budget", 5], "empty.jsonl"),
+    "length": (["{prompts}", "--budget", 5, "--max-new-tokens", 256], "the model's context"),
+    "folder": (["{prompts}", "--budget", 5, "--out", "/proc/x", "--max-new-tokens", 9], "/proc/x"),
 }
 
 
@@ -162,7 +164,7 @@ def test_every_mistake_gets_one_line_and_spends_nothing(cli, tmp_path, mistake):
     (tmp_path / "empty.jsonl").write_text("")
     arguments, message = MISTAKES[mistake]
     filled = [str(a).format(prompts=prompts, empty=tmp_path / "empty.jsonl") for a in arguments]
-    code, out, err = cli("bound", *filled, "--out", tmp_path / "run")
+    code, out, err = cli("bound", "--out", tmp_path / "run", *filled)
     assert code == 2
     assert out == ""
     lines = [line for line in err.splitlines() if not line.startswith("note:")]

@@ -123,6 +123,7 @@ def command(
     parts = bounding.divide(prompt_set, settings)
     model_judge = load_judge(judge, threshold=threshold)
     model = load_target(target, sampling, **engine)
+    model.prompt_tokens(prompt_set.prompts)  # finds prompts that do not fit
     for line in (*prompt_set.notices, *getattr(model, "notices", ())):
         notice(line)
     if dry_run:
