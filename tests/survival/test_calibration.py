@@ -171,6 +171,8 @@ def test_too_few_prompts_for_a_guarantee_give_one_and_say_how_many_are_needed():
         ({"guarantee": "expected", "design": "naive"}, "unbounded weights"),
         ({"max_level": 1.5}, "max_level"),
         ({"max_weight": 0.5}, "max_weight"),
+        ({"max_draws": 0.0}, "max_draws must be positive"),
+        ({"max_draws": 5, "design": "naive"}, "takes no max_draws"),
         ({"planning_p_hat": [0.1, 0.2]}, "planning_p_hat has shape"),
     ],
 )
@@ -271,3 +273,20 @@ def test_published_designs_cover(design):
     coverage, _ = simulate(200, "good", design=design)
     assert coverage.mean() >= 0.9 - 0.012  # few effective events: their mean lies a little below
     assert coverage.mean() <= 0.92
+
+
+@pytest.mark.parametrize("guarantee", ["marginal", "expected", "pac"])
+@pytest.mark.parametrize("max_draws", [0.001, 1.0, 10.0, 40.0, 1e6])
+def test_max_draws_is_never_passed_and_can_only_shorten_the_bound(guarantee, max_draws):
+    """Predictions that are far too high make planning spend several times the budget."""
+    options = {"seed": 5, "kind": "too high", "guarantee": guarantee, "reference": True}
+    _, free, without, _ = one_calibration(**options)
+    _, observed, bound, record = one_calibration(max_draws=max_draws, **options)
+    assert observed.draws == bound.spent <= 400 * max_draws
+    assert bound.level <= without.level
+    if max_draws > 1000:
+        assert (bound.level, bound.spent) == (without.level, free.draws)
+    if bound.limited_by == "max_draws":
+        assert bound.level == record.known_to
+        if max_draws >= 1:
+            assert bound.spent >= 0.9 * 400 * max_draws

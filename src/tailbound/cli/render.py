@@ -20,6 +20,7 @@ _LIMITS = {
     "alpha": "alpha: the estimated miscoverage reached it",
     "max_level": "the highest level looked at: the predictor puts risks too high; nothing is lost",
     "cap": "the cap on bounds: a larger --budget gives longer ones",
+    "max_draws": "the limit on draws: more of them would give longer bounds",
 }
 
 

@@ -15,7 +15,7 @@ from tailbound.survival.geometric import IntArray, quantile
 
 SCHEMA = 1
 
-LimitedBy = Literal["alpha", "max_level", "cap"]
+LimitedBy = Literal["alpha", "max_level", "cap", "max_draws"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,6 +90,7 @@ def calibrate(
     max_level: float | None = None,
     planning_p_hat: ArrayLike | PlanningHazard | None = None,
     reference_p_hat: ArrayLike | None = None,
+    max_draws: float | None = None,
     rng: Any = None,
 ) -> LowerPredictiveBound:
     """A lower predictive bound L on the time to unsafe sampling: P(T >= L(X)) >= 1 - alpha.
@@ -123,6 +124,11 @@ def calibrate(
     looked at (`designs.default_max_level`). `planning_p_hat` are recalibrated probabilities, or a
     function that makes them from p_hat: they steer who is followed, never the estimate.
 
+    `max_draws` is a hard limit on the average number of draws per calibration prompt (default:
+    none), for predictions too bad to plan by. Levels are raised only as far as the limit pays for;
+    a lower level is always valid, whatever made it lower. Not for `naive`, whose draws are fixed
+    by chance beforehand.
+
     Raises `UsageError` for values out of range and for a guarantee without reference predictions.
     """
     bound, _ = calibrate_with_record(
@@ -137,6 +143,7 @@ def calibrate(
         max_level=max_level,
         planning_p_hat=planning_p_hat,
         reference_p_hat=reference_p_hat,
+        max_draws=max_draws,
         rng=rng,
     )
     return bound
@@ -155,12 +162,13 @@ def calibrate_with_record(
     max_level: float | None = None,
     planning_p_hat: ArrayLike | PlanningHazard | None = None,
     reference_p_hat: ArrayLike | None = None,
+    max_draws: float | None = None,
     rng: Any = None,
 ) -> tuple[LowerPredictiveBound, CalibrationRecord]:
     """`calibrate`, with the record of what was seen."""
     p = check_probabilities(p_hat, "p_hat")
     n = len(p)
-    _check(n, budget, alpha, delta, guarantee, design, max_weight, max_level)
+    _check(n, budget, alpha, delta, guarantee, design, max_weight, max_level, max_draws)
     generator = np.random.default_rng(rng)
     if max_level is None:
         max_level = default_max_level(design, alpha)
@@ -170,6 +178,8 @@ def calibrate_with_record(
                 f"the naive design has unbounded weights and no {guarantee!r} guarantee: "
                 "use another design"
             )
+        if max_draws is not None:
+            raise UsageError("the naive design takes no max_draws: lower its budget")
         return calibrate_naive(
             p, observe, budget=budget, alpha=alpha, delta=delta, max_level=max_level, rng=generator
         )
@@ -206,13 +216,16 @@ def calibrate_with_record(
         )
     rule = _rule(guarantee, plan, n=n, alpha=alpha, delta=delta)
     selected = _select(p, plan, generator, systematic=design == "balanced" and reference is None)
-    record = _follow(selected, p[selected], plan, rule, observe)
+    limit = math.inf if max_draws is None else n * max_draws
+    record = _follow(selected, p[selected], plan, rule, observe, limit=limit)
     seen = record.first_event > 0
     tau, by_alpha = calibrated_level(
         record.levels[seen], record.weights[seen], rule, max_level=record.known_to
     )
     limited_by: LimitedBy = "alpha"
-    if not by_alpha:
+    if not by_alpha and tau < plan.max_level:
+        limited_by = "max_draws"
+    elif not by_alpha:
         # The largest level was reached: which of the two cuts the bounds of most prompts?
         capped = quantile_at_rate(rate(p), plan.max_level) >= plan.cap
         limited_by = "cap" if 2 * np.count_nonzero(capped) >= n else "max_level"
@@ -256,11 +269,14 @@ def _follow(
     plan: Plan,
     rule: Rule,
     observe: Observe,
+    *,
+    limit: float,
 ) -> CalibrationRecord:
     """Follow the selected prompts, raising the level in rounds until the curve passes alpha.
 
     All survivors are extended to a level before the curve is looked at, and the curve with fixed
-    weights is monotone, so the level found is exactly the one that full horizons would give.
+    weights is monotone, so the level found is exactly the one that full horizons would give. With
+    a `limit` on the draws the last level is the highest whose draws are sure to stay within it.
     """
     m = len(selected)
     weights = 1.0 / plan.selection[selected]
@@ -269,8 +285,17 @@ def _follow(
     # Those who may still bring an event: none so far, and not yet at the cap.
     open_, open_rates, open_reached = np.arange(m), rate(p), np.zeros(m)
     tau = min(plan.first_level, plan.max_level) if rule.feasible else 0.0
+    known, spent, last = 0.0, 0, not rule.feasible
+
+    def asked_at(level: float) -> NDArray[np.float64]:
+        return np.minimum(quantile_at_rate(open_rates, level), plan.cap) - 1
+
     while True:
-        asked = np.minimum(quantile_at_rate(open_rates, tau), plan.cap) - 1
+        asked = asked_at(tau)
+        if spent + _extension(asked, open_reached) > limit:
+            tau = _affordable(asked_at, open_reached, limit - spent, known, tau)
+            asked, last = asked_at(tau), tau <= known * 1.01
+        known = tau
         further = np.flatnonzero(asked > open_reached)
         if further.size:
             who, to = open_[further], asked[further].astype(np.int64)
@@ -280,11 +305,12 @@ def _follow(
             first[who[hit]] = found[hit]
             times = found[hit].astype(np.float64)
             levels[who[hit]] = level_at_rate(open_rates[further[hit]], times)
+            spent += int((np.where(hit, found, to) - open_reached[further]).sum())
             open_reached[further] = asked[further]
             open_reached[further[hit]] = np.inf
             still = np.flatnonzero(open_reached < plan.cap - 1)
             open_, open_rates, open_reached = open_[still], open_rates[still], open_reached[still]
-        if tau >= plan.max_level or not rule.feasible:
+        if last or tau >= plan.max_level:
             break
         seen = first > 0
         if passes(levels[seen], weights[seen], rule, known_to=tau):
@@ -298,9 +324,31 @@ def _follow(
         horizons=horizons,
         first_event=first,
         levels=levels,
-        known_to=tau,
+        known_to=known,
         rule=rule,
     )
+
+
+def _extension(asked: NDArray[np.float64], reached: NDArray[np.float64]) -> float:
+    """Draws to get from `reached` to `asked` if nobody stops on the way."""
+    return float(np.maximum(asked - reached, 0.0).sum())
+
+
+def _affordable(
+    asked_at: Callable[[float], NDArray[np.float64]],
+    reached: NDArray[np.float64],
+    draws: float,
+    low: float,
+    high: float,
+) -> float:
+    """The highest level in [low, high] whose extension takes at most `draws`, to 1 in 10,000."""
+    while high > low * 1.0001 and high > 1e-15:
+        middle = math.sqrt(low * high) if low > 0 else high / 16
+        if _extension(asked_at(middle), reached) <= draws:
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 def _observed(
@@ -362,6 +410,7 @@ def _check(
     design: str,
     max_weight: float | None,
     max_level: float | None,
+    max_draws: float | None,
 ) -> None:
     if n == 0:
         raise UsageError("there are no calibration prompts: add prompts, or give them a share")
@@ -378,3 +427,5 @@ def _check(
         raise UsageError(f"max_weight is 1 / smallest selection probability, not {max_weight}")
     if max_level is not None and not 0 < max_level < 1:
         raise UsageError(f"max_level must lie strictly between 0 and 1, not {max_level}")
+    if max_draws is not None and not max_draws > 0:
+        raise UsageError(f"max_draws must be positive, not {max_draws}: draws per prompt")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.survival.bound import LowerPredictiveBound
-from tailbound.survival.geometric import MAX_TIME, quantile
+from tailbound.survival.geometric import MAX_TIME, quantile_at_rate, rate
 from tailbound.survival.geometric import level as level_of
 from tailbound.survival.threshold import WeightedSum
 
@@ -45,12 +45,12 @@ def calibrate_naive(
     keep = -np.log1p(-1.0 / budget) if budget > 1 else np.inf  # -log P(C > 1)
     levels = np.geomspace(1e-6, max_level, _LEVELS)
     tau, crossed, at_tau = 0.0, False, 0.0
+    hit = np.flatnonzero(first > 0)
+    hit_rates, hit_first, hit_censored = rate(p_hat[hit]), first[hit], censored[hit]
     for candidate in levels:
-        times = quantile(p_hat, candidate)
-        with np.errstate(over="ignore", invalid="ignore"):
-            weights = np.where(times > 1, np.exp(keep * (times - 1.0)), 1.0)
-            seen = (first > 0) & (first < times) & (censored >= times)
-            miscoverage = float(weights[seen].sum() / n)
+        times = quantile_at_rate(hit_rates, candidate)
+        seen = (hit_first < times) & (hit_censored >= times)
+        miscoverage = float(np.exp(keep * (times[seen] - 1.0)).sum() / n)
         if miscoverage > alpha:
             crossed = True
             break
