@@ -176,7 +176,9 @@ def test_every_mistake_gets_one_line_and_spends_nothing(cli, tmp_path, mistake):
 
 def test_a_guarantee_out_of_reach_is_exit_code_3(cli, tmp_path):
     prompts = write_prompts(tmp_path / "p.jsonl", 120)
-    code, _, err = cli("bound", prompts, "--out", tmp_path / "run", "--guarantee", "pac", *SMALL)
+    code, _, err = cli(
+        "bound", prompts, "--out", tmp_path / "run", "--guarantee", "pac", "--alpha", 0.01, *SMALL
+    )
     assert code == 3
     assert "calibration prompts" in err
     assert not (tmp_path / "run").exists()
