@@ -112,7 +112,8 @@ def test_edges() -> None:
         assert 10 * (1 - 0.05 ** (1 / n)) < u < 37.5 / n
     # Values far apart neither over- nor underflow.
     assert 0 < betting_lower([1e-300, 1e300, 0.0]) < 1e300
-    assert 0 < betting_lower([5e-324]) < 5e-322
+    assert 0 <= betting_lower([5e-324]) <= 5e-324
+    assert 0 < betting_lower([1e-300]) < 1e-300
     assert [float(end) for end in empirical_bernstein([0.3])] == [0, 1]
 
 

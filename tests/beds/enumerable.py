@@ -80,7 +80,7 @@ class EnumerableModel:
         place = np.zeros(draws, dtype=np.int64)
         alive = np.ones(draws, dtype=bool)
         for t in range(self.length):
-            cdf = np.cumsum(np.exp(levels[t][t]), axis=1)[place[alive]]
+            cdf = np.cumsum(np.exp(levels[t][t][place[alive]]), axis=1)
             u = rng.random(len(cdf)) * cdf[:, -1]
             token = (u[:, None] >= cdf).sum(axis=1)
             replies[alive, t] = token
