@@ -98,11 +98,17 @@ class DrawRequest:
 
     The triple (prompt id, stream, index), with the seed of the run, names the draw: asked again,
     an in-process target returns the same tokens.
+
+    `segments` says which voice speaks which tokens where a draw is made by a proposal: pairs
+    (voice, stop), stops ascending. Token t (0 is the first) belongs to the first pair with t <
+    stop, and after the last pair to voice 0, the target itself. An engine with only the target's
+    voice refuses requests that ask for another.
     """
 
     prompt: Prompt
     stream: str
     index: int
+    segments: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +116,8 @@ class Draw:
     """One generation.
 
     `log_prob` is log p(token_ids | prompt) in nats under the contract, stop token included, NaN
-    where the engine does not tell; `text` leaves the stop token out.
+    where the engine does not tell; for a draw by a proposal it is the sum of the log-probabilities
+    of its tokens, each under the voice that spoke it. `text` leaves the stop token out.
     """
 
     prompt_id: str
