@@ -5,8 +5,9 @@ one sampling operation for all rows and one transfer to the host; then finished 
 out, refilled from the source, or closed up by moving the last rows into the gaps.
 
 A new row enters with the cached prompt less its last token, which is its first pending token: the
-first token of a response is drawn like every other. Whatever gives a row other tokens (or, one
-day, another network) up to some point only needs `_place`: a prefix, a pending token, a position.
+first token of a response is drawn like every other. A row whose voice changes enters anew: the
+next voice reads the prompt and what was said so far, less the last token. Voices of one network
+share a batch, steered rows beside unsteered ones; every other network has a batch of its own.
 """
 
 from __future__ import annotations
@@ -16,102 +17,160 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from tailbound.contract import Draw, DrawRequest, FinishReason
-from tailbound.errors import TargetError
+from tailbound.errors import TargetError, UsageError
 from tailbound.prompts import Prompt
 from tailbound.targets.base import DrawSource
 from tailbound.targets.decoding.distribution import Distribution
 from tailbound.targets.decoding.network import Network
-from tailbound.targets.decoding.prefixes import Prefixes, Tokens
-from tailbound.targets.decoding.referee import Referee
+from tailbound.targets.decoding.prefixes import Tokens
 from tailbound.targets.decoding.uniforms import draw_key, uniforms
+from tailbound.targets.decoding.voices import Voice
 
 BLOCK = 64
 """Uniforms made at once for a row; a multiple of 4."""
 
+NEVER = 1 << 60
+"""The step at which a row changes its voice where it never does."""
+
 
 class Decoder:
-    """Samples draws of one contract.
+    """Samples draws of one contract, spoken by `voices`; number 0 is the target.
 
-    `encode` and `decode` translate prompts and responses; `referee` decides doubtful tokens, None
-    where draws need not be reproducible token by token.
+    `decode` turns responses into text; `rows` is the number of draws in progress.
     """
 
     def __init__(
         self,
-        network: Network,
-        prefixes: Prefixes,
+        voices: Sequence[Voice],
         distribution: Distribution,
         *,
-        encode: Callable[[Prompt], Tokens],
         decode: Callable[[Sequence[Sequence[int]]], list[str]],
         stop_ids: tuple[int, ...],
         stop: tuple[str, ...],
         max_new_tokens: int,
         rows: int,
-        referee: Referee | None,
     ) -> None:
-        self._network = network
-        self._prefixes = prefixes
+        self._voices = tuple(voices)
         self._distribution = distribution
-        self._encode = encode
         self._decode = decode
         self._stop = stop
         self._max_new_tokens = max_new_tokens
         self._rows = rows
-        self._referee = referee
-        self._ends = np.zeros(network.vocabulary, dtype=np.bool_)
-        self._ends[[i for i in stop_ids if i < network.vocabulary]] = True
+        self._networks: list[Network] = []
+        for voice in voices:
+            if voice.network not in self._networks:
+                self._networks.append(voice.network)
+        self._batch_of = [self._networks.index(voice.network) for voice in voices]
+        self._strength = np.array([voice.strength for voice in voices])
+        vocabulary = self._networks[0].vocabulary
+        self._ends = np.zeros(vocabulary, dtype=np.bool_)
+        self._ends[[i for i in stop_ids if i < vocabulary]] = True
 
     def run(self, source: DrawSource, *, seed: int) -> Iterator[Draw]:
         """Draws in the order in which they finish, until `source` is finished."""
-        batch = _Batch(self._network, self._rows, self._max_new_tokens)
-        gaps: list[int] = []
-        while True:
-            free = self._rows - batch.active + len(gaps)
-            if free:
-                waiting = len(gaps) == batch.active
-                requests = source.take(free, wait=waiting)
-                if waiting and not requests:
-                    return
-                gaps = self._admit(batch, requests, gaps, seed)
-                batch.close(gaps)
-            gaps = self._step(batch)
-            if gaps:
-                yield from self._finish(batch, gaps)
+        for draw, _ in self.trace(source, seed=seed):
+            yield draw
 
-    def _admit(
-        self, batch: _Batch, requests: Sequence[DrawRequest], gaps: list[int], seed: int
-    ) -> list[int]:
-        """Put new draws into the gaps, then after the last row; returns the gaps that remain."""
-        if not requests:
-            return gaps
-        prompts = [self._encode(request.prompt) for request in requests]
-        banks = self._prefixes.get([prompt[:-1] for prompt in prompts])
-        batch.reserve(max(map(len, prompts)))
-        for number, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
-            if number < len(gaps):
-                row = gaps[number]
-            else:
-                row = batch.active
-                batch.active += 1
-            batch.cache.load(row, banks[number])
-            batch.place(row, request, prompt, seed)
-        return gaps[len(requests) :]
+    def trace(self, source: DrawSource, *, seed: int) -> Iterator[tuple[Draw, NDArray[np.float64]]]:
+        """`run`, with the log-probability of each token under the voice that spoke it."""
+        batches = [_Batch(network, self._rows, self._max_new_tokens) for network in self._networks]
+        while True:
+            busy = sum(batch.active - len(batch.gaps) for batch in batches)
+            if busy < self._rows:
+                requests = source.take(self._rows - busy, wait=busy == 0)
+                if busy == 0 and not requests:
+                    return
+                self._admit(batches, requests, seed)
+            for batch in batches:
+                batch.close()
+            for batch in batches:
+                if batch.active:
+                    finished = self._step(batch)
+                    if finished:
+                        yield from self._finish(batch, finished)
+                    batch.gaps = finished
+            self._change_voices(batches)
+
+    def _admit(self, batches: list[_Batch], requests: Sequence[DrawRequest], seed: int) -> None:
+        """Put new draws into the gaps, then after the last row of the batch of their voice."""
+        by_voice: dict[int, list[DrawRequest]] = {}
+        for request in requests:
+            by_voice.setdefault(self._segment(request, 0)[0], []).append(request)
+        for number, group in by_voice.items():
+            voice, batch = self._voices[number], batches[self._batch_of[number]]
+            prompts = [voice.encode(request.prompt) for request in group]
+            banks = voice.prefixes.get([prompt[:-1] for prompt in prompts])
+            batch.reserve(max(map(len, prompts)))
+            for request, prompt, bank in zip(group, prompts, banks, strict=True):
+                row = batch.free_row()
+                batch.cache.load(row, bank)
+                batch.start(row, request, seed)
+                self._speak(batch, row, number, prompt)
+
+    def _speak(self, batch: _Batch, row: int, number: int, prompt: Tokens) -> None:
+        """Give `row`, whose cache holds all but its last token, the voice of that number."""
+        said = batch.response(row)
+        batch.prompts[row] = prompt
+        batch.voice[row] = number
+        batch.pending[row] = said[-1] if said else prompt[-1]
+        batch.position[row] = len(prompt) + len(said) - 1
+        batch.change[row] = self._segment(batch.requests[row], len(said))[1]
+
+    def _segment(self, request: DrawRequest, step: int) -> tuple[int, int]:
+        """The voice of token `step`, and the step at which another one takes over."""
+        for voice, stop in request.segments:
+            if step < stop:
+                if not 0 <= voice < len(self._voices):
+                    raise UsageError(
+                        f"draw {request.index} of prompt {request.prompt.id!r} asks for voice "
+                        f"{voice}, but the engine has {len(self._voices)}: voices 0 .. "
+                        f"{len(self._voices) - 1}"
+                    )
+                return voice, stop
+        return 0, NEVER
+
+    def _change_voices(self, batches: list[_Batch]) -> None:
+        """Hand rows at the end of a segment over to the next voice; rows may leave their batch."""
+        moves: dict[int, list[tuple[_Batch, int]]] = {}
+        for batch in batches:
+            n = batch.active
+            due = np.flatnonzero(batch.step[:n] >= batch.change[:n])
+            for row in np.setdiff1d(due, batch.gaps).tolist():
+                number = self._segment(batch.requests[row], int(batch.step[row]))[0]
+                moves.setdefault(number, []).append((batch, row))
+        for number, rows in moves.items():
+            voice, target = self._voices[number], batches[self._batch_of[number]]
+            prompts = [voice.encode(batch.requests[row].prompt) for batch, row in rows]
+            # all that was said but the last token, which is pending
+            said = [batch.response(row)[:-1] for batch, row in rows]
+            banks = voice.prefixes.extended(prompts, said)
+            longest = max(len(p) + len(s) for p, s in zip(prompts, said, strict=True))
+            target.reserve(longest + 1)
+            for (batch, row), prompt, bank in zip(rows, prompts, banks, strict=True):
+                place = row
+                if batch is not target:
+                    place = target.free_row()
+                    target.take_over(place, batch, row)
+                    batch.gaps.append(row)
+                target.cache.load(place, bank)
+                self._speak(target, place, number, prompt)
 
     @torch.inference_mode()
     def _step(self, batch: _Batch) -> list[int]:
         """One token for every active row; returns the rows that are finished."""
         n = batch.active
-        device = self._network.device
+        device = batch.network.device
         position = batch.position[:n]
-        logits = self._network.forward(
+        logits = batch.network.forward(
             torch.from_numpy(batch.pending[:n, None]).to(device),
             torch.from_numpy(position).to(device),
             batch.cache,
             columns=int(position.max()) + 1,
             last=True,
+            strength=self._strengths(batch),
         )[:, -1]
         uniform = batch.uniforms_now()
         decision = self._distribution.draw(logits, torch.from_numpy(uniform).to(device))
@@ -121,7 +180,7 @@ class Decoder:
         )
         host = table.cpu().numpy()
         token, log_prob = host[0].astype(np.int64), host[1]
-        if self._referee is not None:
+        if self._voices[0].referee is not None:
             for row in np.flatnonzero(host[2]).tolist():
                 token[row], log_prob[row] = self._appeal(batch, row, uniform[row])
         if not np.isfinite(log_prob).all():
@@ -138,16 +197,30 @@ class Decoder:
         rows: list[int] = np.flatnonzero(finished).tolist()
         return rows
 
+    def _strengths(self, batch: _Batch) -> Tensor | None:
+        """Strength of each active row; None where no row is steered."""
+        strength = self._strength[batch.voice[: batch.active]]
+        if not strength.any():
+            return None
+        network = batch.network
+        return torch.from_numpy(strength).to(device=network.device, dtype=network.dtype)
+
     def _appeal(self, batch: _Batch, row: int, uniform: float) -> tuple[int, float]:
         """The canonical token of a doubtful row, and its log-probability."""
-        assert self._referee is not None
-        logits = self._referee.logits([*batch.prompts[row], *batch.response(row)])
+        voice = self._voices[batch.voice[row]]
+        if voice.referee is None:
+            raise RuntimeError(f"voice {voice.name!r} has no referee, but the target has one")
+        logits = voice.referee.logits(
+            [*batch.prompts[row], *batch.response(row)], strength=voice.strength
+        )
         decision = self._distribution.draw(
             logits, torch.tensor([uniform], dtype=torch.float64, device=logits.device)
         )
         return int(decision.token), float(decision.log_prob)
 
-    def _finish(self, batch: _Batch, rows: Sequence[int]) -> Iterator[Draw]:
+    def _finish(
+        self, batch: _Batch, rows: Sequence[int]
+    ) -> Iterator[tuple[Draw, NDArray[np.float64]]]:
         responses = [batch.response(row) for row in rows]
         ended = [bool(self._ends[response[-1]]) for response in responses]
         texts = self._decode(
@@ -157,51 +230,76 @@ class Decoder:
             request = batch.requests[row]
             cuts = [at for stop in self._stop if (at := text.find(stop)) >= 0]
             reason: FinishReason = "stop" if end or cuts else "length"
-            yield Draw(
+            log_probs = batch.log_probs[row, : len(response)].copy()
+            draw = Draw(
                 prompt_id=request.prompt.id,
                 stream=request.stream,
                 index=request.index,
                 token_ids=tuple(response),
                 text=text[: min(cuts)] if cuts else text,
                 finish_reason=reason,
-                log_prob=float(batch.log_prob[row]),
+                log_prob=float(log_probs.sum()),
             )
+            yield draw, log_probs
 
 
 class _Batch:
-    """The rows in progress: what the model holds of them, and what the host knows."""
+    """The rows in progress of one network: what it holds of them, and what the host knows.
+
+    Rows `gaps` among the active ones are finished, or have left.
+    """
 
     def __init__(self, network: Network, rows: int, max_new_tokens: int) -> None:
+        self.network = network
         self.cache = network.cache(rows=rows, columns=1)
         self._device = network.device
         self._room = min(max_new_tokens, BLOCK)
         self._block = min(-(-max_new_tokens // 4) * 4, BLOCK)
         self.active = 0
+        self.gaps: list[int] = []
         self.requests: list[DrawRequest] = [_NOBODY] * rows
         self.prompts: list[Tokens] = [()] * rows
         self.keys: list[int] = [0] * rows
+        self.voice: NDArray[np.int64] = np.zeros(rows, np.int64)
+        self.change: NDArray[np.int64] = np.zeros(rows, np.int64)
         self.pending: NDArray[np.int64] = np.zeros(rows, np.int64)
         self.position: NDArray[np.int64] = np.zeros(rows, np.int64)
         self.step: NDArray[np.int64] = np.zeros(rows, np.int64)
-        self.log_prob: NDArray[np.float64] = np.zeros(rows)
+        self.log_probs: NDArray[np.float64] = np.zeros((rows, max_new_tokens))
         self._tokens: NDArray[np.int64] = np.zeros((rows, max_new_tokens), np.int64)
         self._uniforms: NDArray[np.float64] = np.zeros((rows, self._block))
         self._index = np.arange(rows)
 
-    def reserve(self, prompt_length: int) -> None:
-        """Columns for a prompt and the first steps of its response."""
-        self.cache.reserve(prompt_length + self._room)
+    @property
+    def _tables(self) -> tuple[NDArray[np.int64] | NDArray[np.float64], ...]:
+        """Everything that is known of a row but its cache."""
+        numbers = (self.voice, self.change, self.pending, self.position, self.step)
+        return *numbers, self.log_probs, self._tokens, self._uniforms
 
-    def place(self, row: int, request: DrawRequest, prompt: Tokens, seed: int) -> None:
-        """Start a draw in `row`, whose cache holds the prompt less its last token."""
+    def reserve(self, length: int) -> None:
+        """Columns for `length` tokens and some more steps."""
+        self.cache.reserve(length + self._room)
+
+    def free_row(self) -> int:
+        """A gap, or else the row after the last one."""
+        if self.gaps:
+            return self.gaps.pop(0)
+        self.active += 1
+        return self.active - 1
+
+    def start(self, row: int, request: DrawRequest, seed: int) -> None:
+        """Begin a draw in `row`; the first voice is still to be given."""
         self.requests[row] = request
-        self.prompts[row] = prompt
         self.keys[row] = draw_key(seed, request.prompt.id, request.stream, request.index)
-        self.pending[row] = prompt[-1]
-        self.position[row] = len(prompt) - 1
         self.step[row] = 0
-        self.log_prob[row] = 0.0
         self._uniforms[row] = uniforms(self.keys[row], 0, self._block)
+
+    def take_over(self, row: int, other: _Batch, old: int) -> None:
+        """Let `row` go on with the draw in row `old` of another network's batch."""
+        self.requests[row] = other.requests[old]
+        self.keys[row] = other.keys[old]
+        for mine, theirs in zip(self._tables, other._tables, strict=True):
+            mine[row] = theirs[old]
 
     def uniforms_now(self) -> NDArray[np.float64]:
         """The uniform of each active row's next step, shape (active,)."""
@@ -215,8 +313,9 @@ class _Batch:
     def append(self, token: NDArray[np.int64], log_prob: NDArray[np.float64]) -> None:
         """Record a token of every active row; it is the pending one of the next step."""
         n = self.active
-        self._tokens[self._index[:n], self.step[:n]] = token
-        self.log_prob[:n] += log_prob
+        place = (self._index[:n], self.step[:n])
+        self._tokens[place] = token
+        self.log_probs[place] = log_prob
         self.step[:n] += 1
         self.position[:n] += 1
         self.pending[:n] = token
@@ -226,25 +325,23 @@ class _Batch:
         ids: list[int] = self._tokens[row, : self.step[row]].tolist()
         return ids
 
-    def close(self, gaps: list[int]) -> None:
+    def close(self) -> None:
         """Move the last rows into the gaps, so that the active rows are the first ones again."""
-        if not gaps:
+        if not self.gaps:
             return
-        remaining = self.active - len(gaps)
-        empty = set(gaps)
+        remaining = self.active - len(self.gaps)
+        empty = set(self.gaps)
         source = [row for row in range(remaining, self.active) if row not in empty]
-        target = [row for row in gaps if row < remaining]
-        self.active = remaining
+        target = [row for row in self.gaps if row < remaining]
+        self.active, self.gaps = remaining, []
         if not source:
             return
         for old, new in zip(source, target, strict=True):
             self.requests[new] = self.requests[old]
             self.prompts[new] = self.prompts[old]
             self.keys[new] = self.keys[old]
-        for table in (self.pending, self.position, self.step, self.log_prob):
+        for table in self._tables:
             table[target] = table[source]
-        self._tokens[target] = self._tokens[source]
-        self._uniforms[target] = self._uniforms[source]
         self.cache.move(
             torch.tensor(source, device=self._device),
             torch.tensor(target, device=self._device),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from functools import lru_cache
 from typing import Any
@@ -35,6 +36,12 @@ class Encoder:
         self._template = None if options.completion else _dated(tokenizer.get_chat_template())
         # templating costs more than a decoding step; an audit asks for each prompt many times
         self.encode = lru_cache(maxsize=1 << 16)(self._encode)
+
+    def with_system(self, system: str) -> Encoder:
+        """The same encoder under the system prompt `system`."""
+        return Encoder(
+            self._tokenizer, replace(self._options, system=system), context=self._context
+        )
 
     @property
     def template_digest(self) -> str | None:

@@ -20,6 +20,7 @@ from tailbound.targets.decoding.network import Network
 from tailbound.targets.decoding.prefixes import BATCH_TOKENS, Prefixes
 from tailbound.targets.decoding.referee import Referee
 from tailbound.targets.decoding.scoring import score_tokens
+from tailbound.targets.decoding.voices import Voice
 
 PROMPT_CACHE_BYTES = 1 << 30
 
@@ -77,20 +78,27 @@ class LocalModel:
             torch.float32,
             torch.float64,
         )
-        self.referee = Referee(model) if exact and tolerance > 0 else None
+        self.referee = Referee(self.network) if exact and tolerance > 0 else None
         if not exact:
             notices += (
                 f"{self._contract.precision} on {self.network.device.type}: reproducible in "
                 "distribution only (float32 on the CPU repeats every token)",
             )
         self.notices: tuple[str, ...] = notices
-        self._distribution = Distribution(
+        self.distribution = Distribution(
             temperature=options.temperature,
             top_p=options.top_p,
             top_k=options.top_k,
             tolerance=tolerance,
         )
-        self._prefixes = Prefixes(self.network, limit=prompt_cache_bytes)
+        self.prompt_cache_bytes = prompt_cache_bytes
+        self.voice = Voice(
+            name="target",
+            network=self.network,
+            prefixes=Prefixes(self.network, limit=prompt_cache_bytes),
+            encode=self.encoder.encode,
+            referee=self.referee,
+        )
 
     @property
     def contract(self) -> SamplingContract:
@@ -108,19 +116,19 @@ class LocalModel:
         Raises `UsageError` for a prompt that cannot be encoded (`prompt_tokens` finds it before
         anything is spent) and `TargetError` for logits that are not finite.
         """
-        decoder = Decoder(
-            self.network,
-            self._prefixes,
-            self._distribution,
-            encode=self.encoder.encode,
+        return self.decoder((self.voice,)).run(source, seed=seed)
+
+    def decoder(self, voices: Sequence[Voice]) -> Decoder:
+        """A decoder of this contract; `voices[0]` is the target's own."""
+        return Decoder(
+            voices,
+            self.distribution,
             decode=self.encoder.decode,
             stop_ids=self._contract.stop_ids,
             stop=self._contract.stop,
             max_new_tokens=self._contract.max_new_tokens,
             rows=self.batch_size,
-            referee=self.referee,
         )
-        return decoder.run(source, seed=seed)
 
     def prompt_tokens(self, prompts: Sequence[Prompt]) -> NDArray[np.int64]:
         """Tokens of each prompt as the model sees it, shape (len(prompts),)."""
@@ -135,7 +143,7 @@ class LocalModel:
         in it is subject to rounding (draws settle such cases canonically).
         """
         ids = self.encoder.encode(prompt)
-        tokens = score_tokens(self.network, self._prefixes, self._distribution, ids, responses)
+        tokens = score_tokens(self.network, self.voice.prefixes, self.distribution, ids, responses)
         totals = np.array([values.sum() for values in tokens], dtype=np.float64)
         stop_ids = set(self._contract.stop_ids)
         for number, response in enumerate(responses):

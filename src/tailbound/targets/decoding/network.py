@@ -2,12 +2,14 @@
 
 Everything that runs the model under audit goes through `Network.forward`: decoding (one token per
 row), reading prompts (many tokens from position 0) and scoring (many tokens after a prompt). It
-is the one place where a row-wise intervention on the model has to be switched on.
+is the one place where a row-wise intervention on the model is switched on.
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from torch import Tensor
 from tailbound.errors import UsageError
 from tailbound.targets.decoding.attention import use_row_attention
 from tailbound.targets.decoding.cache import Layout, LayoutProbe, RowCache
+from tailbound.targets.decoding.interventions import Attached, Intervention
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 
@@ -29,6 +32,8 @@ class Network:
     def __init__(self, model: Any) -> None:
         use_row_attention(model)
         self.model = model
+        self.intervention: Intervention | None = None
+        self._attached: Attached | None = None
         parameter = next(model.parameters())
         self.device: torch.device = parameter.device
         self.dtype: torch.dtype = parameter.dtype
@@ -57,26 +62,70 @@ class Network:
         """An empty cache."""
         return RowCache(self.layout, rows=rows, columns=columns)
 
+    def steer(self, intervention: Intervention | None) -> None:
+        """Hook `intervention` into the model in place of the one before; None takes it off.
+
+        It acts only on rows that are given a strength.
+        """
+        if self._attached is not None:
+            self._attached.remove()
+        self.intervention, self._attached = intervention, None
+        if intervention is not None:
+            self._attached = intervention.attach(self.model)
+
+    @contextmanager
+    def bare(self) -> Iterator[Any]:
+        """The model without any hooks of ours, to be copied."""
+        intervention = self.intervention
+        self.steer(None)
+        try:
+            yield self.model
+        finally:
+            self.steer(intervention)
+
+    @contextmanager
+    def _steered(self, strength: Tensor | None) -> Iterator[None]:
+        if strength is None:
+            yield
+            return
+        if self._attached is None:
+            raise RuntimeError("rows were given a strength, but nothing steers this network")
+        self._attached.strength = strength
+        try:
+            yield
+        finally:
+            self._attached.strength = None
+
     def forward(
-        self, ids: Tensor, starts: Tensor, cache: RowCache, *, columns: int, last: bool = False
+        self,
+        ids: Tensor,
+        starts: Tensor,
+        cache: RowCache,
+        *,
+        columns: int,
+        last: bool = False,
+        strength: Tensor | None = None,
     ) -> Tensor:
         """Logits after each of `ids` (n, width), row r standing at positions starts[r], ...
 
         Shape (n, width, vocabulary), or (n, 1, vocabulary) with `last`. The first n rows of
         `cache` must hold each row's tokens before `starts` (n,); `columns` is the largest
         position + 1. Positions past a row's real tokens may hold anything: no real token sees them.
+        `strength` (n,) steers each row with the network's intervention; what a row's cache holds
+        must have been read at the same strength.
         """
         positions = starts[:, None] + torch.arange(ids.shape[1], device=self.device)
         cache.reserve(columns)
         cache.aim(positions, columns)
-        output = self.model(
-            input_ids=ids,
-            attention_mask=self._masks(positions, columns),
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            **(self._last_only if last else {}),
-        )
+        with self._steered(strength):
+            output = self.model(
+                input_ids=ids,
+                attention_mask=self._masks(positions, columns),
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                **(self._last_only if last else {}),
+            )
         logits: Tensor = output.logits
         return logits
 

@@ -24,10 +24,13 @@ def score_tokens(
     distribution: Distribution,
     prompt: Tokens,
     responses: Sequence[Sequence[int]],
+    *,
+    strength: float = 0.0,
 ) -> list[NDArray[np.float64]]:
     """log p of every token of every response in nats, each array as long as its response.
 
-    -inf for a token outside the kept set. Raises `UsageError` for an empty response or a token
+    -inf for a token outside the kept set. The model is steered at `strength`, at which `prefixes`
+    must read as well. Raises `UsageError` for an empty response or a token
     that the model does not have.
     """
     for number, response in enumerate(responses):
@@ -60,6 +63,9 @@ def score_tokens(
             torch.full((len(chunk),), len(prompt) - 1, device=network.device),
             cache,
             columns=columns,
+            strength=torch.full((len(chunk),), strength, dtype=network.dtype, device=network.device)
+            if strength
+            else None,
         )
         values = distribution.log_prob(logits.flatten(0, 1), targets.flatten())
         table = values.view(len(chunk), width).cpu().numpy()

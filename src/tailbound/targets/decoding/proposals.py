@@ -1,0 +1,220 @@
+"""The target and its unsafe versions in one engine: draws by any schedule of voices, and their
+densities under every voice.
+
+All voices speak under the target's contract: its temperature, top-p, top-k, stop tokens and length,
+with log-probs of one numerics, so that a weight is a ratio of like to like.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tailbound.contract import Draw, DrawRequest, SamplingContract
+from tailbound.errors import UsageError
+from tailbound.prompts import Prompt
+from tailbound.targets.base import DrawSource
+from tailbound.targets.decoding.encoding import Encoder
+from tailbound.targets.decoding.interventions import Intervention
+from tailbound.targets.decoding.model import LocalModel
+from tailbound.targets.decoding.network import Network
+from tailbound.targets.decoding.prefixes import Prefixes
+from tailbound.targets.decoding.scoring import score_tokens
+from tailbound.targets.decoding.voices import Voice
+
+
+def steered(target: LocalModel, intervention: Intervention, strength: float, *, name: str) -> Voice:
+    """The target steered by `intervention` at `strength` times its own, on the whole sequence.
+
+    Voices of one intervention share the target's network and its batch. Another intervention
+    besides gets a batch of its own; the weights are shared in either case.
+    """
+    if strength == 0:
+        raise UsageError(f"voice {name!r} has strength 0: that is the target itself")
+    network = target.network
+    if network.intervention is None:
+        network.steer(intervention)
+    elif network.intervention.id != intervention.id:
+        network = Network(target.model)
+        network.steer(intervention)
+    return _voice(target, network, target.encoder, strength=strength, name=name)
+
+
+def instructed(target: LocalModel, system: str, *, name: str) -> Voice:
+    """The target under the system prompt `system` in place of its contract's own."""
+    return _voice(target, target.network, target.encoder.with_system(system), name=name)
+
+
+def other_model(target: LocalModel, model: LocalModel, *, name: str) -> Voice:
+    """Another network, a checkpoint or an adapter of the target, with the same vocabulary.
+
+    It reads the prompt as the target does: the same template and the same token ids.
+    """
+    if model.network.vocabulary != target.network.vocabulary:
+        raise UsageError(
+            f"{model.contract.target} has a vocabulary of {model.network.vocabulary} tokens and the"
+            f" target one of {target.network.vocabulary}: a proposal needs the same tokenizer"
+        )
+    if model.tokenizer.get_vocab() != target.tokenizer.get_vocab():
+        raise UsageError(
+            f"{model.contract.target} has another tokenizer than the target: its token ids mean "
+            "other words"
+        )
+    return _voice(target, model.network, target.encoder, name=name)
+
+
+def _voice(
+    target: LocalModel, network: Network, encoder: Encoder, *, name: str, strength: float = 0.0
+) -> Voice:
+    from tailbound.targets.decoding.referee import Referee
+
+    referee = target.referee
+    if referee is not None and network is not target.network:
+        referee = Referee(network)
+    return Voice(
+        name=name,
+        network=network,
+        prefixes=Prefixes(network, limit=target.prompt_cache_bytes, strength=strength),
+        encode=encoder.encode,
+        referee=referee,
+        strength=strength,
+    )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Traced:
+    """One draw with what the self-checks need, all in nats.
+
+    `spoken` (tokens,) is the log-probability of each token when it was sampled; `scored` (voices,
+    tokens) what one teacher-forced pass of each voice gives it.
+    """
+
+    draw: Draw
+    spoken: NDArray[np.float64]
+    scored: NDArray[np.float64]
+
+
+class ProposalModel:
+    """A `Target` whose draws may be spoken by other voices: requests with `segments`.
+
+    `voices` leave the target itself out; here it is `self.voices[0]`. Without segments it samples
+    as the target does, token by token.
+    """
+
+    def __init__(self, target: LocalModel, voices: Sequence[Voice]) -> None:
+        names = [voice.name for voice in voices]
+        if len(set(names)) < len(names):
+            raise UsageError(f"voices must have different names, not {names}")
+        self.target = target
+        self.voices: tuple[Voice, ...] = (target.voice, *voices)
+        self.notices = target.notices
+
+    @property
+    def contract(self) -> SamplingContract:
+        """The target's."""
+        return self.target.contract
+
+    @property
+    def reproducible(self) -> str:
+        """As the target's: steered tokens are decided like all others."""
+        return self.target.reproducible
+
+    @property
+    def batch_size(self) -> int:
+        """Rows sampled at once."""
+        return self.target.batch_size
+
+    def sample(self, source: DrawSource, *, seed: int) -> Iterator[Draw]:
+        """Draws in the order in which they finish, until `source` is finished."""
+        return self.target.decoder(self.voices).run(source, seed=seed)
+
+    def prompt_tokens(self, prompts: Sequence[Prompt]) -> NDArray[np.int64]:
+        """The longest reading of each prompt by any voice, in tokens, shape (len(prompts),)."""
+        longest = [max(len(v.encode(prompt)) for v in self.voices) for prompt in prompts]
+        return np.array(longest, dtype=np.int64)
+
+    def score(
+        self,
+        prompt: Prompt,
+        responses: Sequence[Sequence[int]],
+        *,
+        voices: Sequence[int] | None = None,
+    ) -> list[NDArray[np.float64]]:
+        """Log-probability of every token of every response under each voice, in nats.
+
+        One array (voices, tokens) per response, all voices in their order or those of the numbers
+        `voices`: each token given all before it, as read by that voice; -inf for a token outside
+        the kept set. Equal responses are scored once. Raises `UsageError` for an empty response or
+        a token that the model does not have.
+        """
+        distinct = list(dict.fromkeys(tuple(response) for response in responses))
+        numbers = range(len(self.voices)) if voices is None else voices
+        tables = [self._score(self.voices[number], prompt, distinct) for number in numbers]
+        found = {
+            response: np.stack([table[place] for table in tables])
+            for place, response in enumerate(distinct)
+        }
+        return [found[tuple(response)] for response in responses]
+
+    def _score(
+        self, voice: Voice, prompt: Prompt, responses: Sequence[Sequence[int]]
+    ) -> list[NDArray[np.float64]]:
+        return score_tokens(
+            voice.network,
+            voice.prefixes,
+            self.target.distribution,
+            voice.encode(prompt),
+            responses,
+            strength=voice.strength,
+        )
+
+    def trace(self, requests: Sequence[DrawRequest], *, seed: int) -> Iterator[Traced]:
+        """Draw `requests` and score every token of them: for checks, not for speed."""
+        prompts = {request.prompt.id: request.prompt for request in requests}
+        source = _Once(requests)
+        for draw, spoken in self.target.decoder(self.voices).trace(source, seed=seed):
+            scored = self.score(prompts[draw.prompt_id], [draw.token_ids])[0]
+            yield Traced(draw=draw, spoken=spoken, scored=scored)
+
+    @torch.inference_mode()
+    def effect(self, number: int, prompt: Prompt, response: Sequence[int]) -> NDArray[np.float64]:
+        """How far voice `number` moves the logits before each token of `response`, (tokens,).
+
+        The largest difference from the target's, up to a common shift; 0 where it does nothing.
+        """
+        own, other = (self._logits(self.voices[n], prompt, response) for n in (0, number))
+        shift = other - own
+        spread: NDArray[np.float64] = (shift.amax(1) - shift.amin(1)).numpy()
+        return spread
+
+    def _logits(self, voice: Voice, prompt: Prompt, response: Sequence[int]) -> torch.Tensor:
+        """Logits before each token of `response`, fp64 on the host, (tokens, vocabulary)."""
+        network, ids = voice.network, voice.encode(prompt)
+        cache = network.cache(rows=1, columns=len(ids) + len(response))
+        cache.load(0, voice.prefixes.get([ids[:-1]])[0])
+        strength = None
+        if voice.strength:
+            strength = torch.tensor([voice.strength], dtype=network.dtype, device=network.device)
+        logits = network.forward(
+            torch.tensor([[ids[-1], *response[:-1]]], device=network.device),
+            torch.tensor([len(ids) - 1], device=network.device),
+            cache,
+            columns=len(ids) + len(response) - 1,
+            strength=strength,
+        )
+        return logits[0].double().cpu()
+
+
+class _Once:
+    """A source of requests that are given out once."""
+
+    def __init__(self, requests: Sequence[DrawRequest]) -> None:
+        self._waiting = list(requests)
+
+    def take(self, limit: int, *, wait: bool) -> list[DrawRequest]:
+        given, self._waiting = self._waiting[:limit], self._waiting[limit:]
+        return given
