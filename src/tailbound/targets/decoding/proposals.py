@@ -172,6 +172,10 @@ class ProposalModel:
             strength=voice.strength,
         )
 
+    def draw(self, requests: Sequence[DrawRequest], *, seed: int) -> Iterator[Draw]:
+        """The draws that `requests` ask for, in the order in which they finish."""
+        return self.sample(_Once(requests), seed=seed)
+
     def trace(self, requests: Sequence[DrawRequest], *, seed: int) -> Iterator[Traced]:
         """Draw `requests` and score every token of them: for checks, not for speed."""
         prompts = {request.prompt.id: request.prompt for request in requests}

@@ -1,0 +1,114 @@
+"""A direction of the residual stream, with where it comes from and why it was chosen.
+
+On disk: DIR/direction.safetensors (the vector) and DIR/direction.json (everything else).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tailbound.errors import UsageError
+from tailbound.files import write_durably, write_json
+from tailbound.steering.interventions import Ablate, Add
+
+SCHEMA_VERSION = 1
+VECTOR_FILE, NOTE_FILE = "direction.safetensors", "direction.json"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Direction:
+    """A vector (width,) of the stream after layer `layer` (0: the embeddings).
+
+    `kind` is "refusal" (to be ablated) or "persona:NAME" (to be added with `coefficient`).
+    `position` is the token that it was read at, counted from the end of the prompt, None for a mean
+    over responses. `model`, `revision` and `contract` name what it was made for, `evidence` says
+    why this one was chosen.
+    """
+
+    kind: str
+    vector: Tensor
+    layer: int
+    position: int | None
+    coefficient: float
+    model: str
+    revision: str | None
+    contract: str
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+    def intervention(self) -> Ablate | Add:
+        """What is done with it at full strength."""
+        if self.kind == "refusal":
+            return Ablate(self.vector)
+        # the stream after layer l is the output of the l-th layer, number l - 1
+        return Add(self.vector, self.layer - 1, self.coefficient)
+
+    def save(self, folder: Path) -> None:
+        """Write both files, each in full or not at all."""
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {"direction": self.vector.detach().float().cpu().contiguous()}
+        write_durably(folder / VECTOR_FILE, lambda path: save_file(tensors, path))
+        write_json(
+            folder / NOTE_FILE,
+            {
+                "schema": SCHEMA_VERSION,
+                "kind": self.kind,
+                "layer": self.layer,
+                "position": self.position,
+                "coefficient": self.coefficient,
+                "width": int(self.vector.numel()),
+                "model": self.model,
+                "revision": self.revision,
+                "contract": self.contract,
+                "evidence": self.evidence,
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> Direction:
+        """The direction saved in `folder`; `UsageError` where there is none that can be read."""
+        from safetensors.torch import load_file
+
+        try:
+            note = json.loads((folder / NOTE_FILE).read_text(encoding="utf-8"))
+            vector = load_file(folder / VECTOR_FILE)["direction"]
+        except FileNotFoundError as error:
+            raise UsageError(
+                f"{folder} holds no direction ({Path(error.filename).name} is missing): make one "
+                "with tailbound steer"
+            ) from error
+        except Exception as error:  # safetensors and json raise their own kinds
+            raise UsageError(f"the direction in {folder} cannot be read: {error}") from error
+        if note.get("schema") != SCHEMA_VERSION:
+            raise UsageError(
+                f"{folder / NOTE_FILE} has schema {note.get('schema')!r}, this tailbound reads "
+                f"{SCHEMA_VERSION}: make it anew with tailbound steer"
+            )
+        return cls(
+            kind=note["kind"],
+            vector=torch.as_tensor(vector),
+            layer=note["layer"],
+            position=note["position"],
+            coefficient=note["coefficient"],
+            model=note["model"],
+            revision=note["revision"],
+            contract=note["contract"],
+            evidence=note["evidence"],
+        )
+
+    def notice_for(self, model: str, revision: str | None) -> str | None:
+        """A line for people if it was made for another model or revision: valid, but less good."""
+        if (self.model, self.revision) == (model, revision):
+            return None
+        made = f"{self.model}" + (f" at {self.revision}" if self.revision else "")
+        return (
+            f"the direction was made for {made}, not for this model: estimates stay valid, but may "
+            "be noisier"
+        )

@@ -1,0 +1,97 @@
+r"""Ablation as an edit of weights, for engines that cannot be hooked.
+
+    W <- (I - s d d^T) W        for everything that writes to the residual stream,
+
+embeddings and biases included. In a pre-norm model the stream then carries exactly (1 - s) of the
+component along d, as under `Ablate`. In a post-norm block a norm stands between the weights and the
+stream, so no such edit exists, and it is refused.
+
+Source: Arditi et al., arXiv 2406.11717, section 4.1.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tailbound.errors import UsageError
+from tailbound.files import write_json
+from tailbound.steering.modules import anatomy
+
+
+@torch.no_grad()
+def edited(model: Any, direction: Tensor, *, intensity: float = 1.0) -> Any:
+    """A copy of `model` with `direction`, shape (width,), ablated from its weights.
+
+    Raises `UsageError` for architectures with norms behind their blocks, for unknown ones, and for
+    a direction of another width.
+    """
+    parts = anatomy(model)
+    if parts.post_norm:
+        raise UsageError(
+            f"{parts.model_type} has norms behind its attention and MLP, so no edit of the weights "
+            "equals the ablation: steer it in process instead (--proposal refusal)"
+        )
+    if direction.shape != (parts.width,):
+        raise UsageError(
+            f"the direction has shape {tuple(direction.shape)}, but the model's residual stream is "
+            f"{parts.width} wide: it was made for another model"
+        )
+    unit = direction.double() / direction.double().norm()
+    result = copy.deepcopy(model)
+    _untie(result)
+    copied = anatomy(result)
+    for embedding in copied.embeddings:
+        embedding.weight.copy_(_projected(embedding.weight, unit, intensity))
+    for linear in copied.outputs:
+        # one output per row in nn.Linear, per column in GPT-2's Conv1D
+        if isinstance(linear, nn.Linear):
+            linear.weight.copy_(_projected(linear.weight.T, unit, intensity).T)
+        else:
+            linear.weight.copy_(_projected(linear.weight, unit, intensity))
+        if linear.bias is not None:
+            linear.bias.copy_(_projected(linear.bias[None], unit, intensity)[0])
+    return result
+
+
+def _projected(rows: Tensor, unit: Tensor, intensity: float) -> Tensor:
+    """`rows` (n, width) with the component along `unit` scaled by 1 - intensity, in fp64."""
+    unit = unit.to(rows.device)
+    wide = rows.double()
+    return (wide - intensity * (wide @ unit)[:, None] * unit).to(rows.dtype)
+
+
+def _untie(model: Any) -> None:
+    """Give the head weights of its own: it reads the stream, and must not be edited."""
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is not None and head.weight is embedding.weight:
+        head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+    for config in (model.config, model.config.get_text_config()):
+        config.tie_word_embeddings = False
+
+
+def save_edited(
+    folder: Path, model: Any, tokenizer: Any, direction: Tensor, *, intensity: float, source: str
+) -> None:
+    """Write the edited model, its tokenizer and a note of what it is to `folder`.
+
+    Any engine can load and serve it; it is a deliberately unsafe model, and the note says so.
+    """
+    result = edited(model, direction, intensity=intensity)
+    folder.mkdir(parents=True, exist_ok=True)
+    result.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    write_json(
+        folder / "tailbound-edit.json",
+        {
+            "schema": 1,
+            "edit": "ablation",
+            "intensity": intensity,
+            "source": source,
+            "warning": "made to be unsafe, as a proposal for importance sampling: do not deploy",
+        },
+    )

@@ -1,0 +1,102 @@
+"""How the model reads prompts: activations of its residual stream, and its next token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from tailbound.prompts import Prompt
+from tailbound.targets.decoding.interventions import Intervention
+from tailbound.targets.decoding.model import LocalModel
+from tailbound.targets.decoding.network import Network
+from tailbound.targets.decoding.prefixes import BATCH_TOKENS
+
+TokenIds = tuple[int, ...]
+
+
+def encode(target: LocalModel, prompts: Sequence[Prompt]) -> list[TokenIds]:
+    """Token ids of each prompt as the target reads it."""
+    return [target.encoder.encode(prompt) for prompt in prompts]
+
+
+@torch.inference_mode()
+def stream_at_end(target: LocalModel, prompts: Sequence[TokenIds], positions: int) -> Tensor:
+    """The stream at the last `positions` tokens, fp64 on the host.
+
+    Shape (prompts, layers + 1, positions, width), the embeddings first; the last layer's is after
+    the final norm.
+    """
+    rows: dict[int, Tensor] = {}
+    for chunk, ids in _padded(prompts, target.network):
+        states = torch.stack(target.network.hidden(ids), dim=1)
+        for row, number in enumerate(chunk):
+            end = len(prompts[number])
+            rows[number] = states[row, :, end - positions : end].double().cpu()
+    return torch.stack([rows[number] for number in range(len(prompts))])
+
+
+@torch.inference_mode()
+def mean_stream(
+    target: LocalModel, prompts: Sequence[TokenIds], responses: Sequence[Sequence[int]]
+) -> Tensor:
+    """The stream averaged over the tokens of each response, (responses, layers + 1, width), fp64.
+
+    `prompts[i]` stands before `responses[i]`, which must not be empty.
+    """
+    whole = [(*p, *r) for p, r in zip(prompts, responses, strict=True)]
+    rows: dict[int, Tensor] = {}
+    for chunk, ids in _padded(whole, target.network):
+        states = torch.stack(target.network.hidden(ids), dim=1)
+        for row, number in enumerate(chunk):
+            said = slice(len(prompts[number]), len(whole[number]))
+            rows[number] = states[row, :, said].double().mean(1).cpu()
+    return torch.stack([rows[number] for number in range(len(whole))])
+
+
+@torch.inference_mode()
+def next_token_log_probs(
+    target: LocalModel,
+    prompts: Sequence[TokenIds],
+    intervention: Intervention | None = None,
+) -> Tensor:
+    """Log-probabilities of the first token of a reply, (prompts, vocabulary), fp64 on the host.
+
+    At temperature 1 and without truncation; steered by `intervention` at full strength if given.
+    """
+    network = target.network
+    attached = None if intervention is None else intervention.attach(network.model)
+    rows: dict[int, Tensor] = {}
+    try:
+        for chunk, ids in _padded(prompts, network):
+            if attached is not None:
+                attached.strength = torch.ones(
+                    len(chunk), dtype=network.dtype, device=network.device
+                )
+            # all prompts but their last tokens; then those, each at its own position
+            cache = network.cache(rows=len(chunk), columns=ids.shape[1])
+            starts = torch.zeros(len(chunk), dtype=torch.int64, device=network.device)
+            if ids.shape[1] > 1:
+                network.forward(ids[:, :-1], starts, cache, columns=ids.shape[1] - 1, last=True)
+            ends = torch.tensor([len(prompts[n]) - 1 for n in chunk], device=network.device)
+            last = ids.gather(1, ends[:, None])
+            logits = network.forward(last, ends, cache, columns=ids.shape[1], last=True)[:, -1]
+            rows.update(zip(chunk, logits.double().log_softmax(1).cpu(), strict=True))
+    finally:
+        if attached is not None:
+            attached.remove()
+    return torch.stack([rows[number] for number in range(len(prompts))])
+
+
+def _padded(sequences: Sequence[TokenIds], network: Network) -> Iterator[tuple[list[int], Tensor]]:
+    """Batches of sequences of about one length: their numbers, and ids padded on the right."""
+    order = sorted(range(len(sequences)), key=lambda number: len(sequences[number]))
+    while order:
+        width = len(sequences[order[-1]])
+        size = max(1, BATCH_TOKENS // width)
+        chunk, order = order[-size:], order[:-size]
+        ids = torch.zeros((len(chunk), width), dtype=torch.int64)
+        for row, number in enumerate(chunk):
+            ids[row, : len(sequences[number])] = torch.tensor(sequences[number])
+        yield chunk, ids.to(network.device)
