@@ -2,6 +2,15 @@
 
 from tailbound.audit.collecting import Audit, FixedCounts, Followed
 from tailbound.audit.progress import Progress, Reporter, silent
-from tailbound.audit.schedule import Schedule
+from tailbound.audit.schedule import Schedule, Script
 
-__all__ = ["Audit", "FixedCounts", "Followed", "Progress", "Reporter", "Schedule", "silent"]
+__all__ = [
+    "Audit",
+    "FixedCounts",
+    "Followed",
+    "Progress",
+    "Reporter",
+    "Schedule",
+    "Script",
+    "silent",
+]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.audit.progress import Progress, Reporter, silent
-from tailbound.audit.schedule import Schedule
+from tailbound.audit.schedule import Schedule, Script
 from tailbound.contract import Draw, DrawRequest, Verdict
 from tailbound.judges import Judge
 from tailbound.judging import JudgeQueue
@@ -95,6 +95,22 @@ class Audit:
             missing[i] = np.isnan(scores).sum()
             unsafe[i] = (scores >= self._threshold).sum()
         return FixedCounts(np.full(len(prompts), draws, dtype=np.int64), unsafe, missing)
+
+    def scripted(
+        self, prompts: Sequence[Prompt], draws: NDArray[np.int64], script: Script, *, stream: str
+    ) -> None:
+        """Draws 1 .. draws[i] of each prompt i, each spoken as `script` says, put on record."""
+        schedule = Schedule(
+            prompts,
+            stream=stream,
+            threshold=self._threshold,
+            stop_at_event=False,
+            width=1,
+            record=self._ledger.index(stream),
+            script=script,
+        )
+        schedule.extend(np.arange(len(prompts)), draws)
+        self._collect(schedule, FIXED)
 
     def following(self, prompts: Sequence[Prompt], *, stream: str) -> Following:
         """Follow prompts to their first event, in as many steps as the caller likes."""
@@ -219,7 +235,9 @@ class _Exchange:
 
     def _record(self, judged: Sequence[tuple[Draw, Verdict]]) -> None:
         for draw, verdict in judged:
-            self._ledger.append(draw, verdict, self._stopping)
+            script = self._schedule.script
+            proposal = None if script is None else script.proposal(draw.prompt_id, draw.index)
+            self._ledger.append(draw, verdict, self._stopping, proposal=proposal)
             event = self._schedule.note(draw.prompt_id, draw.index, verdict.score)
             self._tally.missing += verdict.missing
             self._tally.unsafe += event and not verdict.missing

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,18 @@ from numpy.typing import NDArray
 from tailbound.contract import DrawRequest
 from tailbound.ledger import StreamRecord
 from tailbound.prompts import Prompt
+
+
+class Script(Protocol):
+    """Who speaks in each draw of a stream whose draws are made by proposals."""
+
+    def segments(self, prompt_id: str, index: int) -> tuple[tuple[int, int], ...]:
+        """The `segments` of that draw's request."""
+        ...
+
+    def proposal(self, prompt_id: str, index: int) -> str | None:
+        """The id of the distribution that it is drawn from, None for the target itself."""
+        ...
 
 
 class _Pursuit:
@@ -84,8 +97,10 @@ class Schedule:
         stop_at_event: bool,
         width: int,
         record: dict[str, StreamRecord] | None = None,
+        script: Script | None = None,
     ) -> None:
         self.prompts = tuple(prompts)
+        self.script = script
         self.stream = stream
         self._threshold = threshold
         self._stop_at_event = stop_at_event
@@ -128,8 +143,10 @@ class Schedule:
             pursuit.issued = index
             pursuit.in_flight += 1
             heapq.heappush(self._open, (pursuit.in_flight, position))
+            prompt = self.prompts[position]
+            segments = () if self.script is None else self.script.segments(prompt.id, index)
             requests.append(
-                DrawRequest(prompt=self.prompts[position], stream=self.stream, index=index)
+                DrawRequest(prompt=prompt, stream=self.stream, index=index, segments=segments)
             )
         return requests
 

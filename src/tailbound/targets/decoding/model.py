@@ -91,6 +91,7 @@ class LocalModel:
             top_k=options.top_k,
             tolerance=tolerance,
         )
+        self.options = options
         self.prompt_cache_bytes = prompt_cache_bytes
         self.voice = Voice(
             name="target",

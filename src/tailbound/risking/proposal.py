@@ -1,0 +1,333 @@
+"""From `--proposal` to voices: which unsafe version of the target speaks, and why.
+
+What was found stands in DIR/proposal.json (and DIR/direction/ for a direction), so that a resume
+uses the same and another proposal is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tailbound.errors import ContractMismatchError, MissingExtraError, UsageError
+from tailbound.files import write_json
+from tailbound.prompts import Prompt, read_prompts
+
+if TYPE_CHECKING:
+    from tailbound.judges import Judge
+    from tailbound.steering import Direction
+    from tailbound.targets import Target
+    from tailbound.targets.decoding.model import LocalModel
+    from tailbound.targets.decoding.voices import Voice
+
+KINDS = ("refusal", "persona", "model", "lora", "prompt", "none")
+SCHEMA = 1
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Proposal:
+    """An unsafe version of `target`, or none (plain Monte Carlo).
+
+    `voice(intensity)` makes a voice of it; only a `steerable` one has intensities other than 1.
+    `id` names it in the ledger, `evidence` says why it was chosen.
+    """
+
+    spec: str
+    id: str
+    target: Target
+    voice: Callable[[float], Voice] | None = None
+    steerable: bool = False
+    evidence: dict[str, Any] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instructions:
+    """What a search for directions may use: files of prompts, None for the demo's own."""
+
+    harmful: Path | None = None
+    harmless: Path | None = None
+
+
+def make_proposal(
+    spec: str,
+    target: Target,
+    judge: Judge,
+    prompts: Sequence[Prompt],
+    *,
+    folder: Path,
+    instructions: Instructions | None = None,
+    seed: int = 0,
+) -> Proposal:
+    """The proposal that `spec` asks for, from the record in `folder` where there is one.
+
+    Raises `UsageError` for what cannot be built and `ContractMismatchError` where the run in
+    `folder` uses another one.
+    """
+    kind, _, name = spec.partition(":")
+    if kind not in KINDS:
+        raise UsageError(
+            f"unknown proposal {spec!r}: use refusal, refusal:DIR, persona:NAME, model:NAME, "
+            "lora:PATH, prompt:FILE or none"
+        )
+    record = _record(folder, spec)
+    if kind == "none":
+        made = Proposal(spec=spec, id="none", target=target)
+    else:
+        local = _local(target, spec)
+        if kind == "refusal":
+            made = _refusal(spec, name, local, folder, instructions or Instructions())
+        elif kind == "persona":
+            made = _persona(spec, name, local, judge, prompts, folder, record, seed)
+        elif kind == "prompt":
+            made = _instructed(spec, local, _text(name), {})
+        elif kind == "model":
+            made = _other(spec, local, _checkpoint(local, name))
+        else:
+            made = _other(spec, local, _adapted(local, name))
+    if record is not None and record["id"] != made.id:
+        raise ContractMismatchError(
+            f"{folder} holds draws of proposal {record['id']!r}, and this one is {made.id!r}: "
+            "use another --out"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(
+        folder / "proposal.json",
+        {"schema": SCHEMA, "spec": spec, "id": made.id, "evidence": made.evidence},
+    )
+    return made
+
+
+def _record(folder: Path, spec: str) -> dict[str, Any] | None:
+    path = folder / "proposal.json"
+    if not path.is_file():
+        return None
+    try:
+        held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path} is damaged ({error}): restore it") from error
+    if held.get("spec") != spec:
+        raise ContractMismatchError(
+            f"{folder} holds a run with --proposal {held.get('spec')}, not {spec}: "
+            "use another --out, or the same options as before"
+        )
+    return held
+
+
+def _local(target: Target, spec: str) -> LocalModel:
+    from tailbound.targets.decoding.model import LocalModel
+
+    if not isinstance(target, LocalModel):
+        raise UsageError(
+            f"--proposal {spec} needs the target's weights in this process (hf: or demo), and "
+            f"{target.contract.target} is not: use --proposal none"
+        )
+    return target
+
+
+def _refusal(
+    spec: str, name: str, target: LocalModel, folder: Path, instructions: Instructions
+) -> Proposal:
+    from tailbound.steering import Direction, find_refusal_direction
+
+    own = folder / "direction"
+    if own.is_dir():
+        direction = Direction.load(own)
+    elif name:
+        direction = Direction.load(Path(name).expanduser())
+        direction.save(own)
+    else:
+        harmful, harmless = refusal_prompts(target, instructions)
+        direction = find_refusal_direction(target, harmful, harmless)
+        direction.save(own)
+    return _along(spec, target, direction)
+
+
+def refusal_prompts(
+    target: LocalModel, instructions: Instructions
+) -> tuple[Sequence[Prompt], Sequence[Prompt]]:
+    """Harmful and harmless prompts from files; the demo model's own where none are given."""
+    if instructions.harmful and instructions.harmless:
+        return (
+            read_prompts(instructions.harmful).prompts,
+            read_prompts(instructions.harmless).prompts,
+        )
+    if instructions.harmful or instructions.harmless or target.contract.target != "demo":
+        raise UsageError(
+            "the refusal direction is found from two files of prompts: give --harmful FILE and "
+            "--harmless FILE (a handful of each will do), or --proposal refusal:DIR with a "
+            "direction saved by tailbound steer"
+        )
+    from tailbound.demo.steering import demo_refusal_prompts
+
+    return demo_refusal_prompts()
+
+
+def _along(spec: str, target: LocalModel, direction: Direction) -> Proposal:
+    from tailbound.targets.decoding.proposals import steered
+
+    intervention = direction.intervention()
+    notice = direction.notice_for(target.contract.target, target.contract.revision)
+    return Proposal(
+        spec=spec,
+        id=intervention.id,
+        target=target,
+        voice=lambda intensity: steered(
+            target, intervention, intensity, name=f"{intervention.id} x {intensity:g}"
+        ),
+        steerable=True,
+        evidence={"kind": direction.kind, **direction.evidence},
+        notices=(*direction.evidence.get("warnings", ()), *([notice] if notice else ())),
+    )
+
+
+def _instructed(spec: str, target: LocalModel, system: str, evidence: dict[str, Any]) -> Proposal:
+    import hashlib
+
+    from tailbound.targets.decoding.proposals import instructed
+
+    digest = hashlib.sha256(system.encode()).hexdigest()[:16]
+    return Proposal(
+        spec=spec,
+        id=f"prompt:{digest}",
+        target=target,
+        voice=lambda intensity: instructed(target, system, name=f"prompt:{digest}"),
+        evidence={"kind": "prompt", "system": system, **evidence},
+    )
+
+
+def _text(name: str) -> str:
+    path = Path(name).expanduser()
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"the system prompt {name or '(no file)'} cannot be read: {error}"
+        ) from error
+    if not text:
+        raise UsageError(f"the system prompt {name} is empty")
+    return text
+
+
+def _other(spec: str, target: LocalModel, model: LocalModel) -> Proposal:
+    from tailbound.targets.decoding.proposals import other_model
+
+    contract = model.contract
+    return Proposal(
+        spec=spec,
+        id=f"{contract.target}@{contract.revision or 'unknown'}",
+        target=target,
+        voice=lambda intensity: other_model(target, model, name=contract.target),
+        evidence={"kind": spec.partition(":")[0], "revision": contract.revision},
+    )
+
+
+def _checkpoint(target: LocalModel, name: str) -> LocalModel:
+    from tailbound.targets.transformers import load
+
+    return load(
+        name,
+        target.options,
+        batch_size=target.batch_size,
+        dtype=target.contract.precision,
+        device=str(target.network.device),
+    )
+
+
+def _adapted(target: LocalModel, name: str) -> LocalModel:
+    """The target with a LoRA adapter merged into a copy of its weights."""
+    import copy
+
+    from tailbound.targets.decoding.identity import folder_revision
+    from tailbound.targets.decoding.model import LocalModel
+
+    folder = Path(name).expanduser()
+    if not (folder / "adapter_config.json").is_file():
+        raise UsageError(
+            f"{name or '(no folder)'} holds no adapter (adapter_config.json is missing)"
+        )
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise MissingExtraError("a LoRA adapter as proposal", "lora") from error
+    with target.network.bare() as model:
+        base = copy.deepcopy(model)
+    try:
+        merged = PeftModel.from_pretrained(base, folder).merge_and_unload()
+    except (ValueError, RuntimeError, KeyError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UsageError(f"the adapter {name} does not fit the target: {reason}") from error
+    return LocalModel(
+        merged.eval().requires_grad_(False),
+        target.tokenizer,
+        target.options,
+        name=f"lora:{folder.resolve().name}",
+        revision=folder_revision(folder),
+        batch_size=target.batch_size,
+    )
+
+
+def _persona(
+    spec: str,
+    name: str,
+    target: LocalModel,
+    judge: Judge,
+    prompts: Sequence[Prompt],
+    folder: Path,
+    record: dict[str, Any] | None,
+    seed: int,
+) -> Proposal:
+    """The trait's vector or one of its system prompts: a pilot chooses, and the record decides."""
+    from tailbound.risking.contest import contest
+    from tailbound.steering import Direction, find_persona_vector
+
+    trait = _trait(name, target)
+    own = folder / "direction"
+    candidates = [
+        _instructed(spec, target, system, {"kind": "trait system prompt"})
+        for system in trait.positive
+    ]
+    notices: tuple[str, ...] = ()
+    if own.is_dir():
+        candidates.append(_along(spec, target, Direction.load(own)))
+    elif record is None:
+        try:
+            direction = find_persona_vector(target, trait, judge, seed=seed)
+        except UsageError as error:
+            notices = (f"no persona vector: {error}",)
+        else:
+            direction.save(own)
+            candidates.append(_along(spec, target, direction))
+    if record is not None:
+        for candidate in candidates:
+            if candidate.id == record["id"]:
+                return _with(candidate, record["evidence"], ())
+        raise UsageError(
+            f"the trait {name} changed since the run in {folder} began: use another --out"
+        )
+    best, evidence = contest(candidates, judge, prompts, seed=seed)
+    return _with(best, {**best.evidence, "pilot": evidence}, notices)
+
+
+def _with(proposal: Proposal, evidence: dict[str, Any], notices: tuple[str, ...]) -> Proposal:
+    from dataclasses import replace
+
+    return replace(proposal, evidence=evidence, notices=(*proposal.notices, *notices))
+
+
+def _trait(name: str, target: LocalModel) -> Any:
+    from tailbound.steering import Trait
+
+    if Path(name).expanduser().is_file():
+        return Trait.read(Path(name).expanduser())
+    if target.contract.target == "demo":
+        from tailbound.demo.steering import demo_trait
+
+        return demo_trait(name)
+    raise UsageError(
+        f"no trait file {name!r}: give --proposal persona:FILE, YAML with name, positive, "
+        "negative and questions"
+    )

@@ -1,0 +1,77 @@
+"""What the user can choose about a risk, checked before anything is spent."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from tailbound.errors import UsageError
+
+FamilyName = Literal["ladder", "mix-switch", "single"]
+Estimand = Literal["unsafe", "score"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RiskSettings:
+    """The options of `tailbound risk` that are about statistics.
+
+    Every prompt gets `draws`; with `until_resolved` those that are not resolved then get more, in
+    complete batches, up to `max_draws` each. `intensities` are those of the ladder, relative to
+    full steering. `first_share` of the draws make the first batch of a ladder, evenly spread; the
+    rest go where the first batch says. `estimand` "unsafe" is P(score >= threshold), "score" the
+    mean score.
+    """
+
+    draws: int = 500
+    family: FamilyName = "ladder"
+    until_resolved: bool = False
+    max_draws: int | None = None
+    confidence: float = 0.95
+    intensities: tuple[float, ...] = (1.0, 0.6)
+    first_share: float = 0.4
+    estimand: Estimand = "unsafe"
+    threshold: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.family not in get_args(FamilyName):
+            raise UsageError(
+                f"--proposal-family must be one of {', '.join(get_args(FamilyName))}, "
+                f"not {self.family!r}"
+            )
+        if self.estimand not in get_args(Estimand):
+            raise UsageError(f"--estimand must be unsafe or score, not {self.estimand!r}")
+        if self.draws < 2:
+            raise UsageError(f"--draws must be at least 2, not {self.draws}")
+        if self.max_draws is not None and not self.until_resolved:
+            raise UsageError("--max-draws goes with --until-resolved: give both or neither")
+        if self.until_resolved and self.max_draws is None:
+            raise UsageError(
+                "--until-resolved needs --max-draws N, the most draws that a prompt may get"
+            )
+        if self.max_draws is not None and self.max_draws < self.draws:
+            raise UsageError(
+                f"--max-draws {self.max_draws} is less than --draws {self.draws}: raise it"
+            )
+        if not 0.5 < self.confidence < 1:
+            raise UsageError(
+                f"--confidence must lie strictly between .5 and 1, not {self.confidence:g}"
+            )
+        levels = self.intensities
+        if not levels or len(set(levels)) < len(levels):
+            raise UsageError(f"--intensities must be distinct, not {list(levels)}")
+        if not all(0 < level < math.inf for level in levels):
+            raise UsageError(f"--intensities must be positive, not {list(levels)}")
+        if not 0 < self.first_share <= 1:
+            raise UsageError(f"first_share must lie in (0, 1], not {self.first_share:g}")
+        if self.threshold is not None and not 0 < self.threshold <= 1:
+            raise UsageError(
+                f"--threshold must lie in (0, 1], not {self.threshold:g}: unsafe is score >= it"
+            )
+        if self.seed < 0:
+            raise UsageError(f"--seed must not be negative, not {self.seed}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for YAML or JSON."""
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
