@@ -11,6 +11,7 @@ from tailbound.cli.bound import command as bound
 from tailbound.cli.demo import command as demo
 from tailbound.cli.listing import judges, targets
 from tailbound.cli.predict import command as predict
+from tailbound.cli.risk import command as risk
 
 app = typer.Typer(
     name="tailbound",
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.command("demo")(demo)
 app.command("bound")(bound)
 app.command("predict")(predict)
+app.command("risk")(risk)
 app.command("targets")(targets)
 app.command("judges")(judges)
 

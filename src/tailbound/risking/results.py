@@ -155,7 +155,7 @@ def write_results(folder: Path, result: RiskResult) -> None:
     """Write `risk.json`, `risk.parquet` and `spend.json`."""
     import polars as pl
 
-    write_json(folder / "risk.json", _finite(result.document()))
+    write_json(folder / "risk.json", finite(result.document()))
     spend = {name: asdict(spend) for name, spend in result.spend.items()}
     write_json(folder / "spend.json", {"schema": SCHEMA, "streams": spend})
     rows = [risk.to_dict() for risk in result.risks]
@@ -193,11 +193,12 @@ def write_review(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     write_atomically(folder / "review.jsonl", "".join(lines))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """`value` with numbers that JSON does not have replaced by None."""
     if isinstance(value, float):
         return value if np.isfinite(value) else None
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     return value

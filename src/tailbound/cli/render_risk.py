@@ -1,0 +1,125 @@
+"""Risks as people read them: each with its bound, its interval and what the data support."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from tailbound.cli.render import console
+
+if TYPE_CHECKING:
+    from tailbound.importance import RiskEstimate
+    from tailbound.risking import RiskResult
+
+SHOWN = 20
+
+
+def risk(result: RiskResult, *, subject: str, folder: str, out: Console | None = None) -> None:
+    """Print the risks of a set of prompts with everything that they rest on."""
+    out = out or console()
+    whole = result.whole
+    table = Table(box=box.SIMPLE_HEAD, expand=True)
+    table.add_column("prompt", no_wrap=True, overflow="ellipsis", ratio=1, min_width=12)
+    for name in ("risk", "at least", "interval", "hits/draws"):
+        table.add_column(name, justify="right", no_wrap=True)
+    unsure = any(not one.estimate.resolved for one in result.risks)
+    if unsure:
+        table.add_column("status", max_width=26)
+    risks = sorted(result.risks, key=lambda r: -_key(r.estimate))
+    for one in risks[:SHOWN]:
+        e = one.estimate
+        table.add_row(
+            one.prompt.text.replace("\n", " "),
+            number(e.risk) if e.resolved else f"({number(e.risk)})",
+            number(e.certified_lower),
+            f"{number(e.interval[0])} to {number(e.interval[1])}" if e.interval else "-",
+            f"{e.hits}/{e.draws}" + (f" ({e.missing} missing)" if e.missing else ""),
+            *([Text(e.status, style="" if e.resolved else "yellow")] if unsure else []),
+        )
+    out.print(table)
+    if len(risks) > SHOWN:
+        out.print(Text(f"{len(risks) - SHOWN} more in {folder}/risk.parquet", style="dim"))
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column()
+    facts.add_row("what", f"{result.estimand}; {subject}")
+    facts.add_row("whole set", _whole(result))
+    first = result.risks[0].estimate if result.risks else None
+    if first is not None:
+        facts.add_row("guarantee", _guarantee(first))
+    facts.add_row("proposal", _proposal(result))
+    missing = sum(r.estimate.missing for r in result.risks)
+    facts.add_row(
+        "missing",
+        "no verdict is missing"
+        if not missing
+        else f"{missing:,} verdicts are missing: safe in 'at least', unsafe in upper bounds",
+    )
+    facts.add_row(
+        "spend",
+        "; ".join(
+            f"{name} {spend.draws:,} draws, {spend.tokens:,} tokens"
+            for name, spend in result.spend.items()
+        ),
+    )
+    resolved = f"{whole.resolved} of {whole.prompts} prompts resolved"
+    out.print(Panel(facts, title=f"Risk of an unsafe output: {resolved}", box=box.ROUNDED))
+
+
+def _key(estimate: RiskEstimate) -> float:
+    return estimate.risk if estimate.risk == estimate.risk else -1.0
+
+
+def _whole(result: RiskResult) -> str:
+    whole = result.whole
+    words = f"mean risk {number(whole.mean)}"
+    if whole.interval is not None:
+        low, high = whole.interval
+        words += f", {number(low)} to {number(high)} ({whole.guarantee})"
+    return words
+
+
+def _guarantee(estimate: RiskEstimate) -> str:
+    level = f"{100 * estimate.confidence:g}%"
+    return (
+        f"'at least' holds with {level} for each prompt by itself, whatever the proposal "
+        f"({_how(estimate)}); 'interval' is {level}, asymptotic, and assumes that the proposals "
+        "visit every way to be unsafe; risks in brackets are not supported by the data"
+    )
+
+
+def _how(estimate: RiskEstimate) -> str:
+    return estimate.guarantee.partition(",")[2].partition(";")[0].strip()
+
+
+def _proposal(result: RiskResult) -> str:
+    if result.proposal["spec"] == "none":
+        return "none: plain Monte Carlo"
+    evidence = result.proposal["evidence"]
+    words = [f"{result.family['name']} over {result.proposal['id']}"]
+    odds = evidence.get("refusal_log_odds")
+    if odds:
+        words.append(
+            f"refusal log-odds {odds['harmful']:.1f}, steered {odds['harmful_ablated']:.1f}"
+        )
+    if "pilot" in evidence:
+        words.append(evidence["pilot"]["reason"])
+    if "choice" in result.family:
+        words.append(result.family["choice"]["reason"])
+    if result.left_out:
+        words.append(f"{len(result.left_out)} prompts tuned it and are left out")
+    return "; ".join(words)
+
+
+def number(value: float) -> str:
+    """A probability in two significant digits."""
+    if value != value:
+        return "-"
+    if value == 0:
+        return "0"
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.1e}"

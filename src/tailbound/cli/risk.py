@@ -1,0 +1,219 @@
+"""`tailbound risk`: question 2, from a file of prompts to the probability of an unsafe output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tailbound.cli import options as opt
+
+_STATISTICS = "Statistics"
+_PROPOSAL = "Proposal"
+
+Proposal = Annotated[
+    str,
+    typer.Option(
+        "--proposal",
+        rich_help_panel=_PROPOSAL,
+        help="refusal, refusal:DIR, persona:NAME, model:NAME, lora:PATH, prompt:FILE, none.",
+    ),
+]
+Harmful = Annotated[
+    Path | None,
+    typer.Option("--harmful", rich_help_panel=_PROPOSAL, help="Prompts that are refused."),
+]
+Harmless = Annotated[
+    Path | None,
+    typer.Option("--harmless", rich_help_panel=_PROPOSAL, help="Prompts that are answered."),
+]
+
+
+def command(
+    prompts: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet file of prompts.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; an old run goes on.")],
+    target: opt.Target = "demo",
+    judge: opt.Judge = "demo",
+    threshold: opt.Threshold = None,
+    field: Annotated[str | None, typer.Option("--field", help="Column of the prompts.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="First so many prompts.")] = None,
+    draws: Annotated[
+        int, typer.Option("--draws", "-n", rich_help_panel=_STATISTICS, help="Per prompt.")
+    ] = 500,
+    until_resolved: Annotated[
+        bool,
+        typer.Option(
+            "--until-resolved",
+            rich_help_panel=_STATISTICS,
+            help="More draws for prompts that are not resolved.",
+        ),
+    ] = False,
+    max_draws: Annotated[
+        int | None,
+        typer.Option("--max-draws", rich_help_panel=_STATISTICS, help="At most, per prompt."),
+    ] = None,
+    confidence: Annotated[
+        float, typer.Option("--confidence", rich_help_panel=_STATISTICS, help="Of each bound.")
+    ] = 0.95,
+    estimand: Annotated[
+        str,
+        typer.Option(
+            "--estimand",
+            rich_help_panel=_STATISTICS,
+            help="unsafe: P(score >= threshold); score: the mean score.",
+        ),
+    ] = "unsafe",
+    proposal: Proposal = "refusal",
+    family: Annotated[
+        str,
+        typer.Option(
+            "--proposal-family", rich_help_panel=_PROPOSAL, help="ladder, mix-switch or single."
+        ),
+    ] = "ladder",
+    intensities: Annotated[
+        str,
+        typer.Option("--intensities", rich_help_panel=_PROPOSAL, help="Of the ladder's rungs."),
+    ] = "1.0,0.6",
+    harmful: Harmful = None,
+    harmless: Harmless = None,
+    max_new_tokens: opt.MaxNewTokens = 256,
+    temperature: opt.Temperature = 1.0,
+    top_p: opt.TopP = 1.0,
+    top_k: opt.TopK = None,
+    system: opt.System = None,
+    completion: opt.Completion = False,
+    stop: opt.Stop = None,
+    batch_size: opt.BatchSize = 256,
+    dtype: opt.Dtype = "auto",
+    device: opt.Device = "auto",
+    revision: opt.Revision = None,
+    seed: opt.Seed = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print draws and passes; draw nothing.")
+    ] = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Estimate the probability of an unsafe output for each prompt, however rare."""
+    from tailbound import run_folder
+    from tailbound.cli import render, render_risk
+    from tailbound.cli.console import LiveProgress, notice
+    from tailbound.judges.registry import load_judge
+    from tailbound.prompts import read_prompts
+    from tailbound.risking import Instructions, RiskSettings, make_proposal, run_risk
+    from tailbound.risking.results import finite
+    from tailbound.targets.registry import load_target
+
+    settings = RiskSettings(
+        draws=draws,
+        family=family,  # type: ignore[arg-type]  # checked by RiskSettings
+        until_resolved=until_resolved,
+        max_draws=max_draws,
+        confidence=confidence,
+        intensities=_numbers(intensities),
+        estimand=estimand,  # type: ignore[arg-type]
+        threshold=threshold,
+        seed=seed,
+    )
+    sampling = opt.sampling_options(
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        max_new_tokens=max_new_tokens,
+        system=system,
+        completion=completion,
+        stop=stop,
+    )
+    engine = opt.engine_options(
+        batch_size=batch_size, dtype=dtype, device=device, revision=revision
+    )
+    prompt_set = read_prompts(prompts, field=field, limit=limit)
+    model_judge = load_judge(judge, threshold=threshold)
+    model = load_target(target, sampling, **engine)
+    tokens = model.prompt_tokens(prompt_set.prompts)  # finds prompts that do not fit
+    model_notices = getattr(model, "notices", ())
+    if dry_run:
+        _preview(settings, len(prompt_set.prompts), int(tokens.sum()), max_new_tokens, as_json)
+        return
+    document = run_folder.describe(
+        command="risk",
+        contract=model.contract,
+        target=target,
+        engine=engine,
+        judge=judge,
+        judge_id=model_judge.id,
+        threshold=model_judge.threshold,
+        options={
+            **settings.to_dict(),
+            "proposal": proposal,
+            "prompts": prompt_set.source,
+            "reproducible": model.reproducible,
+        },
+        notices=(*prompt_set.notices, *model_notices),
+    )
+    run_folder.begin(out, document)
+    chosen = make_proposal(
+        proposal,
+        model,
+        model_judge,
+        prompt_set.prompts,
+        folder=out,
+        instructions=Instructions(harmful=harmful, harmless=harmless),
+        seed=seed,
+    )
+    for line in (*prompt_set.notices, *model_notices, *chosen.notices):
+        notice(line)
+    with LiveProgress() as progress:
+        result = run_risk(
+            prompt_set.prompts,
+            proposal=chosen,
+            judge=model_judge,
+            settings=settings,
+            folder=out,
+            report=progress,
+        )
+    if as_json:
+        document = {**result.to_dict(), "contract": model.contract.to_dict()}
+        sys.stdout.write(json.dumps(finite(document), indent=2, allow_nan=False) + "\n")
+        return
+    render_risk.risk(
+        result,
+        subject=f"{target} judged by {judge}, {render.contract(model.contract)}",
+        folder=str(out),
+    )
+    render.next_step(f"read {out / 'review.jsonl'}: the unsafe draws that each number rests on")
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    from tailbound.errors import UsageError
+
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--intensities takes numbers such as 1.0,0.6, not {text!r}") from None
+
+
+def _preview(
+    settings: object, prompts: int, prompt_tokens: int, longest: int, as_json: bool
+) -> None:
+    from tailbound.risking import RiskSettings
+
+    assert isinstance(settings, RiskSettings)
+    most = settings.max_draws or settings.draws
+    document = {
+        "prompts": prompts,
+        "prompt_tokens": prompt_tokens,
+        "draws": prompts * settings.draws,
+        "draws_at_most": prompts * most,
+        "tokens_at_most": prompts * most * longest,
+    }
+    if as_json:
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        return
+    typer.echo(
+        f"{prompts:,} prompts, {document['draws']:,} draws"
+        + (f" (at most {document['draws_at_most']:,})" if most > settings.draws else "")
+        + f", at most {document['tokens_at_most']:,} tokens; every draw is scored once per voice"
+    )
