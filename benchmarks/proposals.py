@@ -4,7 +4,8 @@
 
 A random Llama (width 512, 8 layers, vocabulary 32k), 64 rows, at most 64 new tokens, one CPU
 thread. Both sides end with the text of every draw and its log-density under the target and under
-the proposal. *Useful* tokens are those of the responses, stop token included.
+the proposal. *Useful* tokens are those of the responses, stop token included. Neither side repeats
+near-ties in fp64 (`tolerance=0`), as on a GPU: that is what token-by-token reproducibility costs.
 
 * loop: the target and its steered version both read every new token of every row, finished or not,
   until the last row has finished (or 64 tokens);
@@ -41,6 +42,8 @@ from tailbound.targets.decoding.proposals import ProposalModel, steered
 VOCABULARY = 32_000
 STOP_SHARE = 10
 """Of the vocabulary, one token in so many is a stop token in the model of short answers."""
+SHARPNESS = 140 / 512**0.5
+"""Logits get a standard deviation of about 2.8."""
 
 
 def tokenizer() -> Any:
@@ -66,7 +69,10 @@ def random_model(width: int, layers: int, device: str, dtype: torch.dtype) -> An
     torch.manual_seed(0)
     with torch.device(device):
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
-    return model.eval().requires_grad_(False)
+    # as uneven as a trained model: a perplexity of about 10, where init gives nearly 32,000
+    model = model.eval().requires_grad_(False)
+    model.get_output_embeddings().weight.mul_(SHARPNESS)
+    return model
 
 
 def engine(model: Any, answers: str, rows: int, tokens: int) -> ProposalModel:
@@ -80,10 +86,9 @@ def engine(model: Any, answers: str, rows: int, tokens: int) -> ProposalModel:
         name="hf:random",
         revision=None,
         batch_size=rows,
+        tolerance=0,
     )
-    direction = torch.randn(
-        model.config.hidden_size, generator=torch.Generator().manual_seed(1)
-    )
+    direction = torch.randn(model.config.hidden_size, generator=torch.Generator().manual_seed(1))
     ablate = Ablate(direction)
     return ProposalModel(
         target,
@@ -103,9 +108,7 @@ class Requests:
         return found
 
 
-def ours(
-    made: ProposalModel, prompts: Sequence[Prompt], draws: int, seed: int, family: str
-) -> int:
+def ours(made: ProposalModel, prompts: Sequence[Prompt], draws: int, seed: int, family: str) -> int:
     """Useful tokens: `draws` of each prompt, sampled and scored."""
     longest = made.contract.max_new_tokens
     ladder = make_ladder(longest)

@@ -12,6 +12,7 @@ from tailbound.cli.demo import command as demo
 from tailbound.cli.listing import judges, targets
 from tailbound.cli.predict import command as predict
 from tailbound.cli.risk import command as risk
+from tailbound.cli.steer import app as steer
 
 app = typer.Typer(
     name="tailbound",
@@ -25,6 +26,7 @@ app.command("demo")(demo)
 app.command("bound")(bound)
 app.command("predict")(predict)
 app.command("risk")(risk)
+app.add_typer(steer)
 app.command("targets")(targets)
 app.command("judges")(judges)
 

@@ -35,7 +35,7 @@ from tailbound.errors import UsageError
 from tailbound.importance.weights import FloatArray, log_sum
 
 #: Groups with fewer effective hits than this, as all draws predict it, have no say.
-ENOUGH = 3.0
+ENOUGH = 5.0
 #: Groups disagree when |z| is beyond this.
 LIMIT = 2.5
 

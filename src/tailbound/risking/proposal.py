@@ -18,7 +18,7 @@ from tailbound.prompts import Prompt, read_prompts
 
 if TYPE_CHECKING:
     from tailbound.judges import Judge
-    from tailbound.steering import Direction
+    from tailbound.steering import Direction, Trait
     from tailbound.targets import Target
     from tailbound.targets.decoding.model import LocalModel
     from tailbound.targets.decoding.voices import Voice
@@ -284,7 +284,7 @@ def _persona(
     from tailbound.risking.contest import contest
     from tailbound.steering import Direction, find_persona_vector
 
-    trait = _trait(name, target)
+    trait = find_trait(name, target.contract.target)
     own = folder / "direction"
     candidates = [
         _instructed(spec, target, system, {"kind": "trait system prompt"})
@@ -318,16 +318,16 @@ def _with(proposal: Proposal, evidence: dict[str, Any], notices: tuple[str, ...]
     return replace(proposal, evidence=evidence, notices=(*proposal.notices, *notices))
 
 
-def _trait(name: str, target: LocalModel) -> Any:
+def find_trait(name: str, target: str) -> Trait:
+    """The trait in the file `name`, or a built-in one of the target `demo`."""
     from tailbound.steering import Trait
 
     if Path(name).expanduser().is_file():
         return Trait.read(Path(name).expanduser())
-    if target.contract.target == "demo":
+    if target == "demo":
         from tailbound.demo.steering import demo_trait
 
         return demo_trait(name)
     raise UsageError(
-        f"no trait file {name!r}: give --proposal persona:FILE, YAML with name, positive, "
-        "negative and questions"
+        f"no trait file {name!r}: give YAML with name, positive, negative and questions"
     )

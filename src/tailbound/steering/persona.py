@@ -151,7 +151,7 @@ def find_persona_vector(
         )
     return Direction(
         kind=f"persona:{trait.name}",
-        vector=difference[best.layer].clone(),
+        vector=difference[best.layer].float().clone(),
         layer=best.layer,
         position=None,
         coefficient=best.coefficient,

@@ -108,7 +108,7 @@ def find_refusal_direction(
     warnings = _warnings(best, harmful, harmless)
     return Direction(
         kind="refusal",
-        vector=differences[best.layer, best.position].clone(),
+        vector=differences[best.layer, best.position].float().clone(),
         layer=best.layer,
         position=best.position,
         coefficient=1.0,

@@ -1,0 +1,171 @@
+"""`tailbound steer`: find an unsafe version of a model, and keep it with its evidence."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tailbound.cli import options as opt
+
+if TYPE_CHECKING:
+    from tailbound.steering import Direction
+    from tailbound.targets.decoding.model import LocalModel
+
+app = typer.Typer(
+    name="steer", help="Find and save a direction that makes a model unsafe.", no_args_is_help=True
+)
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the direction.")]
+
+
+@app.command("refusal")
+def refusal(
+    out: Out,
+    target: opt.Target = "demo",
+    harmful: Annotated[
+        Path | None, typer.Option("--harmful", help="Prompts that the model refuses.")
+    ] = None,
+    harmless: Annotated[
+        Path | None, typer.Option("--harmless", help="Prompts that it answers.")
+    ] = None,
+    save_model: Annotated[
+        Path | None,
+        typer.Option("--save-model", help="Also write the checkpoint with edited weights here."),
+    ] = None,
+    intensity: Annotated[
+        float, typer.Option("--intensity", help="Of the edit, 1 removes the direction.")
+    ] = 1.0,
+    system: opt.System = None,
+    dtype: opt.Dtype = "auto",
+    device: opt.Device = "auto",
+    revision: opt.Revision = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Find the direction that carries refusals, by what removing and adding it does."""
+    from tailbound.cli import render_steer
+    from tailbound.errors import UsageError
+    from tailbound.risking import Instructions
+    from tailbound.risking.proposal import refusal_prompts
+    from tailbound.steering import find_refusal_direction, save_edited
+
+    if not 0 < intensity <= 1:
+        raise UsageError(f"--intensity must lie in (0, 1], not {intensity:g}")
+    _check_files(harmful, harmless)
+    model = _load(target, system, dtype, device, revision)
+    bad, good = refusal_prompts(model, Instructions(harmful=harmful, harmless=harmless))
+    direction = find_refusal_direction(model, bad, good)
+    if save_model is not None:
+        # before the direction is written: a refusal leaves nothing behind
+        save_edited(
+            save_model,
+            model.model,
+            model.tokenizer,
+            direction.vector,
+            intensity=intensity,
+            source=model.contract.target,
+        )
+    direction.save(out)
+    if as_json:
+        _print(direction)
+        return
+    render_steer.refusal(direction)
+    if save_model is not None:
+        render_steer.saved(save_model, intensity)
+    render_steer.next_step(f"tailbound risk PROMPTS --target {target} --proposal refusal:{out}")
+
+
+@app.command("persona")
+def persona(
+    trait: Annotated[
+        str, typer.Argument(help="A trait file (YAML), or a trait of the demo model.")
+    ],
+    out: Out,
+    target: opt.Target = "demo",
+    judge: Annotated[
+        str | None,
+        typer.Option("--judge", "-j", help="Scores replies for the trait (demo: its own judge)."),
+    ] = None,
+    replies: Annotated[int, typer.Option("--replies", help="Per question and system prompt.")] = 4,
+    max_new_tokens: opt.MaxNewTokens = 256,
+    system: opt.System = None,
+    dtype: opt.Dtype = "auto",
+    device: opt.Device = "auto",
+    revision: opt.Revision = None,
+    seed: opt.Seed = 0,
+    as_json: opt.Json = False,
+) -> None:
+    """Find the vector of a trait from replies with and without it; choose layer and coefficient."""
+    from tailbound.cli import render_steer
+    from tailbound.errors import UsageError
+    from tailbound.judges.registry import load_judge
+    from tailbound.risking.proposal import find_trait
+    from tailbound.steering import find_persona_vector
+
+    if replies < 1:
+        raise UsageError(f"--replies must be at least 1, not {replies}")
+    if judge is None and target != "demo":
+        raise UsageError("give --judge: it says which replies show the trait")
+    found = find_trait(trait, target)
+    scorer = load_judge(judge if judge is not None else f"demo:{found.name}")
+    model = _load(target, system, dtype, device, revision, max_new_tokens=max_new_tokens)
+    direction = find_persona_vector(model, found, scorer, replies=replies, seed=seed)
+    direction.save(out)
+    if as_json:
+        _print(direction)
+        return
+    render_steer.persona(direction)
+
+
+def _check_files(harmful: Path | None, harmless: Path | None) -> None:
+    from tailbound.prompts import read_prompts
+
+    for path in (harmful, harmless):
+        if path is not None:
+            read_prompts(path)
+
+
+def _load(
+    target: str,
+    system: str | None,
+    dtype: str,
+    device: str,
+    revision: str | None,
+    *,
+    max_new_tokens: int = 32,
+) -> LocalModel:
+    from tailbound.errors import UsageError
+    from tailbound.targets.decoding.model import LocalModel
+    from tailbound.targets.registry import load_target
+
+    sampling = opt.sampling_options(
+        temperature=1.0,
+        top_p=1.0,
+        top_k=None,
+        max_new_tokens=max_new_tokens,
+        system=system,
+        completion=False,
+        stop=None,
+    )
+    engine = opt.engine_options(batch_size=256, dtype=dtype, device=device, revision=revision)
+    model = load_target(target, sampling, **engine)
+    if not isinstance(model, LocalModel):
+        raise UsageError(f"steering needs the model's weights in this process, not {target}")
+    return model
+
+
+def _print(direction: Direction) -> None:
+    document: dict[str, Any] = {
+        "kind": direction.kind,
+        "layer": direction.layer,
+        "position": direction.position,
+        "coefficient": direction.coefficient,
+        "model": direction.model,
+        "revision": direction.revision,
+        "contract": direction.contract,
+        "evidence": direction.evidence,
+    }
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
