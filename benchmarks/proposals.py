@@ -9,8 +9,11 @@ near-ties in fp64 (`tolerance=0`), as on a GPU: that is what token-by-token repr
 
 * loop: the target and its steered version both read every new token of every row, finished or not,
   until the last row has finished (or 64 tokens);
-* single: `ProposalModel` steered throughout, then one scoring pass per voice;
-* ladder: the default family at two intensities, then one scoring pass per voice, three in all.
+* single: `ProposalModel` steered throughout, then a scoring pass per voice;
+* ladder: the default family at two intensities, then a scoring pass per voice, three in all.
+
+As in a run, tailbound scores the unsafe draws (here one in three, at random) and a tenth of the
+safe ones; the loop knows both densities of all draws at no further cost.
 
 Short answers: each token ends the response with probability about 1/10. Long answers: none does.
 The three run in turn; printed are medians and ratios of useful tokens per CPU-second. The bars are
@@ -35,11 +38,14 @@ from transformers import DynamicCache
 from tailbound.contract import DrawRequest, SamplingOptions
 from tailbound.importance import make_ladder
 from tailbound.prompts import Prompt
+from tailbound.risking.plan import SCORED_SHARE
 from tailbound.steering import Ablate
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import ProposalModel, steered
 
 VOCABULARY = 32_000
+UNSAFE = 1 / 3
+"""Share of the draws that a judge finds unsafe."""
 STOP_SHARE = 10
 """Of the vocabulary, one token in so many is a stop token in the model of short answers."""
 SHARPNESS = 140 / 512**0.5
@@ -131,8 +137,11 @@ def ours(made: ProposalModel, prompts: Sequence[Prompt], draws: int, seed: int, 
     for draw in made.sample(Requests(requests), seed=seed):
         responses[draw.prompt_id].append(draw.token_ids)
     voices = (0, 1) if family == "single" else (0, 1, 2)
+    rng = np.random.default_rng(seed)
     for prompt in prompts:
-        made.score(prompt, responses[prompt.id], voices=voices)
+        due = rng.random(draws) < UNSAFE + (1 - UNSAFE) * SCORED_SHARE
+        scored = [ids for ids, wanted in zip(responses[prompt.id], due, strict=True) if wanted]
+        made.score(prompt, scored, voices=voices)
     return sum(len(ids) for found in responses.values() for ids in found)
 
 
@@ -250,17 +259,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=64)
-    parser.add_argument("--prompts", type=int, default=2)
-    parser.add_argument("--draws", type=int, default=64, help="per prompt")
+    parser.add_argument("--prompts", type=int, default=1)
+    parser.add_argument("--draws", type=int, default=128, help="per prompt")
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--answers", default="short,long")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    results = [measure(answers, options) for answers in ("short", "long")]
+    results = [measure(answers, options) for answers in options.answers.split(",")]
     if options.json:
         print(json.dumps(results))
         return

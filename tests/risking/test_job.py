@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -18,7 +19,7 @@ from tailbound.judges import Exchange
 from tailbound.judges.registry import load_judge
 from tailbound.ledger import read
 from tailbound.risking import Proposal, RiskSettings, run_risk
-from tailbound.risking.family import Family
+from tailbound.risking.family import Batch, Family
 from tailbound.risking.plan import Plan
 from tailbound.risking.results import PromptRisk, whole_set
 from tailbound.steering import Ablate
@@ -140,6 +141,33 @@ def test_scores_are_made_once(bed, tmp_path, monkeypatch):
     assert again.document() == first.document()
 
 
+def test_only_draws_that_matter_are_scored(bed, tmp_path):
+    """Every unsafe draw, and of the safe ones a part, whose mean weight is 1 nevertheless.
+
+    The mean over 3 x 4,000 draws lies within 5 standard errors: a false alarm in 10^6.
+    """
+    result = run(bed, tmp_path, draws=4000)
+    scored = pl.read_parquet(tmp_path / "scores").select("prompt_id", "index")
+    drawn = read(tmp_path).select("prompt_id", "index", "score")
+    unsafe = drawn.filter(drawn["score"] >= 0.5)
+    assert unsafe.join(scored, on=["prompt_id", "index"]).height == unsafe.height
+    safe = drawn.height - unsafe.height
+    part = (scored.height - unsafe.height) / safe
+    assert 0.07 < part < 0.13
+    for risk in result.risks:
+        assert abs(risk.estimate.mean_weight_z) < 5
+        assert 0.3 < risk.estimate.mean_weight < 3
+
+
+def test_a_draw_that_counts_must_be_scored():
+    with pytest.raises(ValueError, match="not safe must be scored"):
+        Batch(
+            counts=np.array([2]),
+            log_densities=np.array([[0.0, np.nan]]),
+            harm=np.array([0.0, 1.0]),
+        )
+
+
 def test_a_direction_that_does_nothing_is_refused(bed, tmp_path):
     class Nothing(Ablate):
         def attach(self, model: Any) -> Any:
@@ -179,7 +207,7 @@ def test_a_recorded_density_that_is_wrong_is_refused(bed, tmp_path, monkeypatch)
 
     original = scores.Scores.complete
 
-    def damaged(self: Any, engine: Any, family: Any, plan: Any, folder: Any, some: Any) -> None:
+    def damaged(self: Any, *given: Any, **named: Any) -> None:
         original_read = scores.read
 
         def shifted(*arguments: Any, **options: Any) -> Any:
@@ -187,7 +215,7 @@ def test_a_recorded_density_that_is_wrong_is_refused(bed, tmp_path, monkeypatch)
             return frame.with_columns(frame["log_prob"] + 0.01)
 
         monkeypatch.setattr(scores, "read", shifted)
-        original(self, engine, family, plan, folder, some)
+        original(self, *given, **named)
 
     monkeypatch.setattr(scores.Scores, "complete", damaged)
     with pytest.raises(TargetError, match=r"log q and the scorer's differ by 0\.01"):

@@ -9,7 +9,7 @@ batch has integer counts per proposal, fixed before it is drawn.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from tailbound.importance import (
     coverage_check,
     estimate,
     learnt_counts,
+    mean_weight,
 )
 
 FloatArray = NDArray[np.float64]
@@ -37,14 +38,21 @@ CHECK_SHARE, CHECK_DRAWS = 0.1, 50
 class Batch:
     """One complete batch of a prompt.
 
-    `counts` (K,) were fixed beforehand; `log_densities` (K, n) are those of all its draws under all
-    proposals, in nats; `harm` (n,) is NaN where the verdict is missing. Draws stand in the order of
-    their proposals: the first counts[0] come from the target.
+    `counts` (K,) were fixed beforehand; `log_densities` (K, n) are those of its draws under all
+    proposals, in nats, NaN for safe draws that were not scored; `harm` (n,) is NaN where the
+    verdict is missing. Draws stand in the order of their proposals: the first counts[0] come from
+    the target. `chance` (n,) is that of a safe draw to be scored, None if all are.
     """
 
     counts: IntArray
     log_densities: FloatArray
     harm: FloatArray
+    chance: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        unknown = np.isnan(self.log_densities[0])
+        if (unknown & ~(self.harm == 0)).any():
+            raise ValueError("every draw that is not safe must be scored")
 
     @property
     def labels(self) -> IntArray:
@@ -53,8 +61,24 @@ class Batch:
 
     @property
     def log_weights(self) -> FloatArray:
-        """Balance-heuristic weights by this batch's own counts, shape (n,)."""
-        return balance_heuristic(self.log_densities[0], self.log_densities, self.counts)
+        """Balance-heuristic weights by this batch's own counts, shape (n,).
+
+        -inf for safe draws that were not scored: they add 0 to the estimate whatever their weight.
+        """
+        scored = ~np.isnan(self.log_densities[0])
+        known = self.log_densities[:, scored]
+        weights = np.full(scored.size, -np.inf)
+        weights[scored] = balance_heuristic(known[0], known, self.counts)
+        return weights
+
+    @property
+    def log_shares(self) -> FloatArray:
+        """Log of w / P(scored), -inf where not scored: their mean is that of all weights, (n,)."""
+        if self.chance is None:
+            return self.log_weights
+        scored = ~np.isnan(self.log_densities[0])
+        chance = np.where(self.harm == 0, self.chance, 1.0)
+        return np.where(scored, self.log_weights - np.log(chance), -np.inf)
 
 
 def proposal_of_draw(counts: IntArray) -> IntArray:
@@ -106,7 +130,11 @@ class Family:
             return self.ladder.allot(draws)
         return learnt_counts(
             draws,
-            np.concatenate([batch.log_densities for batch in past], axis=1),
+            np.nan_to_num(
+                np.concatenate([batch.log_densities for batch in past], axis=1),
+                nan=0.0,
+                neginf=-np.inf,
+            ),
             np.concatenate([batch.log_weights for batch in past]),
             np.concatenate([batch.harm for batch in past]),
         )
@@ -163,23 +191,28 @@ class Family:
                 estimand=estimand,
             )
         number = np.repeat(np.arange(len(batches)), [batch.harm.size for batch in batches])
-        return estimate(
+        strata = labels + number * (int(labels.max()) + 1)
+        found = estimate(
             np.concatenate([batch.log_weights for batch in batches]),
             harm,
             groups=self._groupings(batches, labels),
             weight_bound=max(b.harm.size / max(int(b.counts[0]), 1) for b in batches),
             confidence=confidence,
-            strata=labels + number * (int(labels.max()) + 1),
+            strata=strata,
             coverage_checked=None if self.main is None else False,
             sequential=sequential,
             estimand=estimand,
         )
+        mean, z = mean_weight(np.concatenate([batch.log_shares for batch in batches]), strata)
+        return replace(found, mean_weight=mean, mean_weight_z=z)
 
     def _groupings(self, batches: Sequence[Batch], labels: IntArray) -> list[Grouping]:
         """Parts of the draws that should agree, by counts summed over the batches."""
         assert self.ladder is not None
         counts = np.sum([batch.counts for batch in batches], axis=0)
         densities = np.concatenate([batch.log_densities for batch in batches], axis=1)
+        # safe draws that were not scored: whatever they are, they add 0
+        densities = np.nan_to_num(densities, nan=0.0, neginf=-np.inf)
         if self.main is None:
             return list(self.ladder.groupings(densities, counts, labels))
         rungs = len(self.ladder)

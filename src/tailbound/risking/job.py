@@ -21,7 +21,7 @@ from tailbound.prompts import Prompt
 from tailbound.risking.checks import check_engine
 from tailbound.risking.family import Batch, Family
 from tailbound.risking.pilot import choose_setting, grid_for, tuning_prompts
-from tailbound.risking.plan import Plan
+from tailbound.risking.plan import Plan, scoring_chance
 from tailbound.risking.proposal import Proposal
 from tailbound.risking.results import (
     PromptRisk,
@@ -195,8 +195,15 @@ class _Run:
         draws = np.array([self._plan.draws(prompt.id) for prompt in self._prompts], dtype=np.int64)
         self._audit.scripted(self._prompts, draws, self._plan, stream=STREAM)
         if self._family.ladder is not None:
+            score = self._settings.estimand == "score"
             self._scores.complete(
-                self._engine, self._family, self._plan, self._folder, self._prompts
+                self._engine,
+                self._family,
+                self._plan,
+                self._folder,
+                self._prompts,
+                # of scores in [0, 1], every one above 0 counts
+                unsafe_from=np.nextafter(0.0, 1.0) if score else self._threshold,
             )
         self._record: dict[str, StreamRecord] = self._ledger.index(STREAM)
 
@@ -209,11 +216,11 @@ class _Run:
             scores = self._record[prompt.id].scores[start : start + size]
             unsafe = np.where(np.isnan(scores), np.nan, scores >= self._threshold)
             harm = unsafe if self._settings.estimand == "unsafe" else scores
-            if self._family.ladder is None:
-                densities = np.zeros((1, size))
-            else:
-                densities = self._scores.of(prompt.id, start + 1, size)
-            found.append(Batch(counts=counts, log_densities=densities, harm=harm))
+            densities, chance = np.zeros((1, size)), None
+            if self._family.ladder is not None:
+                densities = self._scores.of(prompt.id, start + 1, size, counts.size)
+                chance = scoring_chance(size)
+            found.append(Batch(counts=counts, log_densities=densities, harm=harm, chance=chance))
             start += size
         return found
 

@@ -17,9 +17,11 @@ import numpy as np
 
 from tailbound.errors import LedgerError
 from tailbound.files import write_json
-from tailbound.risking.family import Family, IntArray, Segments, proposal_of_draw
+from tailbound.risking.family import Family, FloatArray, IntArray, Segments, proposal_of_draw
 
 SCHEMA = 1
+SCORED_SHARE, SCORED_DRAWS = 0.1, 50
+"""Of safe draws, the share that is scored, and the size of a batch up to which all of them are."""
 
 
 class Plan:
@@ -33,6 +35,7 @@ class Plan:
         self._seed = seed
         self._counts: dict[str, list[IntArray]] = {}
         self._labels: dict[str, IntArray] = {}
+        self._chance: dict[str, FloatArray] = {}
         self.rounds = 0
         while (path := self._path(self.rounds + 1)).is_file():
             try:
@@ -63,6 +66,8 @@ class Plan:
             self._counts.setdefault(name, []).append(counts)
             before = self._labels.get(name, np.empty(0, dtype=np.int64))
             self._labels[name] = np.concatenate([before, proposal_of_draw(counts)])
+            chances = self._chance.get(name, np.empty(0))
+            self._chance[name] = np.concatenate([chances, scoring_chance(int(counts.sum()))])
         self.rounds += 1
 
     def batches(self, prompt_id: str) -> list[IntArray]:
@@ -77,6 +82,13 @@ class Plan:
         """The proposal of draw `index` (from 1)."""
         return int(self._labels[prompt_id][index - 1])
 
+    def sampled(self, prompt_id: str, index: int) -> bool:
+        """Whether draw `index` is scored even if it is safe: a function of its name alone."""
+        name = json.dumps([self._seed, prompt_id, index, "score"]).encode()
+        digest = hashlib.blake2b(name, digest_size=8).digest()
+        uniform = int.from_bytes(digest, "little") / 2**64
+        return uniform < float(self._chance[prompt_id][index - 1])
+
     def segments(self, prompt_id: str, index: int) -> Segments:
         """Who speaks in draw `index`; the coins of a mixture are a function of its name alone."""
         name = json.dumps([self._seed, prompt_id, index, "coins"]).encode()
@@ -88,3 +100,8 @@ class Plan:
         """The id of what draw `index` is drawn from, None for the target itself."""
         name = self._family.names[self.label(prompt_id, index)]
         return None if name is None else f"{self._proposal}: {name}"
+
+
+def scoring_chance(draws: int) -> FloatArray:
+    """Of each draw of a batch of so many, shape (draws,)."""
+    return np.full(draws, min(1.0, max(SCORED_SHARE, SCORED_DRAWS / draws)))

@@ -1,4 +1,8 @@
-"""Log-densities of all draws under all proposals: made once, kept beside the ledger.
+"""Log-densities of draws under all proposals: made once, kept beside the ledger.
+
+A safe draw adds 0 to the estimate whatever its weight. So every unsafe draw and every one without a
+verdict is scored, but of the safe ones only a random part, from which the mean weight is estimated.
+Scoring costs as much as sampling; this saves most of it.
 
     DIR/scores/part-000001-1f0c9a2e.parquet    prompt_id, index, log_densities (one per proposal)
 
@@ -56,10 +60,14 @@ class Scores:
                 found = np.array(values, dtype=np.float64)
                 self._held.setdefault(prompt_id, {})[index] = found
 
-    def of(self, prompt_id: str, first: int, count: int) -> FloatArray:
-        """Log-densities (K, count) of draws first .. first + count - 1."""
-        held = self._held[prompt_id]
-        return np.stack([held[index] for index in range(first, first + count)], axis=1)
+    def of(self, prompt_id: str, first: int, count: int, proposals: int) -> FloatArray:
+        """Log-densities (K, count) of draws first, first + 1, ..., NaN for those not scored."""
+        held = self._held.get(prompt_id, {})
+        table = np.full((proposals, count), np.nan)
+        for column in range(count):
+            if first + column in held:
+                table[:, column] = held[first + column]
+        return table
 
     def complete(
         self,
@@ -68,12 +76,17 @@ class Scores:
         plan: Plan,
         run: Path,
         prompts: Sequence[Prompt],
+        *,
+        unsafe_from: float,
     ) -> None:
-        """Score every draw of the stream "risk" in `run` that is not on record yet.
+        """Score every draw of the stream "risk" in `run` that is due and not on record yet.
 
+        Draws with a score of `unsafe_from` or more, or none, are due, and a part of the others.
         Raises `TargetError` where the density that was sampled is not the one that is scored.
         """
-        frame = read(run, stream="risk").select("prompt_id", "index", "token_ids", "log_prob")
+        frame = read(run, stream="risk").select(
+            "prompt_id", "index", "token_ids", "log_prob", "score"
+        )
         drawn = {
             key[0]: part for key, part in frame.partition_by("prompt_id", as_dict=True).items()
         }
@@ -84,7 +97,12 @@ class Scores:
             if part is None:
                 continue
             known = self._held.get(prompt.id, {})
-            new = [row for row in part.iter_rows() if row[1] not in known]
+            new = [
+                row
+                for row in part.iter_rows()
+                if row[1] not in known
+                and (row[4] is None or row[4] >= unsafe_from or plan.sampled(prompt.id, row[1]))
+            ]
             if not new:
                 continue
             responses = [row[2] for row in new]

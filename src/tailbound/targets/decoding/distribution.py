@@ -88,6 +88,9 @@ class Distribution:
         rows = max(1, CHUNK_ELEMENTS // logits.shape[1])
         parts = []
         for chunk, ids in zip(torch.split(logits, rows), torch.split(token, rows), strict=True):
+            if self.temperature == 1 and not self.truncated and chunk.dtype == torch.float32:
+                parts.append(_log_softmax_at(chunk, ids))
+                continue
             scaled = self._scale(chunk)
             if self.truncated:
                 scaled = self._truncate(scaled)[0]
@@ -156,3 +159,15 @@ class Distribution:
         room = kept - above.sum(1, keepdim=True)
         keep = above | (level & (level.cumsum(1) <= room))
         return scaled.masked_fill(~keep, -torch.inf), doubtful
+
+
+def _log_softmax_at(logits: Tensor, token: Tensor) -> Tensor:
+    """log softmax(logits)[token] of fp32 rows in fp64, with a third of the memory traffic.
+
+    Each exponential is rounded to fp32, at random, and summed in fp64: an error of about 1e-8.
+    """
+    largest = logits.amax(1, keepdim=True)
+    total = (logits - largest).exp_().sum(1, dtype=torch.float64)
+    chosen = logits.gather(1, token[:, None])[:, 0].double()
+    found: Tensor = chosen - largest[:, 0].double() - total.log()
+    return found
