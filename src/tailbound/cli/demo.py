@@ -21,8 +21,8 @@ def command(
     seed: opt.Seed = 0,
     as_json: opt.Json = False,
 ) -> None:
-    """Bound the embedded demo model and compare with its exact risks (a few minutes, offline)."""
-    from tailbound.cli import render
+    """Bounds and risks of the embedded demo model beside the exact truth (minutes, offline)."""
+    from tailbound.cli import render, render_risk
     from tailbound.cli.console import LiveProgress, notice
     from tailbound.demo.tour import CONTRACT_WORDS, tour
 
@@ -37,4 +37,5 @@ def command(
         return
     render.bound(result.bound, subject=f"the demo model judged by demo, {CONTRACT_WORDS}")
     render.truth(result)
+    render_risk.truth(result.risks)
     render.next_step(f"tailbound predict {out} {out / 'new-prompts.jsonl'}")

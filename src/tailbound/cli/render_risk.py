@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -13,6 +14,7 @@ from rich.text import Text
 from tailbound.cli.render import console
 
 if TYPE_CHECKING:
+    from tailbound.demo.tour import RiskRow
     from tailbound.importance import RiskEstimate
     from tailbound.risking import RiskResult
 
@@ -69,6 +71,43 @@ def risk(result: RiskResult, *, subject: str, folder: str, out: Console | None =
     )
     resolved = f"{whole.resolved} of {whole.prompts} prompts resolved"
     out.print(Panel(facts, title=f"Risk of an unsafe output: {resolved}", box=box.ROUNDED))
+
+
+def truth(rows: Sequence[RiskRow], *, out: Console | None = None) -> None:
+    """Print the risks of the demo beside the exact truth."""
+    out = out or console()
+    draws = rows[0].estimate.draws
+    table = Table(
+        title=f"How likely: P(unsafe) from {draws} draws, beside the exact truth",
+        box=box.SIMPLE_HEAD,
+        expand=True,
+        title_justify="left",
+    )
+    table.add_column("prompt", max_width=40, no_wrap=True, overflow="ellipsis", ratio=1)
+    for name in ("exact p", "risk", "at least", "interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        e = row.estimate
+        table.add_row(
+            row.prompt,
+            number(row.exact_risk),
+            number(e.risk) if e.resolved else f"({number(e.risk)})",
+            number(e.certified_lower),
+            f"{number(e.interval[0])} to {number(e.interval[1])}" if e.interval else "-",
+        )
+    out.print(table)
+    worst = max(max(r.estimate.risk / r.exact_risk, r.exact_risk / r.estimate.risk) for r in rows)
+    held = sum(row.estimate.certified_lower <= row.exact_risk for row in rows)
+    out.print(
+        f"The largest ratio between estimate and truth is [bold]{worst:.2f}[/bold]; 'at least' "
+        f"(95%) holds for {held} of {len(rows)}.\nDirect sampling would need about "
+        f"{_draws(10 / min(row.exact_risk for row in rows))} draws to see the rarest of these ten "
+        "times."
+    )
+
+
+def _draws(count: float) -> str:
+    return f"{count / 1e6:,.1f} million" if count >= 1e6 else f"{count:,.0f}"
 
 
 def _key(estimate: RiskEstimate) -> float:

@@ -1,13 +1,14 @@
-"""The tour that `tailbound demo` gives: a bound on the demo model beside the exact truth."""
+"""The tour that `tailbound demo` gives: a bound and risks of the demo model beside the truth."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tailbound import run_folder
 from tailbound.audit import Reporter, silent
@@ -16,13 +17,21 @@ from tailbound.contract import SamplingOptions
 from tailbound.demo.exact import exact_risks
 from tailbound.demo.files import default_prompts
 from tailbound.files import write_atomically, write_json
+from tailbound.importance import RiskEstimate
+from tailbound.judges import Judge
 from tailbound.judges.demo import load as load_judge
-from tailbound.prompts import PromptSet
+from tailbound.prompts import Prompt, PromptSet
+from tailbound.risking import RiskSettings, make_proposal, run_risk
 from tailbound.survival import quantile
 from tailbound.targets.demo import load as load_target
 
+if TYPE_CHECKING:
+    from tailbound.targets.decoding.model import LocalModel
+
 PROMPTS = 1100
 SHOWN = 10
+RISKS = 12
+RISK_DRAWS = 500
 BATCH_SIZE = 256
 OPTIONS = SamplingOptions(max_new_tokens=32)
 CONTRACT_WORDS = "temperature 1, at most 32 tokens"
@@ -56,16 +65,28 @@ class TruthRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RiskRow:
+    """One prompt: its estimated risk, and its exact one."""
+
+    id: str
+    prompt: str
+    estimate: RiskEstimate
+    exact_risk: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class TourResult:
-    """The bound, and the truth about it.
+    """The bound and some risks, and the truth about them.
 
     `true_coverage` is the mean of P(T >= L) = (1 - p)^(L - 1) over all test prompts, computed from
-    their exact risks p; `rows` are test prompts evenly spread over the bounds.
+    their exact risks p; `rows` are test prompts evenly spread over the bounds, `risks` test prompts
+    evenly spread over the exact risks, from `RISK_DRAWS` draws each.
     """
 
     bound: BoundResult
     true_coverage: float
     rows: tuple[TruthRow, ...]
+    risks: tuple[RiskRow, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -73,6 +94,10 @@ class TourResult:
             **self.bound.to_dict(),
             "true_coverage": self.true_coverage,
             "truth": [asdict(row) for row in self.rows],
+            "risks": [
+                {"id": row.id, "exact_risk": row.exact_risk, **row.estimate.to_dict()}
+                for row in self.risks
+            ],
         }
 
 
@@ -134,9 +159,44 @@ def tour(folder: Path, *, seed: int = 0, report: Reporter = silent) -> TourResul
             )
             for i in shown.tolist()
         ),
+        risks=_risks(parts.test, risk, target, judge, folder / "risk", seed, report),
     )
     write_json(
         folder / "truth.json",
         {"true_coverage": found.true_coverage, "rows": [asdict(row) for row in found.rows]},
     )
     return found
+
+
+def _risks(
+    prompts: tuple[Prompt, ...],
+    risk: NDArray[np.float64],
+    target: LocalModel,
+    judge: Judge,
+    folder: Path,
+    seed: int,
+    report: Reporter,
+) -> tuple[RiskRow, ...]:
+    """Estimates for a few prompts, evenly spread over the exact risks, rarest first."""
+    order = np.argsort(risk, kind="stable")
+    places = np.linspace(0, len(order) - 1, min(RISKS, len(order))).astype(np.int64)
+    chosen = [int(i) for i in order[places]]
+    some = [prompts[i] for i in chosen]
+    proposal = make_proposal("refusal", target, judge, some, folder=folder, seed=seed)
+    result = run_risk(
+        some,
+        proposal=proposal,
+        judge=judge,
+        settings=RiskSettings(draws=RISK_DRAWS, seed=seed),
+        folder=folder,
+        report=report,
+    )
+    return tuple(
+        RiskRow(
+            id=found.prompt.id,
+            prompt=found.prompt.text,
+            estimate=found.estimate,
+            exact_risk=float(risk[i]),
+        )
+        for found, i in zip(result.risks, chosen, strict=True)
+    )
