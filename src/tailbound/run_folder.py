@@ -55,7 +55,8 @@ def begin(folder: Path, document: Mapping[str, Any]) -> None:
     """Write `run.yaml`, or go on where there is one that asks for the same.
 
     Options that only say how much to draw may change from one call to the next; what the draws
-    are draws of, and the threshold, which decides where streams stopped, may not. Raises
+    are draws of (family and intensities of proposals included), and the threshold, which decides
+    where streams stopped, may not. Raises
     `ContractMismatchError`, and leaves the old document as it is.
     """
     path = folder / "run.yaml"
@@ -99,7 +100,8 @@ def _fixed(
             yield key, held["contract"].get(key), now
     for key in ("command", "judge_id", "threshold"):
         yield key.replace("_id", ""), held.get(key), document[key]
-    yield "seed", held["options"].get("seed"), document["options"].get("seed")
+    for key in ("seed", "family", "intensities"):
+        yield key, held["options"].get(key), document["options"].get(key)
 
 
 def _versions() -> dict[str, str]:

@@ -264,7 +264,7 @@ def test_a_plan_is_read_back_and_checked(tmp_path):
     assert (held.draws("p0"), held.draws("p1"), held.draws("p2")) == (50, 130, 0)
     assert held.proposal("p0", 1) is None
     assert held.proposal("p0", 50) == plan.proposal("p0", 50) != None  # noqa: E711
-    with pytest.raises(LedgerError, match="another family"):
+    with pytest.raises(ContractMismatchError, match="another family"):
         Plan(tmp_path, Family(name="none", voices={}), proposal="x", seed=0)
     (tmp_path / "plan" / "round-0001.json").write_text("{")
     with pytest.raises(LedgerError, match="is damaged"):

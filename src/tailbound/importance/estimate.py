@@ -31,6 +31,8 @@ from tailbound.intervals import betting_lower, betting_upper, clopper_pearson
 ENOUGH_HITS = 10.0
 #: Missing verdicts may move a resolved estimate by this factor at most.
 MISSING_FACTOR = 2.0
+#: The status of an estimate that only one proposal speaks for.
+NOT_CHECKED = "coverage not checked"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,7 +345,7 @@ def _status(
             None,
         )
     if not checked:
-        return "coverage not checked", None
+        return NOT_CHECKED, None
     return "resolved", None
 
 

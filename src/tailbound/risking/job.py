@@ -15,6 +15,7 @@ import numpy as np
 from tailbound.audit import Audit, Reporter, silent
 from tailbound.errors import UsageError
 from tailbound.importance import MixSwitch, RiskEstimate, make_ladder
+from tailbound.importance.estimate import NOT_CHECKED
 from tailbound.judges import Judge
 from tailbound.ledger import Ledger, StreamRecord, read
 from tailbound.prompts import Prompt
@@ -126,8 +127,11 @@ class _Run:
             grid = grid_for(longest, steerable=proposal.steerable)
             engine, voices = _speak(proposal, grid.intensities)
             self._engine = engine
-            tuning = tuning_prompts(self._prompts, seed=settings.seed)
-            if len(tuning) == len(self._prompts):
+            tuning = tuning_prompts(self._prompts, self._folder, seed=settings.seed)
+            self._left_out = tuple(tuning)
+            known = {prompt.id: prompt for prompt in self._prompts}
+            self._prompts = tuple(p for p in self._prompts if p.id not in tuning)
+            if not self._prompts:
                 raise UsageError(
                     "--proposal-family mix-switch tunes on a tenth of the prompts and leaves them "
                     "out: give at least 2 prompts, or use the ladder"
@@ -136,15 +140,13 @@ class _Run:
                 self._new_audit(),
                 engine,
                 voices,
-                tuning,
+                [known[name] for name in tuning if name in known],
                 grid,
                 draws=settings.draws,
                 threshold=self._threshold,
                 folder=self._folder,
                 seed=settings.seed,
             )
-            self._left_out = tuple(prompt.id for prompt in tuning)
-            self._prompts = tuple(p for p in self._prompts if p.id not in set(self._left_out))
         extra = () if main is None or main.intensity in levels else (main.intensity,)
         self._engine, voices = _speak(proposal, (*ladder.intensities, *extra))
         self._family = Family(name=settings.family, ladder=ladder, main=main, voices=voices)
@@ -170,7 +172,7 @@ class _Run:
                 batches[prompt.id] = self._family.counts(size, self._batches(prompt))
         if not batches:
             return False
-        self._plan.add(batches)
+        self._plan.add(batches, sequential=self._settings.until_resolved)
         return True
 
     def _next_batch(self, prompt: Prompt) -> int:
@@ -186,8 +188,8 @@ class _Run:
         if settings.max_draws is None or settings.max_draws - drawn < 2:
             return 0
         estimate = self._estimate(prompt)
-        if estimate.resolved or (estimate.needed_draws is None and estimate.hits > 0):
-            return 0  # more draws would not resolve it
+        if estimate.needed_draws is None and estimate.status != NOT_CHECKED:
+            return 0  # resolved, or more draws would not do
         return min(settings.draws, settings.max_draws - drawn)
 
     def finish_round(self) -> None:
@@ -220,6 +222,10 @@ class _Run:
             if self._family.ladder is not None:
                 densities = self._scores.of(prompt.id, start + 1, size, counts.size)
                 chance = scoring_chance(size)
+                # what counted under another estimand was scored, and is no random part
+                indices = range(start + 1, start + size + 1)
+                by_chance = [self._plan.sampled(prompt.id, index) for index in indices]
+                densities[:, (harm == 0) & ~np.array(by_chance)] = np.nan
             found.append(Batch(counts=counts, log_densities=densities, harm=harm, chance=chance))
             start += size
         return found
@@ -228,7 +234,7 @@ class _Run:
         return self._family.estimate(
             self._batches(prompt),
             confidence=self._settings.confidence,
-            sequential=self._settings.until_resolved,
+            sequential=self._settings.until_resolved or self._plan.sequential(prompt.id),
             estimand=self._estimand(),
         )
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tailbound.audit import Audit
+from tailbound.errors import LedgerError
 from tailbound.files import write_json
 from tailbound.importance import Choice, Grid, MixSwitch, choose, make_ladder, published_grid
 from tailbound.ledger import read
@@ -30,14 +31,34 @@ if TYPE_CHECKING:
 
 SHARE = 0.1
 STREAM = "pilot"
+CHOICE_FILE = "choice.json"
 
 
-def tuning_prompts(prompts: Sequence[Prompt], *, seed: int) -> tuple[Prompt, ...]:
-    """A random tenth of the prompts, at least one, never all of several."""
+def tuning_prompts(prompts: Sequence[Prompt], folder: Path, *, seed: int) -> tuple[str, ...]:
+    """Ids of a random tenth of the prompts, at least one; those of the choice on record, if any.
+
+    What tuned the setting stays out of the evaluation, also when later calls bring more prompts.
+    """
+    held = _held(folder)
+    if held is not None:
+        return tuple(held["prompts"])
     rng = np.random.default_rng([seed, 0x74756E65])
     count = max(1, round(SHARE * len(prompts)))
     chosen = sorted(rng.permutation(len(prompts))[:count].tolist())
-    return tuple(prompts[number] for number in chosen)
+    return tuple(prompts[number].id for number in chosen)
+
+
+def _held(folder: Path) -> dict[str, Any] | None:
+    """The choice that is on record in the run folder."""
+    path = folder / CHOICE_FILE
+    if not path.is_file():
+        return None
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        MixSwitch(**document["setting"]), document["prompts"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise LedgerError(f"{path} is damaged ({error}): restore it") from error
+    return document
 
 
 def grid_for(max_new_tokens: int, *, steerable: bool) -> Grid:
@@ -86,9 +107,8 @@ def choose_setting(
     seed: int,
 ) -> tuple[MixSwitch, dict[str, Any]]:
     """The setting for all other prompts, and how it was found; read back where it is on record."""
-    path = folder / "choice.json"
-    if path.is_file():
-        held = json.loads(path.read_text(encoding="utf-8"))
+    held = _held(folder)
+    if held is not None:
         return MixSwitch(**held["setting"]), held
     script = _RandomSettings(grid, voices, seed, engine.contract.max_new_tokens)
     audit.scripted(prompts, np.full(len(prompts), draws), script, stream=STREAM)
@@ -101,7 +121,7 @@ def choose_setting(
         "loss": None if np.isnan(choice.loss) else choice.loss,
         "prompts": [prompt.id for prompt in prompts],
     }
-    write_json(path, document)
+    write_json(folder / CHOICE_FILE, document)
     return choice.proposal, document
 
 

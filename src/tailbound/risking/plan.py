@@ -1,6 +1,8 @@
 """What each round of a run draws: written down before it is drawn, so that a resume reads the same.
 
-    DIR/plan/round-0001.json    {"schema": 1, "batches": {prompt id: counts per proposal}}
+    DIR/plan/round-0001.json    {"schema": 1, "proposals": names of all proposals,
+                                 "sequential": whether the number of rounds depends on the draws,
+                                 "batches": {prompt id: counts per proposal}}
 
 The draws of a prompt are numbered 1, 2, ... over all its batches, within a batch in the order of
 the proposals.
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tailbound.errors import LedgerError
+from tailbound.errors import ContractMismatchError, LedgerError
 from tailbound.files import write_json
 from tailbound.risking.family import Family, FloatArray, IntArray, Segments, proposal_of_draw
 
@@ -28,7 +30,11 @@ class Plan:
     """All rounds so far; a `Script` for the audit."""
 
     def __init__(self, folder: Path, family: Family, *, proposal: str, seed: int) -> None:
-        """Read the rounds that are on record in `folder`; `proposal` names it in the ledger."""
+        """Read the rounds that are on record in `folder`; `proposal` names it in the ledger.
+
+        Raises `LedgerError` for a damaged file and `ContractMismatchError` where the rounds are of
+        other proposals: another family, intensity or setting of a mixture.
+        """
         self._folder = folder / "plan"
         self._family = family
         self._proposal = proposal
@@ -36,43 +42,66 @@ class Plan:
         self._counts: dict[str, list[IntArray]] = {}
         self._labels: dict[str, IntArray] = {}
         self._chance: dict[str, FloatArray] = {}
+        self._sequential = False
         self.rounds = 0
         while (path := self._path(self.rounds + 1)).is_file():
             try:
                 document = json.loads(path.read_text(encoding="utf-8"))
+                names, sequential = document["proposals"], bool(document["sequential"])
                 batches = {
                     name: np.array(c, dtype=np.int64) for name, c in document["batches"].items()
                 }
             except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
                 raise LedgerError(f"{path} is damaged ({error}): restore it") from error
-            if any(counts.shape != (len(family.names),) for counts in batches.values()):
-                raise LedgerError(
-                    f"{path} was made for another family of proposals: use another --out"
+            if names != list(family.names):
+                raise ContractMismatchError(
+                    f"{folder} holds draws of another family of proposals (the last was "
+                    f"{names[-1] or 'the target'}, not {family.names[-1] or 'the target'}): use "
+                    "another --out, or the same options as before"
                 )
-            self._take(batches)
+            self._take(batches, sequential)
 
-    def add(self, batches: Mapping[str, IntArray]) -> None:
-        """Write the next round down: counts (K,) by prompt id."""
+    def add(self, batches: Mapping[str, IntArray], *, sequential: bool = False) -> None:
+        """Write the next round down: counts (K,) by prompt id.
+
+        `sequential` says that whether there is another round will depend on what this one brings.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         plain = {name: counts.tolist() for name, counts in batches.items()}
-        write_json(self._path(self.rounds + 1), {"schema": SCHEMA, "batches": plain})
-        self._take(batches)
+        write_json(
+            self._path(self.rounds + 1),
+            {
+                "schema": SCHEMA,
+                "proposals": list(self._family.names),
+                "sequential": sequential,
+                "batches": plain,
+            },
+        )
+        self._take(batches, sequential)
 
     def _path(self, number: int) -> Path:
         return self._folder / f"round-{number:04d}.json"
 
-    def _take(self, batches: Mapping[str, IntArray]) -> None:
+    def _take(self, batches: Mapping[str, IntArray], sequential: bool) -> None:
         for name, counts in batches.items():
             self._counts.setdefault(name, []).append(counts)
             before = self._labels.get(name, np.empty(0, dtype=np.int64))
             self._labels[name] = np.concatenate([before, proposal_of_draw(counts)])
             chances = self._chance.get(name, np.empty(0))
             self._chance[name] = np.concatenate([chances, scoring_chance(int(counts.sum()))])
+        self._sequential |= sequential
         self.rounds += 1
 
     def batches(self, prompt_id: str) -> list[IntArray]:
         """The counts of every batch of a prompt, in order."""
         return self._counts.get(prompt_id, [])
+
+    def sequential(self, prompt_id: str) -> bool:
+        """Whether the number of draws of a prompt may have depended on what they brought.
+
+        So it may where a later call asked for more of them.
+        """
+        return self._sequential or len(self.batches(prompt_id)) > 1
 
     def draws(self, prompt_id: str) -> int:
         """How many draws of a prompt are planned."""

@@ -137,17 +137,20 @@ def whole_set(risks: Sequence[PromptRisk], *, confidence: float) -> SetRisk:
         interval = (max(0.0, mean - width), min(1.0, mean + width))
     draw_error = float(np.sqrt(sum((e or 0.0) ** 2 for e in errors)) / n) if n else None
     unit = "group" if any(risk.prompt.group for risk in risks) else "prompt"
+    resolved = sum(risk.estimate.resolved for risk in risks)
+    words = f"{100 * confidence:g}%, asymptotic, clustered by {unit}"
+    if resolved < n:
+        words += f", with the estimates of {n - resolved} prompts that are not resolved as they are"
+    if n < len(risks):
+        words += f", without {len(risks) - n} prompts whose verdicts are all missing"
     return SetRisk(
         mean=mean,
         draw_error=draw_error,
         interval=interval,
         clusters=len(members),
         prompts=len(risks),
-        resolved=sum(risk.estimate.resolved for risk in risks),
-        guarantee=(
-            f"{100 * confidence:g}%, asymptotic, clustered by {unit}: takes the prompts as a "
-            "random sample of such prompts"
-        ),
+        resolved=resolved,
+        guarantee=f"{words}: takes the prompts as a random sample of such prompts",
     )
 
 

@@ -87,6 +87,8 @@ class Scores:
         frame = read(run, stream="risk").select(
             "prompt_id", "index", "token_ids", "log_prob", "score"
         )
+        # in the same order after a resume: last digits depend on the neighbours in a batch
+        frame = frame.sort("prompt_id", "index")
         drawn = {
             key[0]: part for key, part in frame.partition_by("prompt_id", as_dict=True).items()
         }
@@ -96,6 +98,11 @@ class Scores:
             part = drawn.get(prompt.id)
             if part is None:
                 continue
+            if int(part["index"].to_numpy()[-1]) > plan.draws(prompt.id):
+                raise LedgerError(
+                    f"{run} has more draws of prompt {prompt.id!r} than its plan/ says: was a file "
+                    "there removed? Restore it"
+                )
             known = self._held.get(prompt.id, {})
             new = [
                 row
