@@ -131,9 +131,9 @@ def estimate(
         were fixed beforehand; makes the standard errors smaller. Bounds do not depend on it.
     coverage_checked
         False for draws of one proposal (`single`, `mix-switch`): the status is at best "coverage
-        not checked" unless `groups` compares them with draws of a ladder, has enough of them, and
-        they agree. By default True for plain Monte Carlo and where `weight_bound` is given (the
-        target itself is among the proposals), else False.
+        not checked" unless `groups` compares them with draws of a ladder and every comparison has
+        enough of them and agrees. By default True for plain Monte Carlo and where `weight_bound` is
+        given (the target itself is among the proposals), else False.
     sequential
         True if the number of draws depended on what was seen. Bounds by betting hold at the ends of
         complete batches anyway; those of plain Monte Carlo are then made by betting as well.
@@ -201,7 +201,9 @@ def estimate(
     agreement = None if groups is None else compare(tuple(groups), log_w, h)
     checked = (bound is not None) if coverage_checked is None else coverage_checked
     if not checked and agreement is not None:
-        checked = agreement.agrees is True
+        # every one of the comparisons must have had a say
+        checked = all(comparison.outcome == "agree" for comparison in agreement.comparisons)
+        checked = checked and bool(agreement.comparisons)
     status, needed = _status(n, missing, ess, risk, missing_range, agreement, checked)
     resolved = status == "resolved"
     interval = None

@@ -119,12 +119,14 @@ class Ladder:
 
         By intensity (the target's draws left out); windows that start at 0 against later ones; the
         target's draws against the rest. `log_densities` (K, n), `counts` (K,), `rung_of_draw` (n,)
-        the rung that each draw came from. A comparison with an empty side is left out.
+        the rung that each draw came from, -1 for draws from elsewhere. A comparison with an empty
+        side is left out.
         """
         densities = np.asarray(log_densities, dtype=np.float64)
         n_k = np.asarray(counts)
         label = np.asarray(rung_of_draw)
-        if (np.bincount(label, minlength=len(self)) != n_k).any():
+        ours = label >= 0
+        if (np.bincount(label[ours], minlength=len(self)) != n_k).any():
             raise UsageError("rung_of_draw does not have the counts that were given")
         steered = np.array([not rung.is_target for rung in self.rungs])
         first = steered & np.array([rung.start == 0 for rung in self.rungs])
@@ -137,7 +139,7 @@ class Ladder:
 
         def group(name: str, rungs: np.ndarray) -> Group:
             weights = balance_heuristic(densities[0], densities, np.where(rungs, n_k, 0))
-            return Group(name=name, members=rungs[label], log_weights=weights)
+            return Group(name=name, members=ours & rungs[label], log_weights=weights)
 
         return tuple(
             Grouping(name=name, first=group(a, one), second=group(b, other))

@@ -220,4 +220,11 @@ class Family:
             return []
         alone = densities[0] - densities[rungs]
         subset = balance_heuristic(densities[0], densities[:rungs], counts[:rungs])
-        return [coverage_check(self.name, alone, subset, labels < rungs)]
+        # A small ladder may itself have missed what its later windows are for, and agree by that:
+        # these windows must have had a say of their own.
+        ours = np.where(labels < rungs, labels, -1)
+        windows = self.ladder.groupings(densities[:rungs], counts[:rungs], ours)
+        return [
+            coverage_check(self.name, alone, subset, labels < rungs),
+            *(grouping for grouping in windows if grouping.name == "window"),
+        ]

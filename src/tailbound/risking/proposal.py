@@ -240,6 +240,7 @@ def _checkpoint(target: LocalModel, name: str) -> LocalModel:
 def _adapted(target: LocalModel, name: str) -> LocalModel:
     """The target with a LoRA adapter merged into a copy of its weights."""
     import copy
+    import warnings
 
     from tailbound.targets.decoding.identity import folder_revision
     from tailbound.targets.decoding.model import LocalModel
@@ -256,7 +257,10 @@ def _adapted(target: LocalModel, name: str) -> LocalModel:
     with target.network.bare() as model:
         base = copy.deepcopy(model)
     try:
-        merged = PeftModel.from_pretrained(base, folder).merge_and_unload()
+        with warnings.catch_warnings():
+            # peft still asks transformers by names that are to go
+            warnings.simplefilter("ignore", FutureWarning)
+            merged = PeftModel.from_pretrained(base, folder).merge_and_unload()
     except (ValueError, RuntimeError, KeyError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UsageError(f"the adapter {name} does not fit the target: {reason}") from error
