@@ -103,6 +103,7 @@ def command(
     from tailbound.judges.registry import load_judge
     from tailbound.prompts import read_prompts
     from tailbound.risking import Instructions, RiskSettings, make_proposal, run_risk
+    from tailbound.risking.proposal import parse
     from tailbound.risking.results import finite
     from tailbound.targets.registry import load_target
 
@@ -129,6 +130,7 @@ def command(
     engine = opt.engine_options(
         batch_size=batch_size, dtype=dtype, device=device, revision=revision
     )
+    parse(proposal)
     prompt_set = read_prompts(prompts, field=field, limit=limit)
     model_judge = load_judge(judge, threshold=threshold)
     model = load_target(target, sampling, **engine)

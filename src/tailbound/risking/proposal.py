@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tailbound.targets.decoding.voices import Voice
 
 KINDS = ("refusal", "persona", "model", "lora", "prompt", "none")
+_NAMED = {"persona": "NAME", "model": "NAME", "lora": "PATH", "prompt": "FILE"}
 SCHEMA = 1
 
 
@@ -52,6 +53,22 @@ class Instructions:
     harmless: Path | None = None
 
 
+def parse(spec: str) -> tuple[str, str]:
+    """Kind and name of a `--proposal`, the name "" where it has none; nothing is read.
+
+    Raises `UsageError` for a kind that does not exist and for a name that is missing.
+    """
+    kind, colon, name = spec.partition(":")
+    if kind not in KINDS or (kind == "none" and colon) or (colon and not name):
+        raise UsageError(
+            f"unknown proposal {spec!r}: use refusal, refusal:DIR, persona:NAME, model:NAME, "
+            "lora:PATH, prompt:FILE or none"
+        )
+    if kind not in ("none", "refusal") and not name:
+        raise UsageError(f"--proposal {kind} needs a name: {kind}:{_NAMED[kind]}")
+    return kind, name
+
+
 def make_proposal(
     spec: str,
     target: Target,
@@ -67,12 +84,7 @@ def make_proposal(
     Raises `UsageError` for what cannot be built and `ContractMismatchError` where the run in
     `folder` uses another one.
     """
-    kind, _, name = spec.partition(":")
-    if kind not in KINDS:
-        raise UsageError(
-            f"unknown proposal {spec!r}: use refusal, refusal:DIR, persona:NAME, model:NAME, "
-            "lora:PATH, prompt:FILE or none"
-        )
+    kind, name = parse(spec)
     record = _record(folder, spec)
     if kind == "none":
         made = Proposal(spec=spec, id="none", target=target)
@@ -229,7 +241,7 @@ def _checkpoint(target: LocalModel, name: str) -> LocalModel:
     from tailbound.targets.transformers import load
 
     return load(
-        name,
+        name.removeprefix("hf:"),
         target.options,
         batch_size=target.batch_size,
         dtype=target.contract.precision,
