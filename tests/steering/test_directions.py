@@ -220,3 +220,20 @@ def test_another_revision_is_worth_a_line():
     notice = made().notice_for("hf:tiny", "def")
     assert notice is not None
     assert "stay valid" in notice
+
+
+def test_a_note_that_does_not_belong_to_its_vector_is_refused(tmp_path: Path):
+    made().save(tmp_path)
+    note = tmp_path / "direction.json"
+    whole = note.read_text()
+    note.write_text(whole.replace('"width": 8', '"width": 9'))
+    with pytest.raises(UsageError, match=r"has shape \(8,\), and direction.json says \(9,\)"):
+        Direction.load(tmp_path)
+    note.write_text(whole.replace('"layer"', '"depth"'))
+    with pytest.raises(UsageError, match="has no 'layer'"):
+        Direction.load(tmp_path)
+    note.write_text("[]")
+    with pytest.raises(UsageError, match="has schema None"):
+        Direction.load(tmp_path)
+    note.write_text(whole)
+    assert Direction.load(tmp_path).layer == 3

@@ -19,6 +19,7 @@ from tailbound.steering.interventions import Ablate, Add
 
 SCHEMA_VERSION = 1
 VECTOR_FILE, NOTE_FILE = "direction.safetensors", "direction.json"
+_NOTED = ("kind", "layer", "position", "coefficient", "model", "revision", "contract", "evidence")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -59,15 +60,8 @@ class Direction:
             folder / NOTE_FILE,
             {
                 "schema": SCHEMA_VERSION,
-                "kind": self.kind,
-                "layer": self.layer,
-                "position": self.position,
-                "coefficient": self.coefficient,
                 "width": int(self.vector.numel()),
-                "model": self.model,
-                "revision": self.revision,
-                "contract": self.contract,
-                "evidence": self.evidence,
+                **{key: getattr(self, key) for key in _NOTED},
             },
         )
 
@@ -86,22 +80,24 @@ class Direction:
             ) from error
         except Exception as error:  # safetensors and json raise their own kinds
             raise UsageError(f"the direction in {folder} cannot be read: {error}") from error
-        if note.get("schema") != SCHEMA_VERSION:
+        schema = note.get("schema") if isinstance(note, dict) else None
+        if schema != SCHEMA_VERSION:
             raise UsageError(
-                f"{folder / NOTE_FILE} has schema {note.get('schema')!r}, this tailbound reads "
+                f"{folder / NOTE_FILE} has schema {schema!r}, this tailbound reads "
                 f"{SCHEMA_VERSION}: make it anew with tailbound steer"
             )
-        return cls(
-            kind=note["kind"],
-            vector=torch.as_tensor(vector),
-            layer=note["layer"],
-            position=note["position"],
-            coefficient=note["coefficient"],
-            model=note["model"],
-            revision=note["revision"],
-            contract=note["contract"],
-            evidence=note["evidence"],
-        )
+        try:
+            width, values = note["width"], {key: note[key] for key in _NOTED}
+        except KeyError as error:
+            raise UsageError(
+                f"{folder / NOTE_FILE} has no {error}: make it anew with tailbound steer"
+            ) from error
+        if vector.shape != (width,):
+            raise UsageError(
+                f"{folder / VECTOR_FILE} has shape {tuple(vector.shape)}, and {NOTE_FILE} says "
+                f"({width},): they belong to different directions"
+            )
+        return cls(vector=torch.as_tensor(vector), **values)
 
     def notice_for(self, model: str, revision: str | None) -> str | None:
         """A line for people if it was made for another model or revision: valid, but less good."""

@@ -138,8 +138,10 @@ class AttachedHooks:
             raise RuntimeError(
                 f"strengths of {len(self.strength)} rows in a forward pass of {len(written)}"
             )
-        changed: Tensor = change(written, self.strength.to(written.dtype))
-        return changed
+        # half-precision streams are changed in fp32 and rounded once
+        wide = torch.promote_types(written.dtype, torch.float32)
+        changed: Tensor = change(written.to(wide), self.strength.to(wide))
+        return changed.to(written.dtype)
 
 
 def _unit(direction: Tensor) -> Tensor:
@@ -156,7 +158,7 @@ def _fitting(vector: Tensor, width: int, like: Tensor) -> Tensor:
             f"the direction has shape {tuple(vector.shape)}, but the model's residual stream is "
             f"{width} wide: it was made for another model"
         )
-    return vector.to(device=like.device, dtype=like.dtype)
+    return vector.to(device=like.device, dtype=torch.promote_types(like.dtype, torch.float32))
 
 
 def _digest(vector: Tensor) -> str:
