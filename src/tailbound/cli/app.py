@@ -13,6 +13,7 @@ from tailbound.cli.listing import judges, targets
 from tailbound.cli.predict import command as predict
 from tailbound.cli.risk import command as risk
 from tailbound.cli.steer import app as steer
+from tailbound.cli.summarize import command as summarize
 
 app = typer.Typer(
     name="tailbound",
@@ -27,6 +28,7 @@ app.command("bound")(bound)
 app.command("predict")(predict)
 app.command("risk")(risk)
 app.add_typer(steer)
+app.command("summarize")(summarize)
 app.command("targets")(targets)
 app.command("judges")(judges)
 
