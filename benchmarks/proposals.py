@@ -81,7 +81,7 @@ def random_model(width: int, layers: int, device: str, dtype: torch.dtype) -> An
     return model
 
 
-def engine(model: Any, answers: str, rows: int, tokens: int) -> ProposalModel:
+def engine(model: Any, answers: str, rows: int, tokens: int, tolerance: float) -> ProposalModel:
     """The target with its steered voices; `answers` is short or long."""
     stop = list(range(0, VOCABULARY, STOP_SHARE)) if answers == "short" else None
     model.generation_config.eos_token_id = stop
@@ -92,7 +92,7 @@ def engine(model: Any, answers: str, rows: int, tokens: int) -> ProposalModel:
         name="hf:random",
         revision=None,
         batch_size=rows,
-        tolerance=0,
+        tolerance=tolerance,
     )
     direction = torch.randn(model.config.hidden_size, generator=torch.Generator().manual_seed(1))
     ablate = Ablate(direction)
@@ -224,12 +224,14 @@ def measure(answers: str, options: argparse.Namespace) -> dict[str, Any]:
         answers,
         options.rows,
         options.tokens,
+        options.tolerance,
     )
     plain = engine(
         random_model(options.width, options.layers, options.device, dtype),
         answers,
         options.rows,
         options.tokens,
+        options.tolerance,
     )
     methods: dict[str, Callable[[int, int], int]] = {
         "loop": lambda draws, seed: loop(plain, prompts, draws, seed),
@@ -266,6 +268,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--tolerance", type=float, default=0.0, help="2e-5 repeats near-ties")
     parser.add_argument("--answers", default="short,long")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

@@ -47,7 +47,8 @@ class Network:
                 f"{type(model).__name__} takes no position ids, which in-process sampling needs: "
                 "serve it and use an endpoint target"
             )
-        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in arguments else {}
+        #: Asks the model for the logits after the last token alone, where it can be asked.
+        self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in arguments else {}
         self._lowest = torch.finfo(self.dtype).min
         self._columns = torch.arange(0, device=self.device)
         self.layout: Layout = self._probe()
@@ -124,7 +125,7 @@ class Network:
                 position_ids=positions,
                 past_key_values=cache,
                 use_cache=True,
-                **(self._last_only if last else {}),
+                **(self.last_only if last else {}),
             )
         logits: Tensor = output.logits
         return logits
@@ -142,7 +143,7 @@ class Network:
             position_ids=positions,
             use_cache=False,
             output_hidden_states=True,
-            **self._last_only,
+            **self.last_only,
         )
         states: tuple[Tensor, ...] = output.hidden_states
         return states

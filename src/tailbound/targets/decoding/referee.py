@@ -38,7 +38,9 @@ class Referee:
             attached = self._steering()
             attached.strength = torch.tensor([strength], dtype=torch.float64)
         try:
-            output = self._model(input_ids=torch.tensor([list(ids)]), use_cache=False)
+            output = self._model(
+                input_ids=torch.tensor([list(ids)]), use_cache=False, **self._original.last_only
+            )
         finally:
             if self._attached is not None:
                 self._attached.strength = None
