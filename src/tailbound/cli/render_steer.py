@@ -59,7 +59,9 @@ def persona(direction: Direction) -> None:
     """Print a persona vector with its evidence."""
     evidence, out = direction.evidence, console()
     table = Table(box=box.SIMPLE_HEAD, title="Settings, best first", title_justify="left")
-    for name in ("after layer", "coefficient", "trait rate", "log-prob per token"):
+    judged = evidence["coherence"]["judge"] is not None
+    measure = "judged coherent" if judged else "log-prob per token"
+    for name in ("after layer", "coefficient", "trait rate", measure):
         table.add_column(name, justify="right")
     table.add_column("coherent")
     for one in evidence["settings"][:SHOWN]:
@@ -67,7 +69,7 @@ def persona(direction: Direction) -> None:
             f"{one['layer']}",
             f"{one['coefficient']:g}",
             f"{one['trait_rate']:.2f}",
-            f"{one['log_prob']:.2f}",
+            f"{one['coherence' if judged else 'log_prob']:.2f}",
             "yes" if one["coherent"] else "no",
         )
     out.print(table)
@@ -80,6 +82,8 @@ def persona(direction: Direction) -> None:
         f"under the trait's system prompts, {rate['negative_prompts']:.2f} under their opposites",
     )
     facts.add_row("judge", evidence["judge"])
+    if judged:
+        facts.add_row("coherence by", evidence["coherence"]["judge"])
     _finish(direction, facts, f"{direction.kind} of {direction.model}")
 
 

@@ -37,8 +37,9 @@ def refusal(
         typer.Option("--save-model", help="Also write the checkpoint with edited weights here."),
     ] = None,
     intensity: Annotated[
-        float, typer.Option("--intensity", help="Of the edit, 1 removes the direction.")
-    ] = 1.0,
+        float | None,
+        typer.Option("--intensity", help="Of the saved edit, 1 (default) removes the direction."),
+    ] = None,
     system: opt.System = None,
     dtype: opt.Dtype = "auto",
     device: opt.Device = "auto",
@@ -51,11 +52,18 @@ def refusal(
     from tailbound.risking import Instructions
     from tailbound.risking.proposal import refusal_prompts
     from tailbound.steering import find_refusal_direction, save_edited
+    from tailbound.steering.edits import check_editable
 
-    if not 0 < intensity <= 1:
+    if intensity is not None and not 0 < intensity <= 1:
         raise UsageError(f"--intensity must lie in (0, 1], not {intensity:g}")
-    _check_files(harmful, harmless)
+    if intensity is not None and save_model is None:
+        raise UsageError("--intensity is that of the edited checkpoint: add --save-model DIR")
+    share = 1.0 if intensity is None else intensity
+    _check_files(target, harmful, harmless)
+    _check_folders(out, save_model)
     model = _load(target, system, dtype, device, revision)
+    if save_model is not None:
+        check_editable(model.model)
     bad, good = refusal_prompts(model, Instructions(harmful=harmful, harmless=harmless))
     direction = find_refusal_direction(model, bad, good)
     if save_model is not None:
@@ -65,7 +73,7 @@ def refusal(
             model.model,
             model.tokenizer,
             direction.vector,
-            intensity=intensity,
+            intensity=share,
             source=model.contract.target,
         )
     direction.save(out)
@@ -74,7 +82,7 @@ def refusal(
         return
     render_steer.refusal(direction)
     if save_model is not None:
-        render_steer.saved(save_model, intensity)
+        render_steer.saved(save_model, share)
     render_steer.next_step(f"tailbound risk PROMPTS --target {target} --proposal refusal:{out}")
 
 
@@ -87,10 +95,19 @@ def persona(
     target: opt.Target = "demo",
     judge: Annotated[
         str | None,
-        typer.Option("--judge", "-j", help="Scores replies for the trait (demo: its own judge)."),
+        typer.Option(
+            "--judge", "-j", help="Scores replies for the trait (default: the trait's own judge)."
+        ),
+    ] = None,
+    coherence: Annotated[
+        str | None,
+        typer.Option("--coherence", help="Judge of sound text (default: the model's log-probs)."),
     ] = None,
     replies: Annotated[int, typer.Option("--replies", help="Per question and system prompt.")] = 4,
-    max_new_tokens: opt.MaxNewTokens = 256,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option("--max-new-tokens", help="Longest reply (default: 256, demo 32)."),
+    ] = None,
     system: opt.System = None,
     dtype: opt.Dtype = "auto",
     device: opt.Device = "auto",
@@ -103,16 +120,24 @@ def persona(
     from tailbound.errors import UsageError
     from tailbound.judges.registry import load_judge
     from tailbound.risking.proposal import find_trait
-    from tailbound.steering import find_persona_vector
+    from tailbound.steering import Trait, find_persona_vector
 
     if replies < 1:
         raise UsageError(f"--replies must be at least 1, not {replies}")
-    if judge is None and target != "demo":
+    _check_folders(out)
+    path = Path(trait).expanduser()
+    held = Trait.read(path) if path.is_file() else None
+    if judge is None and target != "demo" and (held is None or held.judge is None):
         raise UsageError("give --judge: it says which replies show the trait")
-    found = find_trait(trait, target)
-    scorer = load_judge(judge if judge is not None else f"demo:{found.name}")
-    model = _load(target, system, dtype, device, revision, max_new_tokens=max_new_tokens)
-    direction = find_persona_vector(model, found, scorer, replies=replies, seed=seed)
+    found = held if held is not None else find_trait(trait, target)
+    scorer = load_judge(judge or found.judge or f"demo:{found.name}")
+    name = coherence or found.coherence
+    sound = None if name is None else load_judge(name)
+    tokens = max_new_tokens if max_new_tokens is not None else (32 if target == "demo" else 256)
+    model = _load(target, system, dtype, device, revision, max_new_tokens=tokens)
+    direction = find_persona_vector(
+        model, found, scorer, coherence=sound, replies=replies, seed=seed
+    )
     direction.save(out)
     if as_json:
         _print(direction)
@@ -120,12 +145,29 @@ def persona(
     render_steer.persona(direction)
 
 
-def _check_files(harmful: Path | None, harmless: Path | None) -> None:
+def _check_files(target: str, harmful: Path | None, harmless: Path | None) -> None:
+    """Before a model is loaded: both files, readable, or none of them for the demo model."""
+    from tailbound.errors import UsageError
     from tailbound.prompts import read_prompts
 
     for path in (harmful, harmless):
         if path is not None:
             read_prompts(path)
+    given = [path for path in (harmful, harmless) if path is not None]
+    if len(given) == 1 or (not given and target != "demo"):
+        raise UsageError(
+            "the refusal direction is found from two files of prompts: give --harmful FILE and "
+            "--harmless FILE (a handful of each will do)"
+        )
+
+
+def _check_folders(*folders: Path | None) -> None:
+    """Before anything is spent: what will be written to must not be a file."""
+    from tailbound.errors import UsageError
+
+    for folder in folders:
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file: give the name of a folder")
 
 
 def _load(

@@ -23,6 +23,16 @@ from tailbound.files import write_json
 from tailbound.steering.modules import anatomy
 
 
+def check_editable(model: Any) -> None:
+    """Raise `UsageError` for a model of which no edit of the weights equals the ablation."""
+    parts = anatomy(model)
+    if parts.post_norm:
+        raise UsageError(
+            f"{parts.model_type} has norms behind its attention and MLP, so no edit of the weights "
+            "equals the ablation: steer it in process instead (--proposal refusal)"
+        )
+
+
 @torch.no_grad()
 def edited(model: Any, direction: Tensor, *, intensity: float = 1.0) -> Any:
     """A copy of `model` with `direction`, shape (width,), ablated from its weights.
@@ -30,12 +40,8 @@ def edited(model: Any, direction: Tensor, *, intensity: float = 1.0) -> Any:
     Raises `UsageError` for architectures with norms behind their blocks, for unknown ones, and for
     a direction of another width.
     """
+    check_editable(model)
     parts = anatomy(model)
-    if parts.post_norm:
-        raise UsageError(
-            f"{parts.model_type} has norms behind its attention and MLP, so no edit of the weights "
-            "equals the ablation: steer it in process instead (--proposal refusal)"
-        )
     if direction.shape != (parts.width,):
         raise UsageError(
             f"the direction has shape {tuple(direction.shape)}, but the model's residual stream is "

@@ -34,6 +34,7 @@ from tailbound.errors import UsageError
 from tailbound.judges import Judge
 from tailbound.steering.direction import Direction
 from tailbound.steering.interventions import Add
+from tailbound.steering.modules import anatomy
 from tailbound.steering.reading import mean_stream
 from tailbound.steering.replies import Rater, answers, log_prob_per_token
 from tailbound.steering.traits import Trait as Trait
@@ -82,6 +83,7 @@ def find_persona_vector(
     Raises `UsageError` where too few replies show the trait, or lack it, to make a vector, and
     where a judge has no verdicts.
     """
+    anatomy(target.model)  # an unknown architecture fails before anything is spent
     rater = Rater(judge)
     sound = None if coherence is None else Rater(coherence)
     positive, asked_rate = _contrast(target, trait, rater, replies, seed, wanted=True)

@@ -28,6 +28,7 @@ from tailbound.errors import UsageError
 from tailbound.prompts import Prompt
 from tailbound.steering.direction import Direction
 from tailbound.steering.interventions import Ablate, Add
+from tailbound.steering.modules import anatomy
 from tailbound.steering.reading import TokenIds, encode, next_token_log_probs, stream_at_end
 from tailbound.targets.decoding.interventions import Intervention
 from tailbound.targets.decoding.model import LocalModel
@@ -65,6 +66,7 @@ def find_refusal_direction(
     `evidence` holds the refusal tokens, every candidate, whether the chosen one passed, and
     `warnings`. Raises `UsageError` for too few prompts.
     """
+    anatomy(target.model)  # an unknown architecture fails before anything is spent
     for kind, prompts in (("harmful", harmful), ("harmless", harmless)):
         if len(prompts) < 2:
             raise UsageError(
