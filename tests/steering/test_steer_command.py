@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tailbound.cli import main
+from tailbound.steering import Ablate, Direction
 from targets.tiny_models import network, tokenizer
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -130,6 +131,8 @@ def test_an_edit_at_an_intensity_is_saved_as_such(cli: Cli, tmp_path: Path) -> N
     assert code == 0, err
     note = json.loads((folder / "tailbound-edit.json").read_text())
     assert (note["intensity"], note["source"]) == (0.5, "demo")
+    found = Direction.load(tmp_path / "d")
+    assert note["intervention"] == Ablate(found.vector, 0.5).id
 
 
 def test_an_unknown_architecture_is_one_line(cli: Cli, tmp_path: Path) -> None:

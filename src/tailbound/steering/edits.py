@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from tailbound.errors import UsageError
 from tailbound.files import write_json
+from tailbound.steering.interventions import Ablate
 from tailbound.steering.modules import anatomy
 
 
@@ -96,6 +97,7 @@ def save_edited(
         {
             "schema": 1,
             "edit": "ablation",
+            "intervention": Ablate(direction, intensity).id,
             "intensity": intensity,
             "source": source,
             "warning": "made to be unsafe, as a proposal for importance sampling: do not deploy",
