@@ -30,11 +30,12 @@ def describe(
     threshold: float,
     options: Mapping[str, Any],
     notices: tuple[str, ...] = (),
+    findings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The document that `run.yaml` holds.
 
     `engine` and `options` are plain values: what was asked of the engine, and every option of the
-    command, resolved.
+    command, resolved. `findings` are what a probe found out about a server.
     """
     return {
         "schema": SCHEMA,
@@ -47,6 +48,7 @@ def describe(
         "threshold": threshold,
         "options": dict(options),
         "notices": list(notices),
+        **({"findings": dict(findings)} if findings is not None else {}),
         "versions": _versions(),
     }
 

@@ -13,9 +13,13 @@ from tailbound.errors import UsageError
 _SAMPLING = "Sampling contract"
 _ENGINE = "Engine"
 _RUN = "Run"
+_ENDPOINT = "Endpoint"
 
 Target = Annotated[
-    str, typer.Option("--target", "-t", help="Model under audit: demo, hf:NAME or hf:./folder.")
+    str,
+    typer.Option(
+        "--target", "-t", help="Model under audit: demo, hf:NAME, hf:./folder, openai:NAME."
+    ),
 ]
 Judge = Annotated[
     str,
@@ -65,6 +69,30 @@ Revision = Annotated[
     str | None,
     typer.Option("--revision", rich_help_panel=_ENGINE, help="Revision of the model on the hub."),
 ]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option("--base-url", rich_help_panel=_ENDPOINT, help="Server of openai:, up to /v1."),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option("--concurrency", rich_help_panel=_ENDPOINT, help="Requests at once (64)."),
+]
+PerRequest = Annotated[
+    int | None,
+    typer.Option("--per-request", rich_help_panel=_ENDPOINT, help="Draws per request (1)."),
+]
+PriceIn = Annotated[
+    float | None,
+    typer.Option("--price-in", rich_help_panel=_ENDPOINT, help="Per million prompt tokens."),
+]
+PriceOut = Annotated[
+    float | None,
+    typer.Option("--price-out", rich_help_panel=_ENDPOINT, help="Per million generated tokens."),
+]
+MaxCost = Annotated[
+    float | None,
+    typer.Option("--max-cost", rich_help_panel=_ENDPOINT, help="Stop before it is exceeded."),
+]
 Json = Annotated[
     bool, typer.Option("--json", rich_help_panel=_RUN, help="One JSON document on stdout.")
 ]
@@ -99,6 +127,21 @@ def engine_options(
     if batch_size < 1:
         raise UsageError(f"--batch-size must be at least 1, not {batch_size}")
     return {"batch_size": batch_size, "dtype": dtype, "device": device, "revision": revision}
+
+
+def endpoint_options(target: str, **given: Any) -> dict[str, Any]:
+    """Those options of an endpoint that were given; refused for a target that is none."""
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if chosen and not target.startswith("openai:"):
+        name = next(iter(chosen)).replace("_", "-")
+        raise UsageError(f"--{name} goes with --target openai:NAME, not with {target}")
+    return chosen
+
+
+def findings(target: object) -> dict[str, Any] | None:
+    """What the probe of an endpoint found out; None for other targets."""
+    found = getattr(target, "findings", None)
+    return None if found is None else dict(found.to_dict())
 
 
 def _text_or_file(value: str | None) -> str | None:

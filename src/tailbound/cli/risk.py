@@ -90,6 +90,12 @@ def command(
     dtype: opt.Dtype = "auto",
     device: opt.Device = "auto",
     revision: opt.Revision = None,
+    base_url: opt.BaseUrl = None,
+    concurrency: opt.Concurrency = None,
+    per_request: opt.PerRequest = None,
+    price_in: opt.PriceIn = None,
+    price_out: opt.PriceOut = None,
+    max_cost: opt.MaxCost = None,
     seed: opt.Seed = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print draws and passes; draw nothing.")
@@ -129,6 +135,14 @@ def command(
     )
     engine = opt.engine_options(
         batch_size=batch_size, dtype=dtype, device=device, revision=revision
+    ) | opt.endpoint_options(
+        target,
+        base_url=base_url,
+        concurrency=concurrency,
+        per_request=per_request,
+        price_in=price_in,
+        price_out=price_out,
+        max_cost=max_cost,
     )
     parse(proposal)
     prompt_set = read_prompts(prompts, field=field, limit=limit)
@@ -154,6 +168,7 @@ def command(
             "reproducible": model.reproducible,
         },
         notices=(*prompt_set.notices, *model_notices),
+        findings=opt.findings(model),
     )
     run_folder.begin(out, document)
     chosen = make_proposal(

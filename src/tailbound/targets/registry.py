@@ -16,6 +16,7 @@ GROUP = "tailbound.targets"
 BUILT_IN = {
     "demo": "tailbound.targets.demo:load",
     "hf": "tailbound.targets.transformers:load",
+    "openai": "tailbound.targets.endpoint:load",
 }
 """Found even where the package's entry points are not installed (a bare checkout)."""
 
