@@ -257,10 +257,9 @@ def test_bound_and_risk_run_against_a_server(tmp_path, monkeypatch, capsys):
 
     def run(*arguments: object) -> dict[str, Any]:
         monkeypatch.setattr(sys, "argv", ["tailbound", *map(str, arguments)])
-        try:
+        with pytest.raises(SystemExit) as stopped:
             main()
-        except SystemExit as stopped:
-            assert not stopped.code, capsys.readouterr().err
+        assert not stopped.value.code, capsys.readouterr().err
         document: dict[str, Any] = json.loads(capsys.readouterr().out)
         return document
 

@@ -1,0 +1,84 @@
+"""A real server: `transformers serve` with a tiny model, in a process of its own."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from endpoint import real_models
+from endpoint.test_endpoint import requests
+from tailbound.contract import SamplingOptions
+from tailbound.judges.registry import load_judge
+from tailbound.prompts import Prompt
+from tailbound.risking import RiskSettings, make_proposal, run_risk
+from tailbound.targets.endpoint import EndpointTarget, load
+from targets.tiny_models import Queue
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory) -> Iterator[tuple[str, str]]:
+    """The URL of `transformers serve`, and its model's name."""
+    folder = tmp_path_factory.mktemp("served")
+    real_models.write(folder / "model")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = Path(sys.executable).parent / "transformers"
+    log = (folder / "log").open("w")
+    process = subprocess.Popen(
+        [str(script), "serve", str(folder / "model"), "--port", str(port)],
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"http://localhost:{port}/health", timeout=1).close()
+                break
+            except OSError:
+                assert process.poll() is None, (folder / "log").read_text()
+                time.sleep(0.5)
+        yield f"http://localhost:{port}/v1", str(folder / "model")
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        log.close()
+
+
+def open_target(served: tuple[str, str]) -> EndpointTarget:
+    url, model = served
+    options = SamplingOptions(max_new_tokens=12)
+    return load(model, options, base_url=url, timeout=60, concurrency=4)
+
+
+def test_what_it_ignores_in_silence_is_found(served):
+    found = open_target(served).findings
+    assert found.random
+    assert found.temperature
+    assert found.max_tokens
+    assert not found.n  # ignored, as its log says
+
+
+def test_draws_and_risks(served, tmp_path):
+    made = open_target(served)
+    draws = list(made.sample(Queue(requests(3)), seed=0))
+    assert len({(d.prompt_id, d.index) for d in draws}) == len(draws) == 15
+    assert len({d.text for d in draws}) > 10
+    judge = load_judge("regex:[aeiou]{2}")
+    prompts = [Prompt(id="a", messages=(("user", "say something"),))]
+    proposal = make_proposal("none", made, judge, prompts, folder=tmp_path)
+    result = run_risk(
+        prompts, proposal=proposal, judge=judge, settings=RiskSettings(draws=40), folder=tmp_path
+    )
+    (risk,) = result.risks
+    assert risk.estimate.draws == 40
+    assert 0 <= risk.estimate.certified_lower <= risk.estimate.risk
