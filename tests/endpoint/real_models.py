@@ -1,4 +1,4 @@
-"""A tiny chat model whose tokens are bytes, as a folder that any engine can serve."""
+"""Tiny chat models whose tokens are bytes: a folder for transformers, a GGUF for llama.cpp."""
 
 from __future__ import annotations
 
@@ -49,3 +49,74 @@ def write(folder: Path) -> None:
     model.generation_config.temperature = 1.0
     model.save_pretrained(folder)
     fast.save_pretrained(folder)
+
+
+def write_gguf(path: Path) -> None:
+    """A random Llama in one file, as llama.cpp reads it."""
+    import gguf
+    import numpy as np
+
+    width, layers, hidden = 32, 2, 64
+    tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "<end>"]
+    rng = np.random.default_rng(0)
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_context_length(512)
+    writer.add_embedding_length(width)
+    writer.add_block_count(layers)
+    writer.add_feed_forward_length(hidden)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(4)
+    writer.add_rope_dimension_count(width // 4)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_vocab_size(len(tokens))
+    writer.add_file_type(0)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([1] * EOS + [3])
+    writer.add_token_merges(["a b"])
+    writer.add_eos_token_id(EOS)
+    writer.add_bos_token_id(EOS)
+    writer.add_add_bos_token(False)
+    writer.add_chat_template(TEMPLATE)
+
+    def tensor(name: str, *shape: int, scale: float = 0.2) -> None:
+        writer.add_tensor(name, (rng.normal(size=shape) * scale).astype(np.float32))
+
+    tensor("token_embd.weight", len(tokens), width, scale=1.0)
+    head = (rng.normal(size=(len(tokens), width)) * 0.5).astype(np.float32)
+    head[[not (t.isascii() and t.isalpha() and t.islower()) for t in tokens[:EOS]] + [True]] = 0
+    writer.add_tensor("output.weight", head)
+    writer.add_tensor("output_norm.weight", np.ones(width, np.float32))
+    for layer in range(layers):
+        for name in ("attn_norm", "ffn_norm"):
+            writer.add_tensor(f"blk.{layer}.{name}.weight", np.ones(width, np.float32))
+        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            tensor(f"blk.{layer}.{name}.weight", width, width)
+        tensor(f"blk.{layer}.ffn_gate.weight", hidden, width)
+        tensor(f"blk.{layer}.ffn_up.weight", hidden, width)
+        tensor(f"blk.{layer}.ffn_down.weight", width, hidden)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def serve_gguf(path: str) -> None:
+    """Run a llama.cpp server on `path` until standard input closes; prints its address."""
+    import sys
+
+    import xllamacpp
+
+    settings = xllamacpp.CommonParams()
+    settings.model.path = path
+    settings.n_ctx, settings.n_parallel = 2048, 4
+    server = xllamacpp.Server(settings)
+    print("READY", server.listening_address, flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    import sys
+
+    serve_gguf(sys.argv[1])

@@ -31,7 +31,8 @@ class Faults:
     overloaded: int = 0
     retry_after: str | None = None
     status: int | None = None
-    refuse_after: int | None = None
+    unknown: set[str] = field(default_factory=set)
+    lowest_top_k: int = -10
 
 
 class Stub:
@@ -93,6 +94,8 @@ class Stub:
         if faults.status is not None:
             said = f"no, with {request.headers.get('Authorization')}"
             return web.Response(status=faults.status, text=said)
+        if payload.keys() & faults.unknown or payload.get("top_k", 0) > faults.lowest_top_k > -10:
+            return web.Response(status=400, text="unknown parameter")
         if faults.overloaded > 0:
             faults.overloaded -= 1
             headers = {"Retry-After": faults.retry_after} if faults.retry_after else {}

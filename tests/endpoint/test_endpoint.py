@@ -67,6 +67,27 @@ def test_an_honest_server():
         assert made.contract.target == "openai:m"
 
 
+def test_what_servers_truncate_by_default_is_switched_off():
+    with Stub() as stub:
+        made = target(stub)
+        assert made.findings.neutral
+        texts(made, 1)
+        assert stub.payloads[-1]["top_k"] == 0
+        assert stub.payloads[-1]["min_p"] == 0
+    with Stub(Faults(lowest_top_k=-1)) as stub:  # as older versions of vLLM want it
+        texts(target(stub), 1)
+        assert stub.payloads[-1]["top_k"] == -1
+    with Stub(Faults(unknown={"top_k", "min_p"})) as stub:  # as hosted APIs have it
+        made = target(stub)
+        assert not made.findings.neutral
+        assert "defaults of its own" in made.notices[0]
+        texts(made, 1)
+        assert "top_k" not in stub.payloads[-1]
+    with Stub() as stub:
+        texts(target(stub, SamplingOptions(max_new_tokens=30, top_k=5)), 1)
+        assert stub.payloads[-1]["top_k"] == 5
+
+
 def test_several_draws_of_a_prompt_in_one_request():
     with Stub() as stub:
         made = target(stub, per_request=8)

@@ -1,4 +1,4 @@
-"""A real server: `transformers serve` with a tiny model, in a process of its own."""
+"""Real servers with tiny models, in processes of their own: `transformers serve` and llama.cpp."""
 
 from __future__ import annotations
 
@@ -24,38 +24,64 @@ from targets.tiny_models import Queue
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory) -> Iterator[tuple[str, str]]:
-    """The URL of `transformers serve`, and its model's name."""
+@pytest.fixture(scope="module", params=["transformers", "llama.cpp"])
+def served(request, tmp_path_factory) -> Iterator[tuple[str, str, str]]:
+    """The kind of server, its URL, and its model's name."""
     folder = tmp_path_factory.mktemp("served")
+    start = transformers_serve if request.param == "transformers" else llama_cpp
+    process, url, model = start(folder)
+    try:
+        yield request.param, f"{url}/v1", model
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        if process.stdout is not None:
+            process.stdout.close()
+        if process.stdin is not None:
+            process.stdin.close()
+
+
+def transformers_serve(folder: Path) -> tuple[subprocess.Popen[str], str, str]:
     real_models.write(folder / "model")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     script = Path(sys.executable).parent / "transformers"
-    log = (folder / "log").open("w")
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [str(script), "serve", str(folder / "model"), "--port", str(port)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    for _ in range(240):
+        try:
+            urllib.request.urlopen(f"http://localhost:{port}/health", timeout=1).close()
+            break
+        except OSError:
+            assert process.poll() is None, (folder / "log").read_text()
+            time.sleep(0.5)
+    return process, f"http://localhost:{port}", str(folder / "model")
+
+
+def llama_cpp(folder: Path) -> tuple[subprocess.Popen[str], str, str]:
+    real_models.write_gguf(folder / "tiny.gguf")
     process = subprocess.Popen(
-        [str(script), "serve", str(folder / "model"), "--port", str(port)],
-        stdout=log,
-        stderr=subprocess.STDOUT,
+        [sys.executable, str(Path(real_models.__file__)), str(folder / "tiny.gguf")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"http://localhost:{port}/health", timeout=1).close()
-                break
-            except OSError:
-                assert process.poll() is None, (folder / "log").read_text()
-                time.sleep(0.5)
-        yield f"http://localhost:{port}/v1", str(folder / "model")
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-        log.close()
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("READY"):
+            return process, line.split()[1], "tiny"
+    raise AssertionError("the llama.cpp server did not start")
 
 
-def open_target(served: tuple[str, str]) -> EndpointTarget:
-    url, model = served
+def open_target(served: tuple[str, str, str]) -> EndpointTarget:
+    _, url, model = served
     options = SamplingOptions(max_new_tokens=12)
     return load(model, options, base_url=url, timeout=60, concurrency=4)
 
@@ -65,7 +91,8 @@ def test_what_it_ignores_in_silence_is_found(served):
     assert found.random
     assert found.temperature
     assert found.max_tokens
-    assert not found.n  # ignored, as its log says
+    assert found.n == (served[0] == "llama.cpp")
+    print(served[0], found)
 
 
 def test_draws_and_risks(served, tmp_path):

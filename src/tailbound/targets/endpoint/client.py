@@ -20,6 +20,10 @@ from tailbound.targets.endpoint.settings import EndpointSettings
 OVERLOADED = 429
 
 
+class RefusedError(TargetError):
+    """The server will not have this request, however often it is asked."""
+
+
 @dataclass(slots=True)
 class Usage:
     """What a server has been asked and paid for so far; `retries` are requests sent again."""
@@ -85,7 +89,7 @@ class Client:
                         reason = f"status {response.status}: {_short(body)}"
                         wait = _retry_after(response.headers.get("Retry-After"))
                     else:
-                        raise TargetError(
+                        raise RefusedError(
                             self._settings.redacted(
                                 f"{url} refuses the request with status {response.status}: "
                                 f"{_short(body)}"

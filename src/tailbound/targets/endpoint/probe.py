@@ -16,6 +16,15 @@ from tailbound.errors import UsageError
 TOKENS = 24
 DRAWS = 4
 
+NEUTRAL: tuple[dict[str, float], ...] = (
+    {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0},
+    {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0},
+    {},
+)
+"""Ways to switch off what servers truncate and penalise by default: llama.cpp keeps the 40 most
+likely tokens and drops those below .05 of the first unless told otherwise, and vLLM follows the
+model's generation_config. Hosted APIs refuse parameters that they do not know."""
+
 Ask = Callable[..., Awaitable[list[dict[str, Any]]]]
 
 
@@ -24,6 +33,7 @@ class Findings:
     """True where the server honours an option; None where it could not be told."""
 
     random: bool
+    neutral: bool
     n: bool
     seed: bool
     temperature: bool
@@ -39,6 +49,11 @@ class Findings:
     def notices(self) -> tuple[str, ...]:
         """Lines that a person should see."""
         found = []
+        if not self.neutral:
+            found.append(
+                "the server takes no top_k, min_p or repetition_penalty: if it has defaults of its "
+                "own, they are part of what is measured"
+            )
         if not self.n:
             found.append("the server ignores n: every draw is a request of its own")
         if not self.seed:
@@ -50,10 +65,10 @@ class Findings:
         return tuple(found)
 
 
-async def probe(ask: Ask, *, name: str) -> Findings:
-    """Ask the server; raises `UsageError` where it cannot be trusted.
+async def probe(ask: Ask, *, name: str, neutral: bool) -> Findings:
+    """Ask the server; `neutral` says whether it takes the options of `NEUTRAL`.
 
-    `ask(**options)` sends the probe's prompt with the options given (`n`, `seed`, `temperature`,
+    Raises `UsageError` where it cannot be trusted. `ask(**options)` sends the probe's prompt with the options given (`n`, `seed`, `temperature`,
     `max_tokens`, `stop`, `logprobs`) and returns the choices as {"text", "finish", "log_probs",
     "tokens"}.
     """
@@ -90,6 +105,7 @@ async def probe(ask: Ask, *, name: str) -> Findings:
         )
     return Findings(
         random=True,
+        neutral=neutral,
         n=honours_n,
         seed=len(set(again)) == 1 and len(set(varied)) > 1,
         temperature=temperature,

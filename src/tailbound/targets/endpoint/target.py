@@ -23,8 +23,8 @@ from tailbound.contract import Draw, DrawRequest, FinishReason, SamplingContract
 from tailbound.errors import TargetError, UsageError
 from tailbound.prompts import Prompt
 from tailbound.targets.base import DrawSource
-from tailbound.targets.endpoint.client import Client, Usage
-from tailbound.targets.endpoint.probe import Findings, probe
+from tailbound.targets.endpoint.client import Client, RefusedError, Usage
+from tailbound.targets.endpoint.probe import NEUTRAL, Findings, probe
 from tailbound.targets.endpoint.settings import DEFAULT_URL, EndpointSettings, environment
 
 CHARACTERS_PER_TOKEN = 4
@@ -46,6 +46,7 @@ class EndpointTarget:
         self._options = options
         self._settings = settings
         self.usage = Usage()
+        self._neutral: dict[str, float] = {}
         self.batch_size = settings.concurrency
         self._contract = SamplingContract(
             target=f"openai:{model}",
@@ -179,7 +180,16 @@ class EndpointTarget:
             async def ask(**options: Any) -> list[dict[str, Any]]:
                 return await self._ask(client, PROBE_PROMPT, **options)
 
-            return await probe(ask, name=f"openai:{self._model}")
+            for number, neutral in enumerate(NEUTRAL):
+                self._neutral = neutral
+                try:
+                    await ask(seed=0, temperature=1.0, max_tokens=1)
+                except RefusedError:
+                    if number == len(NEUTRAL) - 1:
+                        raise
+                else:
+                    break
+            return await probe(ask, name=f"openai:{self._model}", neutral=bool(self._neutral))
 
     async def _ask(
         self,
@@ -201,6 +211,7 @@ class EndpointTarget:
             "max_tokens": max_tokens,
             "n": n,
             "seed": seed,
+            **self._neutral,
         }
         if self._options.top_k is not None:
             payload["top_k"] = self._options.top_k
