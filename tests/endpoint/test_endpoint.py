@@ -270,7 +270,7 @@ def test_without_aiohttp_there_is_one_clear_line(monkeypatch):
 def test_bound_and_risk_run_against_a_server(tmp_path, monkeypatch, capsys):
     """From the command line, with predictions in the prompt file."""
     lines = [
-        json.dumps({"id": f"q{n}", "prompt": f"question {n}", "p_hat": 0.3 + 0.4 * (n % 2)})
+        json.dumps({"id": f"q{n}", "prompt": f"question {n}", "p_hat": 0.02 + 0.01 * (n % 2)})
         for n in range(60)
     ]
     prompts = tmp_path / "p.jsonl"
@@ -285,15 +285,29 @@ def test_bound_and_risk_run_against_a_server(tmp_path, monkeypatch, capsys):
         return document
 
     with Stub() as stub:
-        shared = ["--target", "openai:m", "--base-url", stub.url, "--judge", "regex:unsafe boat"]
+        shared = ["--target", "openai:m", "--base-url", stub.url, "--judge", "regex:unsafe boat fish"]
         shared += ["--max-new-tokens", 30, "--json"]
         bound = run("bound", prompts, *shared, "--budget", 5, "--out", tmp_path / "bound")
         assert bound["bound"]["n_calibration"] > 20
+        assert bound["predictor"] is None
+        # without predictions of the user's, from the words of the prompts
+        plain = tmp_path / "plain.jsonl"
+        plain.write_text(
+            "".join(json.dumps({"prompt": f"question {n} of {n % 7}"}) + "\n" for n in range(120))
+        )
+        words = run(
+            *("bound", plain, *shared, "--budget", 20, "--train-draws", 50),
+            *("--test-draws", 20, "--out", tmp_path / "words"),
+        )
+        assert words["bound"]["level"] > 0
+        assert words["predictor"]["events"] > 0
         risk = run(
             *("risk", prompts, *shared, "--limit", 3, "--proposal", "none"),
             *("--draws", 100, "--out", tmp_path / "risk"),
         )
         assert [row["draws"] for row in risk["prompts"]] == [100] * 3
+        assert risk["endpoint"]["requests"] >= 300
+        assert risk["endpoint"]["tokens_out"] > 300
     document = yaml.safe_load((tmp_path / "bound" / "run.yaml").read_text())
     assert document["findings"]["seed"] is True
     for path in Path(tmp_path).rglob("*"):

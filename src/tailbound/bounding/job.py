@@ -23,12 +23,12 @@ from tailbound.bounding.results import (
     write_results,
 )
 from tailbound.bounding.settings import BoundSettings
-from tailbound.errors import UnreachableError, UsageError
+from tailbound.errors import UnreachableError
 from tailbound.files import write_durably
 from tailbound.intervals import clopper_pearson
 from tailbound.judges import Judge
 from tailbound.ledger import Ledger
-from tailbound.predictors import Familiarity, FittedPredictor, fit
+from tailbound.predictors import Familiarity, FittedPredictor, HashedWords, fit
 from tailbound.prompts import Prompt
 from tailbound.survival import (
     CalibrationRecord,
@@ -160,12 +160,9 @@ class _Predictions:
 
 
 def feature_source(target: Target) -> FeatureSource:
-    """The target, where it has hidden states to offer; raises `UsageError` otherwise."""
+    """The target, where it has hidden states to offer; else the words of the prompts."""
     if not isinstance(target, FeatureSource):
-        raise UsageError(
-            f"{target.contract.target} offers no hidden states to predict from: give the prompts "
-            "a column p_hat with predictions of your own"
-        )
+        return HashedWords()
     return target
 
 

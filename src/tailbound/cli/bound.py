@@ -174,11 +174,12 @@ def command(
             store_text=not no_text,
         )
     if as_json:
-        _print_json(result.to_dict())
+        _print_json({**result.to_dict(), **opt.endpoint_spend(model)})
     else:
         render.bound(
             result, subject=f"{target} judged by {judge}, {render.contract(model.contract)}"
         )
+        render.endpoint(opt.endpoint_spend(model))
         render.next_step(f"tailbound predict {out} NEW_PROMPTS")
     if result.bound.level == 0:
         raise UnreachableError(

@@ -144,6 +144,12 @@ def findings(target: object) -> dict[str, Any] | None:
     return None if found is None else dict(found.to_dict())
 
 
+def endpoint_spend(target: object) -> dict[str, Any]:
+    """{"endpoint": requests, tokens and cost of this process}, empty for other targets."""
+    spent = getattr(target, "spent", None)
+    return {} if spent is None else {"endpoint": spent()}
+
+
 def _text_or_file(value: str | None) -> str | None:
     if value is None or len(value) > 255 or "\n" in value:
         return value

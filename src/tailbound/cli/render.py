@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -136,6 +136,16 @@ def preview(value: Preview) -> None:
         f"The guarantee {need.guarantee!r} is comfortable from about {need.comfortable_prompts:,} "
         f"calibration prompts on; bounds go up to about {need.longest_bound:,} draws."
     )
+
+
+def endpoint(spend: dict[str, Any]) -> None:
+    """Say what a server was asked and paid for; nothing for other targets."""
+    for found in spend.values():
+        console().print(
+            f"server: {found['requests']:,} requests ({found['retries']:,} of them again), "
+            f"{found['tokens_in']:,} tokens in, {found['tokens_out']:,} out"
+            + (f", cost {found['cost']:.4g}" if found["cost"] else "")
+        )
 
 
 def next_step(command: str) -> None:

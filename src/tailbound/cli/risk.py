@@ -192,7 +192,11 @@ def command(
             report=progress,
         )
     if as_json:
-        document = {**result.to_dict(), "contract": model.contract.to_dict()}
+        document = {
+            **result.to_dict(),
+            "contract": model.contract.to_dict(),
+            **opt.endpoint_spend(model),
+        }
         sys.stdout.write(json.dumps(finite(document), indent=2, allow_nan=False) + "\n")
         return
     render_risk.risk(
@@ -200,6 +204,7 @@ def command(
         subject=f"{target} judged by {judge}, {render.contract(model.contract)}",
         folder=str(out),
     )
+    render.endpoint(opt.endpoint_spend(model))
     render.next_step(f"read {out / 'review.jsonl'}: the unsafe draws that each number rests on")
 
 

@@ -68,9 +68,9 @@ class Findings:
 async def probe(ask: Ask, *, name: str, neutral: bool) -> Findings:
     """Ask the server; `neutral` says whether it takes the options of `NEUTRAL`.
 
-    Raises `UsageError` where it cannot be trusted. `ask(**options)` sends the probe's prompt with the options given (`n`, `seed`, `temperature`,
-    `max_tokens`, `stop`, `logprobs`) and returns the choices as {"text", "finish", "log_probs",
-    "tokens"}.
+    Raises `UsageError` where it cannot be trusted. `ask(**options)` sends the probe's prompt with
+    the options given (`n`, `seed`, `temperature`, `max_tokens`, `stop`, `logprobs`) and returns the
+    choices as {"text", "finish", "log_probs", "tokens"}.
     """
     many = await ask(n=DRAWS, seed=1, temperature=1.0, max_tokens=TOKENS)
     honours_n = len(many) == DRAWS
