@@ -9,6 +9,7 @@ import typer
 
 from tailbound.cli.bound import command as bound
 from tailbound.cli.demo import command as demo
+from tailbound.cli.import_ import command as import_
 from tailbound.cli.listing import judges, targets
 from tailbound.cli.predict import command as predict
 from tailbound.cli.risk import command as risk
@@ -29,6 +30,7 @@ app.command("predict")(predict)
 app.command("risk")(risk)
 app.add_typer(steer)
 app.command("summarize")(summarize)
+app.command("import")(import_)
 app.command("targets")(targets)
 app.command("judges")(judges)
 

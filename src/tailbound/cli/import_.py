@@ -1,0 +1,66 @@
+"""`tailbound import`: draws that were made elsewhere, as a run folder."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tailbound.cli import options as opt
+
+
+def command(
+    source: Annotated[
+        Path, typer.Argument(help="Inspect log, lm-eval samples, garak report, or a table.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; nothing is added twice.")],
+    format: Annotated[
+        str | None,
+        typer.Option("--format", help="inspect, lm-eval, garak or table (default: by the file)."),
+    ] = None,
+    judge_name: Annotated[
+        str | None,
+        typer.Option("--judge-name", help="Scorer, metric, detector or column of the scores."),
+    ] = None,
+    threshold: opt.Threshold = None,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="Scores say how safe: take 1 - score.")
+    ] = False,
+    no_text: Annotated[
+        bool, typer.Option("--no-text", help="Keep scores, not responses, in the ledger.")
+    ] = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Turn draws already paid for into a run folder, for `tailbound summarize`."""
+    from tailbound.cli.console import notice
+    from tailbound.importing import import_run
+
+    result = import_run(
+        source,
+        out,
+        format=format,
+        judge=judge_name,
+        threshold=threshold,
+        invert=invert,
+        store_text=not no_text,
+    )
+    for line in result.notices:
+        notice(line)
+    if as_json:
+        sys.stdout.write(json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
+        return
+    from tailbound.cli import render
+
+    there = f", {result.there:,} were there already" if result.there else ""
+    render.console().print(
+        f"{result.draws:,} draws of {result.prompts:,} prompts in {source} ({result.format}): "
+        f"{result.added:,} added to {out}{there}.\n"
+        f"Unsafe means {result.judge} >= {result.threshold:g}: {result.unsafe:,} draws"
+        + ("" if invert else " (where scores say how safe: --invert)")
+        + f"; {result.missing:,} have no verdict.",
+        markup=False,
+    )
+    render.next_step(f"tailbound summarize {out}")

@@ -1,0 +1,127 @@
+"""What every format is read into, and the reading of one score."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tailbound.errors import UsageError
+
+Messages = tuple[tuple[str, str], ...]
+
+NO_SCORE = "no score in the source"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedDraw:
+    """One draw of a source; `place` says where it stands there, for errors.
+
+    `index` counts 1, 2, ... within the prompt. `score` lies in [0, 1], None with a `reason` where
+    the source has none. `messages`, `group` and `text` (the response) are None where the source
+    does not tell, `finish_reason` then `unknown`.
+    """
+
+    place: str
+    prompt_id: str
+    index: int
+    score: float | None
+    reason: str | None = None
+    messages: Messages | None = None
+    group: str | None = None
+    text: str | None = None
+    finish_reason: str = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """All draws of a source, who scored them, and what it tells about how they were made.
+
+    `contract` holds the known fields of a `SamplingContract` (temperature, top_p, ...); `notices`
+    are lines that the user should know.
+    """
+
+    format: str
+    draws: tuple[ImportedDraw, ...]
+    judge: str
+    model: str | None = None
+    contract: Mapping[str, Any] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+
+def read_score(value: Any, place: str, name: str) -> tuple[float | None, str | None]:
+    """(score, None), or (None, reason) where there is none: null, empty or NaN.
+
+    Raises `UsageError` with the place where the value is no number in [0, 1].
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        if not text:
+            return None, NO_SCORE
+        words = {"true": 1.0, "false": 0.0}
+        try:
+            value = words[text.lower()] if text.lower() in words else float(text)
+        except ValueError:
+            raise UsageError(
+                f"{place}: {name} {value!r} is no number: give a score in [0, 1], or leave it empty"
+            ) from None
+    if value is None:
+        return None, NO_SCORE
+    if not isinstance(value, (bool, int, float)):
+        raise UsageError(f"{place}: {name} is {_short(value)}, not one number in [0, 1]")
+    score = float(value)
+    if math.isnan(score):
+        return None, NO_SCORE
+    if not 0 <= score <= 1:
+        raise UsageError(
+            f"{place}: {name} is {score:g}, outside [0, 1]: rescale it, 1 being surely unsafe"
+        )
+    return score, None
+
+
+def choose(asked: str | None, found: Mapping[str, int], *, what: str, source: str) -> str:
+    """The one name among `found` (with how often each occurs) that is asked for, or the only one.
+
+    Raises `UsageError` that lists the names where it is not there or the choice is open.
+    """
+    if not found:
+        raise UsageError(f"{source} has no {what} with a score: there is nothing to import")
+    names = ", ".join(sorted(found))
+    if asked is None:
+        if len(found) > 1:
+            raise UsageError(f"{source} has several {what}s ({names}): name one with --judge-name")
+        return next(iter(found))
+    if asked not in found:
+        raise UsageError(f"{source} has no {what} {asked!r}: it has {names}")
+    return asked
+
+
+def read_messages(value: Any, place: str, name: str) -> Messages | None:
+    """A prompt as messages: a text, chat messages, or those as JSON; None where there is none."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, str):
+        if value.lstrip().startswith("[{"):
+            try:
+                return read_messages(json.loads(value), place, name)
+            except json.JSONDecodeError:
+                pass
+        return (("user", value),)
+    if isinstance(value, list) and value:
+        pairs = []
+        for message in value:
+            role = message.get("role") if isinstance(message, dict) else None
+            content = message.get("content") if isinstance(message, dict) else None
+            if not isinstance(role, str) or not isinstance(content, str):
+                break
+            pairs.append((role, content))
+        else:
+            return tuple(pairs)
+    raise UsageError(f"{place}: {name} is {_short(value)}, neither text nor chat messages")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

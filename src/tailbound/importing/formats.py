@@ -1,0 +1,50 @@
+"""Which format a source has, and who reads it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tailbound.errors import UsageError
+from tailbound.importing.base import Source
+
+FORMATS = ("inspect", "lm-eval", "garak", "table")
+
+
+def read_source(path: Path, format: str | None = None, judge: str | None = None) -> Source:
+    """Everything in the file `path`; without a `format`, by its ending and its first record.
+
+    Raises `UsageError` with the place where it is missing, unreadable or not what it should be.
+    """
+    from tailbound.importing import garak, inspect_log, lm_eval, plain
+
+    if not path.exists():
+        raise UsageError(f"no file {path}: check the path")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: name one file in it (a log, samples, or a report)")
+    if format is not None and format not in FORMATS:
+        raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {format!r}")
+    readers = {
+        "inspect": inspect_log.read,
+        "lm-eval": lm_eval.read,
+        "garak": garak.read,
+        "table": plain.read,
+    }
+    return readers[format or detect(path)](path, judge)
+
+
+def detect(path: Path) -> str:
+    """The format that the file seems to have: a table where nothing speaks for another."""
+    if path.suffix.lower() in (".eval", ".json"):
+        return "inspect"
+    if path.suffix.lower() not in (".jsonl", ".ndjson"):
+        return "table"
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            first = json.loads(next((line for line in file if line.strip()), "null"))
+    except (OSError, ValueError):
+        return "table"
+    keys = set(first) if isinstance(first, dict) else set()
+    if "entry_type" in keys:
+        return "garak"
+    return "lm-eval" if {"doc_id", "resps"} <= keys else "table"

@@ -1,0 +1,167 @@
+"""A report of garak: attempts, each a prompt with its outputs and the results of detectors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tailbound.errors import UsageError
+from tailbound.importing.base import ImportedDraw, Messages, Source, choose, read_score
+from tailbound.prompts import content_id
+from tailbound.prompts.tables import Row, read_rows
+
+OWN = "the detector of each probe"
+_FINISHED = 2
+
+
+def read(path: Path, judge: str | None) -> Source:
+    """Read a report; `judge` names the detector (1 is a hit: unsafe), as `module.Class`.
+
+    Without a name, each probe's own detector counts where no attempt has more than one. A prompt
+    is a probe and its text, named `probe:hash`; attempts that repeat it are further draws. Outputs
+    that no detector saw are missing.
+    """
+    rows = read_rows(path)
+    attempts = _attempts(rows, path)
+    found: Counter[str] = Counter()
+    for row in attempts:
+        found.update(_detectors(row).keys())
+    if judge is None and all(len(_detectors(row)) <= 1 for row in attempts) and len(found) > 1:
+        chosen = OWN
+    else:
+        chosen = choose(judge, found, what="detector", source=str(path))
+    draws: list[ImportedDraw] = []
+    numbers: Counter[str] = Counter()
+    passed_over = 0
+    for row in attempts:
+        made = _draws(row, chosen, numbers)
+        passed_over += made is None
+        draws.extend(made or ())
+    notices = []
+    if passed_over:
+        notices.append(f"{passed_over} attempts were left out: {chosen} did not look at them")
+    setup = next((r.values for r in rows if r.values.get("entry_type") == "start_run setup"), {})
+    return Source(
+        format="garak",
+        draws=tuple(draws),
+        judge=chosen,
+        model=_model(setup),
+        contract=_contract(setup),
+        notices=tuple(notices),
+    )
+
+
+def _attempts(rows: Sequence[Row], path: Path) -> list[Row]:
+    """One row per attempt: the finished entry, else the last one of those that broke off."""
+    held: dict[str, Row] = {}
+    for row in rows:
+        if row.values.get("entry_type") != "attempt":
+            continue
+        name = str(row.values.get("uuid", row.place))
+        before = held.get(name)
+        if before is not None and before.values.get("status") == _FINISHED:
+            if row.values.get("status") == _FINISHED:
+                raise UsageError(f"{row.place} repeats the attempt of {before.place} ({name})")
+            continue
+        held[name] = row
+    if not held:
+        raise UsageError(
+            f"{path} has no attempts: is it a garak report (garak.*.report.jsonl), not a hit log?"
+        )
+    return list(held.values())
+
+
+def _detectors(row: Row) -> dict[str, list[Any]]:
+    results = row.values.get("detector_results")
+    if not isinstance(results, dict):
+        return {}
+    return {str(name): list(scores or ()) for name, scores in results.items()}
+
+
+def _draws(row: Row, judge: str, numbers: Counter[str]) -> list[ImportedDraw] | None:
+    """The draws of one attempt; None where it has results, but not of this detector."""
+    results = _detectors(row)
+    outputs = [_text(output) for output in row.values.get("outputs") or ()]
+    if judge == OWN:
+        scores = next(iter(results.values()), None)
+    elif results and judge not in results:
+        return None
+    else:
+        scores = results.get(judge)
+    verdicts = _verdicts(row, outputs, scores, judge)
+    messages = _messages(row)
+    name = f"{row.values.get('probe_classname', 'probe')}:{content_id(messages)}"
+    draws = []
+    for text, value in zip(outputs, verdicts, strict=True):
+        numbers[name] += 1
+        score, reason = read_score(value, row.place, judge)
+        if score is None:
+            reason = (
+                "no output" if text is None else "no detector result" if scores is None else reason
+            )
+        draws.append(
+            ImportedDraw(
+                place=row.place,
+                prompt_id=name,
+                index=numbers[name],
+                score=score,
+                reason=reason,
+                messages=messages or None,
+                text=text,
+            )
+        )
+    return draws
+
+
+def _verdicts(
+    row: Row, outputs: Sequence[str | None], scores: Sequence[Any] | None, judge: str
+) -> list[Any]:
+    """One result per output; detectors pass over outputs that are missing."""
+    if scores is None:
+        return [None] * len(outputs)
+    if len(scores) == len(outputs):
+        return list(scores)
+    there = [place for place, text in enumerate(outputs) if text is not None]
+    if len(scores) != len(there):
+        raise UsageError(
+            f"{row.place}: {judge} has {len(scores)} results for {len(outputs)} outputs: "
+            "is the report damaged?"
+        )
+    verdicts: list[Any] = [None] * len(outputs)
+    for place, score in zip(there, scores, strict=True):
+        verdicts[place] = score
+    return verdicts
+
+
+def _text(value: Any) -> str | None:
+    """A message of any version: a text, or a record with one."""
+    if isinstance(value, dict):
+        value = value.get("text")
+    return value if isinstance(value, str) else None
+
+
+def _messages(row: Row) -> Messages:
+    prompt = row.values.get("prompt")
+    if isinstance(prompt, dict) and isinstance(prompt.get("turns"), list):
+        return tuple(
+            (str(turn.get("role", "user")), _text(turn.get("content")) or "")
+            for turn in prompt["turns"]
+            if isinstance(turn, dict)
+        )
+    text = _text(prompt)
+    return (("user", text),) if text is not None else ()
+
+
+def _model(setup: dict[str, Any]) -> str | None:
+    for prefix in ("plugins.target", "plugins.model"):
+        kind, name = setup.get(f"{prefix}_type"), setup.get(f"{prefix}_name")
+        if kind or name:
+            return ":".join(str(part) for part in (kind, name) if part)
+    return None
+
+
+def _contract(setup: dict[str, Any]) -> dict[str, Any]:
+    system = setup.get("run.system_prompt")
+    return {"system": system} if isinstance(system, str) and system else {}

@@ -1,0 +1,257 @@
+"""From a source to a run folder: checked in full before anything is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from tailbound import run_folder
+from tailbound.contract import Draw, FinishReason, SamplingContract, Verdict
+from tailbound.errors import UsageError
+from tailbound.files import write_durably
+from tailbound.importing.base import ImportedDraw, Messages, Source
+from tailbound.importing.formats import read_source
+from tailbound.ledger import Ledger, read
+
+if TYPE_CHECKING:
+    import polars as pl
+
+STREAM, STOPPING = "import", "fixed"
+THRESHOLD = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportResult:
+    """What was imported; `draws`, `unsafe` and `missing` are counts over the whole source.
+
+    `added` draws are new in the ledger, `there` stood in it already.
+    """
+
+    folder: str
+    format: str
+    judge: str
+    threshold: float
+    prompts: int
+    draws: int
+    added: int
+    there: int
+    unsafe: int
+    missing: int
+    notices: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+
+def import_run(
+    path: Path,
+    folder: Path,
+    *,
+    format: str | None = None,
+    judge: str | None = None,
+    threshold: float | None = None,
+    invert: bool = False,
+    store_text: bool = True,
+) -> ImportResult:
+    """Record every draw of the source `path` in the ledger of `folder`, in a stream `import`.
+
+    `judge` chooses among the scorers, metrics or detectors of the source, `threshold` (default
+    .5) says from which score on a draw is unsafe, and with `invert` scores say how *safe* a draw
+    is: 1 - score is recorded. Token ids and log-probabilities are not known; neither is whatever
+    of the sampling contract the source does not tell (null in `run.yaml`). A draw that is on
+    record already is not added again.
+
+    Raises `UsageError`, before anything is written, for draws that occur twice, prompts with two
+    texts, scores outside [0, 1] and draws on record with another score or text, and
+    `ContractMismatchError` where the folder holds draws of something else.
+    """
+    level = THRESHOLD if threshold is None else threshold
+    if not 0 < level <= 1:
+        raise UsageError(f"--threshold must lie in (0, 1], not {level:g}: unsafe is score >= it")
+    source = read_source(path, format, judge)
+    if invert:
+        source = replace(source, draws=tuple(map(_inverted, source.draws)))
+    prompts = _check(source.draws, path)
+    contract = _contract(source)
+    judge_id = f"import:{source.format}:{source.judge}" + (":inverted" if invert else "")
+    notices = (*source.notices, *_notices(source, contract))
+    texts = store_text and any(draw.text is not None for draw in source.draws)
+    document = run_folder.describe(
+        command="import",
+        contract=contract,
+        target=contract.target,
+        engine={},
+        judge=source.judge,
+        judge_id=judge_id,
+        threshold=level,
+        options={
+            "source": str(path),
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "format": source.format,
+            "judge_name": judge,
+            "invert": invert,
+        },
+        notices=notices,
+    )
+    with Ledger.open(
+        folder,
+        run=folder.name,
+        contract=contract,
+        judge_id=judge_id,
+        seed=0,
+        store_text=texts,
+    ) as ledger:
+        new = _new(source.draws, folder)
+        table = _prompt_table(prompts, folder)
+        run_folder.begin(folder, document)
+        write_durably(folder / "prompts.parquet", lambda file: table.write_parquet(file))
+        for draw in new:
+            ledger.append(_draw(draw), Verdict(draw.score, draw.reason), STOPPING)
+    return ImportResult(
+        folder=str(folder),
+        format=source.format,
+        judge=judge_id,
+        threshold=level,
+        prompts=len(prompts),
+        draws=len(source.draws),
+        added=len(new),
+        there=len(source.draws) - len(new),
+        unsafe=sum(draw.score is not None and draw.score >= level for draw in source.draws),
+        missing=sum(draw.score is None for draw in source.draws),
+        notices=notices,
+    )
+
+
+def _inverted(draw: ImportedDraw) -> ImportedDraw:
+    return draw if draw.score is None else replace(draw, score=1.0 - draw.score)
+
+
+def _check(
+    draws: Sequence[ImportedDraw], path: Path
+) -> dict[str, tuple[Messages | None, str | None]]:
+    """(messages, group) of each prompt, by its id, where nothing contradicts itself."""
+    if not draws:
+        raise UsageError(f"{path} has no draws: there is nothing to import")
+    seen: dict[tuple[str, int], str] = {}
+    prompts: dict[str, tuple[Messages | None, str | None]] = {}
+    for draw in draws:
+        key = (draw.prompt_id, draw.index)
+        if key in seen:
+            raise UsageError(
+                f"{draw.place} repeats draw {draw.index} of prompt {draw.prompt_id!r} "
+                f"({seen[key]}): remove one, or number the draws apart"
+            )
+        seen[key] = draw.place
+        if draw.index < 1:
+            raise UsageError(f"{draw.place}: draws count from 1 on, not {draw.index}")
+        messages, group = prompts.get(draw.prompt_id, (None, None))
+        if messages is not None and draw.messages is not None and messages != draw.messages:
+            raise UsageError(
+                f"{draw.place}: prompt {draw.prompt_id!r} has another text than before: "
+                "one id names one prompt"
+            )
+        prompts[draw.prompt_id] = (messages or draw.messages, group or draw.group)
+    return prompts
+
+
+def _contract(source: Source) -> SamplingContract:
+    """What the source tells; None stands for what it does not."""
+    names = ("temperature", "top_p", "top_k", "max_new_tokens", "system")
+    model = f":{source.model}" if source.model else ""
+    return SamplingContract.from_dict(
+        {
+            "target": f"import:{source.format}{model}",
+            "revision": None,
+            "template": None,
+            **{name: source.contract.get(name) for name in names},
+            "stop_ids": (),
+            "stop": source.contract.get("stop", ()),
+            "precision": "unknown",
+        }
+    )
+
+
+def _notices(source: Source, contract: SamplingContract) -> list[str]:
+    lines = []
+    by_prompt: dict[str, list[str]] = {}
+    untold = 0
+    for draw in source.draws:
+        if draw.text is None:
+            untold += 1
+        else:
+            by_prompt.setdefault(draw.prompt_id, []).append(draw.text)
+    repeated = [texts for texts in by_prompt.values() if len(texts) > 1]
+    greedy = contract.temperature is not None and contract.temperature == 0
+    if greedy or (repeated and all(len(set(texts)) == 1 for texts in repeated)):
+        why = "temperature 0" if greedy else "all draws of each prompt are the same text"
+        lines.append(
+            f"{why}: these draws repeat one another, and intervals that count them as independent "
+            "do not hold"
+        )
+    if by_prompt and untold:
+        lines.append(f"{untold} draws have no response in the source: recorded with an empty one")
+    return lines
+
+
+def _new(draws: Sequence[ImportedDraw], folder: Path) -> list[ImportedDraw]:
+    """The draws that are not on record; raises where one is there with another verdict or text."""
+    frame = read(folder, stream=STREAM).select("prompt_id", "index", "score", "text")
+    held = {(name, number): (score, text) for name, number, score, text in frame.iter_rows()}
+    new = []
+    for draw in draws:
+        key = (draw.prompt_id, draw.index)
+        if key not in held:
+            new.append(draw)
+            continue
+        score, text = held[key]
+        if score != draw.score or (text and draw.text and text != draw.text):
+            what = "another response" if score == draw.score else f"the score {score}"
+            raise UsageError(
+                f"{draw.place}: draw {draw.index} of prompt {draw.prompt_id!r} is on record in "
+                f"{folder} with {what}: import another source into another --out folder"
+            )
+    return new
+
+
+def _prompt_table(
+    prompts: dict[str, tuple[Messages | None, str | None]], folder: Path
+) -> pl.DataFrame:
+    """`prompts.parquet`: id, part, group, messages as JSON (null where unknown)."""
+    import polars as pl
+
+    schema = {"id": pl.String, "part": pl.String, "group": pl.String, "messages": pl.String}
+    rows = {
+        name: (name, STREAM, group, None if messages is None else json.dumps(messages))
+        for name, (messages, group) in prompts.items()
+    }
+    path = folder / "prompts.parquet"
+    before = pl.read_parquet(path).select(*schema).rows() if path.is_file() else []
+    for row in before:
+        now = rows.setdefault(row[0], row)
+        if now[3] is None:
+            rows[row[0]] = (now[0], now[1], now[2] or row[2], row[3])
+        elif row[3] is not None and row[3] != now[3]:
+            raise UsageError(
+                f"prompt {row[0]!r} has another text in {path}: one id names one prompt, "
+                "so use another --out folder"
+            )
+    order = dict.fromkeys([*(row[0] for row in before), *rows])
+    return pl.DataFrame([rows[name] for name in order], schema=schema, orient="row")
+
+
+def _draw(draw: ImportedDraw) -> Draw:
+    return Draw(
+        prompt_id=draw.prompt_id,
+        stream=STREAM,
+        index=draw.index,
+        token_ids=(),
+        text=draw.text or "",
+        finish_reason=cast(FinishReason, draw.finish_reason),
+        log_prob=math.nan,
+    )

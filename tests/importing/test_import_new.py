@@ -1,0 +1,194 @@
+"""From a source to a run folder: once, completely, and exactly as it was."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from tailbound import ledger, run_folder
+from tailbound.cli import main
+from tailbound.errors import ContractMismatchError, UsageError
+from tailbound.importing import import_run
+from tailbound.summaries import summarize_run
+
+
+def table(path: Path, draws: int = 50, prompts: int = 3, **changes) -> Path:
+    """Prompt p<i> has i unsafe draws; the last draw of p0 has no verdict."""
+    rows = [
+        {
+            "prompt_id": f"p{i}",
+            "draw": d,
+            "score": (None if i == 0 and d == draws else 0.9 if d <= i else 0.1),
+            "response": f"reply {d}",
+            "prompt": f"question {i}",
+        }
+        for i in range(prompts)
+        for d in range(1, draws + 1)
+    ]
+    rows[0] |= changes
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_the_ledger_holds_every_draw_as_it_was(tmp_path):
+    result = import_run(table(tmp_path / "t.jsonl"), tmp_path / "run")
+    assert (result.prompts, result.draws, result.added, result.there) == (3, 150, 150, 0)
+    assert (result.unsafe, result.missing) == (3, 1)
+    frame = ledger.read(tmp_path / "run")
+    assert frame["stream"].unique().to_list() == ["import"]
+    assert frame["stopping"].unique().to_list() == ["fixed"]
+    assert frame["log_prob"].null_count() == frame.height
+    assert frame["finish_reason"].unique().to_list() == ["unknown"]
+    row = frame.row(1, named=True)
+    assert (row["prompt_id"], row["index"], row["text"], row["score"]) == ("p0", 2, "reply 2", 0.1)
+    missing = frame.filter(pl.col("verdict") == "missing").row(0, named=True)
+    assert (missing["prompt_id"], missing["index"], missing["score"]) == ("p0", 50, None)
+    assert missing["reason"] == "no score in the source"
+    prompts = pl.read_parquet(tmp_path / "run" / "prompts.parquet")
+    assert prompts["id"].to_list() == ["p0", "p1", "p2"]
+    assert json.loads(prompts["messages"][1]) == [["user", "question 1"]]
+
+
+def test_the_run_says_what_is_known_and_leaves_out_what_is_not(tmp_path):
+    path = table(tmp_path / "t.jsonl")
+    import_run(path, tmp_path / "run", judge="toxic-bert", threshold=0.3)
+    document = run_folder.read(tmp_path / "run")
+    assert document["command"] == "import"
+    assert document["threshold"] == 0.3
+    assert document["judge_id"] == "import:table:toxic-bert"
+    assert document["contract"]["target"] == "import:table"
+    assert document["contract"]["temperature"] is None
+    assert len(document["options"]["sha256"]) == 64
+
+
+def test_importing_again_adds_nothing_and_more_rows_are_added(tmp_path):
+    path, folder = table(tmp_path / "t.jsonl"), tmp_path / "run"
+    import_run(path, folder)
+    before = sorted(folder.glob("draws/*"))
+    again = import_run(path, folder)
+    assert (again.added, again.there) == (0, 150)
+    assert sorted(folder.glob("draws/*")) == before
+    more = import_run(table(tmp_path / "u.jsonl", prompts=4), folder)
+    assert (more.added, more.there) == (50, 150)
+    frame = ledger.read(folder)
+    assert frame.height == 200
+    assert not frame.select("prompt_id", "index").is_duplicated().any()
+    assert pl.read_parquet(folder / "prompts.parquet").height == 4
+
+
+def test_summaries_come_from_imported_draws(tmp_path):
+    import_run(table(tmp_path / "t.jsonl", draws=500, prompts=2), tmp_path / "run")
+    (stream,) = summarize_run(tmp_path / "run").streams
+    found = dict(zip(stream.ids, stream.prompts, strict=True))
+    assert (found["p1"].unsafe, found["p1"].draws, found["p1"].missing) == (1, 500, 0)
+    assert (found["p0"].unsafe, found["p0"].missing) == (0, 1)
+    assert found["p0"].upper == pytest.approx(0.009456, abs=1e-5)  # 1 of 500, one-sided 95%
+
+
+def test_scores_that_say_how_safe_are_turned_round(tmp_path):
+    result = import_run(table(tmp_path / "t.jsonl"), tmp_path / "run", invert=True)
+    assert result.unsafe == 146
+    assert result.missing == 1
+    scores = ledger.read(tmp_path / "run")["score"]
+    assert sorted(scores.drop_nulls().unique().to_list()) == pytest.approx([0.1, 0.9])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"draw": 2}, r"line 2 repeats draw 2 of prompt 'p0' \(.*line 1\)"),
+        ({"prompt": "else"}, "line 2: prompt 'p0' has another text than before"),
+        ({"score": 7}, "line 1: score is 7, outside"),
+    ],
+)
+def test_nothing_is_written_for_a_source_that_is_wrong(tmp_path, changes, message):
+    with pytest.raises(UsageError, match=message):
+        import_run(table(tmp_path / "t.jsonl", **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"score": 0.2}, "draw 1 of prompt 'p0' is on record in .* with the score 0.1"),
+        ({"response": "else"}, "draw 1 of prompt 'p0' is on record in .* with another response"),
+    ],
+)
+def test_another_source_is_not_mixed_in(tmp_path, changes, message):
+    import_run(table(tmp_path / "t.jsonl"), tmp_path / "run")
+    document = (tmp_path / "run" / "run.yaml").read_text()
+    with pytest.raises(UsageError, match=message):
+        import_run(table(tmp_path / "u.jsonl", **changes), tmp_path / "run")
+    assert (tmp_path / "run" / "run.yaml").read_text() == document
+    assert ledger.read(tmp_path / "run").height == 150
+
+
+def test_another_threshold_or_judge_is_refused(tmp_path):
+    path = table(tmp_path / "t.jsonl")
+    import_run(path, tmp_path / "run")
+    with pytest.raises(ContractMismatchError, match=r"threshold 0\.5, not 0\.2"):
+        import_run(path, tmp_path / "run", threshold=0.2)
+    with pytest.raises(ContractMismatchError, match="judge was"):
+        import_run(path, tmp_path / "run", judge="other")
+    with pytest.raises(UsageError, match="--threshold must lie in"):
+        import_run(path, tmp_path / "run", threshold=0.0)
+
+
+def test_draws_that_repeat_one_another_are_noted(tmp_path):
+    rows = [{"id": i, "score": 0, "response": f"same {i}"} for i in (1, 2) for _ in range(3)]
+    path = tmp_path / "t.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (line,) = import_run(path, tmp_path / "run").notices
+    assert "all draws of each prompt are the same text" in line
+    assert import_run(table(tmp_path / "u.jsonl"), tmp_path / "other").notices == ()
+
+
+def test_without_responses_none_are_recorded(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("id,score\na,0\na,1\n")
+    import_run(path, tmp_path / "run")
+    frame = ledger.read(tmp_path / "run")
+    assert frame["text"].null_count() == 2
+    import_run(table(tmp_path / "t.jsonl"), tmp_path / "quiet", store_text=False)
+    assert ledger.read(tmp_path / "quiet")["text"].null_count() == 150
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tailbound", *map(str, arguments)])
+        code: object = 0
+        try:
+            main()
+        except SystemExit as stopped:
+            code = stopped.code
+        out, err = capsys.readouterr()
+        return int(str(code or 0)), out, err
+
+    return run
+
+
+def test_the_command_and_the_summary_of_what_it_made(cli, tmp_path):
+    path, folder = table(tmp_path / "t.jsonl"), tmp_path / "run"
+    code, out, _ = cli("import", path, "--out", folder)
+    assert code == 0
+    assert "150 draws of 3 prompts" in " ".join(out.split())
+    assert "3 draws" in " ".join(out.split())
+    code, out, _ = cli("import", path, "--out", folder, "--json", "--format", "table")
+    assert json.loads(out)["there"] == 150
+    code, out, _ = cli("summarize", folder, "--json")
+    assert code == 0
+    assert json.loads(out)["streams"][0]["stream"] == "import"
+    assert yaml.safe_load((folder / "run.yaml").read_text())["judge"] == "score"
+
+
+def test_mistakes_are_one_line(cli, tmp_path):
+    code, out, err = cli("import", tmp_path / "none.csv", "--out", tmp_path / "run")
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "check the path" in err

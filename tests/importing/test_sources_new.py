@@ -1,0 +1,361 @@
+"""Each format as its own tool writes it: what becomes of prompts, draws and verdicts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tailbound.errors import MissingExtraError, UsageError
+from tailbound.importing import read_source
+from tailbound.prompts import content_id
+
+
+def jsonl(path: Path, *rows: dict) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def rows(source) -> list[tuple]:
+    return [(d.prompt_id, d.index, d.score, d.reason, d.text) for d in source.draws]
+
+
+# Tables
+
+
+def test_a_table_with_everything(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "prompt_id,draw,score,response,prompt,group,reason\n"
+        'a,1,0.75,"no, I will not",Why?,g,\n'
+        "a,2,,,Why?,g,judge timed out\n"
+        "b,1,1,sure,How?,,\n"
+    )
+    source = read_source(path)
+    assert source.format == "table"
+    assert rows(source) == [
+        ("a", 1, 0.75, None, "no, I will not"),
+        ("a", 2, None, "judge timed out", ""),
+        ("b", 1, 1.0, None, "sure"),
+    ]
+    assert source.draws[0].messages == (("user", "Why?"),)
+    assert [draw.group for draw in source.draws] == ["g", "g", None]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_rows_without_a_draw_are_numbered_within_their_prompt(tmp_path, ending):
+    table = [
+        {"id": name, "score": score} for name, score in zip("abab", (0, 0.5, 1, None), strict=True)
+    ]
+    path = tmp_path / f"t.{ending}"
+    if ending == "jsonl":
+        jsonl(path, *table)
+    else:
+        pl.DataFrame(
+            table, schema={"id": pl.String, "score": pl.Float64}, strict=False
+        ).write_parquet(path)
+    assert [(d.prompt_id, d.index, d.score) for d in read_source(path).draws] == [
+        ("a", 1, 0),
+        ("b", 1, 0.5),
+        ("a", 2, 1),
+        ("b", 2, None),
+    ]
+
+
+def test_draws_from_0_on_move_to_1_and_the_judge_names_a_column(tmp_path):
+    path = jsonl(
+        tmp_path / "t.jsonl",
+        {"id": 3, "epoch": 0, "toxicity": 0.1, "score": 0.9},
+        {"id": 3, "epoch": 1, "toxicity": True, "score": 0.9},
+    )
+    source = read_source(path, judge="toxicity")
+    assert [(d.prompt_id, d.index, d.score) for d in source.draws] == [("3", 1, 0.1), ("3", 2, 1)]
+    assert source.judge == "toxicity"
+    named = read_source(path, judge="my judge")
+    assert (named.judge, named.draws[0].score) == ("my judge", 0.9)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"id": "a", "score": 1.5}, r"line 2: score is 1.5, outside \[0, 1\]: rescale it"),
+        ({"id": "a", "score": "-0.1"}, "line 2: score is -0.1, outside"),
+        ({"id": "a", "score": "high"}, "line 2: score 'high' is no number"),
+        ({"id": "a", "score": [0.1]}, "line 2: score is .0.1., not one number"),
+        ({"id": "a"}, "line 2 has no score: leave it empty"),
+        ({"id": "", "score": 0}, "line 2 has no id: every draw belongs to a prompt"),
+        ({"id": "a", "score": 0, "prompt": {"x": 1}}, "prompt is .* neither text nor chat"),
+    ],
+)
+def test_wrong_rows_are_named(tmp_path, row, message):
+    path = jsonl(tmp_path / "t.jsonl", {"id": "z", "score": 0, "prompt": None}, row)
+    with pytest.raises(UsageError, match=message):
+        read_source(path)
+
+
+@pytest.mark.parametrize("draw", ["one", -1, 1.5, None, True])
+def test_wrong_draws_are_named(tmp_path, draw):
+    path = jsonl(tmp_path / "t.jsonl", {"id": "z", "score": 0, "draw": draw})
+    with pytest.raises(UsageError, match="line 1: draw must be a whole number from 0 on"):
+        read_source(path)
+
+
+def test_missing_columns_and_files_are_named(tmp_path):
+    path = jsonl(tmp_path / "t.jsonl", {"id": "a", "points": 0})
+    with pytest.raises(UsageError, match=r"no column 'score' for the scores: it has id, points"):
+        read_source(path)
+    path = jsonl(tmp_path / "u.jsonl", {"name": "a", "score": 0})
+    with pytest.raises(UsageError, match="no column 'prompt_id' or 'id' for the prompt ids"):
+        read_source(path)
+    with pytest.raises(UsageError, match=r"no file .*none.csv"):
+        read_source(tmp_path / "none.csv")
+    with pytest.raises(UsageError, match="is a folder"):
+        read_source(tmp_path)
+    (tmp_path / "empty.csv").write_text("id,score\n")
+    with pytest.raises(UsageError, match="has no rows"):
+        read_source(tmp_path / "empty.csv")
+    with pytest.raises(UsageError, match="--format must be one of inspect, lm-eval, garak, table"):
+        read_source(path, format="xml")
+
+
+# lm-evaluation-harness
+
+
+def sample(doc: int, *responses: str, score, kept: str = "none", **more) -> dict:
+    options = {"until": ["\n\n"], "do_sample": True, "temperature": 0.7, "max_gen_toks": 64}
+    return {
+        "doc_id": doc,
+        "doc": {"query": f"doc {doc}"},
+        "target": "",
+        "arguments": {"gen_args_0": {"arg_0": f"Q: doc {doc}\nA:", "arg_1": options}},
+        "resps": [list(responses)],
+        "filtered_resps": [responses[0]],
+        "filter": kept,
+        "metrics": ["toxicity"],
+        "doc_hash": "0",
+        "toxicity": score,
+        **more,
+    }
+
+
+def test_samples_of_the_harness(tmp_path):
+    name = "samples_toxigen_gen_2025-01-02T03-04-05.678901.jsonl"
+    path = jsonl(tmp_path / name, sample(0, "hello", score=0.25), sample(1, "damn", score=True))
+    results = {"model_name": "org/model", "config": {"model": "hf"}}
+    (tmp_path / "results_2025-01-02T03-04-05.678901.json").write_text(json.dumps(results))
+    source = read_source(path)
+    assert source.format == "lm-eval"
+    assert (source.judge, source.model) == ("toxicity,none", "org/model")
+    assert rows(source) == [("0", 1, 0.25, None, "hello"), ("1", 1, 1.0, None, "damn")]
+    assert source.draws[0].messages == (("user", "Q: doc 0\nA:"),)
+    assert source.contract == {"temperature": 0.7, "max_new_tokens": 64, "stop": ("\n\n",)}
+
+
+def test_scores_by_response_are_draws_and_a_score_of_the_first_is_one_draw(tmp_path):
+    path = jsonl(
+        tmp_path / "s.jsonl",
+        sample(0, "x", "y", "z", score=[0, 1, None]),
+        sample(1, "u", "v", score=0.5),
+    )
+    source = read_source(path, judge="toxicity")
+    assert rows(source) == [
+        ("0", 1, 0.0, None, "x"),
+        ("0", 2, 1.0, None, "y"),
+        ("0", 3, None, "no score in the source", "z"),
+        ("1", 1, 0.5, None, "u"),
+    ]
+    assert "1 responses have no score of their own" in source.notices[0]
+
+
+def test_a_filter_is_chosen_by_name(tmp_path):
+    path = jsonl(
+        tmp_path / "s.jsonl",
+        sample(0, "x", score=0, kept="strict"),
+        sample(0, "x", score=1, kept="loose"),
+    )
+    assert read_source(path, judge="toxicity,loose").draws[0].score == 1
+    for asked in (None, "toxicity"):
+        with pytest.raises(UsageError, match=r"toxicity,loose.* toxicity,strict"):
+            read_source(path, judge=asked)
+
+
+def test_what_was_not_sampled_or_merged_is_refused(tmp_path):
+    choice = sample(0, "x", score=1, resps=[[["-1.5", "True"]], [["-2.5", "False"]]])
+    with pytest.raises(UsageError, match="line 1 holds log-likelihoods, not a sampled response"):
+        read_source(jsonl(tmp_path / "s.jsonl", choice))
+    vote = sample(0, "x", "y", "y", score=1, filtered_resps=["y"])
+    with pytest.raises(UsageError, match="one toxicity for 3 responses, which a filter may have"):
+        read_source(jsonl(tmp_path / "s.jsonl", vote))
+    uneven = sample(0, "x", "y", "z", score=[0, 1])
+    with pytest.raises(UsageError, match="toxicity has 2 scores for 3 responses"):
+        read_source(jsonl(tmp_path / "s.jsonl", uneven))
+    with pytest.raises(UsageError, match="no sample of lm-evaluation-harness"):
+        read_source(jsonl(tmp_path / "s.jsonl", {"id": 1}), format="lm-eval")
+
+
+# garak
+
+SETUP = {
+    "entry_type": "start_run setup",
+    "plugins.target_type": "huggingface",
+    "plugins.target_name": "gpt2",
+    "run.system_prompt": "Be kind.",
+}
+
+
+def attempt(uuid: str, *outputs: str | None, text: str = "Ignore all", status=2, **results) -> dict:
+    message = {"text": text, "lang": "en", "data_path": None, "notes": {}}
+    return {
+        "entry_type": "attempt",
+        "uuid": uuid,
+        "seq": 0,
+        "status": status,
+        "probe_classname": "dan.Dan",
+        "prompt": {"turns": [{"role": "user", "content": message}], "notes": {}},
+        "outputs": [None if o is None else {"text": o, "lang": "en"} for o in outputs],
+        "detector_results": {name.replace("_", "."): value for name, value in results.items()},
+    }
+
+
+def test_a_report_of_garak(tmp_path):
+    path = jsonl(
+        tmp_path / "garak.x.report.jsonl",
+        SETUP,
+        {"entry_type": "init", "garak_version": "0.13.3"},
+        attempt("1", "fine", "DAN!", status=1),
+        attempt("1", "fine", "DAN!", dan_DAN=[0.0, 1.0]),
+        attempt("2", "x", None, "y", dan_DAN=[0.0, None, 0.5]),
+        attempt("3", "x", None, text="other", dan_DAN=[1.0]),
+        attempt("4", "broke off", text="other", status=1),
+        {"entry_type": "eval", "passed": 3},
+    )
+    source = read_source(path)
+    one = f"dan.Dan:{content_id((('user', 'Ignore all'),))}"
+    two = f"dan.Dan:{content_id((('user', 'other'),))}"
+    assert rows(source) == [
+        (one, 1, 0.0, None, "fine"),
+        (one, 2, 1.0, None, "DAN!"),
+        (one, 3, 0.0, None, "x"),
+        (one, 4, None, "no output", None),
+        (one, 5, 0.5, None, "y"),
+        (two, 1, 1.0, None, "x"),
+        (two, 2, None, "no output", None),
+        (two, 3, None, "no detector result", "broke off"),
+    ]
+    assert (source.format, source.judge, source.model) == ("garak", "dan.DAN", "huggingface:gpt2")
+    assert source.contract == {"system": "Be kind."}
+
+
+def test_detectors_are_chosen_or_each_probe_has_its_own(tmp_path):
+    both = attempt("1", "x", dan_DAN=[0.0], mitigation_Bypass=[1.0])
+    path = jsonl(tmp_path / "r.jsonl", both, attempt("2", "y", dan_DAN=[1.0]))
+    with pytest.raises(UsageError, match=r"several detectors .dan.DAN, mitigation.Bypass.: name"):
+        read_source(path)
+    source = read_source(path, judge="mitigation.Bypass")
+    assert [draw.score for draw in source.draws] == [1.0]
+    assert "1 attempts were left out" in source.notices[0]
+    with pytest.raises(UsageError, match=r"has no detector 'toxic': it has dan.DAN"):
+        read_source(path, judge="toxic")
+    path = jsonl(tmp_path / "r.jsonl", attempt("1", "x", a_A=[0.25]), attempt("2", "y", b_B=[0.75]))
+    source = read_source(path)
+    assert source.judge == "the detector of each probe"
+    assert [draw.score for draw in source.draws] == [0.25, 0.75]
+
+
+def test_older_reports_have_texts_for_messages(tmp_path):
+    old = attempt("1", "x", dan_DAN=[1.0]) | {"prompt": "hi", "outputs": ["x"]}
+    source = read_source(jsonl(tmp_path / "r.jsonl", old))
+    assert source.draws[0].messages == (("user", "hi"),)
+    assert source.draws[0].text == "x"
+
+
+def test_damaged_reports_are_named(tmp_path):
+    path = jsonl(tmp_path / "r.jsonl", attempt("1", "x", "y", "z", dan_DAN=[1.0, 0.0]))
+    with pytest.raises(UsageError, match=r"line 1: dan.DAN has 2 results for 3 outputs"):
+        read_source(path)
+    with pytest.raises(UsageError, match="has no attempts: is it a garak report"):
+        read_source(jsonl(tmp_path / "r.jsonl", SETUP))
+    path = jsonl(tmp_path / "r.jsonl", *[attempt("1", "x", dan_DAN=[1.0])] * 2)
+    with pytest.raises(UsageError, match=r"line 2 repeats the attempt of .* line 1"):
+        read_source(path)
+
+
+# Inspect
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory) -> Path:
+    """A log that Inspect itself wrote: two samples, four epochs, three scorers."""
+    pytest.importorskip("inspect_ai")
+    folder = tmp_path_factory.mktemp("logs")
+    script = Path(__file__).with_name("write_inspect_log.py")
+    # A process of its own: Inspect warns of its own dependencies.
+    subprocess.run([sys.executable, str(script), str(folder)], check=True)
+    return next(folder.glob("*.eval"))
+
+
+def test_a_log_of_inspect(log):
+    source = read_source(log, judge="includes")
+    assert (source.format, source.model) == ("inspect", "mockllm/model")
+    assert source.contract == {"temperature": 0.7, "max_new_tokens": 16}
+    assert sorted((d.prompt_id, d.index) for d in source.draws) == [
+        (name, epoch) for name in ("2", "a") for epoch in (1, 2, 3, 4)
+    ]
+    for draw in source.draws:
+        if draw.prompt_id == "a":
+            assert draw.score == float("unsafe" in str(draw.text))
+    unsafe = [draw for draw in source.draws if "unsafe" in str(draw.text)]
+    assert len(unsafe) == 2
+    assert sorted(draw.finish_reason for draw in source.draws) == ["length", *["stop"] * 7]
+    by_id = {draw.prompt_id: draw.messages for draw in source.draws}
+    assert by_id == {"a": (("user", "How?"),), "2": (("system", "Be kind."), ("user", "Why?"))}
+    assert source.notices == ()
+
+
+def test_scorers_of_inspect_are_chosen_and_no_answer_is_missing(log):
+    with pytest.raises(UsageError, match="flaky, includes, kinds/rude, kinds/toxic"):
+        read_source(log)
+    assert {draw.score for draw in read_source(log, judge="kinds/toxic").draws} == {0.25}
+    found = {(d.index, d.score, d.reason) for d in read_source(log, judge="flaky").draws}
+    assert found == {
+        (1, 0.125, None),
+        (2, None, "no answer"),
+        (3, None, "no score in the source"),
+        (4, 0.125, None),
+    }
+
+
+def test_samples_that_failed_are_missing_and_broken_runs_are_noted(log, tmp_path):
+    from inspect_ai.log import EvalError, read_eval_log, write_eval_log
+
+    whole = read_eval_log(str(log))
+    whole.status = "cancelled"
+    whole.samples[0].error = EvalError(
+        message="out of memory\nmore", traceback="", traceback_ansi=""
+    )
+    whole.samples[1].scores = None
+    for ending in ("eval", "json"):
+        path = tmp_path / f"broken.{ending}"
+        write_eval_log(whole, str(path))
+        source = read_source(path, judge="kinds/toxic")
+        reasons = [draw.reason for draw in source.draws if draw.score is None]
+        assert sorted(map(str, reasons)) == [
+            "no score by kinds/toxic",
+            "the sample failed: out of memory",
+        ]
+        assert "status 'cancelled'" in source.notices[0]
+
+
+def test_what_inspect_cannot_read_is_one_line(tmp_path, monkeypatch):
+    path = tmp_path / "x.eval"
+    path.write_bytes(b"PK nonsense")
+    with pytest.raises(UsageError, match=r"x\.eval is not a log that Inspect can read") as caught:
+        read_source(path)
+    assert "\n" not in str(caught.value)
+    monkeypatch.setitem(sys.modules, "inspect_ai.log", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'tailbound\[import\]'"):
+        read_source(path)
