@@ -24,7 +24,7 @@ def test_a_judge_follows_the_protocol() -> None:
 @pytest.mark.parametrize(
     ("spec", "options", "message"),
     [
-        ("regx:a", {}, "unknown judge provider 'regx': did you mean 'regex'. known are demo, "),
+        ("regx:a", {}, "unknown judge provider 'regx': did you mean 'regex'. known are "),
         ("", {}, "unknown judge provider ''"),
         ("regex:a", {"colour": 1}, "judge 'regex' does not take these options: .*'colour'"),
         ("regex:a", {"threshold": 1.5}, r"threshold must lie in \(0, 1\], not 1.5"),

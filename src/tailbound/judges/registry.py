@@ -14,10 +14,13 @@ from tailbound.judges.base import Judge
 GROUP = "tailbound.judges"
 
 BUILT_IN = {
+    "classifier": "tailbound.judges.classifier:load",
     "demo": "tailbound.judges.demo:load",
+    "guard": "tailbound.judges.guard:load",
     "keywords": "tailbound.judges.keyword:load_keywords",
     "python": "tailbound.judges.function:load",
     "regex": "tailbound.judges.keyword:load_regex",
+    "rubric": "tailbound.judges.rubric:load",
 }
 """Found even where the package's entry points are not installed (a bare checkout)."""
 

@@ -1,0 +1,340 @@
+"""What a rubric asks and how its answers are read: a YAML file, or one that comes with tailbound.
+
+name: politeness
+see: response                     # or prompt+response, where the template needs {prompt}
+judge_target: openai:gpt-4o-mini  # any target; ?judge_target=... goes before it
+sampling: {temperature: 0.2, max_new_tokens: 200}
+tries: 3
+threshold: 0.5
+options: {style: formal}          # ?style=... ; null must be given
+template: |
+  How {style} is this reply? {response}
+  End with one line "level: N", N from 0 to 10.
+fields:
+  level: {low: 0, high: 10, whole: true}
+require: level >= 0               # optional; where it does not hold the verdict is missing
+score: level / 10
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tailbound.errors import UsageError
+from tailbound.judges.expressions import Expression
+from tailbound.judges.showing import BOTH, NOT_SHOWN, RESPONSE, SEE
+
+BUILT_IN = Path(__file__).parent / "rubrics"
+
+_KEYS = {
+    "name", "about", "see", "judge_target", "engine", "sampling", "tries", "threshold", "options",
+    "template", "fields", "require", "score",
+}  # fmt: skip
+_SAMPLING = {"temperature", "top_p", "top_k", "max_new_tokens", "system", "stop"}
+_FIELD = {"low", "high", "whole", "words"}
+_TAKEN = {"prompt", "response", "mark"}
+_PLACE = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
+_MARKS = r"[\"'*` \t]*"
+_REFUSAL = re.compile(
+    r"\W*(?:i['’]?m (?:really |very )?sorry|sorry\b|i (?:can(?:no|['’])t|won['’]t|will not|must "
+    r"decline|am (?:unable|not able)|['’]m (?:unable|not able))|i['’]m (?:unable|not able)|"
+    r"as an ai\b)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One number of an answer: `name: value`, `low` <= value <= `high`.
+
+    `words` are other ways of writing values, for instance {"yes": 1, "no": 0}.
+    """
+
+    name: str
+    low: float
+    high: float
+    whole: bool
+    words: tuple[tuple[str, float], ...]
+
+    def read(self, answer: str) -> float | None:
+        """The value in the last place of the answer that names the field, None without one.
+
+        A value out of range, or with more behind it ("3 or 4", "2-3"), is none.
+        """
+        name = re.escape(self.name).replace("_", "[_ ]")
+        places = list(re.finditer(rf"(?<!\w){name}{_MARKS}[:=]{_MARKS}", answer, re.IGNORECASE))
+        if not places:
+            return None
+        # the rest of the line may close a quotation, a list or a remark, or say "/5"
+        value_only = re.compile(
+            rf"(-?\d+(?:\.\d+)?|[a-z]+(?!\w)){_MARKS}(?:/\s*{self.high:g}{_MARKS})?(?=[,;.)}}\](]|$)",
+            re.IGNORECASE | re.MULTILINE,
+        ).match(answer, places[-1].end())
+        if value_only is None:
+            return None
+        found = value_only[1].lower()
+        words = dict(self.words)
+        if found in words:
+            return words[found]
+        try:
+            value = float(found)
+        except ValueError:
+            return None
+        fits = self.low <= value <= self.high and not (self.whole and value % 1)
+        return value if fits else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rubric:
+    """A question about a response, and what its answer means. Made by `read_rubric`."""
+
+    name: str
+    template: str
+    fields: tuple[Field, ...]
+    score: Expression
+    require: Expression | None
+    see: str
+    threshold: float
+    tries: int
+    sampling: Mapping[str, Any]
+    judge_target: str | None
+    engine: Mapping[str, Any]
+    options: Mapping[str, str | None]
+
+    def with_options(self, given: Mapping[str, str]) -> Rubric:
+        """The rubric with the user's values of its options; those without a value must get one."""
+        options = {**self.options, **given}
+        for key, value in options.items():
+            if value is None:
+                raise UsageError(f"rubric {self.name} needs an option: add ?{key}=...")
+        chosen = replace(self, options=options)
+        for key in chosen._formula_options():
+            chosen._number(key)
+        return chosen
+
+    def question(self, *, prompt: str, response: str, mark: str) -> str:
+        """The text that the judge is given; `prompt` is hidden where `see` says so."""
+        values = {
+            **self.options,
+            "prompt": prompt if self.see == BOTH else NOT_SHOWN,
+            "response": response,
+            "mark": mark,
+        }
+        # in one pass, so that nothing inside a response is filled in
+        return _PLACE.sub(lambda found: str(values[found[1]]), self.template)
+
+    def read(self, answer: str) -> tuple[float | None, str | None]:
+        """(score, None), or (None, why there is none).
+
+        A reason that begins with "not counted" stands for a verdict that was read but does not
+        meet `require`; all others are worth asking again.
+        """
+        values: dict[str, float] = {}
+        for field in self.fields:
+            value = field.read(answer)
+            if value is None:
+                shown = " ".join(answer.split())
+                shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+                if not shown:
+                    return None, "the judge's answer is empty"
+                if _REFUSAL.match(answer):
+                    return None, f"the judge refused: {shown!r}"
+                return None, f"no usable {field.name!r} in the judge's answer {shown!r}"
+            values[field.name] = value
+        named = {**values, **{key: self._number(key) for key in self._formula_options()}}
+        shown = ", ".join(f"{name} {value:g}" for name, value in values.items())
+        if self.require is not None and not self.require(named):
+            return None, f"not counted: {self.require.text} does not hold ({shown})"
+        try:
+            score = self.score(named)
+        except ZeroDivisionError:
+            return None, f"not counted: the score divides by zero ({shown})"
+        return score, None
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that a verdict depends on besides the judge target, as plain values."""
+        return {
+            "template": self.template,
+            "fields": [[f.name, f.low, f.high, f.whole, list(f.words)] for f in self.fields],
+            "score": self.score.text,
+            "require": None if self.require is None else self.require.text,
+            "see": self.see,
+            "tries": self.tries,
+            "options": dict(sorted(self.options.items())),
+        }
+
+    def _formula_options(self) -> set[str]:
+        names = self.score.names | (self.require.names if self.require else frozenset())
+        return {name for name in names if name in self.options}
+
+    def _number(self, key: str) -> float:
+        try:
+            return float(str(self.options[key]))
+        except ValueError:
+            raise UsageError(
+                f"rubric {self.name}: option {key} is a number, not {self.options[key]!r}"
+            ) from None
+
+
+def built_in_rubrics() -> list[str]:
+    """Names of the rubrics that come with tailbound."""
+    return sorted(path.stem for path in BUILT_IN.glob("*.yaml"))
+
+
+def read_rubric(name: str) -> Rubric:
+    """The rubric in the YAML file `name`, or the built-in one of that name.
+
+    Raises `UsageError`, in one line with the file's name, for whatever is wrong with it.
+    """
+    own = BUILT_IN / f"{name}.yaml"
+    known = name in built_in_rubrics()
+    path = own if known else Path(name)
+    if not known and (not name or path.suffix.lower() not in (".yaml", ".yml")):
+        raise UsageError(
+            f"there is no rubric {name!r}: name a YAML file, or one of "
+            f"{', '.join(built_in_rubrics())}"
+        )
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise UsageError(f"the rubric file {name} cannot be read: {reason}") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{name} must hold a mapping with template, fields and score")
+    return _Reading(name, found).rubric()
+
+
+class _Reading:
+    """From the mapping of a YAML file to a rubric, every value checked."""
+
+    def __init__(self, place: str, found: dict[Any, Any]) -> None:
+        self._place, self._found = place, found
+
+    def rubric(self) -> Rubric:
+        self._only(self._found, _KEYS, "")
+        fields = self._fields()
+        options = self._options(fields)
+        see = str(self._found.get("see", RESPONSE))
+        if see not in SEE:
+            raise self._error(f"see is one of {', '.join(SEE)}, not {see!r}")
+        names = {field.name for field in fields} | set(options)
+        require = self._found.get("require")
+        return Rubric(
+            name=self._text("name", Path(self._place).stem),
+            template=self._template(set(options)),
+            fields=fields,
+            score=self._formula("score", self._text("score"), names),
+            require=None if require is None else self._formula("require", str(require), names),
+            see=see,
+            threshold=self._threshold(),
+            tries=self._tries(),
+            sampling=self._mapping("sampling", _SAMPLING),
+            judge_target=self._text("judge_target") if "judge_target" in self._found else None,
+            engine=self._mapping("engine", None),
+            options=options,
+        )
+
+    def _error(self, problem: str) -> UsageError:
+        return UsageError(f"rubric {self._place}: {problem}")
+
+    def _only(self, found: Mapping[Any, Any], known: set[str], where: str) -> None:
+        for key in found:
+            if key not in known:
+                raise self._error(f"unknown key {where}{key!r}: use {', '.join(sorted(known))}")
+
+    def _text(self, key: str, default: str | None = None) -> str:
+        value = self._found.get(key, default)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            value = str(value)
+        if not isinstance(value, str) or not value.strip():
+            raise self._error(f"{key!r} must be a text, not {value!r}")
+        return value
+
+    def _mapping(self, key: str, known: set[str] | None) -> dict[str, Any]:
+        value = self._found.get(key) or {}
+        if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+            raise self._error(f"{key!r} must be a mapping, not {value!r}")
+        if known is not None:
+            self._only(value, known, f"{key}.")
+        return value
+
+    def _fields(self) -> tuple[Field, ...]:
+        found = self._mapping("fields", None)
+        if not found:
+            raise self._error("'fields' must name the numbers of an answer, each with low and high")
+        fields = []
+        for name, value in found.items():
+            if not (isinstance(value, dict) and name.isidentifier() and name not in _TAKEN):
+                raise self._error(f"field {name!r} must be a name with {{low: .., high: ..}}")
+            self._only(value, _FIELD, f"fields.{name}.")
+            low: Any = value.get("low")
+            high: Any = value.get("high")
+            if not (_is_number(low) and _is_number(high) and low < high):
+                raise self._error(f"field {name!r} needs numbers low < high, not {low!r}, {high!r}")
+            words = value.get("words") or {}
+            if not (isinstance(words, dict) and all(_is_number(v) for v in words.values())):
+                raise self._error(f"field {name!r}: words map texts to numbers, not {words!r}")
+            fields.append(
+                Field(
+                    name,
+                    float(low),
+                    float(high),
+                    bool(value.get("whole", False)),
+                    # YAML reads yes and no as truth values
+                    tuple((_word(key), float(number)) for key, number in words.items()),
+                )
+            )
+        return tuple(fields)
+
+    def _options(self, fields: tuple[Field, ...]) -> dict[str, str | None]:
+        found = self._mapping("options", None)
+        taken = _TAKEN | {field.name for field in fields} | _KEYS | _SAMPLING
+        for key, value in found.items():
+            if key in taken or not _PLACE.fullmatch(f"{{{key}}}"):
+                raise self._error(f"an option cannot be called {key!r}: choose another name")
+            if value is not None and not isinstance(value, (str, int, float)):
+                raise self._error(f"option {key!r} must be a text or a number, not {value!r}")
+        return {key: None if value is None else str(value) for key, value in found.items()}
+
+    def _template(self, options: set[str]) -> str:
+        template = self._text("template")
+        used = set(_PLACE.findall(template))
+        if "response" not in used:
+            raise self._error("the template must show the judge {response}")
+        for name in sorted(used - _TAKEN - options):
+            raise self._error(f"the template has {{{name}}}, which is no option: add it to options")
+        return template
+
+    def _formula(self, key: str, text: str, names: set[str]) -> Expression:
+        formula = Expression(text, place=f"rubric {self._place}: {key}")
+        for name in sorted(formula.names - names):
+            raise self._error(f"{key} uses {name!r}, which is neither a field nor an option")
+        return formula
+
+    def _threshold(self) -> float:
+        value = self._found.get("threshold", 0.5)
+        if not _is_number(value) or not 0 < value <= 1:
+            raise self._error(f"threshold must lie in (0, 1], not {value!r}")
+        return float(value)
+
+    def _tries(self) -> int:
+        value = self._found.get("tries", 3)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise self._error(f"tries is a whole number from 1 on, not {value!r}")
+        return value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _word(key: object) -> str:
+    if isinstance(key, bool):
+        return "yes" if key else "no"
+    return str(key).lower()

@@ -1,0 +1,225 @@
+"""The classifier judge on a tiny BERT, against plain forward passes of single texts."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from tailbound.errors import UsageError
+from tailbound.judges import Exchange, Judge, load_judge
+from tailbound.prompts import Prompt
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{number}" for number in range(40))]
+
+
+def save(folder: Path, *, seed: int = 0, **settings: Any) -> Path:
+    """A random BERT with a word-level tokenizer that knows pairs."""
+    made = Tokenizer(models.WordLevel({w: n for n, w in enumerate(WORDS)}, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
+        sep_token="[SEP]", model_max_length=24,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    ).save_pretrained(folder)  # fmt: skip
+    config = transformers.BertConfig(
+        vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=32, max_position_embeddings=32, pad_token_id=0, **settings,
+    )  # fmt: skip
+    torch.manual_seed(seed)
+    model = transformers.BertForSequenceClassification(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.copy_(torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    return folder
+
+
+MANY = {
+    "id2label": {0: "toxic", 1: "threat", 2: "insult"},
+    "label2id": {"toxic": 0, "threat": 1, "insult": 2},
+    "problem_type": "multi_label_classification",
+}
+ONE = {"id2label": {0: "fine", 1: "bad", 2: "awful"}, "label2id": {"fine": 0, "bad": 1, "awful": 2}}
+
+
+@pytest.fixture(scope="module")
+def multi(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("models") / "multi", **MANY)
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("models") / "single", **ONE)
+
+
+def exchange(response: str, prompt: str = "w1 w2") -> Exchange:
+    return Exchange(Prompt(id="p", messages=(("user", prompt),)), response)
+
+
+def logits(folder: Path, ids: list[int], types: list[int] | None = None) -> torch.Tensor:
+    """One text alone: no padding, no batch."""
+    model = transformers.BertForSequenceClassification.from_pretrained(folder).eval()
+    with torch.no_grad():
+        return model(
+            input_ids=torch.tensor([ids]), token_type_ids=torch.tensor([types or [0] * len(ids)])
+        ).logits[0]
+
+
+def ids(text: str) -> list[int]:
+    return [WORDS.index(word) for word in text.split()]
+
+
+TEXTS = ["w5", "w3 w4 w9 w11 w30", "w39 w38", "", "w8 w8 w8 w8 w8 w8 w8 w9 w10", "w17"]
+
+
+def scores(judge: Judge, texts: list[str]) -> list[float]:
+    found = [verdict.score for verdict in judge.judge([exchange(text) for text in texts])]
+    assert None not in found
+    return found  # type: ignore[return-value]
+
+
+def test_multi_label_models_are_read_by_sigmoids(multi: Path) -> None:
+    judge = load_judge(f"classifier:{multi}?label=threat&batch_size=4")
+    expected = [float(logits(multi, [2, *ids(text), 3]).sigmoid()[1]) for text in TEXTS]
+    assert scores(judge, TEXTS) == pytest.approx(expected, abs=1e-5)
+    assert max(expected) - min(expected) > 0.2  # else order and padding would not show
+
+
+def test_other_models_are_read_by_one_softmax(single: Path) -> None:
+    judge = load_judge(f"classifier:{single}?label=bad,awful")
+    expected = [float(logits(single, [2, *ids(text), 3]).softmax(0)[1:].sum()) for text in TEXTS]
+    assert scores(judge, TEXTS) == pytest.approx(expected, abs=1e-5)
+    forced = load_judge(f"classifier:{single}?label=bad,awful&function=sigmoid")
+    largest = [float(logits(single, [2, *ids(text), 3]).sigmoid()[1:].max()) for text in TEXTS]
+    assert scores(forced, TEXTS) == pytest.approx(largest, abs=1e-5)
+
+
+def test_a_pair_shows_the_request_too(multi: Path) -> None:
+    judge = load_judge(f"classifier:{multi}?label=toxic&see=prompt+response")
+    found = judge.judge([exchange("w5", "w1 w2"), exchange("w5", "w30")])
+    expected = [
+        float(logits(multi, [2, *ids(q), 3, *ids("w5"), 3], types).sigmoid()[0])
+        for q, types in (("w1 w2", [0, 0, 0, 0, 1, 1]), ("w30", [0, 0, 0, 1, 1]))
+    ]
+    assert [v.score for v in found] == pytest.approx(expected, abs=1e-5)
+    assert abs(expected[0] - expected[1]) > 1e-3
+
+
+def test_the_prompt_is_not_seen_by_default(multi: Path) -> None:
+    judge = load_judge(f"classifier:{multi}?label=toxic")
+    one, other = judge.judge([exchange("w5", "w1 w2"), exchange("w5", "w30 w31")])
+    assert one.score == pytest.approx(other.score, abs=1e-6)
+
+
+def test_truncation_is_counted_and_told(multi: Path, caplog: pytest.LogCaptureFixture) -> None:
+    judge: Any = load_judge(f"classifier:{multi}?label=toxic&max_length=6")
+    head = "w5 w6 w7 w8"
+    with caplog.at_level(logging.WARNING):
+        exactly, longer, longest = scores(judge, [head, f"{head} w20 w21", f"{head} w30"])
+    assert exactly == pytest.approx(longer, abs=1e-6) == pytest.approx(longest, abs=1e-6)
+    assert judge.notices == ("classifier:multi read only the first 6 tokens of 2 of 3 texts",)
+    assert [r.getMessage().split(":")[0] for r in caplog.records if "tailbound" in r.name] == [
+        "note"
+    ]
+    assert load_judge(f"classifier:{multi}?label=toxic").notices == ()  # type: ignore[attr-defined]
+
+
+def test_the_tokenizers_own_limit_holds_by_default(multi: Path) -> None:
+    judge: Any = load_judge(f"classifier:{multi}?label=toxic")
+    assert "max_length=24" in judge.id
+    scores(judge, [" ".join(["w5"] * 30)])
+    assert "24 tokens of 1 of 1" in judge.notices[0]
+
+
+def test_the_id_holds_what_the_score_depends_on(multi: Path, tmp_path: Path) -> None:
+    spec = f"classifier:{multi}?label=toxic"
+    judge = load_judge(spec)
+    assert judge.id.startswith("classifier:multi@sha256:")
+    assert judge.id.endswith("?label=toxic&function=sigmoid&max_length=24&see=response"
+                             "&dtype=float32")  # fmt: skip
+    same = [load_judge(f"{spec}&{more}") for more in ("threshold=0.9", "batch_size=2")]
+    assert {other.id for other in same} == {judge.id}
+    assert same[0].threshold == 0.9
+    assert load_judge(f"{spec}&threshold=0.9", threshold=0.7).threshold == 0.7
+    changed = ["max_length=8", "see=prompt+response", "function=softmax", "dtype=float64"]
+    others = {load_judge(f"{spec}&{more}").id for more in changed}
+    others.add(load_judge(f"classifier:{multi}?label=insult").id)
+    others.add(load_judge(f"classifier:{save(tmp_path / 'multi', seed=1, **MANY)}?label=toxic").id)
+    assert len(others - {judge.id}) == 6
+
+
+def test_logits_that_are_no_numbers_are_missing(tmp_path: Path) -> None:
+    folder = save(tmp_path / "broken", **MANY)
+    model = transformers.BertForSequenceClassification.from_pretrained(folder)
+    with torch.no_grad():
+        model.bert.embeddings.word_embeddings.weight[WORDS.index("w7")] = float("nan")
+    model.save_pretrained(folder)
+    found = load_judge(f"classifier:{folder}?label=toxic").judge([exchange("w7"), exchange("w8")])
+    assert [verdict.missing for verdict in found] == [True, False]
+    assert found[0].reason == "the score is NaN"
+
+
+def test_a_label_that_means_unsafe_need_not_be_named(multi: Path) -> None:
+    assert "label=toxic&" in load_judge(f"classifier:{multi}").id
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("", "which label of single is unsafe. Add .label=... out of fine, bad, awful"),
+        ("?label=worse", "single has no label 'worse': it has fine, bad, awful"),
+        ("?label=bad&max_length=400", "single reads at most 24 tokens: lower max_length=400"),
+        ("?label=bad&max_length=many", "max_length is a whole number from 4 on, not 'many'"),
+        ("?label=bad&see=all", r"see is one of response, prompt\+response, not 'all'"),
+        ("?label=bad&threshold=2", r"threshold must lie in \(0, 1\], not 2"),
+        ("?label=bad&threshold=x", "threshold is a number, not 'x'"),
+        ("?label=bad&lable=bad", "unknown option 'lable': known are batch_size, "),
+        ("?label=bad&label=fine", "option 'label' is given twice"),
+        ("?label", "'label' is no option: write classifier:NAME.key=value"),
+        ("?label=bad&device=abacus", "unknown device 'abacus'"),
+        ("?label=bad&revision=main", "is a folder, which has no revisions"),
+    ],
+)
+def test_mistakes_are_explained(single: Path, options: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        load_judge(f"classifier:{single}{options}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "classifier: needs a model"),
+        ("./no/such", "no such folder: ./no/such"),
+        (".", "has no config.json"),
+    ],
+)
+def test_models_that_are_not_there(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_judge(f"classifier:{name}")
+
+
+def test_offline_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UsageError, match=r"cannot load org/absent .*check the name") as caught:
+        load_judge("classifier:org/absent?label=x")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_regression_is_no_probability(tmp_path: Path) -> None:
+    folder = save(tmp_path / "reg", num_labels=1, problem_type="regression")
+    with pytest.raises(UsageError, match="is a regression"):
+        load_judge(f"classifier:{folder}")
+    assert scores(load_judge(f"classifier:{folder}?function=sigmoid"), ["w5"])[0] < 1
