@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,14 @@ from tailbound.demo.steering import demo_trait
 from tailbound.errors import UsageError
 from tailbound.judges import Exchange, Judge
 from tailbound.judges.registry import load_judge
-from tailbound.steering import Trait, find_persona_vector
+from tailbound.steering import Add, Direction, Trait, find_persona_vector
 from tailbound.steering.persona import _coherent
 from tailbound.steering.reading import mean_stream
 from tailbound.steering.replies import Rater, answers, log_prob_per_token
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import instructed, steered
 from tailbound.targets.registry import load_target
+from targets.tiny_models import local_model, network, prompt
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,16 @@ class Silent:
             self.seen += 1
             given.append(Verdict(None, "asleep") if self.seen % self.every == 0 else verdict)
         return given
+
+
+class Even:
+    """Finds about half of all replies, by their letters, to show the trait."""
+
+    id = "even"
+    threshold = 0.5
+
+    def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+        return [Verdict(1.0 - sum(map(ord, one.response)) % 2) for one in exchanges]
 
 
 def test_the_vector_is_the_difference_of_replies_as_asked(demo: LocalModel, flatter: Trait) -> None:
@@ -196,3 +208,69 @@ def test_a_trait_file_may_name_its_judges(tmp_path: Path) -> None:
     path.write_text(base + "judge: [a, b]\n")
     with pytest.raises(UsageError, match="'judge' must be a text"):
         Trait.read(path)
+
+
+def test_a_persona_vector_of_the_demo_model(demo):
+    judge = load_judge("demo:flatter")
+    direction = find_persona_vector(demo, demo_trait("flatter"), judge)
+    rates = direction.evidence["trait_rate"]
+    assert rates["positive_prompts"] > 0.8
+    assert rates["negative_prompts"] < 0.1
+    assert rates["plain"] < 0.05 < 0.3 < rates["steered"]
+    best = direction.evidence["settings"][0]
+    coherent = [s for s in direction.evidence["settings"] if s["coherent"]]
+    assert best["trait_rate"] == max(s["trait_rate"] for s in coherent)
+    assert direction.kind == "persona:flatter"
+    intervention = direction.intervention()
+    assert isinstance(intervention, Add)
+    assert intervention.layer == direction.layer - 1
+
+
+def test_a_trait_that_is_not_shown_makes_no_vector(demo):
+    trait = demo_trait("bold")
+    with pytest.raises(UsageError, match="positive system prompts of trait 'bold' were judged"):
+        find_persona_vector(demo, trait, load_judge("regex:never said"))
+
+
+def test_trait_files(tmp_path: Path):
+    path = tmp_path / "kind.yaml"
+    path.write_text("positive: [be kind]\nnegative: [be rude]\nquestions: [who are you, why]\n")
+    trait = Trait.read(path)
+    assert trait.name == "kind"
+    assert [q.text for q in trait.questions] == ["who are you", "why"]
+    path.write_text("positive: be kind\nnegative: [be rude]\nquestions: [why]\n")
+    with pytest.raises(UsageError, match="needs 'positive': a list"):
+        Trait.read(path)
+    path.write_text("- a list")
+    with pytest.raises(UsageError, match="must hold a mapping"):
+        Trait.read(path)
+    path.write_text("{")
+    with pytest.raises(UsageError, match="cannot be read"):
+        Trait.read(path)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma2", "gpt2"])
+def test_a_random_model_gets_a_vector(kind: str) -> None:
+    """Whatever it says, about half of it has the trait."""
+    trait = Trait(
+        name="even",
+        positive=("w9 w10",),
+        negative=("w11 w12",),
+        questions=tuple(prompt(n) for n in range(4)),
+    )
+
+    def searched() -> Direction:
+        options = SamplingOptions(max_new_tokens=6, temperature=8.0)
+        return find_persona_vector(
+            local_model(network(kind), options), trait, Even(), replies=8, coefficients=(1.0, 2.0)
+        )
+
+    direction = searched()
+    settings = direction.evidence["settings"]
+    assert {(s["layer"], s["coefficient"]) for s in settings} == {
+        (layer, coefficient) for layer in (1, 2) for coefficient in (1.0, 2.0)
+    }
+    assert all(0 <= s["trait_rate"] <= 1 and math.isfinite(s["log_prob"]) for s in settings)
+    again = searched()
+    assert torch.equal(again.vector, direction.vector)
+    assert again.evidence == direction.evidence

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.panel import Panel
@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tailbound.cli.render import console, next_step
+from tailbound.steering.refusal import MAX_KL
 
 if TYPE_CHECKING:
     from tailbound.steering import Direction
@@ -44,7 +45,8 @@ def refusal(direction: Direction) -> None:
     words = ", ".join(repr(token["text"]) for token in evidence["refusal_tokens"])
     facts = _facts()
     facts.add_row("chosen", f"after layer {direction.layer}, position {direction.position}")
-    facts.add_row("refusals begin with", words)
+    facts.add_row("why", _why(evidence))
+    facts.add_row("refusals begin with", Text(words))
     facts.add_row(
         "log-odds of refusing",
         f"harmful prompts {odds['harmful']:.1f}, ablated {odds['harmful_ablated']:.1f}; "
@@ -81,9 +83,17 @@ def persona(direction: Direction) -> None:
         f"{rate['plain']:.2f} plain, {rate['steered']:.2f} steered, {rate['positive_prompts']:.2f} "
         f"under the trait's system prompts, {rate['negative_prompts']:.2f} under their opposites",
     )
-    facts.add_row("judge", evidence["judge"])
+    coherent = sum(one["coherent"] for one in evidence["settings"])
+    facts.add_row(
+        "why",
+        f"highest trait rate of {coherent} settings with coherent replies, of "
+        f"{len(evidence['settings'])}; the rate above is of fresh replies"
+        if coherent
+        else "highest trait rate; no setting left replies coherent",
+    )
+    facts.add_row("judge", Text(evidence["judge"]))
     if judged:
-        facts.add_row("coherence by", evidence["coherence"]["judge"])
+        facts.add_row("coherence by", Text(evidence["coherence"]["judge"]))
     _finish(direction, facts, f"{direction.kind} of {direction.model}")
 
 
@@ -91,6 +101,17 @@ def saved(folder: Path, intensity: float) -> None:
     """Say where the edited checkpoint lies, and what it is."""
     console().print(
         Text(f"edited checkpoint (intensity {intensity:g}): {folder}; it is unsafe on purpose")
+    )
+
+
+def _why(evidence: dict[str, Any]) -> str:
+    passing = sum(one["passes"] for one in evidence["candidates"])
+    of = f"of {len(evidence['candidates'])} candidates"
+    if not passing:
+        return f"none {of} passes; this one lowers refusals most"
+    return (
+        f"lowest refusal log-odds when ablated among the {passing} {of} that pass (added: above 0, "
+        f"KL: below {MAX_KL})"
     )
 
 
@@ -104,4 +125,4 @@ def _facts() -> Table:
 def _finish(direction: Direction, facts: Table, title: str) -> None:
     for warning in direction.evidence["warnings"]:
         facts.add_row("warning", Text(warning, style="yellow"))
-    console().print(Panel(facts, title=title, box=box.ROUNDED))
+    console().print(Panel(facts, title=Text(title), box=box.ROUNDED))

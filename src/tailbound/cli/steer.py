@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="steer", help="Find and save a direction that makes a model unsafe.", no_args_is_help=True
+)
+
+_NO_WEIGHTS = (
+    "steering needs the model's weights in this process (demo or hf:NAME), and {} is not: load the "
+    "model with hf:NAME"
 )
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the direction.")]
@@ -41,6 +47,7 @@ def refusal(
         typer.Option("--intensity", help="Of the saved edit, 1 (default) removes the direction."),
     ] = None,
     system: opt.System = None,
+    completion: opt.Completion = False,
     dtype: opt.Dtype = "auto",
     device: opt.Device = "auto",
     revision: opt.Revision = None,
@@ -54,14 +61,17 @@ def refusal(
     from tailbound.steering import find_refusal_direction, save_edited
     from tailbound.steering.edits import check_editable
 
+    _check_target(target)
     if intensity is not None and not 0 < intensity <= 1:
         raise UsageError(f"--intensity must lie in (0, 1], not {intensity:g}")
     if intensity is not None and save_model is None:
         raise UsageError("--intensity is that of the edited checkpoint: add --save-model DIR")
     share = 1.0 if intensity is None else intensity
     _check_files(target, harmful, harmless)
-    _check_folders(out, save_model)
-    model = _load(target, system, dtype, device, revision)
+    _check_folder(out)
+    if save_model is not None:
+        _check_checkpoint(save_model, out, target)
+    model = _load(target, system, dtype, device, revision, completion=completion)
     if save_model is not None:
         check_editable(model.model)
     bad, good = refusal_prompts(model, Instructions(harmful=harmful, harmless=harmless))
@@ -78,12 +88,16 @@ def refusal(
         )
     direction.save(out)
     if as_json:
-        _print(direction)
+        _print(direction, out, save_model)
         return
     render_steer.refusal(direction)
     if save_model is not None:
         render_steer.saved(save_model, share)
-    render_steer.next_step(f"tailbound risk PROMPTS --target {target} --proposal refusal:{out}")
+    asked = "" if target == "demo" else " --judge JUDGE"
+    render_steer.next_step(
+        f"tailbound risk PROMPTS --target {shlex.quote(target)}{asked} "
+        f"--proposal {shlex.quote(f'refusal:{out}')} --out RUN"
+    )
 
 
 @app.command("persona")
@@ -109,6 +123,7 @@ def persona(
         typer.Option("--max-new-tokens", help="Longest reply (default: 256, demo 32)."),
     ] = None,
     system: opt.System = None,
+    batch_size: opt.BatchSize = 256,
     dtype: opt.Dtype = "auto",
     device: opt.Device = "auto",
     revision: opt.Revision = None,
@@ -122,37 +137,54 @@ def persona(
     from tailbound.risking.proposal import find_trait
     from tailbound.steering import Trait, find_persona_vector
 
+    _check_target(target)
     if replies < 1:
         raise UsageError(f"--replies must be at least 1, not {replies}")
-    _check_folders(out)
+    _check_folder(out)
     path = Path(trait).expanduser()
     held = Trait.read(path) if path.is_file() else None
     if judge is None and target != "demo" and (held is None or held.judge is None):
         raise UsageError("give --judge: it says which replies show the trait")
     found = held if held is not None else find_trait(trait, target)
-    scorer = load_judge(judge or found.judge or f"demo:{found.name}")
+    asked = judge or found.judge or f"demo:{found.name}"
+    scorer = load_judge(asked)
     name = coherence or found.coherence
     sound = None if name is None else load_judge(name)
     tokens = max_new_tokens if max_new_tokens is not None else (32 if target == "demo" else 256)
-    model = _load(target, system, dtype, device, revision, max_new_tokens=tokens)
+    model = _load(
+        *(target, system, dtype, device, revision), max_new_tokens=tokens, batch_size=batch_size
+    )
     direction = find_persona_vector(
         model, found, scorer, coherence=sound, replies=replies, seed=seed
     )
     direction.save(out)
     if as_json:
-        _print(direction)
+        _print(direction, out)
         return
     render_steer.persona(direction)
+    render_steer.next_step(
+        f"tailbound risk PROMPTS --target {shlex.quote(target)} --judge {shlex.quote(asked)} "
+        f"--proposal {shlex.quote(f'persona:{trait}')} --out RUN"
+    )
+
+
+def _check_target(target: str) -> None:
+    """Before a server is asked anything."""
+    from tailbound.errors import UsageError
+
+    if target.partition(":")[0] == "openai":
+        raise UsageError(_NO_WEIGHTS.format(target))
 
 
 def _check_files(target: str, harmful: Path | None, harmless: Path | None) -> None:
-    """Before a model is loaded: both files, readable, or none of them for the demo model."""
+    """Before a model is loaded: both files, with two prompts or more, or none for the demo."""
     from tailbound.errors import UsageError
     from tailbound.prompts import read_prompts
+    from tailbound.steering.refusal import check_enough
 
-    for path in (harmful, harmless):
+    for kind, path in (("harmful", harmful), ("harmless", harmless)):
         if path is not None:
-            read_prompts(path)
+            check_enough(kind, read_prompts(path).prompts)
     given = [path for path in (harmful, harmless) if path is not None]
     if len(given) == 1 or (not given and target != "demo"):
         raise UsageError(
@@ -161,13 +193,26 @@ def _check_files(target: str, harmful: Path | None, harmless: Path | None) -> No
         )
 
 
-def _check_folders(*folders: Path | None) -> None:
+def _check_folder(folder: Path) -> None:
     """Before anything is spent: what will be written to must not be a file."""
     from tailbound.errors import UsageError
 
-    for folder in folders:
-        if folder is not None and folder.exists() and not folder.is_dir():
-            raise UsageError(f"{folder} is a file: give the name of a folder")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: give the name of a folder")
+
+
+def _check_checkpoint(folder: Path, out: Path, target: str) -> None:
+    """Before anything is spent: an edited checkpoint takes no other model's place."""
+    from tailbound.errors import UsageError
+    from tailbound.steering.edits import check_free
+
+    check_free(folder)
+    place = folder.resolve()
+    if place == out.resolve():
+        raise UsageError(f"--out and --save-model are both {folder}: give each its own folder")
+    provider, _, name = target.partition(":")
+    if provider == "hf" and place == Path(name).expanduser().resolve():
+        raise UsageError(f"--save-model {folder} is the target itself: give another folder")
 
 
 def _load(
@@ -178,7 +223,10 @@ def _load(
     revision: str | None,
     *,
     max_new_tokens: int = 32,
+    batch_size: int = 256,
+    completion: bool = False,
 ) -> LocalModel:
+    from tailbound.cli.console import notice
     from tailbound.errors import UsageError
     from tailbound.targets.decoding.model import LocalModel
     from tailbound.targets.registry import load_target
@@ -189,17 +237,21 @@ def _load(
         top_k=None,
         max_new_tokens=max_new_tokens,
         system=system,
-        completion=False,
+        completion=completion,
         stop=None,
     )
-    engine = opt.engine_options(batch_size=256, dtype=dtype, device=device, revision=revision)
+    engine = opt.engine_options(
+        batch_size=batch_size, dtype=dtype, device=device, revision=revision
+    )
     model = load_target(target, sampling, **engine)
     if not isinstance(model, LocalModel):
-        raise UsageError(f"steering needs the model's weights in this process, not {target}")
+        raise UsageError(_NO_WEIGHTS.format(target))
+    for line in model.notices:
+        notice(line)
     return model
 
 
-def _print(direction: Direction) -> None:
+def _print(direction: Direction, folder: Path, checkpoint: Path | None = None) -> None:
     document: dict[str, Any] = {
         "kind": direction.kind,
         "layer": direction.layer,
@@ -208,6 +260,8 @@ def _print(direction: Direction) -> None:
         "model": direction.model,
         "revision": direction.revision,
         "contract": direction.contract,
+        "folder": str(folder),
+        "checkpoint": None if checkpoint is None else str(checkpoint),
         "evidence": direction.evidence,
     }
     sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")

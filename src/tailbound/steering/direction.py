@@ -6,6 +6,7 @@ On disk: DIR/direction.safetensors (the vector) and DIR/direction.json (everythi
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,9 +75,10 @@ class Direction:
             note = json.loads((folder / NOTE_FILE).read_text(encoding="utf-8"))
             vector = load_file(folder / VECTOR_FILE)["direction"]
         except FileNotFoundError as error:
+            # safetensors does not say which file it missed
+            missing = NOTE_FILE if not (folder / NOTE_FILE).is_file() else VECTOR_FILE
             raise UsageError(
-                f"{folder} holds no direction ({Path(error.filename).name} is missing): make one "
-                "with tailbound steer"
+                f"{folder} holds no direction ({missing} is missing): make one with tailbound steer"
             ) from error
         except Exception as error:  # safetensors and json raise their own kinds
             raise UsageError(f"the direction in {folder} cannot be read: {error}") from error
@@ -97,6 +99,12 @@ class Direction:
                 f"{folder / VECTOR_FILE} has shape {tuple(vector.shape)}, and {NOTE_FILE} says "
                 f"({width},): they belong to different directions"
             )
+        if not _sound(values):
+            raise UsageError(
+                f"{folder / NOTE_FILE} is damaged (kind {values['kind']!r}, layer "
+                f"{values['layer']!r}, coefficient {values['coefficient']!r}): make it anew with "
+                "tailbound steer"
+            )
         return cls(vector=torch.as_tensor(vector), **values)
 
     def notice_for(self, model: str, revision: str | None) -> str | None:
@@ -108,3 +116,16 @@ class Direction:
             f"the direction was made for {made}, not for this model: estimates stay valid, but may "
             "be noisier"
         )
+
+
+def _sound(values: dict[str, Any]) -> bool:
+    """Whether a note's values are of the kinds that a `Direction` has."""
+    kind, layer, coefficient = values["kind"], values["layer"], values["coefficient"]
+    return (
+        (kind == "refusal" or (isinstance(kind, str) and kind.startswith("persona:")))
+        and type(layer) is int
+        and layer >= 0
+        and type(coefficient) in (int, float)
+        and math.isfinite(coefficient)
+        and isinstance(values["evidence"], dict)
+    )

@@ -20,8 +20,22 @@ from torch import Tensor, nn
 
 from tailbound.errors import UsageError
 from tailbound.files import write_json
-from tailbound.steering.interventions import Ablate
+from tailbound.steering.interventions import Ablate, unit_vector
 from tailbound.steering.modules import anatomy
+
+EDIT_NOTE = "tailbound-edit.json"
+"""The file that tells an edited checkpoint from any other."""
+
+
+def check_free(folder: Path) -> None:
+    """Raise `UsageError` where an edit would be written over anything but an earlier edit."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: give the name of a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / EDIT_NOTE).is_file():
+        raise UsageError(
+            f"{folder} is not empty: an edited checkpoint is written to a new folder, or over an "
+            "earlier edit"
+        )
 
 
 def check_editable(model: Any) -> None:
@@ -39,7 +53,7 @@ def edited(model: Any, direction: Tensor, *, intensity: float = 1.0) -> Any:
     """A copy of `model` with `direction`, shape (width,), ablated from its weights.
 
     Raises `UsageError` for architectures with norms behind their blocks, for unknown ones, and for
-    a direction of another width.
+    a direction of another width or of length 0.
     """
     check_editable(model)
     parts = anatomy(model)
@@ -48,7 +62,7 @@ def edited(model: Any, direction: Tensor, *, intensity: float = 1.0) -> Any:
             f"the direction has shape {tuple(direction.shape)}, but the model's residual stream is "
             f"{parts.width} wide: it was made for another model"
         )
-    unit = direction.double() / direction.double().norm()
+    unit = unit_vector(direction)
     result = copy.deepcopy(model)
     _untie(result)
     copied = anatomy(result)
@@ -87,13 +101,15 @@ def save_edited(
     """Write the edited model, its tokenizer and a note of what it is to `folder`.
 
     Any engine can load and serve it; it is a deliberately unsafe model, and the note says so.
+    Raises `UsageError` for a folder that holds anything but an earlier edit.
     """
+    check_free(folder)
     result = edited(model, direction, intensity=intensity)
     folder.mkdir(parents=True, exist_ok=True)
     result.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     write_json(
-        folder / "tailbound-edit.json",
+        folder / EDIT_NOTE,
         {
             "schema": 1,
             "edit": "ablation",

@@ -41,13 +41,13 @@ class Ablate:
     @property
     def id(self) -> str:
         """For example `ablate:1f0c9a2e3b4d5f60@1`."""
-        return f"ablate:{_digest(_unit(self.direction))}@{self.intensity:g}"
+        return f"ablate:{_digest(unit_vector(self.direction))}@{self.intensity:g}"
 
     def attach(self, model: Any) -> AttachedHooks:
         """Hook it into `model`; off until strengths are given."""
         parts = anatomy(model)
         like = next(model.parameters())
-        direction = _fitting(_unit(self.direction), parts.width, like)
+        direction = _fitting(unit_vector(self.direction), parts.width, like)
         attached = AttachedHooks()
 
         def scale(written: Tensor, strength: Tensor) -> Tensor:
@@ -144,7 +144,8 @@ class AttachedHooks:
         return changed.to(written.dtype)
 
 
-def _unit(direction: Tensor) -> Tensor:
+def unit_vector(direction: Tensor) -> Tensor:
+    """`direction` in fp64 at length 1; `UsageError` for one of length 0 or not finite."""
     length = direction.double().norm()
     if not (torch.isfinite(length) and length > 0):
         raise UsageError("the direction has length 0 or is not finite: find it anew")

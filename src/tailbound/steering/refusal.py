@@ -19,6 +19,7 @@ from the model's own distributions, in place of a list per model family, is ours
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -39,6 +40,7 @@ MAX_KL = 0.1
 FEW = 16
 """Prompts of a kind below which a warning is due."""
 REFUSAL_TOKENS = 5
+_ALIKE = "takes what the model refuses, --harmless what it answers"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,19 +66,20 @@ def find_refusal_direction(
 
     Half of each (rounded up) makes the candidates, the other half judges them. Nothing is random.
     `evidence` holds the refusal tokens, every candidate, whether the chosen one passed, and
-    `warnings`. Raises `UsageError` for too few prompts.
+    `warnings`. Raises `UsageError` for too few prompts, and for prompts of both kinds that are the
+    same or are read alike.
     """
     anatomy(target.model)  # an unknown architecture fails before anything is spent
-    for kind, prompts in (("harmful", harmful), ("harmless", harmless)):
-        if len(prompts) < 2:
-            raise UsageError(
-                f"the refusal direction needs at least 2 {kind} prompts, not {len(prompts)} "
-                f"({FEW} or more are better): add some to --{kind}"
-            )
+    check_enough("harmful", harmful)
+    check_enough("harmless", harmless)
     bad, good = encode(target, harmful), encode(target, harmless)
+    if set(bad) == set(good):
+        raise UsageError(f"harmful and harmless prompts are the same: --harmful {_ALIKE}")
     fit_bad, fit_good = bad[::2], good[::2]
     test_bad, test_good = bad[1::2], good[1::2]
     tokens = _refusal_tokens(target, bad, good)
+    if not tokens:
+        raise UsageError(f"harmful and harmless prompts are read alike: --harmful {_ALIKE}")
     plain_bad = next_token_log_probs(target, test_bad)
     plain_good = next_token_log_probs(target, test_good)
     positions = min(_common_ending([*bad, *good]), MAX_POSITIONS)
@@ -91,18 +94,20 @@ def find_refusal_direction(
             if not vector.norm() > 0:
                 continue
             ablate, add = Ablate(vector), Add(vector, layer - 1)
-            candidates.append(
-                Candidate(
-                    position=-position,
-                    layer=layer,
-                    ablation=_refusal(target, test_bad, tokens, ablate),
-                    induction=_refusal(target, test_good, tokens, add),
-                    kl=_divergence(target, test_good, plain_good, ablate),
-                )
+            candidate = Candidate(
+                position=-position,
+                layer=layer,
+                ablation=_refusal(target, test_bad, tokens, ablate),
+                induction=_refusal(target, test_good, tokens, add),
+                kl=_divergence(target, test_good, plain_good, ablate),
             )
+            # half precision may overflow under an addition; such a candidate is none
+            if all(map(math.isfinite, (candidate.ablation, candidate.induction, candidate.kl))):
+                candidates.append(candidate)
     if not candidates:
         raise UsageError(
-            "harmful and harmless prompts are read alike by the model: are the two files the same?"
+            "no layer tells harmful from harmless prompts in finite numbers: use other prompts, or "
+            "a wider --dtype"
         )
     # those that pass come first, then the strongest ablation
     ranked = sorted(candidates, key=lambda c: (not c.passes, c.ablation))
@@ -134,6 +139,15 @@ def find_refusal_direction(
             "warnings": warnings,
         },
     )
+
+
+def check_enough(kind: str, prompts: Sequence[Prompt]) -> None:
+    """Raise `UsageError` for fewer than the two prompts of a kind that a search needs."""
+    if len(prompts) < 2:
+        raise UsageError(
+            f"the refusal direction needs at least 2 {kind} prompts, not {len(prompts)} "
+            f"({FEW} or more are better): add some to --{kind}"
+        )
 
 
 def _warnings(best: Candidate, harmful: Sequence[Prompt], harmless: Sequence[Prompt]) -> list[str]:
