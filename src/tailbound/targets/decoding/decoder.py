@@ -211,7 +211,7 @@ class Decoder:
         if voice.referee is None:
             raise RuntimeError(f"voice {voice.name!r} has no referee, but the target has one")
         logits = voice.referee.logits(
-            [*batch.prompts[row], *batch.response(row)], strength=voice.strength
+            batch.prompts[row], batch.response(row), strength=voice.strength
         )
         decision = self._distribution.draw(
             logits, torch.tensor([uniform], dtype=torch.float64, device=logits.device)

@@ -29,7 +29,8 @@ class Network:
     Raises `UsageError` for architectures whose state is not keys and values per token.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, check: bool = True) -> None:
+        """`check` is for models that were not seen before, not for copies of one that was."""
         use_row_attention(model)
         self.model = model
         self.intervention: Intervention | None = None
@@ -52,7 +53,8 @@ class Network:
         self._lowest = torch.finfo(self.dtype).min
         self._columns = torch.arange(0, device=self.device)
         self.layout: Layout = self._probe()
-        self._check()
+        if check:
+            self._check()
 
     @property
     def vocabulary(self) -> int:

@@ -1,20 +1,23 @@
 """The canonical decision where rounding could change a token.
 
 fp32 logits differ by about 1e-5 between batch shapes. Where that could change a token, the row
-is decided by one computation that depends on its tokens alone: batch of one, full prefix, fp64.
+is decided by one computation that depends on its tokens alone: a batch of one in fp64, the prompt
+read once and the response after it.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from tailbound.targets.decoding.interventions import Attached, Intervention
 from tailbound.targets.decoding.network import Network
+from tailbound.targets.decoding.prefixes import Prefixes, Tokens
+
+PROMPT_BYTES = 1 << 28
+"""Memory for prompts that have been read in fp64, at each strength."""
 
 
 class Referee:
@@ -22,38 +25,38 @@ class Referee:
 
     def __init__(self, network: Network) -> None:
         self._original = network
-        self._model: Any = None
-        self._intervention: Intervention | None = None
-        self._attached: Attached | None = None
+        self._network: Network | None = None
+        self._prefixes: dict[float, Prefixes] = {}
         self.calls = 0
 
     @torch.inference_mode()
-    def logits(self, ids: Sequence[int], strength: float = 0.0) -> Tensor:
-        """fp64 logits after `ids`, steered at `strength`, shape (1, vocabulary)."""
-        if self._model is None:
-            with self._original.bare() as model:
-                self._model = copy.deepcopy(model).double()
+    def logits(self, prompt: Tokens, response: Sequence[int], strength: float = 0.0) -> Tensor:
+        """fp64 logits after `prompt` and `response`, steered at `strength`, (1, vocabulary)."""
+        network = self._copy()
+        if strength and network.intervention is not self._original.intervention:
+            # what was read under another intervention is of no use
+            network.steer(self._original.intervention)
+            self._prefixes = {0.0: self._prefixes[0.0]} if 0.0 in self._prefixes else {}
+        if strength not in self._prefixes:
+            self._prefixes[strength] = Prefixes(network, limit=PROMPT_BYTES, strength=strength)
         self.calls += 1
-        if strength:
-            attached = self._steering()
-            attached.strength = torch.tensor([strength], dtype=torch.float64)
-        try:
-            output = self._model(
-                input_ids=torch.tensor([list(ids)]), use_cache=False, **self._original.last_only
-            )
-        finally:
-            if self._attached is not None:
-                self._attached.strength = None
-        logits: Tensor = output.logits[:, -1]
-        return logits
+        prefix = self._prefixes[strength].get([prompt[:-1]])[0]
+        columns = len(prompt) + len(response)
+        cache = network.cache(rows=1, columns=columns)
+        cache.load(0, prefix)
+        logits = network.forward(
+            torch.tensor([[prompt[-1], *response]]),
+            torch.tensor([len(prompt) - 1]),
+            cache,
+            columns=columns,
+            last=True,
+            strength=torch.tensor([strength], dtype=torch.float64) if strength else None,
+        )
+        return logits[:, -1]
 
-    def _steering(self) -> Attached:
-        """The network's intervention, hooked into the copy."""
-        wanted = self._original.intervention
-        if self._attached is None or self._intervention is not wanted:
-            if self._attached is not None:
-                self._attached.remove()
-            if wanted is None:
-                raise RuntimeError("a strength was given, but nothing steers this network")
-            self._intervention, self._attached = wanted, wanted.attach(self._model)
-        return self._attached
+    def _copy(self) -> Network:
+        """The fp64 copy of the network."""
+        if self._network is None:
+            with self._original.bare() as model:
+                self._network = Network(copy.deepcopy(model).double(), check=False)
+        return self._network
