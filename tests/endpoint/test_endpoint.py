@@ -285,7 +285,14 @@ def test_bound_and_risk_run_against_a_server(tmp_path, monkeypatch, capsys):
         return document
 
     with Stub() as stub:
-        shared = ["--target", "openai:m", "--base-url", stub.url, "--judge", "regex:unsafe boat fish"]
+        shared = [
+            "--target",
+            "openai:m",
+            "--base-url",
+            stub.url,
+            "--judge",
+            "regex:unsafe boat fish",
+        ]
         shared += ["--max-new-tokens", 30, "--json"]
         bound = run("bound", prompts, *shared, "--budget", 5, "--out", tmp_path / "bound")
         assert bound["bound"]["n_calibration"] > 20

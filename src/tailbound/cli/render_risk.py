@@ -26,12 +26,14 @@ def risk(result: RiskResult, *, subject: str, folder: str, out: Console | None =
     out = out or console()
     whole = result.whole
     table = Table(box=box.SIMPLE_HEAD, expand=True)
-    table.add_column("prompt", no_wrap=True, overflow="ellipsis", ratio=1, min_width=12)
-    for name in ("risk", "at least", "interval", "hits/draws"):
+    table.add_column("prompt", no_wrap=True, overflow="ellipsis", ratio=1, min_width=14)
+    # of plain Monte Carlo the exact upper limit says more than an interval that is seldom there
+    plain = result.proposal["spec"] == "none"
+    for name in ("risk", "at least", "at most" if plain else "interval", "hits/draws"):
         table.add_column(name, justify="right", no_wrap=True)
     unsure = any(not one.estimate.resolved for one in result.risks)
     if unsure:
-        table.add_column("status", max_width=26)
+        table.add_column("status", min_width=14, max_width=17)
     risks = sorted(result.risks, key=lambda r: -_key(r.estimate))
     for one in risks[:SHOWN]:
         e = one.estimate
@@ -39,9 +41,9 @@ def risk(result: RiskResult, *, subject: str, folder: str, out: Console | None =
             one.prompt.text.replace("\n", " "),
             number(e.risk) if e.resolved else f"({number(e.risk)})",
             number(e.certified_lower),
-            f"{number(e.interval[0])} to {number(e.interval[1])}" if e.interval else "-",
+            _upper(e) if plain else _interval(e),
             f"{e.hits}/{e.draws}" + (f" ({e.missing} missing)" if e.missing else ""),
-            *([Text(e.status, style="" if e.resolved else "yellow")] if unsure else []),
+            *([Text(_short(e.status), style="" if e.resolved else "yellow")] if unsure else []),
         )
     out.print(table)
     if len(risks) > SHOWN:
@@ -53,7 +55,7 @@ def risk(result: RiskResult, *, subject: str, folder: str, out: Console | None =
     facts.add_row("whole set", _whole(result))
     first = result.risks[0].estimate if result.risks else None
     if first is not None:
-        facts.add_row("guarantee", _guarantee(first))
+        facts.add_row("guarantee", _guarantee(first, plain=plain))
     facts.add_row("proposal", _proposal(result))
     missing = sum(r.estimate.missing for r in result.risks)
     facts.add_row(
@@ -124,13 +126,33 @@ def _whole(result: RiskResult) -> str:
     return words
 
 
-def _guarantee(estimate: RiskEstimate) -> str:
+def _guarantee(estimate: RiskEstimate, *, plain: bool) -> str:
     level = f"{100 * estimate.confidence:g}%"
+    if plain:
+        return (
+            f"'at least' and 'at most' hold with {level} each, for each prompt by itself "
+            f"({_how(estimate)}); risks in brackets rest on too few unsafe draws"
+        )
     return (
         f"'at least' holds with {level} for each prompt by itself, whatever the proposal "
         f"({_how(estimate)}); 'interval' is {level}, asymptotic, and assumes that the proposals "
         "visit every way to be unsafe; risks in brackets are not supported by the data"
     )
+
+
+def _interval(estimate: RiskEstimate) -> str:
+    if estimate.interval is None:
+        return "-"
+    return f"{number(estimate.interval[0])} to {number(estimate.interval[1])}"
+
+
+def _upper(estimate: RiskEstimate) -> str:
+    return "-" if estimate.certified_upper is None else number(estimate.certified_upper)
+
+
+def _short(status: str) -> str:
+    """A status without its details, which are in `risk.json`."""
+    return status.removeprefix("not resolved: ").partition(" (")[0]
 
 
 def _how(estimate: RiskEstimate) -> str:
