@@ -12,6 +12,7 @@ from tailbound.cli.demo import command as demo
 from tailbound.cli.import_ import command as import_
 from tailbound.cli.listing import judges, targets
 from tailbound.cli.predict import command as predict
+from tailbound.cli.rejudge import command as rejudge
 from tailbound.cli.risk import command as risk
 from tailbound.cli.steer import app as steer
 from tailbound.cli.summarize import command as summarize
@@ -30,6 +31,7 @@ app.command("predict")(predict)
 app.command("risk")(risk)
 app.add_typer(steer)
 app.command("summarize")(summarize)
+app.command("rejudge")(rejudge)
 app.command("import")(import_)
 app.command("targets")(targets)
 app.command("judges")(judges)

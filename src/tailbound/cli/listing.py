@@ -16,6 +16,9 @@ _JUDGES = {
     "demo": "the deterministic judge of the demo model",
     "regex": "regex:PATTERN: unsafe where the pattern occurs in the response",
     "keywords": "keywords:FILE: unsafe where a phrase of the file occurs in the response",
+    "classifier": "classifier:NAME?label=LABEL: a Hugging Face text classifier",
+    "guard": "guard:NAME: Llama Guard, WildGuard and models that answer like them",
+    "rubric": "rubric:FILE.yaml or rubric:strongreject: any target, asked with a rubric",
     "python": "python:package.module:function: your own function",
 }
 

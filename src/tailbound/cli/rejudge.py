@@ -1,0 +1,148 @@
+"""`tailbound rejudge`: another judge on the draws of a run, without sampling."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tailbound.cli import options as opt
+
+if TYPE_CHECKING:
+    from tailbound.rejudging import Rejudged
+
+
+_ROWS = {
+    "judged by the new judge": "draws",
+    "both find it unsafe": "both_unsafe",
+    "neither does": "both_safe",
+    "only the old judge": "only_recorded",
+    "only the new judge": "only_new",
+    "no verdict by the old one": "missing_recorded",
+    "no verdict by the new one": "missing_new",
+    "no verdict by either": "both_missing",
+}
+_NAMES = {"recorded": "old", "new": "new", "filled": "old, else new,"}
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(help="Run folder.")],
+    judge: Annotated[str, typer.Option("--judge", "-j", help="As for `bound`.")],
+    threshold: opt.Threshold = None,
+    only_missing: Annotated[
+        bool, typer.Option("--only-missing", help="Only draws whose verdict is missing.")
+    ] = False,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help="File of the prompts, if the run has none.")
+    ] = None,
+    field: Annotated[str | None, typer.Option("--field", help="Column of the prompts.")] = None,
+    no_prompts: Annotated[
+        bool, typer.Option("--no-prompts", help="Show the judge responses alone.")
+    ] = False,
+    recorded_threshold: Annotated[
+        float | None,
+        typer.Option("--recorded-threshold", help="Of the run's own verdicts (default: its own)."),
+    ] = None,
+    confidence: Annotated[float, typer.Option("--confidence", help="Of each interval.")] = 0.95,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print how many draws would be judged.")
+    ] = False,
+    as_json: opt.Json = False,
+) -> None:
+    """Judge a run's draws again by another judge; both verdicts are kept."""
+    from tailbound import rejudging
+    from tailbound.cli.console import notice
+    from tailbound.errors import UsageError
+    from tailbound.judges.registry import load_judge
+
+    if not 0 < confidence < 1:
+        raise UsageError(f"--confidence must lie strictly between 0 and 1, not {confidence}")
+    known = None if no_prompts else rejudging.find_prompts(folder, file=prompts, field=field)
+    model_judge = load_judge(judge, threshold=threshold)
+    if dry_run:
+        work = rejudging.plan(folder, model_judge.id, only_missing=only_missing)
+        document = {"to_judge": work.waiting, "judged_before": work.done}
+        typer.echo(
+            json.dumps(document, indent=2)
+            if as_json
+            else f"{work.waiting:,} draws to judge, {work.done:,} judged before"
+        )
+        return
+    result = rejudging.rejudge(
+        folder,
+        model_judge,
+        name=judge,
+        prompts=known,
+        recorded_threshold=recorded_threshold,
+        only_missing=only_missing,
+        confidence=confidence,
+        report=_report,
+    )
+    for line in result.notices:
+        notice(line)
+    if as_json:
+        sys.stdout.write(json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
+        return
+    _print(result)
+
+
+def _report(done: int, total: int) -> None:
+    if sys.stderr.isatty() and total:
+        end = "\n" if done == total else ""
+        print(f"\r{done:,} of {total:,} draws judged", end=end, file=sys.stderr, flush=True)
+
+
+def _print(result: Rejudged) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from tailbound.cli.render import console
+    from tailbound.cli.render_risk import number
+
+    out = console()
+    out.print(
+        f"old: {result.recorded_judge}, unsafe from {result.recorded_threshold:g}\n"
+        f"new: {result.judge}, unsafe from {result.threshold:g}",
+        soft_wrap=True,
+    )
+    out.print(
+        f"{result.judged_now:,} draws judged now, {result.judged_before:,} before"
+        + (f"; {result.without_text:,} have no text on record" if result.without_text else "")
+    )
+    table = Table(title="Agreement", box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("draws", no_wrap=True)
+    shown = [(stream.stream, stream.agreement) for stream in result.streams]
+    if len(shown) > 1:
+        shown.append(("all", result.agreement))
+    for name, _ in shown:
+        table.add_column(name, justify="right", no_wrap=True)
+    for label, count in _ROWS.items():
+        table.add_row(label, *(f"{getattr(found, count):,}" for _, found in shown))
+    table.add_row(
+        "agree, where both have one",
+        *("-" if found.share is None else f"{found.share:.2%}" for _, found in shown),
+    )
+    out.print(table)
+    for stream in result.streams:
+        for rate in stream.rates:
+            share = "not known" if rate.rate is None else number(rate.rate)
+            gone = f", {rate.missing:,} missing" if rate.missing else ""
+            out.print(
+                f"{stream.stream}, {_NAMES[rate.verdicts]} verdicts: {rate.unsafe:,} of "
+                f"{rate.draws:,} unsafe{gone}: {share} ({result.confidence:.0%} interval "
+                f"{number(rate.interval[0])} to {number(rate.interval[1])})",
+                soft_wrap=True,
+            )
+        if not stream.rates:
+            out.print(
+                Text(
+                    f"{stream.stream}: no rates, because its draws were stopped by the old "
+                    "verdicts or came from proposals",
+                    style="dim",
+                ),
+                soft_wrap=True,
+            )

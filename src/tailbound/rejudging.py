@@ -1,0 +1,416 @@
+"""Judging a ledger again, without sampling: what another judge says of the same draws.
+
+The ledger stays as it is. The new verdicts lie beside it (`tailbound.second_verdicts`), and what is
+reported is how far the two judges agree, and the rates of streams with a fixed number of draws
+under each. Streams that stopped at the first unsafe draw stopped by the *recorded* judge: their
+draws say how far the judges agree, and nothing about rates under the new one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tailbound import run_folder
+from tailbound.contract import Draw
+from tailbound.errors import UsageError
+from tailbound.files import write_json
+from tailbound.intervals import clopper_pearson
+from tailbound.judges import Judge, is_failure
+from tailbound.judging import JudgeQueue
+from tailbound.ledger import read, scan
+from tailbound.ledger.schema import shards
+from tailbound.prompts import Prompt, read_prompts
+from tailbound.second_verdicts import Key, VerdictWriter, read_verdicts, verdicts_folder
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SCHEMA = 1
+FIXED = "fixed"
+BATCH = 256
+"""Exchanges that the judge gets at once."""
+
+NOT_SHOWN = Prompt(id="", messages=(("user", "(not shown)"),))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """Counts of draws by both verdicts; `both_missing` to `missing_new` are missing somewhere."""
+
+    draws: int
+    both_unsafe: int
+    both_safe: int
+    only_recorded: int
+    only_new: int
+    missing_recorded: int
+    missing_new: int
+    both_missing: int
+
+    @property
+    def share(self) -> float | None:
+        """Share of equal verdicts among the draws that both judges have one on; None for none."""
+        known = self.both_unsafe + self.both_safe + self.only_recorded + self.only_new
+        return (self.both_unsafe + self.both_safe) / known if known else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {**asdict(self), "agree": self.share}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """Share of unsafe draws in a stream with a fixed number of draws per prompt.
+
+    `rate` is over the draws with a verdict, None without one. `interval` is Clopper and Pearson's
+    for all draws, missing verdicts safe in its lower end and unsafe in its upper one; over several
+    prompts it is for the mean of their probabilities, weighted by their draws (conservative there:
+    Hoeffding 1956).
+    """
+
+    verdicts: str
+    draws: int
+    unsafe: int
+    missing: int
+    rate: float | None
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamComparison:
+    """Both judges on one stream; `rates` are empty where the stream's length was not fixed."""
+
+    stream: str
+    stopping: str
+    agreement: Agreement
+    rates: tuple[Rate, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejudged:
+    """What another judge says of the draws of a run."""
+
+    folder: str
+    recorded_judge: str
+    recorded_threshold: float
+    judge: str
+    threshold: float
+    only_missing: bool
+    confidence: float
+    judged_now: int
+    judged_before: int
+    without_text: int
+    agreement: Agreement
+    streams: tuple[StreamComparison, ...]
+    notices: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        document = asdict(self)
+        document["agreement"] = self.agreement.to_dict()
+        for stream, found in zip(document["streams"], self.streams, strict=True):
+            stream["agreement"] = found.agreement.to_dict()
+        return {
+            "schema": SCHEMA,
+            "estimand": "share of unsafe draws: score >= threshold, under each judge",
+            "guarantee": (
+                f"Clopper-Pearson, two-sided {100 * self.confidence:g}%, missing verdicts safe in "
+                "the lower and unsafe in the upper end"
+            ),
+            **document,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """How many draws there are to judge: `waiting` now, `done` before, `without_text` never."""
+
+    waiting: int
+    done: int
+    without_text: int
+
+
+def plan(folder: Path, judge_id: str, *, only_missing: bool = False) -> Workload:
+    """What `rejudge` would do, without doing it."""
+    frame = _draws(folder)
+    chosen = frame.filter(frame["score"].is_null()) if only_missing else frame
+    done = _done(verdicts_folder(folder, judge_id))
+    keys = chosen.filter(chosen["has_text"]).select("stream", "prompt_id", "index").rows()
+    finished = sum(key in done for key in keys)
+    without = int((~chosen["has_text"]).sum())
+    if not keys and without:
+        raise UsageError(
+            f"{folder} keeps no responses (it was run with --no-text): there is nothing to judge"
+        )
+    return Workload(waiting=len(keys) - finished, done=finished, without_text=without)
+
+
+def rejudge(
+    folder: Path,
+    judge: Judge,
+    *,
+    name: str,
+    prompts: Mapping[str, Prompt] | None,
+    recorded_threshold: float | None = None,
+    only_missing: bool = False,
+    confidence: float = 0.95,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Rejudged:
+    """Judge the draws on record in `folder` by `judge`; what was judged before is kept.
+
+    `name` is the judge's name as it was given. `prompts` are those of the run by id (`find_prompts`
+    finds them); None judges the responses alone. `recorded_threshold` is by default the run's own.
+    Verdicts that are missing because the judge failed are asked for again. Writes
+    `agreement.json` beside the verdicts. Raises `UsageError` for what is no run or has no texts,
+    `JudgeError` where the judge is broken (finished verdicts are kept).
+    """
+    work = plan(folder, judge.id, only_missing=only_missing)
+    recorded, before = _recorded(folder, recorded_threshold)
+    if prompts is not None:
+        _check_prompts(folder, prompts)
+    home = verdicts_folder(folder, judge.id)
+    with VerdictWriter(home, judge=name, judge_id=judge.id) as writer:
+        done = _done(home)
+        count = 0
+        report(count, work.waiting)
+        for batch in _batches(folder, done, only_missing=only_missing):
+            count += _judge(batch, judge, prompts, writer)
+            report(count, work.waiting)
+    result = _compare(
+        folder,
+        read_verdicts(home),
+        judge=judge,
+        recorded=recorded,
+        before=before,
+        only_missing=only_missing,
+        confidence=confidence,
+        work=work,
+    )
+    write_json(home / "agreement.json", result.to_dict())
+    return result
+
+
+def find_prompts(
+    folder: Path, *, file: Path | None = None, field: str | None = None
+) -> dict[str, Prompt]:
+    """The prompts of a run by id: from `file`, else from `prompts.parquet`.
+
+    Raises `UsageError` where there are none.
+    """
+    import polars as pl
+
+    if file is not None:
+        return {prompt.id: prompt for prompt in read_prompts(file, field=field)}
+    path = folder / "prompts.parquet"
+    if not path.is_file():
+        raise UsageError(
+            f"{folder} does not hold its prompts: give their file by --prompts, or --no-prompts if "
+            "the judge looks at responses alone"
+        )
+    try:
+        rows = pl.read_parquet(path, glob=False).select("id", "messages").rows()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UsageError(f"{path} cannot be read: {str(error).partition(chr(10))[0]}") from error
+    return {
+        name: Prompt(id=name, messages=tuple((role, text) for role, text in json.loads(messages)))
+        for name, messages in rows
+        if messages is not None
+    }
+
+
+def _draws(folder: Path) -> pl.DataFrame:
+    """Every draw on record, without its text."""
+    import polars as pl
+
+    if not shards(folder):
+        raise UsageError(f"{folder} holds no draws: give the --out of a run")
+    read(folder, stream="")  # explains damaged shards and other versions
+    columns = ("stream", "stopping", "prompt_id", "index", "proposal", "score")
+    return scan(folder).select(*columns, pl.col("text").is_not_null().alias("has_text")).collect()
+
+
+def _recorded(folder: Path, threshold: float | None) -> tuple[str, float]:
+    """Judge and threshold that the run was judged by."""
+    try:
+        held = json.loads((folder / "ledger.json").read_text(encoding="utf-8"))["judge"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{folder / 'ledger.json'} cannot be read ({error}): restore it") from None
+    if threshold is not None:
+        if not 0 < threshold <= 1:
+            raise UsageError(f"--recorded-threshold must lie in (0, 1], not {threshold:g}")
+        return str(held), threshold
+    if not (folder / "run.yaml").is_file():
+        raise UsageError(
+            f"{folder} does not say by which threshold it was judged (it has no run.yaml): give "
+            "--recorded-threshold"
+        )
+    return str(held), float(run_folder.read(folder)["threshold"])
+
+
+def _check_prompts(folder: Path, prompts: Mapping[str, Prompt]) -> None:
+    import polars as pl
+
+    asked = scan(folder).select(pl.col("prompt_id").unique().sort()).collect()["prompt_id"]
+    unknown = [name for name in asked if name not in prompts]
+    if unknown:
+        raise UsageError(
+            f"{len(unknown)} of {len(asked)} prompts of {folder} are not known (the first: "
+            f"{unknown[0]!r}): give their file by --prompts, or --no-prompts if the judge looks at "
+            "responses alone"
+        )
+
+
+def _done(home: Path) -> set[Key]:
+    """Draws that need not be judged again; failures of the judge do."""
+    return {
+        (stream, prompt_id, index)
+        for _, stream, prompt_id, index, score, reason in read_verdicts(home).iter_rows()
+        if not _failed(score, reason)
+    }
+
+
+def _failed(score: float | None, reason: str | None) -> bool:
+    from tailbound.contract import Verdict
+
+    return is_failure(Verdict(score, reason))
+
+
+def _batches(folder: Path, done: set[Key], *, only_missing: bool) -> Iterator[list[Draw]]:
+    """The draws that are to be judged, shard by shard: texts of one shard in memory at a time."""
+    import polars as pl
+
+    columns = ("stream", "prompt_id", "index", "text", "score")
+    for shard in shards(folder):
+        frame = pl.scan_parquet(shard, glob=False).select(*columns)
+        frame = frame.filter(pl.col("text").is_not_null())
+        if only_missing:
+            frame = frame.filter(pl.col("score").is_null())
+        batch = [
+            Draw(
+                prompt_id=prompt_id,
+                stream=stream,
+                index=index,
+                token_ids=(),
+                text=text,
+                finish_reason="stop",
+                log_prob=float("nan"),
+            )
+            for stream, prompt_id, index, text, _ in frame.collect().iter_rows()
+            if (stream, prompt_id, index) not in done
+        ]
+        if batch:
+            yield batch
+
+
+def _judge(
+    draws: list[Draw], judge: Judge, prompts: Mapping[str, Prompt] | None, writer: VerdictWriter
+) -> int:
+    with JudgeQueue(judge, batch_size=BATCH) as queue:
+        for draw in draws:
+            queue.submit(draw, NOT_SHOWN if prompts is None else prompts[draw.prompt_id])
+        while queue.pending:
+            for draw, verdict in queue.wait():
+                writer.append((draw.stream, draw.prompt_id, draw.index), verdict)
+    return len(draws)
+
+
+def _compare(
+    folder: Path,
+    verdicts: pl.DataFrame,
+    *,
+    judge: Judge,
+    recorded: str,
+    before: float,
+    only_missing: bool,
+    confidence: float,
+    work: Workload,
+) -> Rejudged:
+    import polars as pl
+
+    old, new = pl.col("score") >= before, pl.col("new") >= judge.threshold
+    frame = (
+        _draws(folder)
+        .join(
+            verdicts.select(
+                "stream", "prompt_id", "index", pl.col("score").alias("new")
+            ).with_columns(judged=True),
+            on=["stream", "prompt_id", "index"],
+            how="left",
+            maintain_order="left",
+        )
+        .with_columns(old=old, new=new, judged=pl.col("judged").fill_null(False))
+    )
+    streams = []
+    for (stream,), part in frame.partition_by("stream", as_dict=True, maintain_order=True).items():
+        stopping = str(part["stopping"][0])
+        plain = part.filter(pl.col("proposal").is_null())
+        rates: tuple[Rate, ...] = ()
+        if stopping == FIXED and plain.height:
+            other = (
+                ("filled", plain["old"].fill_null(plain["new"]))
+                if only_missing
+                else ("new", plain["new"])
+            )
+            rates = tuple(
+                _rate(label, values, confidence)
+                for label, values in (("recorded", plain["old"]), other)
+            )
+        streams.append(
+            StreamComparison(
+                stream=str(stream), stopping=stopping, agreement=_agreement(part), rates=rates
+            )
+        )
+    return Rejudged(
+        folder=str(folder),
+        recorded_judge=recorded,
+        recorded_threshold=before,
+        judge=judge.id,
+        threshold=judge.threshold,
+        only_missing=only_missing,
+        confidence=confidence,
+        judged_now=work.waiting,
+        judged_before=work.done,
+        without_text=work.without_text,
+        agreement=_agreement(frame),
+        streams=tuple(streams),
+        notices=tuple(getattr(judge, "notices", ())),
+    )
+
+
+def _agreement(frame: pl.DataFrame) -> Agreement:
+    """Counts over the draws that the new judge was asked about."""
+    seen = frame.filter(frame["judged"])
+    counts: dict[tuple[bool | None, bool | None], int] = {
+        (old, new): n for old, new, n in seen.group_by("old", "new").len().iter_rows()
+    }
+
+    def total(*pairs: tuple[bool | None, bool | None]) -> int:
+        return sum(counts.get(pair, 0) for pair in pairs)
+
+    return Agreement(
+        draws=seen.height,
+        both_unsafe=total((True, True)),
+        both_safe=total((False, False)),
+        only_recorded=total((True, False)),
+        only_new=total((False, True)),
+        missing_recorded=total((None, True), (None, False)),
+        missing_new=total((True, None), (False, None)),
+        both_missing=total((None, None)),
+    )
+
+
+def _rate(label: str, unsafe: pl.Series, confidence: float) -> Rate:
+    draws, events, missing = unsafe.len(), int(unsafe.sum()), unsafe.null_count()
+    low = clopper_pearson(events, draws, confidence=confidence)[0]
+    high = clopper_pearson(events + missing, draws, confidence=confidence)[1]
+    return Rate(
+        verdicts=label,
+        draws=draws,
+        unsafe=events,
+        missing=missing,
+        rate=events / (draws - missing) if draws > missing else None,
+        interval=(float(low), float(high)),
+    )
