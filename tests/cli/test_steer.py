@@ -421,7 +421,9 @@ def test_people_are_told_why_and_what_is_next(steer: Cli, tmp_path: Path) -> Non
     assert code == 0, err
     told = " ".join(out.replace("│", " ").split())
     assert "among the 2 of 6 candidates that pass" in told
-    assert f"--proposal 'refusal:{tmp_path / 'my d'}' --out RUN" in told
+    (line,) = [one for one in out.splitlines() if one.startswith("next: ")]
+    command = f"tailbound risk PROMPTS --target demo --proposal 'refusal:{tmp_path / 'my d'}'"
+    assert line == f"next: {command} --out RUN"
     code, out, err = steer("persona", "bold", "--replies", "2", "--out", tmp_path / "p")
     assert code == 0, err
     told = " ".join(out.replace("│", " ").split())

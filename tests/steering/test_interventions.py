@@ -137,6 +137,16 @@ def test_a_saved_edit_loads_back_equal(kind: str, tied: bool, tmp_path: Path) ->
     assert "do not deploy" in note
 
 
+def test_an_edit_is_not_saved_over_other_files(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("mine")
+    with pytest.raises(UsageError, match="is not empty"):
+        save_edited(
+            tmp_path, network("llama"), tokenizer(40), direction(), intensity=1.0, source="hf:tiny"
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    assert (tmp_path / "config.json").read_text() == "mine"
+
+
 def test_precision_follows_the_model() -> None:
     for dtype in (torch.float64, torch.bfloat16):
         model = network("llama").to(dtype)
@@ -166,6 +176,9 @@ def test_what_does_not_fit_is_refused() -> None:
         Ablate(torch.zeros(32)).attach(model)
     with pytest.raises(UsageError, match="32 wide"):
         edited(model, direction(16))
+    for useless in (torch.zeros(32), torch.full((32,), torch.nan)):
+        with pytest.raises(UsageError, match="length 0"):
+            edited(model, useless)
     model.config.model_type = "mamba"
     with pytest.raises(UsageError, match="model type 'mamba'"):
         Ablate(direction()).attach(model)

@@ -10,13 +10,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tailbound.cli.render import console, next_step
+from tailbound.cli.render import console
 from tailbound.steering.refusal import MAX_KL
 
 if TYPE_CHECKING:
     from tailbound.steering import Direction
-
-__all__ = ["next_step", "persona", "refusal", "saved"]
 
 SHOWN = 8
 
@@ -102,6 +100,11 @@ def saved(folder: Path, intensity: float) -> None:
     console().print(
         Text(f"edited checkpoint (intensity {intensity:g}): {folder}; it is unsafe on purpose")
     )
+
+
+def next_step(command: str) -> None:
+    """Say what to run next, unbroken, so that it can be copied."""
+    console().print(Text(f"next: {command}", style="dim"), soft_wrap=True)
 
 
 def _why(evidence: dict[str, Any]) -> str:
