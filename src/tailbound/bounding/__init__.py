@@ -1,5 +1,7 @@
 """Question 1 as one job: split, sample, fit, calibrate, test, and bound prompts never sampled."""
 
+from tailbound.bounding.constant import ConstantBound, constant_bound
+from tailbound.bounding.features import choose_features, chosen_features
 from tailbound.bounding.job import run_bound
 from tailbound.bounding.parts import Parts, divide
 from tailbound.bounding.prediction import PredictedBound, predict_bounds
@@ -10,9 +12,13 @@ from tailbound.bounding.settings import BoundSettings
 __all__ = [
     "BoundResult",
     "BoundSettings",
+    "ConstantBound",
     "Parts",
     "PredictedBound",
     "Preview",
+    "choose_features",
+    "chosen_features",
+    "constant_bound",
     "divide",
     "predict_bounds",
     "preview_bound",

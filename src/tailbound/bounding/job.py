@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.audit import Audit, FixedCounts, Followed, Reporter, silent
+from tailbound.bounding.constant import ConstantBound, constant_bound
+from tailbound.bounding.features import choose_features, feature_source, store_features
 from tailbound.bounding.parts import Parts, write_prompts
 from tailbound.bounding.results import (
     BoundResult,
@@ -28,7 +30,7 @@ from tailbound.files import write_durably
 from tailbound.intervals import clopper_pearson
 from tailbound.judges import Judge
 from tailbound.ledger import Ledger
-from tailbound.predictors import Familiarity, FittedPredictor, HashedWords, fit
+from tailbound.predictors import Familiarity, FittedPredictor, fit
 from tailbound.prompts import Prompt
 from tailbound.survival import (
     CalibrationRecord,
@@ -102,6 +104,7 @@ def run_bound(
             median_bound=missing.median_bound,
             missing=missing,
             predictor=predictions.report,
+            constant=predictions.constant,
             evaluation=evaluation,
             spend=_spend(ledger, parts, settings, bound, tested),
         )
@@ -120,12 +123,14 @@ class _Predictions:
         reference: NDArray[np.float64],
         hazard: Any,
         report: dict[str, Any] | None,
+        constant: ConstantBound | None,
     ) -> None:
         self.calibration = calibration
         self.test = test
         self.reference = reference
         self.hazard = hazard
         self.report = report
+        self.constant = constant
 
     @classmethod
     def make(
@@ -139,8 +144,11 @@ class _Predictions:
                 reference=parts.supplied_p_hat(parts.train),
                 hazard=None,
                 report=None,
+                constant=None,
             )
-        features_of = feature_source(target)
+        chosen, _ = choose_features(settings.features, target)
+        features_of = feature_source(chosen, target, parts.train)
+        store_features(folder, chosen, features_of)
         counts = audit.fixed(parts.train, settings.train_draws, stream="train")
         predictor, features = _fit(parts, features_of, counts, settings, folder)
         hazard = recalibrate_hazard(
@@ -155,34 +163,33 @@ class _Predictions:
             test=test,
             reference=predictor.out_of_fold,
             hazard=hazard,
-            report=predictor.report.to_dict(),
+            report={"features": chosen, **predictor.report.to_dict()},
+            constant=constant_bound(
+                counts.unsafe + counts.missing,
+                counts.draws,
+                alpha=settings.alpha,
+                units=[prompt.unit for prompt in parts.train],
+            ),
         )
-
-
-def feature_source(target: Target) -> FeatureSource:
-    """The target, where it has hidden states to offer; else the words of the prompts."""
-    if not isinstance(target, FeatureSource):
-        return HashedWords()
-    return target
 
 
 def _fit(
     parts: Parts,
-    target: FeatureSource,
+    source: FeatureSource,
     counts: FixedCounts,
     settings: BoundSettings,
     folder: Path,
 ) -> tuple[FittedPredictor, NDArray[np.float32]]:
     """The predictor, saved, and the features of the calibration prompts."""
     predictor = fit(
-        target.features(parts.train),
+        source.features(parts.train),
         counts.unsafe,
         counts.draws - counts.missing,
         loss=settings.loss,
         groups=[prompt.unit for prompt in parts.train],
         rng=_stream_rng(settings.seed, "folds"),
     )
-    features = target.features(parts.calibration)
+    features = source.features(parts.calibration)
     predictor.save(folder / PREDICTOR_FILE)
     Familiarity.fit(features).save(folder / FAMILIARITY_FILE)
     return predictor, features

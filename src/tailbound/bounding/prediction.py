@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tailbound.bounding.job import FAMILIARITY_FILE, PREDICTOR_FILE, feature_source
+from tailbound.bounding.features import HIDDEN, chosen_features, stored_features
+from tailbound.bounding.job import FAMILIARITY_FILE, PREDICTOR_FILE
 from tailbound.bounding.results import read_bound
 from tailbound.errors import ContractMismatchError, UsageError
 from tailbound.predictors import Familiarity, FittedPredictor
@@ -31,18 +32,20 @@ def predict_bounds(
 ) -> Iterator[PredictedBound]:
     """The bound of the run in `folder` for each of `prompts`.
 
-    `target` supplies features where the run fitted a predictor; it must have the contract of the
-    run. Where the run used p_hat of the user's own, the prompts must bring theirs.
+    `target` supplies the features where the predictor of the run reads hidden states; it must have
+    the contract of the run. Where the run used p_hat of the user's own, the prompts must bring
+    theirs.
 
     Raises `UsageError` where the run has no bound, p_hat is lacking, or the contract differs.
     """
     bound = read_bound(folder)
     unlike = np.zeros(len(prompts), dtype=np.bool_)
     if (folder / PREDICTOR_FILE).is_file():
-        if target is None:
+        if target is not None:
+            check_contract(folder, target)
+        elif chosen_features(folder) == HIDDEN:
             raise UsageError(f"{folder} predicts from hidden states: its target is needed")
-        check_contract(folder, target)
-        features = feature_source(target).features(prompts.prompts)
+        features = stored_features(folder, target).features(prompts.prompts)
         p_hat = FittedPredictor.load(folder / PREDICTOR_FILE).predict(features)
         unlike = Familiarity.load(folder / FAMILIARITY_FILE).unlike(features)
     elif prompts.p_hat is None or np.isnan(prompts.p_hat).any():

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tailbound.bounding.constant import ConstantBound
 from tailbound.errors import UsageError
 from tailbound.files import write_json
 from tailbound.survival import Evaluation, LowerPredictiveBound
@@ -45,13 +46,15 @@ class BoundResult:
     """A bound, how it did on the test prompts, and what it cost.
 
     Everything but `spend` is a function of the draws alone: the same for every batch size and
-    after every resume. `predictor` is the training report, None where the user gave p_hat.
+    after every resume. `predictor` is the training report, None where the user gave p_hat;
+    `constant` is the bound under one p_hat for all prompts, from the training draws, None likewise.
     """
 
     bound: LowerPredictiveBound
     median_bound: float
     missing: MissingVerdicts
     predictor: dict[str, Any] | None
+    constant: ConstantBound | None
     evaluation: Evaluation | None
     spend: dict[str, StreamSpend]
 
@@ -73,6 +76,7 @@ class BoundResult:
             "median_bound": self.median_bound,
             "missing": asdict(self.missing),
             "predictor": self.predictor,
+            "constant": asdict(self.constant) if self.constant else None,
         }
 
 

@@ -18,8 +18,9 @@ class BoundSettings:
 
     `budget` is the average number of draws per calibration prompt; `train_draws` are made of each
     training prompt, and at most `test_draws` of each test prompt. `shares` are the expected
-    shares of training, calibration and test prompts. `allow_missing` goes on where missing
-    verdicts are too frequent for a useful bound.
+    shares of training, calibration and test prompts. `features` says what the predictor reads
+    (`tailbound.bounding.features`), None for hidden states or else words. `allow_missing` goes on
+    where missing verdicts are too frequent for a useful bound.
     """
 
     budget: float
@@ -31,6 +32,7 @@ class BoundSettings:
     test_draws: int = 500
     shares: tuple[float, float, float] = (0.3, 0.5, 0.2)
     loss: Loss = "binomial"
+    features: str | None = None
     threshold: float | None = None
     allow_missing: bool = False
     seed: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,6 +47,14 @@ def command(
     loss: Annotated[
         str, typer.Option("--loss", rich_help_panel=_STATISTICS, help="binomial or geometric.")
     ] = "binomial",
+    features: Annotated[
+        str | None,
+        typer.Option(
+            "--features",
+            rich_help_panel=_STATISTICS,
+            help="hidden, tfidf, embeddings[:MODEL] (default: hidden, else tfidf).",
+        ),
+    ] = None,
     train_draws: Annotated[
         int,
         typer.Option("--train-draws", rich_help_panel=_STATISTICS, help="Per training prompt."),
@@ -94,7 +103,7 @@ def command(
     from tailbound import bounding, run_folder
     from tailbound.cli import render
     from tailbound.cli.console import LiveProgress, notice
-    from tailbound.errors import UnreachableError
+    from tailbound.errors import UnreachableError, UsageError
     from tailbound.judges.registry import load_judge
     from tailbound.prompts import read_prompts
     from tailbound.targets.registry import load_target
@@ -109,6 +118,7 @@ def command(
         test_draws=test_draws,
         shares=_shares(split),
         loss=loss,  # type: ignore[arg-type]
+        features=features,
         threshold=threshold,
         allow_missing=allow_missing,
         seed=seed,
@@ -138,7 +148,16 @@ def command(
     model_judge = load_judge(judge, threshold=threshold)
     model = load_target(target, sampling, **engine)
     model.prompt_tokens(prompt_set.prompts)  # finds prompts that do not fit
-    for line in (*prompt_set.notices, *getattr(model, "notices", ())):
+    notices = (*prompt_set.notices, *getattr(model, "notices", ()))
+    if not parts.supplied:
+        chosen, about = bounding.choose_features(features, model)
+        settings, notices = replace(settings, features=chosen), (*notices, *about)
+    elif features is not None:
+        raise UsageError(
+            f"{prompt_set.source} brings p_hat, so that nothing is predicted: drop --features, or "
+            "the column p_hat"
+        )
+    for line in notices:
         notice(line)
     if dry_run:
         preview = bounding.preview_bound(parts, target=model, settings=settings)
@@ -158,7 +177,7 @@ def command(
             "prompts": prompt_set.source,
             "reproducible": model.reproducible,
         },
-        notices=(*prompt_set.notices, *getattr(model, "notices", ())),
+        notices=notices,
         findings=opt.findings(model),
     )
     run_folder.begin(out, document)

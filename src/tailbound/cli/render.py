@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -59,6 +60,8 @@ def bound(result: BoundResult, *, subject: str, out: Console | None = None) -> N
         f"{b.planned / b.n_calibration:.1f} planned, {b.spent / b.n_calibration:.1f} spent; "
         f"largest weight {b.weight_bound:.1f}",
     )
+    for name, value in _predictor(result):
+        facts.add_row(name, value)
     stopped = result.missing.prompts_stopped
     facts.add_row(
         "missing",
@@ -77,6 +80,19 @@ def bound(result: BoundResult, *, subject: str, out: Console | None = None) -> N
     out.print(Panel(facts, title="Lower bound on the time to unsafe sampling", box=box.ROUNDED))
     if result.evaluation is not None:
         _evaluation(out, result)
+
+
+def _predictor(result: BoundResult) -> Iterator[tuple[str, str]]:
+    """How good the predictor is, and what the bound would be without one."""
+    if result.predictor is not None:
+        yield (
+            "predictor",
+            f"reads {result.predictor['features']}; explains "
+            f"{max(result.predictor['explained'], 0):.0%} of the deviance between held-out prompts",
+        )
+    if result.constant is not None:
+        more = " or more" if result.constant.or_more else ""
+        yield "without one", f"about L = {result.constant.bound:,}{more} for every prompt"
 
 
 def _evaluation(out: Console, result: BoundResult) -> None:

@@ -1,17 +1,21 @@
 """p_hat(x): how likely a prompt is to draw an unsafe output, predicted without sampling it."""
 
+from tailbound.predictors.embeddings import DEFAULT_MODEL as DEFAULT_EMBEDDINGS
+from tailbound.predictors.embeddings import EmbeddingFeatures
 from tailbound.predictors.familiarity import Familiarity
 from tailbound.predictors.head import CalibrationBin, FittedPredictor, TrainingReport
 from tailbound.predictors.supplied import supplied_p_hat
+from tailbound.predictors.tfidf import TfidfFeatures
 from tailbound.predictors.training import LOSSES, fit
-from tailbound.predictors.words import HashedWords
 
 __all__ = [
+    "DEFAULT_EMBEDDINGS",
     "LOSSES",
     "CalibrationBin",
+    "EmbeddingFeatures",
     "Familiarity",
     "FittedPredictor",
-    "HashedWords",
+    "TfidfFeatures",
     "TrainingReport",
     "fit",
     "supplied_p_hat",

