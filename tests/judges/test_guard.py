@@ -324,3 +324,37 @@ def test_mistakes_are_explained(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=message) as caught:
             load_judge(f"guard:{folder}{options}")
         assert "\n" not in str(caught.value)
+
+
+def test_a_multimodal_guard_is_loaded_as_what_it_is(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Llama Guard 4's architecture, random: its answers are no verdicts, and so are missing."""
+    config = transformers.Llama4Config(
+        text_config={
+            "vocab_size": len(WORDS), "hidden_size": 32, "intermediate_size": 16, "head_dim": 16,
+            "intermediate_size_mlp": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "num_key_value_heads": 2, "num_local_experts": 1, "num_experts_per_tok": 1,
+            "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3,
+            "attention_chunk_size": 64, "moe_layers": [],
+        },
+        vision_config={
+            "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "intermediate_size": 16, "vision_output_dim": 16, "image_size": 28, "patch_size": 14,
+            "projector_input_dim": 16, "projector_output_dim": 16,
+        },
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.Llama4ForConditionalGeneration(config)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2 and "language" in name:
+            parameter.data.normal_(0, 0.3)
+    folder = tmp_path / "Llama-Guard-4-tiny"
+    model.save_pretrained(folder)
+    tokenizer("{% for m in messages %}{% for p in m.content %}{{ p.text }} {% endfor %}{% endfor %}"
+              ).save_pretrained(folder)  # fmt: skip
+    capfd.readouterr()
+    judge = load_judge(f"guard:{folder}")
+    found = judge.judge([exchange("bad word"), exchange("good")])
+    assert all("is no llama-guard verdict (asked twice)" in str(v.reason) for v in found)
+    assert capfd.readouterr().err == ""

@@ -491,3 +491,12 @@ def test_sampling_comes_from_the_file_and_the_name_goes_before_it(
     plain = sampling_of(load_judge(f"rubric:{path}?judge_target=hf:{model}"))
     assert plain.temperature == 0.2
     assert SamplingOptions().temperature == 1.0
+
+
+def test_the_example_in_the_documentation_works(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "judges.md").read_text()
+    path = tmp_path / "rude.yaml"
+    path.write_text(page.split("```yaml\n")[1].split("```")[0])
+    found = read_rubric(str(path)).with_options({})
+    assert found.read("rude: 3") == (0.3, None)
+    assert (found.tries, found.judge_target) == (3, "openai:gpt-4o-mini")

@@ -56,6 +56,8 @@ class GuardModel:
             eos_token_id=settings.eos_token_id or tokenizer.eos_token_id,
             bos_token_id=settings.bos_token_id,
             pad_token_id=tokenizer.pad_token_id,
+            return_dict_in_generate=True,
+            output_logits=True,
         )
         self._unsafe = _beginnings(tokenizer, form.unsafe)
         self._safe = _beginnings(tokenizer, form.safe)
@@ -102,8 +104,6 @@ class GuardModel:
                 **inputs,
                 generation_config=self._settings,
                 logits_processor=noise,
-                return_dict_in_generate=True,
-                output_logits=True,
             )
         spoken = out.sequences[:, inputs["input_ids"].shape[1] :].tolist()
         found = iter(
