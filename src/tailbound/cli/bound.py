@@ -16,7 +16,10 @@ _STATISTICS = "Statistics"
 
 
 def command(
-    prompts: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet file of prompts.")],
+    prompts: Annotated[
+        Path,
+        typer.Argument(help="JSONL, CSV or Parquet file, hf-dataset:ORG/NAME, or a known set."),
+    ],
     budget: Annotated[
         float, typer.Option("--budget", "-n", help="Average draws per calibration prompt.")
     ],
@@ -192,6 +195,8 @@ def command(
             width=batch_size,
             store_text=not no_text,
         )
+    for line in getattr(model_judge, "notices", ()):
+        notice(line)
     if as_json:
         _print_json({**result.to_dict(), **opt.endpoint_spend(model)})
     else:

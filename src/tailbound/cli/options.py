@@ -24,7 +24,9 @@ Target = Annotated[
 Judge = Annotated[
     str,
     typer.Option(
-        "--judge", "-j", help="demo, regex:PATTERN, keywords:FILE, python:module:function."
+        "--judge",
+        "-j",
+        help="demo, regex:, keywords:, python:, classifier:, guard:, rubric: (tailbound judges).",
     ),
 ]
 Threshold = Annotated[

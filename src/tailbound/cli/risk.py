@@ -191,6 +191,8 @@ def command(
             folder=out,
             report=progress,
         )
+    for line in getattr(model_judge, "notices", ()):
+        notice(line)
     if as_json:
         document = {
             **result.to_dict(),
