@@ -17,22 +17,52 @@ from typing import Any, Self
 from aiohttp import web
 
 WORDS = ("river", "stone", "water", "bridge", "unsafe", "boat", "fish", "rain")
+LONGEST = 12
+
+#: Answers with status 200 that are none, one after the other.
+GARBAGE: tuple[bytes, ...] = (
+    b"<html>not json",
+    b'{"choices": [{"message": {"content": "cut off in mid',
+    b'{"error": "overloaded"}',
+    b'{"choices": []}',
+    b'{"choices": [{}]}',
+    b'{"choices": [{"message": {}}]}',
+    b'{"choices": [{"message": {"content": "stopped halfway"}, "finish_reason": null}]}',
+    b'{"choices": [{"message": {"content": "stopped half"}, "finish_reason": "abort"}]}',
+    b'{"choices": [{"message": "text", "finish_reason": "stop"}]}',
+    b"[1, 2]",
+    b"null",
+    b"",
+)
 
 
 @dataclass
 class Faults:
-    """What is wrong with the server."""
+    """What is wrong with the server; shares of requests are probabilities."""
 
     ignores: set[str] = field(default_factory=set)
     constant: bool = False
+    repeats: bool = False
+    """All choices of one request are the same."""
+    most_choices: int = 100
     failing: float = 0.0
     garbage: float = 0.0
     stalling: float = 0.0
+    hanging_up: float = 0.0
+    delay: float = 0.0
     overloaded: int = 0
     retry_after: str | None = None
     status: int | None = None
+    said: str | None = None
     unknown: set[str] = field(default_factory=set)
+    """Parameters that it refuses, naming none."""
     lowest_top_k: int = -10
+    strict: set[str] = field(default_factory=set)
+    """Parameters that it refuses, naming the first."""
+    usage: bool = True
+    fingerprint: str | None = None
+    message: dict[str, Any] | None = None
+    """What every chat message says."""
 
 
 class Stub:
@@ -43,12 +73,12 @@ class Stub:
         self.payloads: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.seen: Counter[str] = Counter()
+        self.in_flight = self.most_in_flight = 0
         self._random = random.Random(seed)
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.port = 0
-        self.down = False
 
     @property
     def url(self) -> str:
@@ -63,6 +93,14 @@ class Stub:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
+    def die(self) -> None:
+        """Close the port and break every connection."""
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
+
+    def come_back(self) -> None:
+        """Listen on the same port again."""
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
+
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_until_complete(self._start())
@@ -72,7 +110,15 @@ class Stub:
         self._loop.close()
 
     async def _stop(self) -> None:
-        tasks = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
+        # the site first: nothing new comes in while what is there is broken off
+        for site in list(self._runner.sites):
+            await site.stop()
+        for connection in list(self._runner.server.connections if self._runner.server else ()):
+            connection.force_close()
+            if connection.transport is not None:
+                connection.transport.abort()
+        own = asyncio.current_task()
+        tasks = [t for t in asyncio.all_tasks() if t is not own]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -84,60 +130,92 @@ class Stub:
         app.router.add_post("/v1/completions", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
         self.port = self._runner.addresses[0][1]
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            return await self._respond(request)
+        finally:
+            self.in_flight -= 1
+
+    async def _respond(self, request: web.Request) -> web.StreamResponse:
         faults = self.faults
         payload = await request.json()
         self.payloads.append(payload)
         self.headers.append(dict(request.headers))
         self.seen["requests"] += 1
-        if self.down:
-            assert request.transport is not None
-            request.transport.abort()
-            return web.Response(status=500)
         if faults.status is not None:
-            said = f"no, with {request.headers.get('Authorization')}"
+            said = faults.said or f"no, with {request.headers.get('Authorization')}"
             return web.Response(status=faults.status, text=said)
         if payload.keys() & faults.unknown or payload.get("top_k", 0) > faults.lowest_top_k > -10:
             return web.Response(status=400, text="unknown parameter")
+        for name in sorted(payload.keys() & faults.strict):
+            return web.Response(status=422, text=f"extra inputs are not permitted: {name}")
         if faults.overloaded > 0:
             faults.overloaded -= 1
             headers = {"Retry-After": faults.retry_after} if faults.retry_after else {}
             return web.Response(status=429, text="slow down", headers=headers)
         chance = self._random.random()
-        if chance < faults.failing:
-            self.seen["failed"] += 1
-            return web.Response(status=503, text="try later")
-        if chance < faults.failing + faults.garbage:
-            self.seen["garbage"] += 1
-            return web.Response(status=200, text="<html>not json")
-        if chance < faults.failing + faults.garbage + faults.stalling:
-            self.seen["stalled"] += 1
-            await asyncio.sleep(30)
+        for name in ("failing", "garbage", "stalling", "hanging_up"):
+            share = getattr(faults, name)
+            if chance < share:
+                self.seen[name] += 1
+                return await self._misbehave(name, request)
+            chance -= share
+        await asyncio.sleep(faults.delay)
         return web.json_response(self._document(payload, chat="messages" in payload))
+
+    async def _misbehave(self, kind: str, request: web.Request) -> web.StreamResponse:
+        if kind == "failing":
+            return web.Response(status=503, text="try later")
+        if kind == "garbage":
+            return web.Response(body=GARBAGE[self.seen["garbage"] % len(GARBAGE)])
+        if kind == "stalling":
+            await asyncio.sleep(30)
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response(status=500)
 
     def _document(self, payload: dict[str, Any], *, chat: bool) -> dict[str, Any]:
         asked = {k: v for k, v in payload.items() if k not in self.faults.ignores}
-        choices = [self._choice(asked, number, chat) for number in range(asked.get("n", 1))]
+        count = min(asked.get("n", 1), self.faults.most_choices)
+        choices = [self._choice(asked, number, chat) for number in range(count)]
         tokens = sum(c.pop("_tokens") for c in choices)
-        return {"choices": choices, "usage": {"prompt_tokens": 10, "completion_tokens": tokens}}
+        document: dict[str, Any] = {"choices": choices}
+        if self.faults.usage:
+            document["usage"] = {"prompt_tokens": 10, "completion_tokens": tokens}
+        if self.faults.fingerprint:
+            document["system_fingerprint"] = self.faults.fingerprint
+        return document
 
     def _choice(self, asked: dict[str, Any], number: int, chat: bool) -> dict[str, Any]:
         prompt = asked.get("prompt") or json.dumps(asked["messages"])
         seed = asked.get("seed", self._random.random())
-        if self.faults.constant or asked.get("temperature", 1.0) == 0:
+        one_token = asked.get("top_k") == 1 or asked.get("min_p") == 1
+        if self.faults.constant or asked.get("temperature", 1.0) < 0.01 or one_token:
             seed, number = 0, 0
+        if self.faults.repeats:
+            number = 0
         name = hashlib.sha256(f"{prompt}|{seed}|{number}".encode()).digest()
-        words = [WORDS[byte % len(WORDS)] for byte in name[: min(asked.get("max_tokens", 30), 12)]]
+        limit = asked.get("max_tokens", asked.get("max_completion_tokens", 30))
+        words = [WORDS[byte % len(WORDS)] for byte in name[: min(limit, LONGEST)]]
         text = " ".join(words)
-        finish = "length" if asked.get("max_tokens", 30) < 12 else "stop"
+        finish = "length" if limit < LONGEST else "stop"
         for stop in asked.get("stop", []):
             if stop in text:
                 text, finish = text[: text.find(stop)], "stop"
         choice: dict[str, Any] = {"finish_reason": finish, "_tokens": len(words)}
         if asked.get("logprobs"):
-            choice["logprobs"] = {"content": [{"logprob": -1.0}]}
-        return choice | ({"message": {"content": text}} if chat else {"text": text})
+            said = [word if i == 0 else f" {word}" for i, word in enumerate(words)]
+            said += ["<end>"] if finish == "stop" else []
+            choice["logprobs"] = (
+                {"content": [{"token": token, "logprob": -1.5} for token in said]}
+                if chat
+                else {"tokens": said, "token_logprobs": [-1.5] * len(said)}
+            )
+        message = self.faults.message or {"role": "assistant", "content": text}
+        return choice | ({"message": message} if chat else {"text": text})

@@ -91,8 +91,29 @@ def test_what_it_ignores_in_silence_is_found(served):
     assert found.random
     assert found.temperature
     assert found.max_tokens
-    assert found.n == (served[0] == "llama.cpp")
     print(served[0], found)
+    if served[0] == "llama.cpp":
+        for name in ("n", "seed", "stop", "log_probs", "top_k", "min_p"):
+            assert getattr(found, name), name
+    else:  # one generator for all requests: seeds hold for one at a time only
+        for name in ("n", "seed", "stop", "log_probs", "top_k", "min_p"):
+            assert not getattr(found, name), name
+
+
+def test_defaults_that_cut_the_tail_are_switched_off(served):
+    if served[0] != "llama.cpp":
+        pytest.skip("takes no top_k: its generation_config decides")
+    _, url, model = served
+    made = load(model, SamplingOptions(max_new_tokens=1), base_url=url, timeout=60, concurrency=4)
+    prompt = [Prompt(id="a", messages=(("user", "say something"),))]
+
+    def first_tokens() -> int:
+        found = made.sample(Queue(requests(1500, prompt)), seed=0)
+        return len({d.text for d in found if d.text.isascii()})
+
+    assert first_tokens() > 40
+    made._phrasing.dialect.extras.clear()  # what the server does unless told otherwise
+    assert first_tokens() <= 40
 
 
 def test_draws_and_risks(served, tmp_path):

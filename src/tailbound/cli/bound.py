@@ -163,8 +163,14 @@ def command(
     for line in notices:
         notice(line)
     if dry_run:
+        before = opt.endpoint_spend(model)
         preview = bounding.preview_bound(parts, target=model, settings=settings)
-        _print_json(preview.to_dict()) if as_json else render.preview(preview)
+        cost = opt.cost_of_plan(model, before, preview)
+        if as_json:
+            _print_json({**preview.to_dict(), **cost})
+        else:
+            render.preview(preview)
+            render.planned_cost(cost)
         return
 
     document = run_folder.describe(
@@ -183,8 +189,14 @@ def command(
         notices=notices,
         findings=opt.findings(model),
     )
+    train = [] if parts.supplied else [(parts.train, settings.train_draws)]
+    opt.check_plan(
+        model,
+        sure=train,
+        perhaps=[(parts.calibration, settings.budget), (parts.test, settings.test_draws)],
+    )
     run_folder.begin(out, document)
-    with LiveProgress() as progress:
+    with opt.accounting(model, out), LiveProgress() as progress:
         result = bounding.run_bound(
             parts,
             target=model,

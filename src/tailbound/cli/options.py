@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tailbound.contract import SamplingOptions
 from tailbound.errors import UsageError
+from tailbound.prompts import Prompt
+
+if TYPE_CHECKING:
+    from tailbound.bounding import Preview
 
 _SAMPLING = "Sampling contract"
 _ENGINE = "Engine"
@@ -81,7 +88,11 @@ Concurrency = Annotated[
 ]
 PerRequest = Annotated[
     int | None,
-    typer.Option("--per-request", rich_help_panel=_ENDPOINT, help="Draws per request (1)."),
+    typer.Option(
+        "--per-request",
+        rich_help_panel=_ENDPOINT,
+        help="Draws per request, where the server honours n (1; 8 where it ignores seeds).",
+    ),
 ]
 PriceIn = Annotated[
     float | None,
@@ -150,6 +161,74 @@ def endpoint_spend(target: object) -> dict[str, Any]:
     """{"endpoint": requests, tokens and cost of this process}, empty for other targets."""
     spent = getattr(target, "spent", None)
     return {} if spent is None else {"endpoint": spent()}
+
+
+def cost_of_plan(target: object, before: dict[str, Any], preview: Preview) -> dict[str, float]:
+    """{"cost": that of the plan, at what the draws of its preview cost}, empty where none is."""
+    after = endpoint_spend(target)
+    if not after or not after["endpoint"]["cost"]:
+        return {}
+    spent = after["endpoint"]["cost"] - before["endpoint"]["cost"]
+    # the preview draws everything twice: the first time warms up
+    return {"cost": preview.draws * spent / (2 * preview.probe_draws)}
+
+
+def check_plan(
+    target: object,
+    *,
+    sure: Sequence[tuple[Sequence[Prompt], float]],
+    perhaps: Sequence[tuple[Sequence[Prompt], float]] = (),
+) -> None:
+    """Compare a plan, pairs of prompts and draws of each, with the limit on its cost.
+
+    Raises `UsageError` where what is `sure` to be drawn exceeds the limit; says so where the whole
+    may. Nothing for targets that cost nothing.
+    """
+    from tailbound.cli.console import notice
+
+    limit = getattr(target, "max_cost", None)
+    if limit is None:
+        return
+    endpoint: Any = target
+    least = sum(endpoint.cost_at_least(prompts, draws) for prompts, draws in sure)
+    if least > limit:
+        raise UsageError(
+            f"the draws asked for cost at least {least:.4g}, more than --max-cost {limit:g}: "
+            "ask for fewer, or raise the limit"
+        )
+    most = sum(endpoint.cost_at_most(prompts, draws) for prompts, draws in (*sure, *perhaps))
+    if most > limit:
+        notice(
+            f"the draws asked for may cost up to {most:.4g}; the run stops before it costs more "
+            f"than {limit:g}"
+        )
+
+
+@contextmanager
+def accounting(target: object, folder: Path) -> Iterator[None]:
+    """Keep DIR/usage.json: what a server was asked and paid for by all processes of a run.
+
+    What earlier processes spent counts towards the limit. Nothing for other targets.
+    """
+    if not hasattr(target, "spent"):
+        yield
+        return
+    from tailbound.files import write_json
+
+    endpoint: Any = target
+    path = folder / "usage.json"
+    before: dict[str, float] = {}
+    if path.is_file():
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+            endpoint.carry(before["cost"])
+        except (ValueError, KeyError, TypeError):
+            raise UsageError(f"{path} is damaged: restore it, or delete it to count anew") from None
+    try:
+        yield
+    finally:
+        spent = endpoint.spent()
+        write_json(path, {name: value + before.get(name, 0) for name, value in spent.items()})
 
 
 def _text_or_file(value: str | None) -> str | None:

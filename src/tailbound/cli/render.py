@@ -164,6 +164,12 @@ def endpoint(spend: dict[str, Any]) -> None:
         )
 
 
+def planned_cost(cost: dict[str, float]) -> None:
+    """Say what a plan costs; nothing where it costs nothing."""
+    for value in cost.values():
+        console().print(f"At the prices given that is about {value:.4g}.")
+
+
 def next_step(command: str) -> None:
     """Say what to run next."""
     console().print(Text(f"next: {command}", style="dim"))

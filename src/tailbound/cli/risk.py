@@ -170,6 +170,7 @@ def command(
         notices=(*prompt_set.notices, *model_notices),
         findings=opt.findings(model),
     )
+    opt.check_plan(model, sure=[(prompt_set.prompts, settings.draws)])
     run_folder.begin(out, document)
     chosen = make_proposal(
         proposal,
@@ -182,7 +183,7 @@ def command(
     )
     for line in (*prompt_set.notices, *model_notices, *chosen.notices):
         notice(line)
-    with LiveProgress() as progress:
+    with opt.accounting(model, out), LiveProgress() as progress:
         result = run_risk(
             prompt_set.prompts,
             proposal=chosen,

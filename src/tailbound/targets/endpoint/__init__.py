@@ -1,12 +1,16 @@
 """The target `openai:MODEL`: any server with an OpenAI-compatible interface.
 
 settings    where the server is, the key, what to spend
+wire        requests and answers as the servers speak them
+spending    what was asked, what it cost, and the limit
 client      one request, with retries
+session     many requests at once, on an event loop of their own
 probe       what the server honours, found out before it is trusted
 target      the `Target`
 """
 
+from tailbound.targets.endpoint.probe import Findings
 from tailbound.targets.endpoint.settings import EndpointSettings
 from tailbound.targets.endpoint.target import EndpointTarget, load
 
-__all__ = ["EndpointSettings", "EndpointTarget", "load"]
+__all__ = ["EndpointSettings", "EndpointTarget", "Findings", "load"]

@@ -1,43 +1,44 @@
 """One request to a server, repeated until it is answered or patience ends.
 
-Overload (429), failures of the server (5xx), timeouts, broken connections and answers that are no
-JSON are tried again after a wait that doubles, with jitter, or as `Retry-After` says. Everything
+Overload (429), failures of the server (5xx), timeouts, broken connections and answers that cannot
+be read are tried again after a wait that doubles, with jitter, or as `Retry-After` says. Everything
 else is the caller's mistake and is said at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
 
 from tailbound.errors import MissingExtraError, TargetError
 from tailbound.targets.endpoint.settings import EndpointSettings
+from tailbound.targets.endpoint.spending import Purse, Usage
+from tailbound.targets.endpoint.wire import Answer, GarbledError, read
 
 OVERLOADED = 429
+_PASSING = (408, 409, 425, OVERLOADED)
+_CONNECT_SECONDS = 30.0
 
 
 class RefusedError(TargetError):
-    """The server will not have this request, however often it is asked."""
+    """The server does not take the request, however often it is sent."""
 
-
-@dataclass(slots=True)
-class Usage:
-    """What a server has been asked and paid for so far; `retries` are requests sent again."""
-
-    requests: int = 0
-    retries: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Client:
-    """Requests to one server; an async context manager, used in one event loop."""
+    """Requests to one server, from one event loop: `open`, `ask` many times, `close`.
 
-    def __init__(self, settings: EndpointSettings, usage: Usage) -> None:
+    Raises `MissingExtraError` without aiohttp.
+    """
+
+    def __init__(self, settings: EndpointSettings, usage: Usage, purse: Purse) -> None:
         try:
             import aiohttp
         except ImportError as error:
@@ -45,98 +46,155 @@ class Client:
         self._aiohttp = aiohttp
         self._settings = settings
         self._usage = usage
+        self._purse = purse
         self._session: Any = None
         self._random = random.Random()
+        self._base = settings.base_url.rstrip("/")
+        self._urls: dict[str, Any] = {}
+        self._giving_up = asyncio.Event()
+        self._failures = (TimeoutError, aiohttp.ClientError, OSError)
+        self._unsent = aiohttp.ClientConnectorError
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
+        """Make ready; no connection is made before the first request."""
         headers = {"Content-Type": "application/json"}
         if self._settings.key:
             headers["Authorization"] = f"Bearer {self._settings.key}"
         self._session = self._aiohttp.ClientSession(
             headers=headers,
-            timeout=self._aiohttp.ClientTimeout(total=self._settings.timeout),
-            connector=self._aiohttp.TCPConnector(limit=self._settings.concurrency),
+            timeout=self._aiohttp.ClientTimeout(
+                total=self._settings.timeout, sock_connect=_CONNECT_SECONDS
+            ),
+            connector=self._aiohttp.TCPConnector(limit=0),
+            cookie_jar=self._aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent",),
+            trust_env=not self._settings.local,
         )
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
+        """Close all connections."""
         await self._session.close()
 
-    async def post(self, path: str, payload: dict[str, Any]) -> dict[str, Any]:
-        """The answer to `payload`; raises `TargetError` when patience ends or it is refused."""
-        url = f"{self._settings.base_url.rstrip('/')}/{path}"
-        reason = ""
-        for attempt in range(self._settings.patience):
-            if attempt:
-                self._usage.retries += 1
+    def give_up(self) -> None:
+        """Let requests that are under way finish, and try none again."""
+        self._giving_up.set()
+
+    async def ask(
+        self, path: str, body: bytes, *, most: float = 0.0, patience: float | None = None
+    ) -> Answer:
+        """The answer to `body`; `most`, what it can cost, is held in the purse by the caller.
+
+        Raises `RefusedError` where it will never be answered and `TargetError` when patience ends.
+        """
+        url = self._url(path)
+        started, attempt = time.monotonic(), 0
+        limit = self._settings.patience if patience is None else patience
+        while True:
+            attempt += 1
             self._usage.requests += 1
-            wait: float | None = None
+            asked: float | None = None
+            lost = False
             try:
-                async with self._session.post(url, data=json.dumps(payload)) as response:
-                    body = await response.read()
-                    if response.status == 200:
-                        answer = _document(body)
-                        if answer is not None:
-                            self._account(answer)
-                            return answer
-                        reason = f"an answer that is no JSON: {_short(body)!r}"
-                    elif response.status == OVERLOADED or response.status >= 500:
-                        reason = f"status {response.status}: {_short(body)}"
-                        wait = _retry_after(response.headers.get("Retry-After"))
+                async with self._session.post(url, data=body, allow_redirects=False) as response:
+                    said = await response.read()
+            except self._failures as error:
+                reason = self._name(error)
+                lost = not isinstance(error, self._unsent)
+            else:
+                if response.status == 200:
+                    try:
+                        answer = read(said)
+                    except GarbledError as error:
+                        reason, lost = str(error), True
                     else:
+                        self._purse.answered(answer, most)
+                        return answer
+                else:
+                    reason = f"status {response.status}: {_short(said)}"
+                    if not _passes(response.status, said):
+                        self._purse.released(most)
+                        moved = response.headers.get("Location")
                         raise RefusedError(
                             self._settings.redacted(
-                                f"{url} refuses the request with status {response.status}: "
-                                f"{_short(body)}"
-                            )
+                                f"{url} refuses the request with {reason}"
+                                + (f" (it has moved to {moved})" if moved else "")
+                            ),
+                            response.status,
                         )
-            except (TimeoutError, self._aiohttp.ClientError, ConnectionError) as error:
-                reason = f"{type(error).__name__} {error}".strip()
-            if attempt + 1 < self._settings.patience:
-                await asyncio.sleep(self._wait(attempt, wait))
-        raise TargetError(
+                    asked = _retry_after(response.headers.get("Retry-After"))
+            wait = self._wait(attempt, asked)
+            if lost:
+                self._purse.lost(most)
+            if self._giving_up.is_set() or time.monotonic() + wait > started + limit:
+                if not lost:
+                    self._purse.released(most)
+                raise self._failed(url, attempt, reason, time.monotonic() - started, asked)
+            if lost and not self._purse.hold(most):
+                raise self._purse.exceeded(most)
+            self._usage.retries += 1
+            await self._pause(wait)
+
+    def _url(self, path: str) -> Any:
+        if path not in self._urls:
+            from yarl import URL
+
+            self._urls[path] = URL(f"{self._base}/{path}")
+        return self._urls[path]
+
+    def _name(self, error: BaseException) -> str:
+        if isinstance(error, TimeoutError):
+            return f"no answer within {self._settings.timeout:g} s"
+        return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+    def _failed(
+        self, url: Any, attempts: int, reason: str, seconds: float, asked: float | None
+    ) -> TargetError:
+        waits = f"; it asks to wait {asked:.0f} s" if asked else ""
+        return TargetError(
             self._settings.redacted(
-                f"{url} failed {self._settings.patience} times in a row (the last time: {reason}): "
-                "see to the server, then run the same command again"
+                f"{url} gave no answer in {attempts} attempts over {seconds:.0f} s (the last: "
+                f"{reason}{waits}): see to the server, then run the same command again"
             )
         )
 
     def _wait(self, attempt: int, asked: float | None) -> float:
         """Seconds until the next attempt: what the server asks for, else doubling with jitter."""
         if asked is not None:
-            return min(asked, self._settings.longest_wait)
-        doubled = self._settings.first_wait * float(2**attempt)
-        longest = min(doubled, self._settings.longest_wait)
+            return asked
+        longest = min(
+            self._settings.first_wait * 2.0 ** min(attempt - 1, 30), self._settings.longest_wait
+        )
         return longest * (0.5 + self._random.random() / 2)
 
-    def _account(self, answer: dict[str, Any]) -> None:
-        usage = answer.get("usage")
-        if isinstance(usage, dict):
-            self._usage.tokens_in += int(usage.get("prompt_tokens") or 0)
-            self._usage.tokens_out += int(usage.get("completion_tokens") or 0)
+    async def _pause(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._giving_up.wait(), seconds)
+        except TimeoutError:
+            return
 
 
-def _document(body: bytes) -> dict[str, Any] | None:
-    try:
-        answer = json.loads(body)
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        return None
-    if not isinstance(answer, dict) or not isinstance(answer.get("choices"), list):
-        return None
-    return answer if answer["choices"] else None
+def _passes(status: int, body: bytes) -> bool:
+    """Whether trying again may help."""
+    if status == OVERLOADED and b"insufficient_quota" in body:
+        return False
+    return status in _PASSING or status >= 500
 
 
 def _short(body: bytes) -> str:
-    return " ".join(body[:300].decode(errors="replace").split())
+    return " ".join(body[:300].decode(errors="replace").split()) or "(nothing said)"
 
 
 def _retry_after(value: str | None) -> float | None:
+    """Seconds that a `Retry-After` header asks for, which gives seconds or a date."""
+    if value is None:
+        return None
     try:
-        return max(0.0, float(value)) if value is not None else None
+        return min(max(0.0, float(value)), 1e6)
+    except ValueError:
+        pass
+    try:
+        date = parsedate_to_datetime(value)
     except ValueError:
         return None
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return max(0.0, (date - datetime.now(UTC)).total_seconds())

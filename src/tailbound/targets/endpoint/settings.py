@@ -17,35 +17,38 @@ DEFAULT_URL = "https://api.openai.com/v1"
 class EndpointSettings:
     """How to talk to one server; times in seconds, prices per million tokens.
 
-    `per_request` draws of one prompt are asked for at once where the server honours `n`.
-    `patience` is the number of attempts at one request, with waits that double from `first_wait`.
+    `per_request` draws of one prompt are asked for at once where the server honours `n`; None
+    means 1 where it honours `seed`, so that every draw has a seed of its own, and 8 elsewhere.
+    One attempt may take `timeout`. A request is tried for `patience`, with waits that double from
+    `first_wait` to `longest_wait`. With `log_probs` they are asked for where the server has them.
     """
 
     base_url: str
     key: str | None = field(default=None, repr=False)
     concurrency: int = 64
-    per_request: int = 1
-    timeout: float = 120.0
-    patience: int = 6
+    per_request: int | None = None
+    timeout: float = 300.0
+    patience: float = 300.0
     first_wait: float = 0.5
-    longest_wait: float = 60.0
+    longest_wait: float = 30.0
     price_in: float = 0.0
     price_out: float = 0.0
     max_cost: float | None = None
+    log_probs: bool = True
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.base_url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise UsageError(
-                f"--base-url must be such as http://127.0.0.1:8000/v1, not {self.base_url!r}"
-            )
+        self._check_url()
+        if self.key is not None and not (self.key.isascii() and self.key.isprintable()):
+            raise UsageError("OPENAI_API_KEY holds characters that no key has: set it anew")
         for name, count in (
             ("concurrency", self.concurrency),
-            ("per-request", self.per_request),
-            ("patience", self.patience),
+            ("per-request", 1 if self.per_request is None else self.per_request),
         ):
             if count < 1:
                 raise UsageError(f"--{name} must be at least 1, not {count}")
+        for name, seconds in (("timeout", self.timeout), ("patience", self.patience)):
+            if not seconds > 0:
+                raise UsageError(f"{name} must be positive seconds, not {seconds:g}")
         for name, price in (("price-in", self.price_in), ("price-out", self.price_out)):
             if not 0 <= price < float("inf"):
                 raise UsageError(f"--{name} must be a price per million tokens, not {price:g}")
@@ -57,7 +60,22 @@ class EndpointSettings:
                     "--max-cost needs prices: give --price-in and --price-out per million tokens"
                 )
 
-    def cost(self, tokens_in: int, tokens_out: int) -> float:
+    def _check_url(self) -> None:
+        parts = urlsplit(self.base_url)
+        if "@" in parts.netloc or parts.query:
+            # not repeated here: what it holds may be a secret
+            raise UsageError("--base-url must hold no key or password: use OPENAI_API_KEY")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(
+                f"--base-url must be such as http://127.0.0.1:8000/v1, not {self.base_url!r}"
+            )
+
+    @property
+    def local(self) -> bool:
+        """Whether the server is on this machine, where no proxy is to be asked."""
+        return urlsplit(self.base_url).hostname in ("localhost", "127.0.0.1", "::1")
+
+    def cost(self, tokens_in: float, tokens_out: float) -> float:
         """The price of so many tokens."""
         return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
 
@@ -67,12 +85,27 @@ class EndpointSettings:
 
 
 def environment(folder: Path | None = None) -> Mapping[str, str]:
-    """The environment, over what `.env` in `folder` (default: here) sets."""
+    """The environment, over what `.env` in `folder` (default: here) sets.
+
+    Raises `UsageError` where `.env` is there and cannot be read.
+    """
     path = (folder or Path.cwd()) / ".env"
     found: dict[str, str] = {}
     if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise UsageError(f"{path} cannot be read ({reason}): mend it or move it") from None
+        for line in lines:
             name, sign, value = line.strip().removeprefix("export ").partition("=")
             if sign and not name.startswith("#"):
-                found[name.strip()] = value.strip().strip("'\"")
+                found[name.strip()] = _unquoted(value.strip())
     return {**found, **os.environ}
+
+
+def _unquoted(value: str) -> str:
+    for quote in "'\"":
+        if value.startswith(quote):
+            return value[1:].partition(quote)[0]
+    return value.partition(" #")[0].strip()

@@ -1,0 +1,212 @@
+"""Requests and answers as OpenAI-compatible servers speak them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tailbound.contract import SamplingOptions
+from tailbound.errors import UsageError
+from tailbound.prompts import Prompt
+
+#: What leaves the distribution whole. Servers have defaults of their own that cut its tail.
+NEUTRAL: dict[str, float | int] = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+
+_ENDED = {"length": "length", "max_tokens": "length"}
+_BROKEN_OFF = ("abort", "aborted", "error", "cancelled", "canceled")
+
+
+class GarbledError(Exception):
+    """An answer that is none: to be asked for again, never to be read as a draw."""
+
+
+@dataclass(slots=True)
+class Dialect:
+    """How one server wants to be spoken to; the probe finds out.
+
+    `limit` is its name for the longest response, `extras` are the neutral parameters that it
+    takes, and `seed`, `stop` and `log_probs` say whether these may be sent.
+    """
+
+    limit: str = "max_tokens"
+    extras: dict[str, float | int] = field(default_factory=lambda: dict(NEUTRAL))
+    seed: bool = True
+    stop: bool = True
+    log_probs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One response. `log_prob` in nats is None where it is not known in full."""
+
+    text: str
+    length: bool
+    filtered: bool
+    log_prob: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The responses of one request; token counts are None where the server gives none."""
+
+    choices: tuple[Choice, ...]
+    tokens_in: int | None
+    tokens_out: int | None
+    fingerprint: str | None
+    has_log_probs: bool
+
+
+class Phrasing:
+    """Turns prompts into requests of one model under one contract."""
+
+    def __init__(self, model: str, options: SamplingOptions, dialect: Dialect) -> None:
+        self._model = model
+        self._options = options
+        self.dialect = dialect
+        self.path = "completions" if options.completion else "chat/completions"
+
+    @property
+    def log_probs_value(self) -> int | bool:
+        """What asks for the log-probability of every token."""
+        return 1 if self._options.completion else True
+
+    def check(self, prompt: Prompt) -> None:
+        """Raise `UsageError` where the prompt cannot be put to the model under these options."""
+        if self._options.completion and len(prompt.messages) > 1:
+            raise UsageError(
+                f"prompt {prompt.id!r} is a conversation, which has no raw completion: "
+                "drop --completion"
+            )
+        if self._options.system is not None and prompt.messages[0][0] == "system":
+            raise UsageError(f"prompt {prompt.id!r} brings its own system prompt: drop --system")
+
+    def request(self, prompt: Prompt, *, seed: int, n: int = 1, **changes: Any) -> bytes:
+        """The body of a request for `n` responses; `changes` replace parameters, None drops one.
+
+        Parameters that were agreed upon are always sent, whatever the server's defaults are.
+        """
+        options, dialect = self._options, self.dialect
+        body: dict[str, Any] = {
+            "model": self._model,
+            **self._subject(prompt),
+            "temperature": options.temperature,
+            "top_p": options.top_p,
+            dialect.limit: options.max_new_tokens,
+            **dialect.extras,
+        }
+        if options.top_k is not None:
+            body["top_k"] = options.top_k
+        if n > 1:
+            body["n"] = n
+        if dialect.seed:
+            body["seed"] = seed
+        if options.stop and dialect.stop:
+            body["stop"] = list(options.stop)
+        if dialect.log_probs:
+            body["logprobs"] = self.log_probs_value
+        for name, value in changes.items():
+            body[dialect.limit if name == "max_tokens" else name] = value
+        return json.dumps({k: v for k, v in body.items() if v is not None}).encode()
+
+    def _subject(self, prompt: Prompt) -> dict[str, Any]:
+        if self._options.completion:
+            return {"prompt": prompt.text}
+        messages = [{"role": role, "content": text} for role, text in prompt.messages]
+        if self._options.system is not None:
+            messages.insert(0, {"role": "system", "content": self._options.system})
+        return {"messages": messages}
+
+    def tokens_at_most(self, prompt: Prompt) -> int:
+        """More tokens than the prompt has: its bytes, and room for a chat template."""
+        texts = [text for _, text in prompt.messages] + [self._options.system or ""]
+        return sum(len(text.encode()) + 16 for text in texts) + 64
+
+
+def read(body: bytes) -> Answer:
+    """The answer in `body`; raises `GarbledError` where any part of it cannot be trusted."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        raise GarbledError(f"an answer that is no JSON: {_short(body)}") from None
+    found = document.get("choices") if isinstance(document, dict) else None
+    if not isinstance(found, list) or not found:
+        raise GarbledError(f"an answer without choices: {_short(body)}")
+    usage = document.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    fingerprint = document.get("system_fingerprint")
+    return Answer(
+        choices=tuple([_choice(choice, body) for choice in found]),
+        tokens_in=_count(usage.get("prompt_tokens")),
+        tokens_out=_count(usage.get("completion_tokens")),
+        fingerprint=fingerprint if isinstance(fingerprint, str) and fingerprint else None,
+        has_log_probs=all(choice.get("logprobs") for choice in found),
+    )
+
+
+def cut(text: str, stops: Sequence[str]) -> str | None:
+    """`text` up to the first stop string, None where it holds none."""
+    places = [at for stop in stops if (at := text.find(stop)) >= 0]
+    return text[: min(places)] if places else None
+
+
+def _choice(choice: Any, body: bytes) -> Choice:
+    reason = choice.get("finish_reason") if isinstance(choice, dict) else None
+    if not isinstance(reason, str) or reason in _BROKEN_OFF:
+        raise GarbledError(f"a response that was broken off: {_short(body)}")
+    message = choice.get("message")
+    text = choice.get("text") if message is None else _content(message)
+    if not isinstance(text, str):
+        raise GarbledError(f"a response without text: {_short(body)}")
+    return Choice(
+        text=text,
+        length=reason in _ENDED,
+        filtered=reason == "content_filter",
+        log_prob=_log_prob(choice.get("logprobs"), text, ended=reason not in _ENDED),
+    )
+
+
+def _content(message: Any) -> str | None:
+    """What a chat message says: text, a refusal, or calls of tools as JSON; None for nonsense."""
+    if not isinstance(message, dict):
+        return None
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = [part.get("text", "") for part in content if isinstance(part, dict)]
+        return "".join(part for part in parts if isinstance(part, str))
+    if isinstance(content, str) and content:
+        return content
+    if message.get("tool_calls"):
+        return json.dumps(message["tool_calls"])
+    if isinstance(message.get("refusal"), str):
+        return str(message["refusal"])
+    # a model that ends at once says nothing, which servers give as null or leave out
+    return "" if content is None or content == "" else None
+
+
+def _log_prob(given: Any, text: str, *, ended: bool) -> float | None:
+    """The sum over all tokens, the one that ended the response included; None if in doubt."""
+    if not isinstance(given, dict):
+        return None
+    try:
+        if given.get("content"):
+            values = [float(token["logprob"]) for token in given["content"]]
+            said = "".join(token["token"] for token in given["content"])
+        else:
+            values = [float(value) for value in given["token_logprobs"]]
+            said = "".join(given["tokens"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    whole = said.startswith(text) and len(said) > len(text) if ended else said == text
+    total = math.fsum(values)
+    return total if whole and -math.inf < total <= 0 else None
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and value >= 0 else None
+
+
+def _short(body: bytes) -> str:
+    return " ".join(body[:200].decode(errors="replace").split()) or "(empty)"
