@@ -178,7 +178,7 @@ def test_the_command_and_the_summary_of_what_it_made(cli, tmp_path):
     code, out, _ = cli("import", path, "--out", folder)
     assert code == 0
     assert "150 draws of 3 prompts" in " ".join(out.split())
-    assert "3 draws" in " ".join(out.split())
+    assert "by import:table:score): 3; without a verdict: 1." in " ".join(out.split())
     code, out, _ = cli("import", path, "--out", folder, "--json", "--format", "table")
     assert json.loads(out)["there"] == 150
     code, out, _ = cli("summarize", folder, "--json")

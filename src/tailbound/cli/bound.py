@@ -16,10 +16,7 @@ _STATISTICS = "Statistics"
 
 
 def command(
-    prompts: Annotated[
-        Path,
-        typer.Argument(help="JSONL, CSV or Parquet file, hf-dataset:ORG/NAME, or a known set."),
-    ],
+    prompts: opt.Prompts,
     budget: Annotated[
         float, typer.Option("--budget", "-n", help="Average draws per calibration prompt.")
     ],

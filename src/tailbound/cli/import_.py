@@ -58,9 +58,9 @@ def command(
     render.console().print(
         f"{result.draws:,} draws of {result.prompts:,} prompts in {source} ({result.format}): "
         f"{result.added:,} added to {out}{there}.\n"
-        f"Unsafe means {result.judge} >= {result.threshold:g}: {result.unsafe:,} draws"
-        + ("" if invert else " (where scores say how safe: --invert)")
-        + f"; {result.missing:,} have no verdict.",
+        f"Unsafe (score >= {result.threshold:g} by {result.judge}): {result.unsafe:,}; without a "
+        f"verdict: {result.missing:,}."
+        + ("" if invert else " If high scores mean safe, import with --invert."),
         markup=False,
     )
     render.next_step(f"tailbound summarize {out}")

@@ -22,6 +22,10 @@ _ENGINE = "Engine"
 _RUN = "Run"
 _ENDPOINT = "Endpoint"
 
+Prompts = Annotated[
+    Path,
+    typer.Argument(help="JSONL, CSV or Parquet file, hf-dataset:ORG/NAME, or a known set's name."),
+]
 Target = Annotated[
     str,
     typer.Option(

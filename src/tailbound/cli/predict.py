@@ -14,7 +14,7 @@ from tailbound.cli import options as opt
 
 def command(
     run: Annotated[Path, typer.Argument(help="Run folder of `tailbound bound`.")],
-    prompts: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet file of prompts.")],
+    prompts: opt.Prompts,
     field: Annotated[str | None, typer.Option("--field", help="Column of the prompts.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", help="First so many prompts.")] = None,
     as_json: opt.Json = False,

@@ -33,7 +33,7 @@ Harmless = Annotated[
 
 
 def command(
-    prompts: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet file of prompts.")],
+    prompts: opt.Prompts,
     out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; an old run goes on.")],
     target: opt.Target = "demo",
     judge: opt.Judge = "demo",

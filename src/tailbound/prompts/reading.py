@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tailbound.errors import UsageError
 from tailbound.prompts.base import Prompt, content_id
+from tailbound.prompts.named import parse_name, read_named
 from tailbound.prompts.tables import Row, read_rows
 
 #: Fields that hold the prompt in well-known sets, in the order in which they are looked for.
@@ -66,7 +67,10 @@ class PromptSet:
 def read_prompts(
     path: str | PathLike[str], *, field: str | None = None, limit: int | None = None
 ) -> PromptSet:
-    """Read a JSONL, CSV or Parquet file of prompts.
+    """Read a JSONL, CSV or Parquet file of prompts, or a set by its name.
+
+    A name is `hf-dataset:ORG/NAME[@REVISION][#[CONFIG/]SPLIT]` (`tailbound.prompts.named`), or a
+    short one of `tailbound.prompts.recipes`, such as `strongreject`.
 
     The prompt is the column `field` (dots go into nested records: `prompt.text`), or the first
     of `KNOWN_FIELDS` that the file has. It is a text, or chat messages
@@ -81,11 +85,10 @@ def read_prompts(
     """
     if limit is not None and limit < 1:
         raise UsageError(f"limit must be at least 1, not {limit}; leave it out to read all")
-    source = Path(path)
-    rows = read_rows(source)
+    rows, source, proposed, notices = _rows_of(fspath(path))
     if not rows:
         raise UsageError(f"{source} has no prompts: it is empty")
-    name = _find_field(rows, field, source)
+    name = _find_field(rows, field or proposed, source)
 
     prompts: list[Prompt] = []
     p_hat: list[float] = []
@@ -119,12 +122,21 @@ def read_prompts(
     return PromptSet(
         prompts=tuple(prompts),
         field=name,
-        source=str(source),
+        source=source,
         duplicates=len(repeats),
         empty=len(empties),
-        notices=_notices(repeats, empties),
+        notices=(*notices, *_notices(repeats, empties)),
         p_hat=np.array(p_hat) if any("p_hat" in row.values for row in rows) else None,
     )
+
+
+def _rows_of(text: str) -> tuple[list[Row], str, str | None, tuple[str, ...]]:
+    """(rows, source, field of a recipe, notices) of a file or of a set by name."""
+    name = parse_name(text)
+    if name is not None:
+        found = read_named(name)
+        return found.rows, found.source, name.field, found.notices
+    return read_rows(Path(text)), str(Path(text)), None, ()
 
 
 _ABSENT = object()
@@ -142,7 +154,7 @@ def _value(values: dict[str, Any], name: str) -> Any:
     return value
 
 
-def _find_field(rows: Sequence[Row], field: str | None, source: Path) -> str:
+def _find_field(rows: Sequence[Row], field: str | None, source: str) -> str:
     if field is not None:
         if all(_value(row.values, field) is _ABSENT for row in rows):
             raise UsageError(f"{source} has no field {field!r}: {_columns(rows)}")
