@@ -6,19 +6,25 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from tailbound.audit import FixedCounts
 from tailbound.errors import UsageError
 from tailbound.files import write_json
-from tailbound.predictors import DEFAULT_EMBEDDINGS, EmbeddingFeatures, TfidfFeatures
+from tailbound.predictors import (
+    DEFAULT_EMBEDDINGS,
+    EmbeddingFeatures,
+    FinetunedFeatures,
+    TfidfFeatures,
+)
 from tailbound.prompts import Prompt
 from tailbound.targets import FeatureSource, Target
 
 SCHEMA = 1
-CHOICE_FILE, TFIDF_FILE = "features.json", "tfidf.npz"
-HIDDEN, TFIDF, EMBEDDINGS = "hidden", "tfidf", "embeddings"
+CHOICE_FILE, TFIDF_FILE, FINETUNED_FOLDER = "features.json", "tfidf.npz", "finetuned"
+HIDDEN, TFIDF, EMBEDDINGS, FINETUNE = "hidden", "tfidf", "embeddings", "finetune"
 
 
 def choose_features(asked: str | None, target: Target) -> tuple[str, tuple[str, ...]]:
-    """What will be read (`hidden`, `tfidf` or `embeddings:MODEL`), and notices about it.
+    """What will be read (`hidden`, `tfidf`, `embeddings:MODEL`, `finetune:MODEL`), and notices.
 
     By default hidden states, and words where the target keeps its hidden states to itself. Raises
     `UsageError` for another name, and for hidden states that are out of reach.
@@ -35,6 +41,8 @@ def choose_features(asked: str | None, target: Target) -> tuple[str, tuple[str, 
     kind, colon, model = asked.partition(":")
     if kind == EMBEDDINGS and not (colon and not model):
         return f"{EMBEDDINGS}:{model or DEFAULT_EMBEDDINGS}", ()
+    if kind == FINETUNE and model:
+        return asked, ()
     if asked == HIDDEN and not open_:
         raise UsageError(
             f"{target.contract.target} shows no hidden states: use --features tfidf or embeddings, "
@@ -42,7 +50,8 @@ def choose_features(asked: str | None, target: Target) -> tuple[str, tuple[str, 
         )
     if asked not in (HIDDEN, TFIDF):
         raise UsageError(
-            f"--features must be hidden, tfidf, embeddings or embeddings:MODEL, not {asked!r}"
+            "--features must be hidden, tfidf, embeddings, embeddings:MODEL or finetune:MODEL, "
+            f"not {asked!r}"
         )
     return asked, ()
 
@@ -53,7 +62,23 @@ def feature_source(chosen: str, target: Target | None, train: Sequence[Prompt]) 
         return TfidfFeatures.fit(train)
     if chosen.startswith(f"{EMBEDDINGS}:"):
         return EmbeddingFeatures(chosen.partition(":")[2])
+    if chosen.startswith(f"{FINETUNE}:"):
+        return FinetunedFeatures(chosen.partition(":")[2])
     return _hidden(target)
+
+
+def learn_features(
+    source: FeatureSource, train: Sequence[Prompt], counts: FixedCounts, *, folder: Path, seed: int
+) -> None:
+    """Let a source that learns from training draws do so; what it learns is kept in `folder`."""
+    if isinstance(source, FinetunedFeatures):
+        source.learn(
+            train,
+            counts.unsafe,
+            counts.draws - counts.missing,
+            folder=folder / FINETUNED_FOLDER,
+            seed=seed,
+        )
 
 
 def store_features(folder: Path, chosen: str, source: FeatureSource) -> None:
@@ -79,6 +104,8 @@ def stored_features(folder: Path, target: Target | None) -> FeatureSource:
     chosen = chosen_features(folder)
     if chosen == TFIDF:
         return TfidfFeatures.load(folder / TFIDF_FILE)
+    if chosen.startswith(f"{FINETUNE}:"):
+        return FinetunedFeatures.load(folder / FINETUNED_FOLDER)
     return feature_source(chosen, target, ())
 
 

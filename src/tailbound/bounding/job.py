@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 
 from tailbound.audit import Audit, FixedCounts, Followed, Reporter, silent
 from tailbound.bounding.constant import ConstantBound, constant_bound
-from tailbound.bounding.features import choose_features, feature_source, store_features
+from tailbound.bounding.features import (
+    choose_features,
+    feature_source,
+    learn_features,
+    store_features,
+)
 from tailbound.bounding.parts import Parts, write_prompts
 from tailbound.bounding.results import (
     BoundResult,
@@ -150,6 +155,7 @@ class _Predictions:
         features_of = feature_source(chosen, target, parts.train)
         store_features(folder, chosen, features_of)
         counts = audit.fixed(parts.train, settings.train_draws, stream="train")
+        learn_features(features_of, parts.train, counts, folder=folder, seed=settings.seed)
         predictor, features = _fit(parts, features_of, counts, settings, folder)
         hazard = recalibrate_hazard(
             predictor.out_of_fold, counts.unsafe + counts.missing, counts.draws

@@ -52,7 +52,7 @@ def command(
         typer.Option(
             "--features",
             rich_help_panel=_STATISTICS,
-            help="hidden, tfidf, embeddings[:MODEL] (default: hidden, else tfidf).",
+            help="hidden, tfidf, embeddings[:MODEL], finetune:MODEL (default: hidden, else tfidf).",
         ),
     ] = None,
     train_draws: Annotated[

@@ -3,6 +3,7 @@
 from tailbound.predictors.embeddings import DEFAULT_MODEL as DEFAULT_EMBEDDINGS
 from tailbound.predictors.embeddings import EmbeddingFeatures
 from tailbound.predictors.familiarity import Familiarity
+from tailbound.predictors.finetune import FinetunedFeatures
 from tailbound.predictors.head import CalibrationBin, FittedPredictor, TrainingReport
 from tailbound.predictors.supplied import supplied_p_hat
 from tailbound.predictors.tfidf import TfidfFeatures
@@ -14,6 +15,7 @@ __all__ = [
     "CalibrationBin",
     "EmbeddingFeatures",
     "Familiarity",
+    "FinetunedFeatures",
     "FittedPredictor",
     "TfidfFeatures",
     "TrainingReport",
