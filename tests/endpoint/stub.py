@@ -75,6 +75,8 @@ class Stub:
         self.seen: Counter[str] = Counter()
         self.in_flight = self.most_in_flight = 0
         self._random = random.Random(seed)
+        # faults have a stream of their own: the k-th request's fate does not hang on what was asked
+        self._fates = random.Random(seed)
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -159,7 +161,7 @@ class Stub:
             faults.overloaded -= 1
             headers = {"Retry-After": faults.retry_after} if faults.retry_after else {}
             return web.Response(status=429, text="slow down", headers=headers)
-        chance = self._random.random()
+        chance = self._fates.random()
         for name in ("failing", "garbage", "stalling", "hanging_up"):
             share = getattr(faults, name)
             if chance < share:

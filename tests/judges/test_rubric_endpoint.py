@@ -55,7 +55,7 @@ def test_every_verdict_comes_through(tmp_path: Path, failing: float) -> None:
         server.faults = Faults(failing=failing)
         found = judge.judge(exchanges(11))
         assert [verdict.score for verdict in found] == pytest.approx([n / 10 for n in range(11)])
-        assert (server.seen["failed"] > 0) == (failing > 0)
+        assert (server.seen["failing"] > 0) == (failing > 0)
     assert judge.notices[0].startswith("6 of 17 answers of the judge could not be used")
     assert judge.id.endswith(" by openai:m")
 
