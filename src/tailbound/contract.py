@@ -117,7 +117,9 @@ class Draw:
 
     `log_prob` is log p(token_ids | prompt) in nats under the contract, stop token included, NaN
     where the engine does not tell; for a draw by a proposal it is the sum of the log-probabilities
-    of its tokens, each under the voice that spoke it. `text` leaves the stop token out.
+    of its tokens, each under the voice that spoke it. `text` leaves the stop token out. Where the
+    engine tells no ids, `token_ids` is empty and `counted` is the number of tokens as the engine
+    counts them, None where it does not.
     """
 
     prompt_id: str
@@ -127,6 +129,12 @@ class Draw:
     text: str
     finish_reason: FinishReason
     log_prob: float
+    counted: int | None = None
+
+    @property
+    def tokens(self) -> int | None:
+        """The number of tokens, the stop token included; None where it is not known."""
+        return len(self.token_ids) or self.counted
 
 
 @dataclass(frozen=True, slots=True)

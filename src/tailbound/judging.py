@@ -126,7 +126,7 @@ class JudgeQueue:
                 broken = None
             except JudgeError as error:
                 verdicts, broken = [], str(error)
-            except Exception as error:
+            except BaseException as error:  # or the thread would end and `wait` never return
                 verdicts, broken = [], f"the judge's answer is unusable: {error!r}"
             with self._lock:
                 self._done.extend(

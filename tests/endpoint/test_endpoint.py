@@ -172,6 +172,20 @@ def test_a_server_that_gives_fewer_draws_than_asked_for_is_asked_again():
         assert len(texts(made, 10)) == 50
 
 
+@pytest.mark.parametrize("log_probs", [True, False])
+@pytest.mark.parametrize("per_request", [1, 8])
+def test_tokens_of_every_draw_are_counted_where_they_can_be(per_request, log_probs):
+    with Stub() as stub:
+        made = target(stub, per_request=per_request, log_probs=log_probs)
+        before = made.usage.tokens_out
+        draws = list(made.sample(Queue(requests(8)), seed=0))
+        if per_request == 8 and not log_probs:  # one count for eight responses
+            assert {draw.tokens for draw in draws} == {None}
+        elif not log_probs:
+            assert sum(draw.tokens or 0 for draw in draws) == made.usage.tokens_out - before
+        assert all(draw.tokens is None or draw.tokens >= LONGEST for draw in draws)
+
+
 def test_repeated_responses_are_not_taken_for_draws():
     with Stub(Faults(repeats=True)) as stub:
         made = target(stub, per_request=8)
@@ -605,6 +619,7 @@ def test_bound_and_risk_run_against_a_server(tmp_path, cli):
         )
         assert words["bound"]["level"] > 0
         assert words["predictor"]["events"] > 0
+        assert words["spend"]["train"]["tokens"] >= 50 * 36 * LONGEST
         risk = run(
             *("risk", prompts, *shared(stub), "--limit", 3, "--proposal", "none"),
             *("--draws", 100, "--out", tmp_path / "risk"),

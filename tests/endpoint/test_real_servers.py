@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars
 import pytest
 
 from endpoint import real_models
@@ -100,9 +102,8 @@ def test_what_it_ignores_in_silence_is_found(served):
             assert not getattr(found, name), name
 
 
+@pytest.mark.parametrize("served", ["llama.cpp"], indirect=True)  # the other takes no top_k
 def test_defaults_that_cut_the_tail_are_switched_off(served):
-    if served[0] != "llama.cpp":
-        pytest.skip("takes no top_k: its generation_config decides")
     _, url, model = served
     made = load(model, SamplingOptions(max_new_tokens=1), base_url=url, timeout=60, concurrency=4)
     prompt = [Prompt(id="a", messages=(("user", "say something"),))]
@@ -130,3 +131,39 @@ def test_draws_and_risks(served, tmp_path):
     (risk,) = result.risks
     assert risk.estimate.draws == 40
     assert 0 <= risk.estimate.certified_lower <= risk.estimate.risk
+
+
+def test_bound_from_the_command_line(served, tmp_path):
+    """Training, calibration, test and prediction through a real server, nothing but options."""
+    _, url, model = served
+    prompts = tmp_path / "prompts.jsonl"
+    words = ("river", "stone", "boat", "water", "bridge", "fish", "rain", "hill")
+    prompts.write_text(
+        "".join(json.dumps({"prompt": f"tell {w} {v}"}) + "\n" for w in words for v in words)
+    )
+    command = [
+        *(sys.executable, "-m", "tailbound", "bound", str(prompts), "--json"),
+        *("--target", f"openai:{model}", "--base-url", url, "--concurrency", "4"),
+        *("--judge", "regex:[aeiou]{2}", "--max-new-tokens", "6", "--train-draws", "8"),
+        *("--budget", "4", "--test-draws", "6", "--alpha", "0.3", "--out", str(tmp_path / "run")),
+    ]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert found["bound"]["level"] > 0
+    assert found["endpoint"]["requests"] > found["spend"]["calibration"]["generated"] > 0
+    draws = polars.read_parquet(tmp_path / "run" / "draws")
+    assert draws["score"].null_count() == 0
+    assert draws["tokens"].is_between(1, 6).all()
+    assert draws["text"].n_unique() > draws.height / 2
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert json.loads(again.stdout)["bound"] == found["bound"]
+    assert polars.read_parquet(tmp_path / "run" / "draws").height == draws.height
+    (tmp_path / "new.jsonl").write_text('{"prompt": "tell river moon"}\n')
+    new = subprocess.run(
+        [*command[:3], "predict", str(tmp_path / "run"), str(tmp_path / "new.jsonl")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert json.loads(new.stdout)["lower_bound"] >= 1, new.stderr

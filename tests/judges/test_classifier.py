@@ -1,14 +1,17 @@
 """The classifier judge on a tiny BERT, against plain forward passes of single texts."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_models
 import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from tailbound.contract import Verdict
 from tailbound.errors import UsageError
 from tailbound.judges import Exchange, Judge, load_judge
 from tailbound.prompts import Prompt
@@ -187,6 +190,7 @@ def test_a_label_that_means_unsafe_need_not_be_named(multi: Path) -> None:
         ("?label=bad&label=fine", "option 'label' is given twice"),
         ("?label", "'label' is no option: write classifier:NAME.key=value"),
         ("?label=bad&device=abacus", "unknown device 'abacus'"),
+        ("?label=bad&device=meta", "device 'meta' computes nothing"),
         ("?label=bad&revision=main", "is a folder, which has no revisions"),
     ],
 )
@@ -223,3 +227,151 @@ def test_a_regression_is_no_probability(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a regression"):
         load_judge(f"classifier:{folder}")
     assert scores(load_judge(f"classifier:{folder}?function=sigmoid"), ["w5"])[0] < 1
+
+
+# --- checkpoints that are not what they seem --------------------------------------------------
+
+
+def decoder(folder: Path, kind: str, **changes: Any) -> Any:
+    """A random decoder with a classification head, saved with its tokenizer, and the latter."""
+    family, extra = tiny_models.ARCHITECTURES[kind]
+    sizes = (
+        {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128} if family == "GPT2" else {}
+    )
+    settings = {
+        "vocab_size": 40, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "max_position_embeddings": 128, "pad_token_id": 0,
+        "bos_token_id": 2, "eos_token_id": 3, **extra, **sizes, **changes,
+        "id2label": {0: "safe", 1: "unsafe"}, "label2id": {"safe": 0, "unsafe": 1},
+    }  # fmt: skip
+    config = getattr(transformers, f"{family}Config")(**settings)
+    torch.manual_seed(0)
+    model = transformers.AutoModelForSequenceClassification.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.copy_(0.5 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    return tiny_models.tokenizer(40)
+
+
+def last_logits(folder: Path, text: str) -> torch.Tensor:
+    """The head's logits at the last token, by the network alone, without padding."""
+    model: Any = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    numbers = [int(word[1:]) for word in text.split()]
+    with torch.no_grad():
+        return model.score(model.base_model(torch.tensor([numbers])).last_hidden_state[0, -1])
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("pad", [0, 9, None])
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_padding_never_shows_in_a_decoders_score(
+    tmp_path: Path, kind: str, pad: int | None, side: str
+) -> None:
+    """The config may name another padding id than the tokenizer's, one that texts end with."""
+    made = decoder(tmp_path / "m", kind, pad_token_id=pad)
+    made.save_pretrained(tmp_path / "m")
+    file = tmp_path / "m" / "tokenizer_config.json"
+    sides = {"padding_side": side, "truncation_side": side}
+    file.write_text(json.dumps({**json.loads(file.read_text()), **sides}))
+    judge = load_judge(f"classifier:{tmp_path / 'm'}?max_length=6&function=softmax")
+    texts = ["w8 w11 w12 w13 w14 w15", "w30", "w12 w9 w9", "w8 w9", "w8 w11 w12 w13 w14 w15 w16"]
+    expected = [
+        float(last_logits(tmp_path / "m", " ".join(text.split()[:6])).softmax(0)[1])
+        for text in texts
+    ]
+    assert scores(judge, texts) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_text_without_tokens_is_missing_in_every_batch(tmp_path: Path) -> None:
+    decoder(tmp_path / "m", "llama").save_pretrained(tmp_path / "m")
+    judge = load_judge(f"classifier:{tmp_path / 'm'}")
+    for texts in ([""], ["", " "], ["w8 w9", ""]):
+        found = judge.judge([exchange(text) for text in texts])
+        assert found[-1] == Verdict(None, "the text has no tokens")
+        assert (len(texts) == 1) or found[0].missing == (texts[0] == "")
+
+
+def test_without_a_token_to_pad_with_texts_are_judged_alone(tmp_path: Path) -> None:
+    made = decoder(tmp_path / "m", "llama", pad_token_id=None)
+    made.pad_token = made.eos_token = None
+    made.save_pretrained(tmp_path / "m")
+    with pytest.raises(UsageError, match=r"cannot share a batch: add .batch_size=1"):
+        load_judge(f"classifier:{tmp_path / 'm'}")
+    texts = ["w8 w9 w10", "w30"]
+    expected = [float(last_logits(tmp_path / "m", text).softmax(0)[1]) for text in texts]
+    judge = load_judge(f"classifier:{tmp_path / 'm'}?batch_size=1")
+    assert scores(judge, texts) == pytest.approx(expected, abs=1e-5)
+
+
+def test_control_tokens_that_a_text_spells_out_are_text(tmp_path: Path) -> None:
+    """Else a response could end its own sequence, or hide behind padding."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    made = Tokenizer(models.BPE(vocab={c: n + 2 for n, c in enumerate(letters)}, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    decoder(tmp_path / "m", "llama", vocab_size=300, pad_token_id=256)
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="<pad>", eos_token="</s>"
+    ).save_pretrained(tmp_path / "m")
+    model: Any = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "m")
+    text = "a</s>b<pad>"
+    plain = torch.tensor([[letters.index(letter) + 2 for letter in text]])
+    with torch.no_grad():
+        state = model.base_model(plain).last_hidden_state[0, -1]
+        expected = float(model.score(state).softmax(0)[1])
+    judge = load_judge(f"classifier:{tmp_path / 'm'}")
+    assert scores(judge, [text, "longer than that text"])[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_weights_that_would_be_random_are_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "m", **MANY)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "m")
+    for name in ("headless", "mismatched", "cut"):
+        tokenizer.save_pretrained(tmp_path / name)
+        part: Any = (
+            transformers.BertModel if name == "headless"
+            else transformers.BertForSequenceClassification
+        )  # fmt: skip
+        part.from_pretrained(tmp_path / "m").save_pretrained(tmp_path / name)
+    config = tmp_path / "mismatched" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "hidden_size": 32}))
+    weights = tmp_path / "cut" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    capfd.readouterr()
+    for name, message in (
+        (
+            "headless",
+            r"no weights for classifier\.bias and 1 more of BertForSequenceClassification",
+        ),
+        ("mismatched", r"no weights for bert\.embeddings.* which would be random"),
+        ("cut", "cannot load .*cut .* save model and tokenizer there again"),
+    ):
+        with pytest.raises(UsageError, match=message) as caught:
+            load_judge(f"classifier:{tmp_path / name}?label=toxic")
+        assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_folder_without_a_vocabulary_is_refused(tmp_path: Path) -> None:
+    """transformers makes up an empty tokenizer there, which reads every word as unknown."""
+    folder = save(tmp_path / "m", **MANY)
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(UsageError, match="has no tokenizer"):
+        load_judge(f"classifier:{folder}?label=toxic")
+
+
+def test_labels_with_commas_and_labels_that_are_not_there(tmp_path: Path) -> None:
+    names = {0: "hate", 1: "hate, threats", 2: "threats"}
+    folder = save(tmp_path / "m", id2label=names, label2id={v: k for k, v in names.items()})
+    one = load_judge(f"classifier:{folder}?label=hate, threats")
+    expected = [float(logits(folder, [2, *ids(text), 3]).softmax(0)[1]) for text in TEXTS]
+    assert scores(one, TEXTS) == pytest.approx(expected, abs=1e-5)
+    config = folder / "config.json"
+    gap = {"id2label": {"1": "a", "2": "b", "3": "toxic"}}
+    config.write_text(json.dumps({**json.loads(config.read_text()), **gap}))
+    with pytest.raises(UsageError, match="has no label 0: number the labels from 0 on"):
+        load_judge(f"classifier:{folder}?label=toxic")

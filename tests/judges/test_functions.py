@@ -29,6 +29,28 @@ def three(a, b, c):
 async def later(response):
     return 0
 
+def leaving(response):
+    import sys
+    sys.exit(3)
+
+def shouting(response):
+    raise RuntimeError("bad \\ud800\\n" + "x" * 10_000)
+
+def strange(response):
+    import numpy
+    return {"small": Verdict(numpy.float32(0.5)), "true": Verdict(True), "text": Verdict("0.5"),
+            "number": Verdict(None, 5), "lines": Verdict(None, "a\\n\\ud800"), "huge": 10**400,
+            "why": Verdict(0.5, "so\\nso")}[response]
+
+def yielding(response):
+    yield 1
+
+class Later:
+    async def __call__(self, response):
+        return 1
+
+later_object = Later()
+
 class Judges:
     @staticmethod
     def inner(response):
@@ -42,6 +64,7 @@ number = 3
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.chdir(tmp_path)
     Path("my_judges.py").write_text(MODULE)
+    Path("leaving_at_once.py").write_text("import sys; sys.exit(0)")
     yield "my_judges"
     sys.modules.pop("my_judges", None)
 
@@ -89,6 +112,9 @@ def test_what_is_no_score_is_missing_never_safe(
         ("my_judges:number", "is int, not a function"),
         ("my_judges:three", r"must take \(prompt, response\) or \(response\), not \(a, b, c\)"),
         ("my_judges:later", "is async"),
+        ("my_judges:later_object", "is async or yields: write a plain function that returns"),
+        ("my_judges:yielding", "is async or yields"),
+        ("leaving_at_once:f", "'leaving_at_once' cannot be imported .SystemExit: 0"),
     ],
 )
 def test_functions_that_cannot_judge_are_refused_at_once(
@@ -111,3 +137,36 @@ def test_the_working_directory_does_not_stay_on_the_path(module: str, tmp_path: 
     before = list(sys.path)
     load_judge(f"python:{module}:both")
     assert sys.path == before
+
+
+def test_a_function_that_leaves_ends_nothing(module: str) -> None:
+    found = verdict(f"python:{module}:leaving", "a")
+    assert found == Verdict(None, "judge failed: SystemExit: 3")
+
+
+def test_reasons_are_one_short_line_that_can_be_stored(module: str) -> None:
+    reason = str(verdict(f"python:{module}:shouting", "a").reason)
+    assert reason.startswith("judge failed: RuntimeError: bad ? xxx")
+    assert len(reason) < 600
+    assert "\n" not in reason
+    assert reason.encode()
+
+
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [
+        ("small", Verdict(0.5)),
+        ("true", Verdict(1.0)),
+        ("text", Verdict(None, "the score is '0.5', not a number in [0, 1]")),
+        ("number", Verdict(None, "5")),
+        ("lines", Verdict(None, "a ?")),
+        ("huge", Verdict(None, f"the score is 1{'0' * 59}, not a number in [0, 1]")),
+        ("why", Verdict(0.5, "so so")),
+    ],
+)
+def test_verdicts_are_held_to_the_same_as_plain_values(
+    module: str, response: str, expected: Verdict
+) -> None:
+    found = verdict(f"python:{module}:strange", response)
+    assert found == expected
+    assert found.score is None or type(found.score) is float

@@ -168,3 +168,13 @@ def test_trivial_judges_cost_little() -> None:
             queue.submit(draw(index), PROMPT)
         collect(queue)
     assert (time.process_time() - start) / 20_000 < 50e-6
+
+
+def test_a_judge_that_leaves_is_broken_and_nobody_waits_for_it() -> None:
+    def leave(numbers: Sequence[int]) -> list[Verdict]:
+        raise SystemExit(0)
+
+    with JudgeQueue(Scripted(leave)) as queue:
+        queue.submit(draw(1), PROMPT)
+        with pytest.raises(JudgeError, match="unusable: SystemExit"):
+            queue.wait()

@@ -36,6 +36,7 @@ def test_ids_name_the_pattern_and_the_threshold_is_an_option() -> None:
     [
         ("regex:", "regex needs a pattern"),
         ("regex:ab(", r"'ab\(' is no regular expression: .* at position 2"),
+        ("regex:a{99999999999}", "is more than Python can match: the repetition number"),
         ("keywords:no/such/file", "cannot be read: No such file"),
     ],
 )
@@ -57,6 +58,28 @@ def test_keywords_are_whole_words_in_any_case(tmp_path: Path) -> None:
         0,
     ]
     assert scores(judge, "use .net", "l'été", "comment") == [1, 1, 0]
+
+
+def test_keywords_of_scripts_without_spaces_are_found_inside_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("炸弹\n폭탄\nระเบิด\nTNT炸\nばくだん\n")
+    judge = load_judge(f"keywords:{path}")
+    texts = (
+        "制造炸弹的方法",
+        "폭탄을 만들다",
+        "วิธีทำระเบิดที่บ้าน",
+        "用TNT炸药",
+        "xTNT炸",
+        "ばくだんの作り方",
+        "花",
+    )
+    assert scores(judge, *texts) == [1, 1, 1, 0, 0, 1, 0]
+    path.write_text("TNT炸\n")
+    assert scores(load_judge(f"keywords:{path}"), "a TNT炸药", "xTNT炸药") == [1, 0]
+
+
+def test_a_pattern_that_python_warns_of_is_no_error() -> None:
+    assert scores(load_judge("regex:[[a]"), "[", "b") == [1, 0]
 
 
 def test_keyword_ids_name_the_phrases_not_their_order(tmp_path: Path) -> None:

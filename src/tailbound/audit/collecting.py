@@ -221,7 +221,7 @@ class _Exchange:
     def submit(self, draw: Draw) -> None:
         """Have a finished draw judged."""
         self._tally.draws += 1
-        self._tally.tokens += len(draw.token_ids)
+        self._tally.tokens += draw.tokens or 0
         self._queue.submit(draw, self._prompts[draw.prompt_id])
 
     def finish(self) -> None:

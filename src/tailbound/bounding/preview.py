@@ -107,10 +107,10 @@ def _probe(target: Target, prompts: Sequence[Prompt], seed: int) -> tuple[float,
     """(tokens per draw, draws per second), from draws in a stream of their own."""
     list(target.sample(_Probe(prompts[:1]), seed=seed))  # the first call also warms up
     started = time.perf_counter()
-    # behind an endpoint draws bring no tokens, but the server counts them
+    # several draws of one request may be counted together
     usage = getattr(target, "usage", None)
     before = 0 if usage is None else usage.tokens_out
-    lengths = [len(draw.token_ids) for draw in target.sample(_Probe(prompts), seed=seed)]
+    lengths = [draw.tokens or 0 for draw in target.sample(_Probe(prompts), seed=seed)]
     rate = len(lengths) / (time.perf_counter() - started)
     tokens = sum(lengths) if usage is None else usage.tokens_out - before
     return tokens / len(lengths), rate

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from tailbound.errors import UsageError
@@ -65,13 +66,17 @@ def read_score(value: Any, place: str, name: str) -> tuple[float | None, str | N
             value = words[text.lower()] if text.lower() in words else float(text)
         except ValueError:
             raise UsageError(
-                f"{place}: {name} {value!r} is no number: give a score in [0, 1], or leave it empty"
+                f"{place}: {name} {_short(value)} is no number: give a score in [0, 1], or leave "
+                "it empty"
             ) from None
     if value is None:
         return None, NO_SCORE
-    if not isinstance(value, (bool, int, float)):
+    if not isinstance(value, (bool, int, float, Decimal)):
         raise UsageError(f"{place}: {name} is {_short(value)}, not one number in [0, 1]")
-    score = float(value)
+    try:
+        score = float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        score = math.inf
     if math.isnan(score):
         return None, NO_SCORE
     if not 0 <= score <= 1:
@@ -79,6 +84,36 @@ def read_score(value: Any, place: str, name: str) -> tuple[float | None, str | N
             f"{place}: {name} is {score:g}, outside [0, 1]: rescale it, 1 being surely unsafe"
         )
     return score, None
+
+
+def read_label(value: Any, place: str, name: str) -> str | None:
+    """An id or a group as text; None where there is none.
+
+    Raises `UsageError` with the place where the value is neither text nor a number.
+    """
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
+        raise UsageError(f"{place}: {name} is {_short(value)}, neither text nor a number")
+    text = str(value)
+    if whole_characters(text) != text:
+        raise UsageError(f"{place}: {name} {_short(value)} has half a character: save it as UTF-8")
+    return text
+
+
+def read_identity(value: Any, place: str, name: str) -> str:
+    """The id of a prompt as text; raises `UsageError` with the place where there is none."""
+    label = read_label(value, place, name)
+    if label is None:
+        raise UsageError(f"{place} has no {name}: every draw belongs to a prompt")
+    return label
+
+
+def whole_characters(text: str) -> str:
+    """The text with U+FFFD for each half of a character that JSON lets stand alone."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def choose(asked: str | None, found: Mapping[str, int], *, what: str, source: str) -> str:

@@ -77,13 +77,22 @@ def _detectors(row: Row) -> dict[str, list[Any]]:
     results = row.values.get("detector_results")
     if not isinstance(results, dict):
         return {}
-    return {str(name): list(scores or ()) for name, scores in results.items()}
+    return {
+        str(name): _listed(scores, row, f"results of {name}") for name, scores in results.items()
+    }
+
+
+def _listed(value: Any, row: Row, what: str) -> list[Any]:
+    if value is not None and not isinstance(value, list):
+        raise UsageError(f"{row.place}: {what} are {value!r:.60}, not a list: is it damaged?")
+    return list(value or ())
 
 
 def _draws(row: Row, judge: str, numbers: Counter[str]) -> list[ImportedDraw] | None:
     """The draws of one attempt; None where it has results, but not of this detector."""
     results = _detectors(row)
-    outputs = [_text(output) for output in row.values.get("outputs") or ()]
+    answers = _listed(row.values.get("outputs"), row, "outputs")
+    outputs = [_text(answer) for answer in answers]
     if judge == OWN:
         scores = next(iter(results.values()), None)
     elif results and judge not in results:
@@ -94,13 +103,13 @@ def _draws(row: Row, judge: str, numbers: Counter[str]) -> list[ImportedDraw] | 
     messages = _messages(row)
     name = f"{row.values.get('probe_classname', 'probe')}:{content_id(messages)}"
     draws = []
-    for text, value in zip(outputs, verdicts, strict=True):
+    for answer, text, value in zip(answers, outputs, verdicts, strict=True):
         numbers[name] += 1
         score, reason = read_score(value, row.place, judge)
-        if score is None:
-            reason = (
-                "no output" if text is None else "no detector result" if scores is None else reason
-            )
+        if _empty(answer):  # some detectors call what never came safe
+            score, reason = None, "no output"
+        elif score is None and scores is None:
+            reason = "no detector result"
         draws.append(
             ImportedDraw(
                 place=row.place,
@@ -142,7 +151,15 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _empty(answer: Any) -> bool:
+    """No output at all, neither text nor a file."""
+    if isinstance(answer, dict):
+        return answer.get("text") is None and not answer.get("data_path")
+    return answer is None
+
+
 def _messages(row: Row) -> Messages:
+    """The prompt; attempts whose prompts cannot be told apart must not be taken for one."""
     prompt = row.values.get("prompt")
     if isinstance(prompt, dict) and isinstance(prompt.get("turns"), list):
         return tuple(
@@ -151,7 +168,12 @@ def _messages(row: Row) -> Messages:
             if isinstance(turn, dict)
         )
     text = _text(prompt)
-    return (("user", text),) if text is not None else ()
+    if text is None:
+        raise UsageError(
+            f"{row.place}: prompt is {prompt!r:.60}, neither text nor a conversation: "
+            "remove the attempt, or import it as --format table"
+        )
+    return (("user", text),)
 
 
 def _model(setup: dict[str, Any]) -> str | None:

@@ -97,7 +97,11 @@ def _draw(path: Path, sample: EvalSample, scores: dict[str, Any], judge: str) ->
     else:
         value = scores[judge]
         score, reason = read_score(
-            GRADES.get(value, value) if isinstance(value, str) else value, place, judge
+            GRADES.get(value, GRADES.get(value.lower(), value))
+            if isinstance(value, str)
+            else value,
+            place,
+            judge,
         )
     choices = sample.output.choices
     return ImportedDraw(

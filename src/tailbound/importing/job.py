@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,7 +16,7 @@ from tailbound import run_folder
 from tailbound.contract import Draw, FinishReason, SamplingContract, Verdict
 from tailbound.errors import UsageError
 from tailbound.files import write_durably
-from tailbound.importing.base import ImportedDraw, Messages, Source
+from tailbound.importing.base import ImportedDraw, Messages, Source, whole_characters
 from tailbound.importing.formats import read_source
 from tailbound.ledger import Ledger, read
 
@@ -75,8 +77,8 @@ def import_run(
     if not 0 < level <= 1:
         raise UsageError(f"--threshold must lie in (0, 1], not {level:g}: unsafe is score >= it")
     source = read_source(path, format, judge)
-    if invert:
-        source = replace(source, draws=tuple(map(_inverted, source.draws)))
+    draws = map(_whole, map(_inverted, source.draws) if invert else source.draws)
+    source = replace(source, draws=tuple(draws))
     prompts = _check(source.draws, path)
     contract = _contract(source)
     judge_id = f"import:{source.format}:{source.judge}" + (":inverted" if invert else "")
@@ -129,7 +131,22 @@ def import_run(
 
 
 def _inverted(draw: ImportedDraw) -> ImportedDraw:
-    return draw if draw.score is None else replace(draw, score=1.0 - draw.score)
+    """1 - score in decimals, so that .9 becomes .1 and not the number just below it."""
+    if draw.score is None:
+        return draw
+    return replace(draw, score=float(1 - Decimal(str(draw.score))))
+
+
+def _whole(draw: ImportedDraw) -> ImportedDraw:
+    """Text that can be written as UTF-8."""
+    text, reason = draw.text, draw.reason
+    if (text is None or text.isascii()) and (reason is None or reason.isascii()):
+        return draw
+    return replace(
+        draw,
+        text=None if text is None else whole_characters(text),
+        reason=None if reason is None else whole_characters(reason),
+    )
 
 
 def _check(
@@ -155,6 +172,11 @@ def _check(
             raise UsageError(
                 f"{draw.place}: prompt {draw.prompt_id!r} has another text than before: "
                 "one id names one prompt"
+            )
+        if group is not None and draw.group is not None and group != draw.group:
+            raise UsageError(
+                f"{draw.place}: prompt {draw.prompt_id!r} is in the group {draw.group!r} and was "
+                f"in {group!r} before: a prompt has one group"
             )
         prompts[draw.prompt_id] = (messages or draw.messages, group or draw.group)
     return prompts
@@ -196,7 +218,28 @@ def _notices(source: Source, contract: SamplingContract) -> list[str]:
         )
     if by_prompt and untold:
         lines.append(f"{untold} draws have no response in the source: recorded with an empty one")
-    return lines
+    return [*lines, *_numbering(source.draws)]
+
+
+def _numbering(draws: Sequence[ImportedDraw]) -> Iterator[str]:
+    """What numbers of draws tell: some were left out, or prompts were not treated alike."""
+    counts, last = Counter[str](), Counter[str]()
+    for draw in draws:
+        counts[draw.prompt_id] += 1
+        last[draw.prompt_id] = max(last[draw.prompt_id], draw.index)
+    gaps = [name for name, count in counts.items() if last[name] > count]
+    fewest, most = min(counts.values()), max(counts.values())
+    if gaps:
+        yield (
+            f"numbers of draws are left out in {len(gaps)} of {len(counts)} prompts (first: "
+            f"{gaps[0]!r}, {counts[gaps[0]]} draws up to number {last[gaps[0]]}): where they failed, "
+            "add them with an empty score; intervals hold only if nobody chose which to keep"
+        )
+    elif fewest < most:
+        yield (
+            f"prompts have {fewest} to {most} draws: intervals hold where no prompt was stopped "
+            "because of what it said"
+        )
 
 
 def _new(draws: Sequence[ImportedDraw], folder: Path) -> list[ImportedDraw]:

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from tailbound.errors import UsageError
-from tailbound.importing.base import ImportedDraw, Messages, Source, choose, read_score
+from tailbound.importing.base import (
+    ImportedDraw,
+    Messages,
+    Source,
+    choose,
+    read_identity,
+    read_score,
+)
 from tailbound.prompts.tables import Row, read_rows
 
 _NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl$")
@@ -38,7 +45,7 @@ def read(path: Path, judge: str | None) -> Source:
     draws: list[ImportedDraw] = []
     first_only = 0
     for row in rows:
-        if _filter(row) != kept or metric not in row.values:
+        if _filter(row) != kept:
             continue
         made, more = _draws(row, metric)
         draws.extend(made)
@@ -83,8 +90,10 @@ def _metrics(row: Row) -> Sequence[str]:
 def _draws(row: Row, metric: str) -> tuple[list[ImportedDraw], int]:
     """The draws of one document, and how many of its responses have no score."""
     responses = _responses(row)
-    value = row.values[metric]
-    if isinstance(value, list):
+    value = row.values.get(metric)
+    if value is None:
+        pairs = [(text, None) for text in responses]
+    elif isinstance(value, list):
         if len(value) != len(responses):
             raise UsageError(
                 f"{row.place}: {metric} has {len(value)} scores for {len(responses)} responses"
@@ -104,7 +113,7 @@ def _draws(row: Row, metric: str) -> tuple[list[ImportedDraw], int]:
         draws.append(
             ImportedDraw(
                 place=row.place,
-                prompt_id=str(row.values["doc_id"]),
+                prompt_id=read_identity(row.values["doc_id"], row.place, "doc_id"),
                 index=number,
                 score=score,
                 reason=reason,
@@ -183,18 +192,22 @@ def _facts(arguments: Sequence[Any]) -> Iterator[tuple[str, Any]]:
     options = next((one for one in arguments if isinstance(one, dict)), {})
     if options.get("do_sample") is False:
         yield "temperature", 0.0
-    elif "temperature" in options:
+    elif _is_number(options.get("temperature")):
         yield "temperature", float(options["temperature"])
     for theirs, ours in (
         ("top_p", "top_p"),
         ("top_k", "top_k"),
         ("max_gen_toks", "max_new_tokens"),
     ):
-        if options.get(theirs) is not None:
+        if _is_number(options.get(theirs)):
             yield ours, options[theirs]
     until = options.get("until")
-    if until:
+    if until and isinstance(until, (str, list)):
         yield "stop", tuple([until] if isinstance(until, str) else map(str, until))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _model(path: Path) -> str | None:

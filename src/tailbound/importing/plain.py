@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from tailbound.errors import UsageError
-from tailbound.importing.base import ImportedDraw, Source, read_messages, read_score
+from tailbound.importing.base import (
+    ImportedDraw,
+    Source,
+    read_identity,
+    read_label,
+    read_messages,
+    read_score,
+)
 from tailbound.prompts.tables import Row, read_rows
 
 #: Names under which each column is looked for, in order.
@@ -17,6 +24,8 @@ DRAWS = ("draw", "index", "epoch", "sample")
 SCORES = ("score",)
 RESPONSES = ("response", "completion", "output", "text")
 PROMPTS = ("prompt", "messages")
+#: Larger numbers of draws are no longer whole in float64.
+_MOST = 2**53
 
 
 def read(path: Path, judge: str | None) -> Source:
@@ -38,27 +47,35 @@ def read(path: Path, judge: str | None) -> Source:
     text_name = next((name for name in RESPONSES if name in have), None)
     prompt_name = next((name for name in PROMPTS if name in have), None)
     numbers = _numbers(rows, draw_name, id_name)
+    notices = []
+    if judge is not None and score_name != judge:
+        notices.append(
+            f"{path} has no column {judge!r}: the scores are those of the column {score_name!r}"
+        )
     draws = []
     for row, number in zip(rows, numbers, strict=True):
         score, reason = read_score(_value(row, score_name), row.place, score_name)
         given = row.values.get("reason")
         text = row.values.get(text_name) if text_name else None
-        group = row.values.get("group")
+        if isinstance(text, (list, dict)):
+            raise UsageError(f"{row.place}: {text_name} is no text: one response per row")
         draws.append(
             ImportedDraw(
                 place=row.place,
-                prompt_id=_identity(row, id_name),
+                prompt_id=read_identity(row.values.get(id_name), row.place, id_name),
                 index=number,
                 score=score,
                 reason=str(given) if score is None and given else reason,
                 messages=read_messages(row.values.get(prompt_name), row.place, prompt_name)
                 if prompt_name
                 else None,
-                group=str(group) if group not in (None, "") else None,
+                group=read_label(row.values.get("group"), row.place, "group"),
                 text=None if text is None else str(text),
             )
         )
-    return Source(format="table", draws=tuple(draws), judge=judge or score_name)
+    return Source(
+        format="table", draws=tuple(draws), judge=judge or score_name, notices=tuple(notices)
+    )
 
 
 def _column(have: set[str], names: Sequence[str], path: Path, what: str) -> str:
@@ -77,20 +94,13 @@ def _value(row: Row, name: str) -> Any:
     return row.values[name]
 
 
-def _identity(row: Row, name: str) -> str:
-    value = row.values.get(name)
-    if value is None or value == "":
-        raise UsageError(f"{row.place} has no {name}: every draw belongs to a prompt")
-    return str(value)
-
-
 def _numbers(rows: Sequence[Row], name: str | None, id_name: str) -> list[int]:
     """The number of each draw within its prompt, from 1 on."""
     if name is None:
         seen: Counter[str] = Counter()
         numbers = []
         for row in rows:
-            identity = _identity(row, id_name)
+            identity = read_identity(row.values.get(id_name), row.place, id_name)
             seen[identity] += 1
             numbers.append(seen[identity])
         return numbers
@@ -105,6 +115,6 @@ def _number(row: Row, name: str) -> int:
         number = float(value)
     except (TypeError, ValueError):
         number = -1.0
-    if isinstance(value, bool) or not (number >= 0 and number == int(number)):
+    if isinstance(value, bool) or not (0 <= number < _MOST and number == int(number)):
         raise UsageError(f"{row.place}: {name} must be a whole number from 0 on, not {value!r}")
     return int(number)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,9 @@ def load_checkpoint(
     `kind` is the Auto class, for instance `AutoModelForSequenceClassification`; where the
     checkpoint's own class can generate, that goes before `AutoModelForCausalLM` (multimodal
     guards). A folder's revision is a hash of its files, a hub model's the commit. Raises
-    `MissingExtraError` without torch and transformers and `UsageError` for what cannot be loaded.
+    `MissingExtraError` without torch and transformers and `UsageError` for what cannot be loaded,
+    for a checkpoint without all weights of its class (those would be random: a classifier's head,
+    say, where none was trained) and for a tokenizer without a vocabulary.
     """
     try:
         import torch
@@ -43,7 +47,6 @@ def load_checkpoint(
     except ImportError as error:
         raise MissingExtraError(f"the judge {provider}:", "hf") from error
     from tailbound.targets.decoding.identity import folder_revision
-    from tailbound.targets.decoding.quiet import no_progress_bars
 
     folder = _folder(provider, name)
     if folder is not None and revision is not None:
@@ -52,21 +55,32 @@ def load_checkpoint(
     shown = name if folder is None else folder.resolve().name
     place = _device(torch, provider, device)
     try:
-        with no_progress_bars():
+        with _silent():
             config = transformers.AutoConfig.from_pretrained(source, revision=revision)
             tokenizer = transformers.AutoTokenizer.from_pretrained(source, revision=revision)
-            model = _class(transformers, kind, config).from_pretrained(
-                source, revision=revision, dtype=dtype
+            model, report = _class(transformers, kind, config).from_pretrained(
+                source,
+                revision=revision,
+                dtype=dtype,
+                ignore_mismatched_sizes=True,  # `_check_weights` says it in one line
+                output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().partition("\n")[0]
+            model = model.to(place)
+    except Exception as error:  # each of half a dozen libraries raises its own
         raise UsageError(
-            f"{provider} judge: cannot load {name} ({reason}): "
-            "check the name, the network and HF_TOKEN, or give a folder"
-        ) from error
+            f"{provider} judge: cannot load {name} ({_reason(error)}): "
+            + ("check the name, the network and HF_TOKEN, or give a folder" if folder is None
+               else "save model and tokenizer there again, or name another device or dtype")
+        ) from error  # fmt: skip
+    _check_weights(provider, name, type(model).__name__, report)
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise UsageError(
+            f"{provider} judge: {name} has no tokenizer (no vocabulary was found): save the "
+            "model's own beside it"
+        )
     commit = getattr(model.config, "_commit_hash", None) or revision or "unknown"
     return Loaded(
-        model.to(place).eval().requires_grad_(False),
+        model.eval().requires_grad_(False),
         tokenizer,
         shown,
         commit if folder is None else folder_revision(folder),
@@ -91,6 +105,42 @@ def context_length(model: Any, tokenizer: Any) -> int | None:
 def _offset_positions(model_type: str) -> bool:
     """The RoBERTa family numbers its positions from behind the padding id."""
     return "roberta" in model_type or model_type in ("camembert", "longformer", "mpnet")
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """No progress bar and no report of transformers' in the block: we say what is wrong."""
+    from transformers.utils import logging as hf_logging
+
+    from tailbound.targets.decoding.quiet import no_progress_bars
+
+    logging: Any = hf_logging
+    level = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        with no_progress_bars():
+            yield
+    finally:
+        logging.set_verbosity(level)
+
+
+def _check_weights(provider: str, name: str, kind: str, report: dict[str, Any]) -> None:
+    """Refuse a model part of which was not in the checkpoint: it would judge at random."""
+    # a mismatched key comes with both shapes
+    wrong = {key if isinstance(key, str) else key[0] for key in report["mismatched_keys"]}
+    random = sorted({*report["missing_keys"], *wrong})
+    if random:
+        others = f" and {len(random) - 1} more" if len(random) > 1 else ""
+        raise UsageError(
+            f"{provider} judge: {name} has no weights for {random[0]}{others} of {kind}, which "
+            "would be random: give a checkpoint that was trained for this"
+        )
+
+
+def _reason(error: Exception) -> str:
+    """The error in one line of moderate length."""
+    line = str(error).strip().partition("\n")[0] or type(error).__name__
+    return line if len(line) <= 200 else f"{line[:197]}..."
 
 
 def _class(transformers: Any, kind: str, config: Any) -> Any:
@@ -126,6 +176,8 @@ def _device(torch: Any, provider: str, device: str) -> Any:
         raise UsageError(
             f"{provider} judge: unknown device {device!r}: use cpu, cuda or cuda:N"
         ) from error
+    if place.type == "meta":  # it holds shapes and no numbers
+        raise UsageError(f"{provider} judge: device 'meta' computes nothing: use cpu or cuda")
     if place.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"{provider} judge: device {device!r} is not available here: use cpu")
     return place

@@ -32,8 +32,10 @@ class ClassifierJudge:
     A multi-label model scores each label by a sigmoid, and the score is the largest of those
     asked for; any other model shares one softmax among its labels, and the score is their sum. A
     text longer than `max_length` tokens is cut at its end (of a pair, the longer one first); how
-    many were cut is in `notices`, and the first one is told at once. A score that is not a number
-    is missing.
+    many were cut is in `notices`, and the first one is told at once. Control tokens that a text
+    spells out, "[SEP]" say, are read as the text that they are. A score that is not a number is
+    missing, and so is that of a text without tokens. Raises `UsageError` where texts cannot share
+    a batch because the tokenizer has no token to pad with.
     """
 
     def __init__(
@@ -63,10 +65,7 @@ class ClassifierJudge:
             f"&max_length={max_length}&see={see}"
             f"&dtype={str(self._model.dtype).removeprefix('torch.')}"
         )
-        if self._tokenizer.pad_token is None:
-            self._tokenizer.pad_token = self._tokenizer.eos_token
-        if self._model.config.pad_token_id is None:
-            self._model.config.pad_token_id = self._tokenizer.pad_token_id
+        self._prepare_padding()
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -86,22 +85,50 @@ class ClassifierJudge:
             verdicts: dict[int, Verdict] = {}
             for start in range(0, len(order), self._batch_size):
                 chosen = order[start : start + self._batch_size]
-                scores = self._scores([exchanges[number] for number in chosen])
-                verdicts.update(zip(chosen, (scored(float(s)) for s in scores), strict=True))
+                found = self._verdicts([exchanges[number] for number in chosen])
+                verdicts.update(zip(chosen, found, strict=True))
             return [verdicts[number] for number in range(len(exchanges))]
 
-    def _scores(self, exchanges: Sequence[Exchange]) -> NDArray[np.float64]:
+    def _prepare_padding(self) -> None:
+        """Pad so that no text's score depends on the others of its batch."""
+        tokenizer = self._tokenizer
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        if tokenizer.pad_token is None and self._batch_size > 1:
+            raise UsageError(
+                "classifier judge: this model's tokenizer has neither a padding nor an end token, "
+                "so that texts cannot share a batch: add ?batch_size=1"
+            )
+        tokenizer.padding_side = tokenizer.truncation_side = "right"
+        # decoders read their answer off the last token that is not this one
+        self._model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+
+    def _verdicts(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+        """One verdict for each exchange of one batch."""
+        texts = self._texts(exchanges)
+        whole: Any = self._tokenizer(*texts, split_special_tokens=True, verbose=False)
+        lengths = [len(ids) for ids in whole["input_ids"]]
+        self._count_cut(lengths)
+        kept = [row for row, length in enumerate(lengths) if length]
+        verdicts = [Verdict(None, "the text has no tokens")] * len(exchanges)
+        if kept:
+            scores = self._scores(tuple([column[row] for row in kept] for column in texts))
+            for row, score in zip(kept, scores.tolist(), strict=True):
+                verdicts[row] = scored(score)
+        return verdicts
+
+    def _scores(self, texts: tuple[list[str], ...]) -> NDArray[np.float64]:
+        """Scores, shape (texts,), of one column of texts or of two that are pairs."""
         import torch
 
-        texts = self._texts(exchanges)
         inputs = self._tokenizer(
             *texts,
-            padding=True,
+            padding=self._tokenizer.pad_token is not None,
             truncation=True,
             max_length=self._max_length,
+            split_special_tokens=True,
             return_tensors="pt",
         )
-        self._count(texts, inputs["attention_mask"].sum(1).tolist())
         with torch.inference_mode():
             logits = self._model(**inputs.to(self._model.device)).logits.double().cpu()
         if self._function == SIGMOID:
@@ -115,22 +142,16 @@ class ClassifierJudge:
             return (responses,)
         return ([request_text(exchange.prompt) for exchange in exchanges], responses)
 
-    def _count(self, texts: tuple[list[str], ...], lengths: Sequence[int]) -> None:
-        """Count the texts that were cut: of those that fill the width, which are longer?"""
+    def _count_cut(self, lengths: Sequence[int]) -> None:
+        """Count texts, by their `lengths` in tokens, and those whose end is not read."""
         self._seen += len(lengths)
-        full = [row for row, length in enumerate(lengths) if length >= self._max_length]
-        if not full:
-            return
-        whole: Any = self._tokenizer(
-            *([column[row] for row in full] for column in texts), verbose=False
-        )
-        longest = [len(ids) for ids in whole["input_ids"] if len(ids) > self._max_length]
-        if longest and not self._cut:
+        longer = [length for length in lengths if length > self._max_length]
+        if longer and not self._cut:
             _log.warning(
                 "note: %s reads %d tokens and a text has %d: its end is cut, as are others like it",
-                *(self._name, self._max_length, longest[0]),
+                *(self._name, self._max_length, longer[0]),
             )
-        self._cut += len(longest)
+        self._cut += len(longer)
 
 
 def load(name: str, *, threshold: float | None = None) -> ClassifierJudge:
@@ -180,7 +201,15 @@ def load(name: str, *, threshold: float | None = None) -> ClassifierJudge:
 
 
 def _label_names(model: Any) -> list[str]:
-    return [str(model.config.id2label[number]) for number in range(model.config.num_labels)]
+    """The labels in the order of the logits; raises `UsageError` where the config skips one."""
+    known = model.config.id2label
+    gaps = [number for number in range(len(known)) if number not in known]
+    if gaps:
+        raise UsageError(
+            f"classifier judge: id2label in the model's config.json has no label {gaps[0]}: "
+            "number the labels from 0 on without gaps"
+        )
+    return [str(known[number]) for number in range(len(known))]
 
 
 def _labels(loaded: Loaded, asked: str | None) -> list[str]:
@@ -194,7 +223,8 @@ def _labels(loaded: Loaded, asked: str | None) -> list[str]:
             f"classifier judge: which label of {loaded.name} is unsafe? "
             f"Add ?label=... out of {', '.join(names)}"
         )
-    wanted = [part.strip() for part in asked.split(",")]
+    # a label may itself have a comma
+    wanted = [asked] if asked in names else [part.strip() for part in asked.split(",")]
     for label in wanted:
         if label not in names:
             raise UsageError(

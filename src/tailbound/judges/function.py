@@ -40,7 +40,7 @@ class FunctionJudge:
             if self.sees_prompt:
                 return scored(self.function(exchange.prompt.text, exchange.response))
             return scored(self.function(exchange.response))
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a script's sys.exit() ends no audit
             return failed(error)
 
 
@@ -59,7 +59,7 @@ def load(name: str, *, threshold: float = 0.5) -> FunctionJudge:
     try:
         with _working_directory_importable():
             found: Any = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(
             f"python judge: module {module_name!r} cannot be imported "
             f"({type(error).__name__}: {error})"
@@ -71,8 +71,11 @@ def load(name: str, *, threshold: float = 0.5) -> FunctionJudge:
         found = getattr(found, part)
     if not callable(found):
         raise UsageError(f"python judge: {name!r} is {type(found).__name__}, not a function")
-    if inspect.iscoroutinefunction(found):
-        raise UsageError(f"python judge: {name!r} is async; write a plain function")
+    for called in (found, getattr(found, "__call__", None)):  # noqa: B004 - an object's method
+        if inspect.iscoroutinefunction(called) or inspect.isgeneratorfunction(called):
+            raise UsageError(
+                f"python judge: {name!r} is async or yields: write a plain function that returns"
+            )
     digest = _source_hash(module)
     return FunctionJudge(
         f"python:{name}" + (f"@{digest}" if digest else ""),

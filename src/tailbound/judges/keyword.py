@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,13 @@ from tailbound.judges.base import Exchange
 
 _FOUND = Verdict(1.0)
 _NOT_FOUND = Verdict(0.0)
+
+_RUNS_TOGETHER = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff"  # Thai, Lao, Burmese, Jamo, Khmer
+    "\u3005-\u3007\u3040-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"  # kana, Han
+    "\uac00-\ud7a3\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"  # Hangul, rarer forms
+)
+"""Letters of scripts without spaces between words, and of Korean, which joins particles to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +51,14 @@ def load_regex(name: str, *, threshold: float = 0.5) -> PatternJudge:
     if not name:
         raise UsageError("regex needs a pattern: write regex:PATTERN")
     try:
-        pattern = re.compile(name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of syntax that may change some day
+            pattern = re.compile(name)
     except re.error as error:
         where = "" if error.pos is None else f" at position {error.pos}"
         raise UsageError(f"regex {name!r} is no regular expression: {error.msg}{where}") from error
+    except (OverflowError, RecursionError) as error:
+        raise UsageError(f"regex {name[:60]!r} is more than Python can match: {error}") from error
     return PatternJudge(f"regex:{_hash(name)}", pattern, threshold)
 
 
@@ -54,7 +66,9 @@ def load_keywords(name: str, *, threshold: float = 0.5) -> PatternJudge:
     """The judge of `keywords:FILE`: one phrase per line, found as whole words in any case.
 
     Lines that are blank or begin with `#` are passed over; white space within a phrase matches
-    any white space. The id holds the hash of the phrases.
+    any white space. Where an end of a phrase is in a script that runs words together (Chinese,
+    Japanese, Korean, Thai, Lao, Khmer, Burmese) that end need not be a word's. The id holds the
+    hash of the phrases.
 
     Raises `UsageError` where the file is missing, unreadable or has no phrase.
     """
@@ -74,9 +88,15 @@ def load_keywords(name: str, *, threshold: float = 0.5) -> PatternJudge:
     if not phrases:
         raise UsageError(f"keyword file {name!r} has no phrase: write one on each line")
     longest_first = sorted(phrases, key=len, reverse=True)
-    choices = "|".join(r"\s+".join(map(re.escape, phrase.split())) for phrase in longest_first)
-    pattern = re.compile(rf"(?<!\w)(?:{choices})(?!\w)", re.IGNORECASE)
+    pattern = re.compile("|".join(map(_phrase, longest_first)), re.IGNORECASE)
     return PatternJudge(f"keywords:{_hash(chr(10).join(phrases))}", pattern, threshold)
+
+
+def _phrase(phrase: str) -> str:
+    """The regular expression of one phrase, as whole words where words have ends that show."""
+    before = "" if _RUNS_TOGETHER.match(phrase[0]) else r"(?<!\w)"
+    behind = "" if _RUNS_TOGETHER.match(phrase[-1]) else r"(?!\w)"
+    return before + r"\s+".join(map(re.escape, phrase.split())) + behind
 
 
 def _hash(text: str) -> str:

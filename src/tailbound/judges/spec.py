@@ -52,9 +52,12 @@ class SpecOptions:
         value = self.text(key)
         if value is None:
             return default
-        if not value.isascii() or not value.isdigit() or int(value) < least:
+        # more digits than any count has, and than Python turns into a number
+        fits = value.isascii() and value.isdigit() and len(value) <= 12
+        if not fits or int(value) < least:
             raise UsageError(
-                f"{self.provider} judge: {key} is a whole number from {least} on, not {value!r}"
+                f"{self.provider} judge: {key} is a whole number from {least} on, "
+                f"not {value[:40]!r}"
             )
         return int(value)
 

@@ -7,23 +7,28 @@ import math
 from tailbound.contract import Verdict
 
 _FAILED = "judge failed: "
+_NO_SCORE = "the judge gave no score"
+_LONGEST_REASON = 500
 
 
 def scored(value: object) -> Verdict:
     """The verdict that a plain value means.
 
     True and False are 1 and 0, a number in [0, 1] is a score, None is missing; everything else,
-    NaN among it, is missing with the reason.
+    NaN among it, is missing with the reason. A `Verdict` is held to the same: its score becomes a
+    plain float, its reason one line that can be stored.
     """
-    if value is None:
-        return Verdict(None, "the judge gave no score")
     if isinstance(value, Verdict):
-        if value.score is not None:
-            return value if 0 <= value.score <= 1 else _unusable(value.score)
-        return value if value.reason else Verdict(None, "the judge gave no score")
+        reason = None if value.reason is None else _line(value.reason)
+        if value.score is None:
+            return Verdict(None, reason or _NO_SCORE)
+        found = scored(value.score)
+        return found if found.score is None else Verdict(found.score, reason)
+    if value is None:
+        return Verdict(None, _NO_SCORE)
     try:
         score = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return _unusable(value)
     if isinstance(value, (str, bytes)) or not 0 <= score <= 1:
         return _unusable(value)
@@ -32,7 +37,7 @@ def scored(value: object) -> Verdict:
 
 def failed(error: BaseException) -> Verdict:
     """The missing verdict of a judge that raised `error`."""
-    return Verdict(None, f"{_FAILED}{type(error).__name__}: {error}".rstrip(": "))
+    return Verdict(None, f"{_FAILED}{_line(f'{type(error).__name__}: {error}')}".rstrip(": "))
 
 
 def is_failure(verdict: Verdict) -> bool:
@@ -43,5 +48,10 @@ def is_failure(verdict: Verdict) -> bool:
 def _unusable(value: object) -> Verdict:
     if isinstance(value, float) and math.isnan(value):
         return Verdict(None, "the score is NaN")
-    shown = repr(value)
-    return Verdict(None, f"the score is {shown[:60]}, not a number in [0, 1]")
+    return Verdict(None, f"the score is {_line(repr(value))[:60]}, not a number in [0, 1]")
+
+
+def _line(text: object) -> str:
+    """One line, not too long, in characters that UTF-8 can hold: thousands of them are stored."""
+    line = " ".join(str(text).encode("utf-8", "replace").decode().split())
+    return line if len(line) <= _LONGEST_REASON else f"{line[: _LONGEST_REASON - 3]}..."

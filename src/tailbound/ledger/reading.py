@@ -25,7 +25,7 @@ class StreamRecord:
     """The draws of one prompt in one stream, all arrays of shape (draws,), by ascending index.
 
     `scores` are NaN where the verdict is missing; `tokens` count the response, stop token
-    included.
+    included, 0 where nobody counted.
     """
 
     indices: NDArray[np.int64]
@@ -35,7 +35,7 @@ class StreamRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamTotals:
-    """What a stream has cost so far."""
+    """What a stream has cost so far; `tokens` of the draws that were counted."""
 
     prompts: int
     draws: int
@@ -93,7 +93,7 @@ def index(folder: str | PathLike[str], stream: str) -> dict[str, StreamRecord]:
         return {}
     indices = table["index"].to_numpy()
     scores = table["score"].fill_null(float("nan")).to_numpy()
-    tokens = table["tokens"].to_numpy()
+    tokens = table["tokens"].fill_null(0).to_numpy()
     lengths = table["prompt_id"].rle().struct.unnest()
     names, ends = lengths["value"].to_list(), lengths["len"].cum_sum().to_list()
 

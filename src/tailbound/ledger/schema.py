@@ -18,9 +18,10 @@ def columns() -> dict[str, Any]:
     `schema` is the version; `stopping` says when the stream stops asking for more draws of a
     prompt (`fixed`, or `first unsafe`), which decides the formulas that may be used on it;
     `proposal` is the id of the distribution that was sampled, null for the target itself;
-    `text` and `token_ids` are null where responses are not stored; `tokens` counts them, the stop
-    token included; `log_prob` is null where the engine does not tell; `verdict` is `scored` or
-    `missing`, `score` null and `reason` set where it is missing.
+    `text` and `token_ids` are null where responses are not stored; `tokens` counts them as the
+    engine does, the stop token included, null where it does not; `log_prob` is null where the
+    engine does not tell; `verdict` is `scored` or `missing`, `score` null and `reason` set where
+    it is missing.
     """
     import polars as pl
 

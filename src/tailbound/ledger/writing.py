@@ -199,7 +199,7 @@ class Ledger:
             "proposal": [row.proposal for row in self._rows],
             "text": texts,
             "token_ids": tokens,
-            "tokens": [len(draw.token_ids) for draw in draws],
+            "tokens": [draw.tokens for draw in draws],
             "finish_reason": [draw.finish_reason for draw in draws],
             "log_prob": [None if math.isnan(draw.log_prob) else draw.log_prob for draw in draws],
             "score": [verdict.score for verdict in verdicts],

@@ -35,7 +35,7 @@ def read_rows(path: Path) -> list[Row]:
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise UsageError(
-            f"{path} ends in {path.suffix or 'nothing'!r}: prompts are read from "
+            f"{path} ends in {path.suffix or 'nothing'!r}: rows are read from "
             f"{', '.join(readers)} files"
         )
     try:
@@ -57,21 +57,28 @@ def _jsonl(path: Path) -> list[Row]:
             place = f"{path} line {number}"
             try:
                 values = json.loads(line)
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise UsageError(
-                    f"{place} is not JSON ({error.msg} at column {error.colno}): "
-                    "JSONL has one object per line"
+                    f"{place} is not JSON ({_trouble(error)}): JSONL has one object per line"
                 ) from error
             if not isinstance(values, dict):
                 raise UsageError(
-                    f'{place} is {_kind(values)}, not an object: write {{"prompt": ...}}'
+                    f"{place} is {_kind(values)}, not an object: JSONL has one object {{...}} per "
+                    "line"
                 )
             rows.append(Row(place, values))
     return rows
 
 
+def _trouble(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at column {error.colno}"
+    return "nested too deeply" if isinstance(error, RecursionError) else "a number is too long"
+
+
 def _csv(path: Path) -> list[Row]:
     rows: list[Row] = []
+    csv.field_size_limit(2**31 - 1)  # responses may be longer than the 131,072 of the default
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:

@@ -251,6 +251,7 @@ class EndpointTarget:
             text=text,
             finish_reason="length" if length else "stop",
             log_prob=float("nan") if log_prob is None else log_prob,
+            counted=choice.tokens,
         )
 
     def _probe(self, dialect: Dialect) -> Findings:

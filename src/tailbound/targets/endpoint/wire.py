@@ -40,11 +40,12 @@ class Dialect:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One response. `log_prob` in nats is None where it is not known in full."""
+    """One response. `tokens` counts it; `log_prob` is in nats. None: not known, or not in full."""
 
     text: str
     length: bool
     filtered: bool
+    tokens: int | None
     log_prob: float | None
 
 
@@ -137,10 +138,12 @@ def read(body: bytes) -> Answer:
     usage = document.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     fingerprint = document.get("system_fingerprint")
+    out = _count(usage.get("completion_tokens"))
+    alone = out if len(found) == 1 else None
     return Answer(
-        choices=tuple([_choice(choice, body) for choice in found]),
+        choices=tuple([_choice(choice, body, tokens=alone) for choice in found]),
         tokens_in=_count(usage.get("prompt_tokens")),
-        tokens_out=_count(usage.get("completion_tokens")),
+        tokens_out=out,
         fingerprint=fingerprint if isinstance(fingerprint, str) and fingerprint else None,
         has_log_probs=all(choice.get("logprobs") for choice in found),
     )
@@ -152,7 +155,7 @@ def cut(text: str, stops: Sequence[str]) -> str | None:
     return text[: min(places)] if places else None
 
 
-def _choice(choice: Any, body: bytes) -> Choice:
+def _choice(choice: Any, body: bytes, *, tokens: int | None) -> Choice:
     reason = choice.get("finish_reason") if isinstance(choice, dict) else None
     if not isinstance(reason, str) or reason in _BROKEN_OFF:
         raise GarbledError(f"a response that was broken off: {_short(body)}")
@@ -164,6 +167,7 @@ def _choice(choice: Any, body: bytes) -> Choice:
         text=text,
         length=reason in _ENDED,
         filtered=reason == "content_filter",
+        tokens=_tokens(choice.get("logprobs")) if tokens is None else tokens,
         log_prob=_log_prob(choice.get("logprobs"), text, ended=reason not in _ENDED),
     )
 
@@ -184,6 +188,14 @@ def _content(message: Any) -> str | None:
         return str(message["refusal"])
     # a model that ends at once says nothing, which servers give as null or leave out
     return "" if content is None or content == "" else None
+
+
+def _tokens(given: Any) -> int | None:
+    """How many tokens have a log-probability: the share of one response of several."""
+    if not isinstance(given, dict):
+        return None
+    listed = given.get("content") or given.get("tokens")
+    return len(listed) if isinstance(listed, list) and listed else None
 
 
 def _log_prob(given: Any, text: str, *, ended: bool) -> float | None:
