@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import subprocess
 import sys
 import threading
 import time
@@ -666,6 +667,35 @@ def test_a_run_that_its_limit_stops_goes_on_with_a_higher_one(tmp_path, cli):
         assert after["requests"] > held["requests"]
 
 
+def test_what_a_killed_process_spent_counts(tmp_path):
+    """SIGKILL in the middle: the account is at least what the server counted, and goes on."""
+    prompts = prompt_file(tmp_path)
+    with Stub(Faults(delay=0.02)) as stub:
+        command = [sys.executable, "-m", "tailbound", "risk", str(prompts)]
+        command += [str(part) for part in shared(stub)]
+        command += ["--proposal", "none", "--limit", "3", "--draws", "2000", "--concurrency", "4"]
+        command += ["--price-in", "1", "--price-out", "2", "--max-cost", "9"]
+        command += ["--out", str(tmp_path / "run")]
+        account = tmp_path / "run" / "usage.json"
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(600):
+            if account.is_file() and json.loads(account.read_text())["requests"] > 200:
+                break
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.kill()
+        process.wait()
+        answered = stub.seen["requests"] - 4  # some of the last were never read
+        left = json.loads(account.read_text())
+        # at most a second's requests are not in it: 4 at a time, 20 ms each
+        assert left["requests"] > answered - 300
+        stub.faults = Faults()
+        command[command.index("2000")] = "300"
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert ended.returncode == 0, ended.stderr
+        assert json.loads(account.read_text())["cost"] > left["cost"] > 0
+
+
 def test_a_plan_that_cannot_be_paid_for_is_refused(tmp_path, cli):
     prompts = prompt_file(tmp_path)
     with Stub() as stub:
@@ -677,6 +707,10 @@ def test_a_plan_that_cannot_be_paid_for_is_refused(tmp_path, cli):
         code, _, err = cli(*options, "--draws", 50, "--max-cost", 0.12)
         assert code in (0, 1)
         assert "may cost up to" in err
+        code, out, _ = cli(*options, "--draws", 50, "--dry-run")
+        planned = json.loads(out)
+        assert 0 < planned["cost_at_least"] < 60 * 50 * (10 + 2 * LONGEST) / 1e6
+        assert planned["cost_at_most"] > 60 * 50 * (10 + 2 * LONGEST) / 1e6
         code, out, err = cli(
             *("bound", prompts, *shared(stub), "--budget", 20, "--dry-run", "--out", "x"),
             *("--price-in", 1, "--price-out", 2),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ _SAMPLING = "Sampling contract"
 _ENGINE = "Engine"
 _RUN = "Run"
 _ENDPOINT = "Endpoint"
+_ACCOUNT_SECONDS = 1.0
 
 Prompts = Annotated[
     Path,
@@ -177,6 +179,16 @@ def cost_of_plan(target: object, before: dict[str, Any], preview: Preview) -> di
     return {"cost": preview.draws * spent / (2 * preview.probe_draws)}
 
 
+def cost_range(target: object, prompts: Sequence[Prompt], draws: int) -> dict[str, float]:
+    """{"cost_at_least", "cost_at_most"} of `draws` draws of each prompt, empty without prices."""
+    if not hasattr(target, "cost_at_most"):
+        return {}
+    endpoint: Any = target
+    most = endpoint.cost_at_most(prompts, draws)
+    least = endpoint.cost_at_least(prompts, draws)
+    return {"cost_at_least": least, "cost_at_most": most} if most else {}
+
+
 def check_plan(
     target: object,
     *,
@@ -212,7 +224,9 @@ def check_plan(
 def accounting(target: object, folder: Path) -> Iterator[None]:
     """Keep DIR/usage.json: what a server was asked and paid for by all processes of a run.
 
-    What earlier processes spent counts towards the limit. Nothing for other targets.
+    What earlier processes spent counts towards the limit. The file is brought up to date every
+    second, with what requests under way may cost, so that a process that is killed leaves a record.
+    Nothing for other targets.
     """
     if not hasattr(target, "spent"):
         yield
@@ -228,11 +242,24 @@ def accounting(target: object, folder: Path) -> Iterator[None]:
             endpoint.carry(before["cost"])
         except (ValueError, KeyError, TypeError):
             raise UsageError(f"{path} is damaged: restore it, or delete it to count anew") from None
+
+    def write(spent: dict[str, float]) -> None:
+        write_json(path, {name: value + before.get(name, 0) for name, value in spent.items()})
+
+    ended = threading.Event()
+
+    def keep() -> None:
+        while not ended.wait(_ACCOUNT_SECONDS):
+            write(endpoint.spent(under_way=True))
+
+    keeper = threading.Thread(target=keep, name="accounting", daemon=True)
+    keeper.start()
     try:
         yield
     finally:
-        spent = endpoint.spent()
-        write_json(path, {name: value + before.get(name, 0) for name, value in spent.items()})
+        ended.set()
+        keeper.join()
+        write(endpoint.spent())
 
 
 def _text_or_file(value: str | None) -> str | None:

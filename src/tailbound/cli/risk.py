@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tailbound.cli import options as opt
+
+if TYPE_CHECKING:
+    from tailbound.risking import RiskSettings
 
 _STATISTICS = "Statistics"
 _PROPOSAL = "Proposal"
@@ -151,7 +154,9 @@ def command(
     tokens = model.prompt_tokens(prompt_set.prompts)  # finds prompts that do not fit
     model_notices = getattr(model, "notices", ())
     if dry_run:
-        _preview(settings, len(prompt_set.prompts), int(tokens.sum()), max_new_tokens, as_json)
+        cost = opt.cost_range(model, prompt_set.prompts, settings.max_draws or settings.draws)
+        count, longest = int(tokens.sum()), max_new_tokens
+        _preview(settings, len(prompt_set.prompts), count, longest, as_json, cost)
         return
     document = run_folder.describe(
         command="risk",
@@ -221,11 +226,13 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 
 def _preview(
-    settings: object, prompts: int, prompt_tokens: int, longest: int, as_json: bool
+    settings: RiskSettings,
+    prompts: int,
+    prompt_tokens: int,
+    longest: int,
+    as_json: bool,
+    cost: dict[str, float],
 ) -> None:
-    from tailbound.risking import RiskSettings
-
-    assert isinstance(settings, RiskSettings)
     most = settings.max_draws or settings.draws
     document = {
         "prompts": prompts,
@@ -233,6 +240,7 @@ def _preview(
         "draws": prompts * settings.draws,
         "draws_at_most": prompts * most,
         "tokens_at_most": prompts * most * longest,
+        **cost,
     }
     if as_json:
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
@@ -240,5 +248,11 @@ def _preview(
     typer.echo(
         f"{prompts:,} prompts, {document['draws']:,} draws"
         + (f" (at most {document['draws_at_most']:,})" if most > settings.draws else "")
-        + f", at most {document['tokens_at_most']:,} tokens; every draw is scored once per voice"
+        + f", at most {document['tokens_at_most']:,} tokens"
+        + (
+            f"; at the prices given, cost between {cost['cost_at_least']:.4g} and "
+            f"{cost['cost_at_most']:.4g}"
+            if cost
+            else ""
+        )
     )

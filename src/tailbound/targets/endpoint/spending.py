@@ -48,6 +48,11 @@ class Purse:
         known = self._settings.cost(self._usage.tokens_in, self._usage.tokens_out)
         return self._before + self._unknown + known
 
+    @property
+    def held(self) -> float:
+        """The most that requests under way may cost, where there is a limit."""
+        return self._held
+
     def carry(self, cost: float) -> None:
         """Take into account what earlier processes spent on the same run."""
         self._before += cost

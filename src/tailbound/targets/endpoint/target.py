@@ -93,9 +93,13 @@ class EndpointTarget:
         """The price of everything that this process asked for so far, the probe included."""
         return self._purse.spent - self._earlier
 
-    def spent(self) -> dict[str, Any]:
-        """Requests, tokens and cost of this process so far, as plain values."""
-        return {**asdict(self.usage), "cost": self.cost}
+    def spent(self, *, under_way: bool = False) -> dict[str, Any]:
+        """Requests, tokens and cost of this process so far, as plain values.
+
+        With `under_way`, the cost holds the most that requests not yet answered may come to.
+        """
+        held = self._purse.held if under_way else 0.0
+        return {**asdict(self.usage), "cost": self.cost + held}
 
     def carry(self, cost: float) -> None:
         """Count what earlier processes spent on the same run towards `max_cost`."""
