@@ -457,7 +457,7 @@ def test_the_key_never_reaches_a_message(tmp_path):
     with pytest.raises(UsageError) as caught:
         EndpointSettings(base_url=f"http://user:{KEY}@x/v1")
     assert KEY not in str(caught.value)
-    with pytest.raises(UsageError, match="OPENAI_API_KEY holds characters") as caught:
+    with pytest.raises(UsageError, match="the API key holds characters") as caught:
         EndpointSettings(base_url="http://x/v1", key=f"{KEY}\nX")
     assert KEY not in str(caught.value)
 
@@ -473,6 +473,18 @@ def test_the_key_may_stand_in_a_file(tmp_path, monkeypatch):
     (tmp_path / ".env").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match=r"\.env cannot be read"):
         environment()
+
+
+def test_a_second_server_has_a_key_of_its_own(tmp_path):
+    (tmp_path / ".env").write_text("JUDGE_KEY=another-secret-key\n")
+    with Stub() as stub:
+        target(stub, key_env="JUDGE_KEY")
+        assert stub.headers[-1]["Authorization"] == "Bearer another-secret-key"
+        with pytest.raises(UsageError, match="--key-env OTHER: no such variable is set"):
+            target(stub, key_env="OTHER")
+        with pytest.raises(UsageError, match="never a key") as refused:
+            target(stub, key_env=KEY)
+        assert KEY not in str(refused.value)
 
 
 PRICES = {"price_in": 1.0, "price_out": 2.0}

@@ -88,6 +88,7 @@ def command(
     device: opt.Device = "auto",
     revision: opt.Revision = None,
     base_url: opt.BaseUrl = None,
+    key_env: opt.KeyEnv = None,
     concurrency: opt.Concurrency = None,
     per_request: opt.PerRequest = None,
     price_in: opt.PriceIn = None,
@@ -137,6 +138,7 @@ def command(
     ) | opt.endpoint_options(
         target,
         base_url=base_url,
+        key_env=key_env,
         concurrency=concurrency,
         per_request=per_request,
         price_in=price_in,

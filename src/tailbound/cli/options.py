@@ -88,6 +88,14 @@ BaseUrl = Annotated[
     str | None,
     typer.Option("--base-url", rich_help_panel=_ENDPOINT, help="Server of openai:, up to /v1."),
 ]
+KeyEnv = Annotated[
+    str | None,
+    typer.Option(
+        "--key-env",
+        rich_help_panel=_ENDPOINT,
+        help="Environment variable of the key (default: OPENAI_API_KEY).",
+    ),
+]
 Concurrency = Annotated[
     int | None,
     typer.Option("--concurrency", rich_help_panel=_ENDPOINT, help="Requests at once (64)."),

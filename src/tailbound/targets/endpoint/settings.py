@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 from tailbound.errors import UsageError
 
 DEFAULT_URL = "https://api.openai.com/v1"
+DEFAULT_KEY = "OPENAI_API_KEY"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ class EndpointSettings:
     def __post_init__(self) -> None:
         self._check_url()
         if self.key is not None and not (self.key.isascii() and self.key.isprintable()):
-            raise UsageError("OPENAI_API_KEY holds characters that no key has: set it anew")
+            raise UsageError("the API key holds characters that no key has: set it anew")
         for name, count in (
             ("concurrency", self.concurrency),
             ("per-request", 1 if self.per_request is None else self.per_request),
@@ -102,6 +104,21 @@ def environment(folder: Path | None = None) -> Mapping[str, str]:
             if sign and not name.startswith("#"):
                 found[name.strip()] = _unquoted(value.strip())
     return {**found, **os.environ}
+
+
+def find_key(known: Mapping[str, str], name: str | None) -> str | None:
+    """The key in the variable `name`, by default OPENAI_API_KEY, which need not be set.
+
+    Raises `UsageError` for a variable that is asked for and not set.
+    """
+    if name is None:
+        return known.get(DEFAULT_KEY, "").strip() or None
+    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+        # not repeated here: it may be the key itself
+        raise UsageError("--key-env takes the name of an environment variable, never a key")
+    if not known.get(name, "").strip():
+        raise UsageError(f"--key-env {name}: no such variable is set, nor in .env: set it")
+    return known[name].strip()
 
 
 def _unquoted(value: str) -> str:

@@ -25,7 +25,12 @@ from tailbound.targets.endpoint import probe as probing
 from tailbound.targets.endpoint.client import Client, RefusedError
 from tailbound.targets.endpoint.probe import Findings, probe
 from tailbound.targets.endpoint.session import Session
-from tailbound.targets.endpoint.settings import DEFAULT_URL, EndpointSettings, environment
+from tailbound.targets.endpoint.settings import (
+    DEFAULT_URL,
+    EndpointSettings,
+    environment,
+    find_key,
+)
 from tailbound.targets.endpoint.spending import Purse, Usage
 from tailbound.targets.endpoint.wire import Answer, Choice, Dialect, Phrasing, cut
 
@@ -310,6 +315,7 @@ def load(
     options: SamplingOptions,
     *,
     base_url: str | None = None,
+    key_env: str | None = None,
     concurrency: int | None = None,
     per_request: int | None = None,
     price_in: float = 0.0,
@@ -324,9 +330,9 @@ def load(
     device: str = "auto",
     revision: str | None = None,
 ) -> EndpointTarget:
-    """The model `name` at `base_url`, or OPENAI_BASE_URL; the key is OPENAI_API_KEY.
+    """The model `name` at `base_url`, or OPENAI_BASE_URL; the key is OPENAI_API_KEY or `key_env`.
 
-    Both may stand in `.env`. `concurrency` requests are under way at once, by default `batch_size`
+    All may stand in `.env`. `concurrency` requests are under way at once, by default `batch_size`
     and at most 64. Raises `UsageError` for options that only a local model has, and whatever
     `EndpointTarget` raises.
     """
@@ -338,7 +344,7 @@ def load(
     known = environment()
     settings = EndpointSettings(
         base_url=base_url or known.get("OPENAI_BASE_URL") or DEFAULT_URL,
-        key=known.get("OPENAI_API_KEY", "").strip() or None,
+        key=find_key(known, key_env),
         concurrency=min(batch_size, 64) if concurrency is None else concurrency,
         per_request=per_request,
         price_in=price_in,
