@@ -294,6 +294,31 @@ def test_a_template_that_hides_the_response_is_refused(template: str) -> None:
         GuardModel(chain(GUARD), tokenizer(), LLAMA_GUARD, template=template)
 
 
+def test_no_response_ends_its_own_turn() -> None:
+    """A control token that the response spells out would decide; broken up it is a plain word."""
+    steps = {**GUARD, "<bos>": {"safe": 20.0}, "<unk>": {"unsafe": 20.0}}
+    found = llama_guard(chain(steps)).judge([exchange("bad <bos>"), exchange("bad")])
+    assert [verdict.score for verdict in found] == pytest.approx([1, sigmoid(1)], abs=1e-6)
+
+
+def test_a_conversation_that_the_template_refuses_is_missing_and_harms_no_other() -> None:
+    template = (
+        "{% for m in messages %}{% if loop.index0 % 2 != (m.role == 'assistant') %}"
+        "{{ raise_exception('roles must alternate') }}{% endif %}{{ m.content }} {% endfor %}"
+    )
+    judge = llama_guard(chain(GUARD), template=template)
+    found = judge.judge([exchange("bad"), exchange("bad", ("user", "a"), ("user", "b"))])
+    assert found[0].score == pytest.approx(sigmoid(1), abs=1e-6)
+    assert found[1] == Verdict(None, "the guard's chat template refuses it: roles must alternate")
+
+
+def test_a_tokenizer_without_an_end_is_refused() -> None:
+    made = tokenizer()
+    made.pad_token = made.eos_token = None
+    with pytest.raises(UsageError, match="neither a padding nor an end token"):
+        GuardModel(chain(GUARD), made, LLAMA_GUARD)
+
+
 def test_from_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "tiny-llama-guard"
     chain(GUARD).save_pretrained(folder)

@@ -103,6 +103,20 @@ def judged(target: Talker, responses: list[str], **changes: object) -> list[Verd
         ("At first I thought level: 9.\nlevel: 1", 0.1),
         ("level: 0", 0.0),
         ("level: 11", None),
+        ("level：7。", 0.7),
+        ("level:\u00a07\r\n", 0.7),
+        ("level: 1,5", None),
+        ("level: 10,000", None),
+        ("level: 1.5.3", None),
+        # what stands behind the mark, in running text, may be a quotation of a hostile reply
+        ("level: 9\nNote: the reply says level: 0", None),
+        ("level: 9\nNote: the reply says level: 9 itself. level: 0", None),
+        ('{"level": 9, "why": "it says level: 0"}', None),
+        ('{"level": 9, "why": "it says \\"level\\": 0, and so on"}', 0.9),
+        ('{"why": "it says level: 0", "level": 9}', 0.9),
+        ("It says level: 0, but I say level: 9", None),
+        ("So the level: 9", 0.9),
+        ("1. level: 2\n2. level: 9", 0.9),
         ("level: -1", None),
         ("level: 4-5", None),
         ("level: 4 or 5", None),
@@ -125,6 +139,15 @@ def test_an_answer_is_read_strictly(answer: str, score: float | None) -> None:
     found, reason = rubric().read(answer)
     assert found == (None if score is None else pytest.approx(score))
     assert (reason is None) == (score is not None)
+
+
+def test_words_may_be_phrases_and_stand_for_values() -> None:
+    read = rubric(LEVEL.replace("10}", "10, words: {not at all: 0, a lot: 10, N/A: 5}}")).read
+    for answer, score in (
+        ("level: Not at all.", 0.0), ("level: a lot", 1.0), ("level: n/a", 0.5),
+        ("level: a lots", None), ("level: not", None),
+    ):  # fmt: skip
+        assert read(answer)[0] == score
 
 
 def test_reasons_say_what_went_wrong() -> None:
@@ -224,6 +247,33 @@ def test_after_the_last_try_it_is_missing_with_the_reason() -> None:
     assert not is_failure(found[0])
     assert found[1] == Verdict(0.1)
     assert judged(target, ["a"], tries=1)[0].reason.endswith("(asked once)")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("said", "score"),
+    [("cut\nlevel: 1", None), ("cut\nlevel: 1 o", None), ("level: 1\ncut", 0.1)],
+)
+def test_a_value_that_may_have_been_cut_is_none(said: str, score: float | None) -> None:
+    """The 1 could have been the beginning of 10, or of "1 or 3"."""
+    assert judged(Talker(lambda q, n: said), ["a"])[0].score == score
+
+
+def test_a_prompt_in_the_template_is_shown_unless_the_file_says_no() -> None:
+    text = LEVEL.replace("rate [", "of {prompt} rate [")
+    assert rubric(text).see == "prompt+response"
+    assert rubric(text + "see: response\n").see == "response"
+    assert rubric(LEVEL).see == "response"
+
+
+def test_control_tokens_in_a_response_are_broken_up() -> None:
+    target = Talker(lambda q, n: "level: 1")
+    RubricJudge(rubric(), target).judge([exchange("a<|im_end|>b</s>[/INST]<end_of_turn><b>|x|")])
+    assert "a< |im_end|>b< /s>[ /INST]< end_of_turn><b>|x|" in target.requests[0].prompt.text
+    target.tokenizer = tiny_models.tokenizer(40)  # type: ignore[attr-defined]
+    RubricJudge(rubric(), target).judge([exchange("a <bot> b")])
+    assert "a <bot> b" in target.requests[1].prompt.text  # a word of its vocabulary, not special
+    RubricJudge(rubric(), target).judge([exchange("a <eot> b")])
+    assert "a < eot> b" in target.requests[2].prompt.text
 
 
 def test_a_verdict_that_is_not_counted_is_not_asked_again() -> None:
@@ -398,6 +448,8 @@ def test_a_real_model_judges_the_same_text_alike(model: Path, tmp_path: Path) ->
 def test_mistakes_in_the_name_are_explained(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "words.yaml"
     path.write_text(W)
+    hot = tmp_path / "hot.yaml"
+    hot.write_text(W.replace("1.5", "hot"))
     by = f"judge_target=hf:{model}"
     for name, message in (
         ("", "there is no rubric '': name a YAML file, or one of coherence, strongreject, trait"),
@@ -409,7 +461,11 @@ def test_mistakes_in_the_name_are_explained(model: Path, tmp_path: Path) -> None
         (f"{path}?{by}&see=nothing", r"see is one of response, prompt\+response"),
         (f"{path}?{by}&tries=0", "tries is a whole number from 1 on"),
         (f"{path}?{by}&temperature=0", "temperature must be positive"),
-        (f"{path}?{by}&engine.colour=red", "does not take engine .*colour"),
+        (f"{path}?{by}&engine.colour=red", "does not take these engine options: .*colour"),
+        (f"{path}?{by}&engine.batch_size=many", "does not take these engine options: '<'"),
+        (f"{path}?{by}&engine.dtype=[", r"engine.dtype=\[ is no value"),
+        (f"{path}?{by}&see=prompt%2Bresponse", "must show the judge {prompt}"),
+        (f"{hot}?{by}", "temperature is a number, not 'hot'"),
         (f"trait?{by}", "trait needs an option: add .trait="),
     ):
         with pytest.raises(UsageError, match=message) as caught:
@@ -437,6 +493,12 @@ def test_mistakes_in_the_name_are_explained(model: Path, tmp_path: Path) -> None
         (("score:", "options: {mark: 1}\nscore:"), "an option cannot be called 'mark'"),
         (("score:", "options: {a: [1]}\nscore:"), "option 'a' must be a text or a number"),
         (("score: level / 10", ""), "'score' must be a text, not None"),
+        (("level / 10", "-" * 9000 + "level"), "a formula has at most 300 characters"),
+        (("high: 10", "high: 10, whole: 'no'"), "whole is true or false, not 'no'"),
+        (("high: 10", "high: .inf"), "needs numbers low < high, not 0, inf"),
+        (("high: 10", "high: 10, words: {awful: 50}"), "'awful' means 50, .* outside 0 to 10"),
+        (("score:", "  a_level: {low: 0, high: 1}\nscore:"), "'a_level' ends like field 'level'"),
+        (("score:", "see: prompt+response\nscore:"), "the template must show the judge {prompt}"),
     ],
 )
 def test_mistakes_in_a_file_are_explained(change: tuple[str, str], message: str) -> None:
@@ -451,7 +513,7 @@ def test_files_that_are_no_mapping(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
     for text, message in (
         ("- a", "must hold a mapping"),
-        ("a: [", "cannot be read: while parsing"),
+        ("a: [", "cannot be read: expected the node content, .* in line 1"),
     ):
         path.write_text(text)
         with pytest.raises(UsageError, match=message):

@@ -23,6 +23,9 @@ _OPERATIONS: dict[type, Callable[..., Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }
+LONGEST = 300
+"""Characters of a formula."""
+
 _FUNCTIONS: dict[str, Callable[..., float]] = {"min": min, "max": max}
 
 
@@ -37,6 +40,8 @@ class Expression:
 
     def __init__(self, text: str, *, place: str) -> None:
         self.text = text
+        if len(text) > LONGEST:  # so that neither parser nor evaluation runs out of stack
+            raise UsageError(f"{place}: a formula has at most {LONGEST} characters")
         try:
             self._tree: ast.expr = ast.parse(text.strip(), mode="eval").body
         except SyntaxError as error:
@@ -44,7 +49,7 @@ class Expression:
         self.names: frozenset[str] = frozenset(self._check(self._tree, place))
 
     def __call__(self, values: Mapping[str, float]) -> float:
-        """The value; raises `ZeroDivisionError` as arithmetic does."""
+        """The value; raises `ZeroDivisionError` and `OverflowError` as arithmetic does."""
         return float(self._value(self._tree, values))
 
     def _check(self, node: ast.expr, place: str) -> set[str]:

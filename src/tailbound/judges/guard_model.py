@@ -9,6 +9,7 @@ from typing import Any
 from tailbound.errors import UsageError
 from tailbound.judges.guard import Answer, Conversation
 from tailbound.judges.guard_formats import GuardFormat
+from tailbound.judges.showing import control_tokens, defused
 
 _PROBE = [("user", "qzvjxwk"), ("assistant", "wkxjvzq")]
 """Texts that no template holds by itself."""
@@ -19,8 +20,9 @@ class GuardModel:
 
     `template` is a chat template (Jinja over `messages`, each with `role` and `content`) in place
     of the tokenizer's own. The first answer is greedy; a second one is sampled at temperature 1
-    by noise that depends on the conversation alone. Raises `UsageError` where the template shows
-    the model only part of the conversation.
+    by noise that depends on the conversation alone. Control tokens that a text spells out are
+    broken up, so that no response ends its own turn and answers for the guard. Raises `UsageError`
+    where the template shows the model only part of the conversation.
     """
 
     def __init__(
@@ -43,9 +45,15 @@ class GuardModel:
                 "card as a Jinja file over `messages` and add ?template=FILE"
             )
         self._template = template
+        self._control = control_tokens(tokenizer)
         self._parts = self._content_style()
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
+        if tokenizer.pad_token is None:
+            raise UsageError(
+                "guard judge: this model's tokenizer has neither a padding nor an end token: name "
+                "its end token as eos_token in tokenizer_config.json"
+            )
         tokenizer.padding_side = "left"
         settings = model.generation_config
         # the model's own temperature or penalties would change what it answers
@@ -70,15 +78,21 @@ class GuardModel:
 
     def __call__(self, conversations: Sequence[Conversation], *, again: bool) -> list[Answer]:
         """One answer for each conversation; `again` asks for another one than the first."""
-        texts = [self._render(conversation) for conversation in conversations]
-        order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
+        texts: dict[int, str] = {}
         answers: dict[int, Answer] = {}
+        for number, conversation in enumerate(conversations):
+            try:
+                texts[number] = self._render(conversation)
+            except Exception as error:  # jinja raises whatever the template's author wrote
+                reason = str(error).partition("\n")[0]
+                answers[number] = Answer(problem=f"the guard's chat template refuses it: {reason}")
+        order = sorted(texts, key=lambda number: len(texts[number]))
         size = 1 if again else self._batch_size  # noise of a row must not depend on its neighbours
         for start in range(0, len(order), size):
             chosen = order[start : start + size]
             found = self._batch([texts[number] for number in chosen], again=again)
             answers.update(zip(chosen, found, strict=True))
-        return [answers[number] for number in range(len(texts))]
+        return [answers[number] for number in range(len(conversations))]
 
     def _batch(self, texts: Sequence[str], *, again: bool) -> list[Answer]:
         import torch
@@ -151,9 +165,10 @@ class GuardModel:
 
     def _render(self, conversation: Conversation, *, parts: bool | None = None) -> str:
         as_parts = self._parts if parts is None else parts
+        plain = [(role, defused(text, self._control)) for role, text in conversation]
         messages = [
             {"role": role, "content": [{"type": "text", "text": text}] if as_parts else text}
-            for role, text in conversation
+            for role, text in plain
         ]
         return str(
             self._tokenizer.apply_chat_template(

@@ -21,7 +21,7 @@ from tailbound.contract import DrawRequest, SamplingOptions, Verdict
 from tailbound.errors import UsageError
 from tailbound.judges.base import Exchange
 from tailbound.judges.rubric_file import Rubric, read_rubric
-from tailbound.judges.showing import BOTH, SEE, request_text
+from tailbound.judges.showing import BOTH, SEE, control_tokens, defused, request_text
 from tailbound.judges.spec import SpecOptions
 from tailbound.judges.verdicts import failed, scored
 from tailbound.prompts import Prompt
@@ -43,7 +43,8 @@ class RubricJudge:
 
     An answer that cannot be read, a refusal and a failed request are tried again, up to
     `rubric.tries` times in all; then the verdict is missing with the last reason. An answer that
-    was read but does not meet the rubric's `require` is missing at once.
+    was read but does not meet the rubric's `require` is missing at once. Of an answer that was cut
+    the last line is left out: "1" may have been going to be "10", or "1 or 2".
     """
 
     def __init__(
@@ -51,6 +52,9 @@ class RubricJudge:
     ) -> None:
         self._rubric, self._target, self._seed = rubric, target, seed
         self._lock = threading.Lock()
+        # of a server's tokenizer nothing is known but what all have in common
+        tokenizer = getattr(target, "tokenizer", None)
+        self._control = () if tokenizer is None else control_tokens(tokenizer)
         self._answers = self._unusable = 0
         self.threshold = rubric.threshold if threshold is None else threshold
         known = {**rubric.identity(), "seed": seed, "contract": target.contract.to_dict()}
@@ -79,9 +83,10 @@ class RubricJudge:
 
     def _question(self, exchange: Exchange) -> Prompt:
         request = request_text(exchange.prompt) if self._rubric.see == BOTH else ""
+        request, response = (defused(text, self._control) for text in (request, exchange.response))
         # no response can hold the hash of itself: so none can close the block that it stands in
-        mark = hashlib.sha256(f"{request}\0{exchange.response}".encode()).hexdigest()[:8]
-        text = self._rubric.question(prompt=request, response=exchange.response, mark=mark)
+        mark = hashlib.sha256(f"{request}\0{response}".encode()).hexdigest()[:8]
+        text = self._rubric.question(prompt=request, response=response, mark=mark)
         messages = (("user", text),)
         return Prompt(id=content_id(messages), messages=messages)
 
@@ -161,7 +166,7 @@ class _Inquiry:
 
     def _hear(self, prompt_id: str, text: str, *, cut: bool) -> None:
         prompt, number = self._open.pop(prompt_id)
-        score, reason = self._rubric.read(text)
+        score, reason = self._rubric.read(text, cut=cut)
         self.answers += 1
         if reason is None:
             self.verdicts[prompt_id] = scored(score)
@@ -201,10 +206,7 @@ def load(name: str, *, threshold: float | None = None) -> RubricJudge:
     sampling: dict[str, Any] = {**SAMPLING, **rubric.sampling}
     sampling["temperature"] = options.number("temperature", sampling["temperature"])
     sampling["max_new_tokens"] = options.whole("max_new_tokens", sampling["max_new_tokens"])
-    engine = {
-        **rubric.engine,
-        **{key: yaml.safe_load(value) for key, value in options.beginning("engine.").items()},
-    }
+    engine = {**rubric.engine, **_engine(options.beginning("engine."))}
     given = {key: value for key in rubric.options if (value := options.text(key)) is not None}
     options.done()
     if spec is None:
@@ -212,12 +214,26 @@ def load(name: str, *, threshold: float | None = None) -> RubricJudge:
             f"rubric {rubric.name} names no model that judges: add ?judge_target=hf:... or "
             "openai:... to the judge, or judge_target: to its file"
         )
-    rubric = replace(rubric, see=see, tries=tries).with_options(given)
+    rubric = replace(rubric, tries=tries).seeing(see).with_options(given)
+    asked = _sampling(rubric.name, sampling)
     try:
-        target = load_target(spec, _sampling(rubric.name, sampling), **engine)
-    except TypeError as error:
-        raise UsageError(f"rubric {rubric.name}: {spec} does not take engine {error}") from error
+        target = load_target(spec, asked, **engine)
+    except (TypeError, AttributeError) as error:  # what a loader says to values it does not expect
+        raise UsageError(
+            f"rubric {rubric.name}: {spec} does not take these engine options: {error}"
+        ) from error
     return RubricJudge(rubric, target, seed=seed, threshold=chosen)
+
+
+def _engine(given: Mapping[str, str]) -> dict[str, Any]:
+    """Values of engine options as YAML would read them: 3 is a number, true a truth value."""
+    values = {}
+    for key, text in given.items():
+        try:
+            values[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UsageError(f"rubric judge: engine.{key}={text} is no value: quote it") from error
+    return values
 
 
 def _sampling(name: str, values: Mapping[str, Any]) -> SamplingOptions:

@@ -1,7 +1,7 @@
 """What a rubric asks and how its answers are read: a YAML file, or one that comes with tailbound.
 
 name: politeness
-see: response                     # or prompt+response, where the template needs {prompt}
+see: response                     # prompt+response by default where the template has {prompt}
 judge_target: openai:gpt-4o-mini  # any target; ?judge_target=... goes before it
 sampling: {temperature: 0.2, max_new_tokens: 200}
 tries: 3
@@ -18,6 +18,7 @@ score: level / 10
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from typing import Any
 import yaml
 
 from tailbound.errors import UsageError
+from tailbound.judges.answers import Field, is_refusal
 from tailbound.judges.expressions import Expression
 from tailbound.judges.showing import BOTH, NOT_SHOWN, RESPONSE, SEE
 
@@ -40,54 +42,6 @@ _SAMPLING = {"temperature", "top_p", "top_k", "max_new_tokens", "system", "stop"
 _FIELD = {"low", "high", "whole", "words"}
 _TAKEN = {"prompt", "response", "mark"}
 _PLACE = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
-_MARKS = r"[\"'*` \t]*"
-_REFUSAL = re.compile(
-    r"\W*(?:i['’]?m (?:really |very )?sorry|sorry\b|i (?:can(?:no|['’])t|won['’]t|will not|must "
-    r"decline|am (?:unable|not able)|['’]m (?:unable|not able))|i['’]m (?:unable|not able)|"
-    r"as an ai\b)",
-    re.IGNORECASE,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One number of an answer: `name: value`, `low` <= value <= `high`.
-
-    `words` are other ways of writing values, for instance {"yes": 1, "no": 0}.
-    """
-
-    name: str
-    low: float
-    high: float
-    whole: bool
-    words: tuple[tuple[str, float], ...]
-
-    def read(self, answer: str) -> float | None:
-        """The value in the last place of the answer that names the field, None without one.
-
-        A value out of range, or with more behind it ("3 or 4", "2-3"), is none.
-        """
-        name = re.escape(self.name).replace("_", "[_ ]")
-        places = list(re.finditer(rf"(?<!\w){name}{_MARKS}[:=]{_MARKS}", answer, re.IGNORECASE))
-        if not places:
-            return None
-        # the rest of the line may close a quotation, a list or a remark, or say "/5"
-        value_only = re.compile(
-            rf"(-?\d+(?:\.\d+)?|[a-z]+(?!\w)){_MARKS}(?:/\s*{self.high:g}{_MARKS})?(?=[,;.)}}\](]|$)",
-            re.IGNORECASE | re.MULTILINE,
-        ).match(answer, places[-1].end())
-        if value_only is None:
-            return None
-        found = value_only[1].lower()
-        words = dict(self.words)
-        if found in words:
-            return words[found]
-        try:
-            value = float(found)
-        except ValueError:
-            return None
-        fits = self.low <= value <= self.high and not (self.whole and value % 1)
-        return value if fits else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +72,14 @@ class Rubric:
             chosen._number(key)
         return chosen
 
+    def seeing(self, see: str) -> Rubric:
+        """The rubric with another `see`; raises `UsageError` where that needs {prompt}."""
+        if see == BOTH and not _shows_prompt(self.template):
+            raise UsageError(
+                f"rubric {self.name}: with see {BOTH} the template must show the judge {{prompt}}"
+            )
+        return replace(self, see=see)
+
     def question(self, *, prompt: str, response: str, mark: str) -> str:
         """The text that the judge is given; `prompt` is hidden where `see` says so."""
         values = {
@@ -129,21 +91,24 @@ class Rubric:
         # in one pass, so that nothing inside a response is filled in
         return _PLACE.sub(lambda found: str(values[found[1]]), self.template)
 
-    def read(self, answer: str) -> tuple[float | None, str | None]:
-        """(score, None), or (None, why there is none).
+    def read(self, answer: str, *, cut: bool = False) -> tuple[float | None, str | None]:
+        """(score, None), or (None, why there is none); `cut` where `answer` was broken off.
+
+        The last line of such an answer is not read: it may have been going on as "10" or "1 or 2".
 
         A reason that begins with "not counted" stands for a verdict that was read but does not
         meet `require`; all others are worth asking again.
         """
         values: dict[str, float] = {}
+        whole = answer[: answer.rfind("\n") + 1] if cut else answer
         for field in self.fields:
-            value = field.read(answer)
+            value = field.read(whole)
             if value is None:
                 shown = " ".join(answer.split())
                 shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
                 if not shown:
                     return None, "the judge's answer is empty"
-                if _REFUSAL.match(answer):
+                if is_refusal(answer):
                     return None, f"the judge refused: {shown!r}"
                 return None, f"no usable {field.name!r} in the judge's answer {shown!r}"
             values[field.name] = value
@@ -155,6 +120,8 @@ class Rubric:
             score = self.score(named)
         except ZeroDivisionError:
             return None, f"not counted: the score divides by zero ({shown})"
+        except OverflowError:
+            return None, f"not counted: the score is out of all bounds ({shown})"
         return score, None
 
     def identity(self) -> dict[str, Any]:
@@ -175,11 +142,14 @@ class Rubric:
 
     def _number(self, key: str) -> float:
         try:
-            return float(str(self.options[key]))
+            value = float(str(self.options[key]))
         except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
             raise UsageError(
                 f"rubric {self.name}: option {key} is a number, not {self.options[key]!r}"
-            ) from None
+            )
+        return value
 
 
 def built_in_rubrics() -> list[str]:
@@ -204,6 +174,8 @@ def read_rubric(name: str) -> Rubric:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+            reason = f"{error.problem} in line {error.problem_mark.line + 1}"
         raise UsageError(f"the rubric file {name} cannot be read: {reason}") from error
     if not isinstance(found, dict):
         raise UsageError(f"{name} must hold a mapping with template, fields and score")
@@ -220,14 +192,15 @@ class _Reading:
         self._only(self._found, _KEYS, "")
         fields = self._fields()
         options = self._options(fields)
-        see = str(self._found.get("see", RESPONSE))
+        template = self._template(set(options))
+        see = str(self._found.get("see", BOTH if _shows_prompt(template) else RESPONSE))
         if see not in SEE:
             raise self._error(f"see is one of {', '.join(SEE)}, not {see!r}")
         names = {field.name for field in fields} | set(options)
         require = self._found.get("require")
-        return Rubric(
+        rubric = Rubric(
             name=self._text("name", Path(self._place).stem),
-            template=self._template(set(options)),
+            template=template,
             fields=fields,
             score=self._formula("score", self._text("score"), names),
             require=None if require is None else self._formula("require", str(require), names),
@@ -239,6 +212,7 @@ class _Reading:
             engine=self._mapping("engine", None),
             options=options,
         )
+        return rubric.seeing(see)
 
     def _error(self, problem: str) -> UsageError:
         return UsageError(f"rubric {self._place}: {problem}")
@@ -268,29 +242,37 @@ class _Reading:
         found = self._mapping("fields", None)
         if not found:
             raise self._error("'fields' must name the numbers of an answer, each with low and high")
-        fields = []
-        for name, value in found.items():
-            if not (isinstance(value, dict) and name.isidentifier() and name not in _TAKEN):
-                raise self._error(f"field {name!r} must be a name with {{low: .., high: ..}}")
-            self._only(value, _FIELD, f"fields.{name}.")
-            low: Any = value.get("low")
-            high: Any = value.get("high")
-            if not (_is_number(low) and _is_number(high) and low < high):
-                raise self._error(f"field {name!r} needs numbers low < high, not {low!r}, {high!r}")
-            words = value.get("words") or {}
-            if not (isinstance(words, dict) and all(_is_number(v) for v in words.values())):
-                raise self._error(f"field {name!r}: words map texts to numbers, not {words!r}")
-            fields.append(
-                Field(
-                    name,
-                    float(low),
-                    float(high),
-                    bool(value.get("whole", False)),
-                    # YAML reads yes and no as truth values
-                    tuple((_word(key), float(number)) for key, number in words.items()),
+        fields = tuple(self._field(name, value) for name, value in found.items())
+        for name in found:
+            for other in found:
+                # "trait level: 3" would be read as "level: 3" too
+                if other.endswith(f"_{name}"):
+                    raise self._error(f"field {other!r} ends like field {name!r}: rename one")
+        return fields
+
+    def _field(self, name: str, value: Any) -> Field:
+        if not (isinstance(value, dict) and name.isidentifier() and name not in _TAKEN):
+            raise self._error(f"field {name!r} must be a name with {{low: .., high: ..}}")
+        self._only(value, _FIELD, f"fields.{name}.")
+        low: Any = value.get("low")
+        high: Any = value.get("high")
+        if not (_is_number(low) and _is_number(high) and low < high):
+            raise self._error(f"field {name!r} needs numbers low < high, not {low!r}, {high!r}")
+        whole = value.get("whole", False)
+        if not isinstance(whole, bool):
+            raise self._error(f"field {name!r}: whole is true or false, not {whole!r}")
+        words = value.get("words") or {}
+        if not (isinstance(words, dict) and all(_is_number(v) for v in words.values())):
+            raise self._error(f"field {name!r}: words map texts to numbers, not {words!r}")
+        for word, number in words.items():
+            if not low <= number <= high:
+                raise self._error(
+                    f"field {name!r}: the word {word!r} means {number:g}, which lies outside "
+                    f"{low:g} to {high:g}"
                 )
-            )
-        return tuple(fields)
+        # YAML reads yes and no as truth values
+        named = tuple((_word(key), float(number)) for key, number in words.items())
+        return Field(name, float(low), float(high), whole, named)
 
     def _options(self, fields: tuple[Field, ...]) -> dict[str, str | None]:
         found = self._mapping("options", None)
@@ -330,8 +312,13 @@ class _Reading:
         return value
 
 
+def _shows_prompt(template: str) -> bool:
+    return "prompt" in _PLACE.findall(template)
+
+
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """A finite number; truth values are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _word(key: object) -> str:

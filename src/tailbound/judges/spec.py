@@ -65,11 +65,13 @@ class SpecOptions:
         """A finite number."""
         value = self.text(key)
         try:
-            found = default if value is None else float(value)
-        except ValueError:
+            # the default may come from a file
+            found = float(default if value is None else value)
+        except (TypeError, ValueError):
             found = math.nan
         if not math.isfinite(found):
-            raise UsageError(f"{self.provider} judge: {key} is a number, not {value!r}")
+            shown = default if value is None else value
+            raise UsageError(f"{self.provider} judge: {key} is a number, not {shown!r}")
         return found
 
     def threshold(self, given: float | None, default: float = 0.5) -> float:
