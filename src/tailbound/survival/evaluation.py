@@ -87,7 +87,7 @@ def evaluate(
     everyone = np.arange(limit.size)
     parts = np.array_split(np.argsort(p, kind="stable"), min(bins, limit.size))
     by_p_hat = tuple(
-        stratum(f"p_hat {p[part].min():.0e} .. {p[part].max():.0e}", part) for part in parts
+        stratum(name, part) for name, part in zip(_bin_names(p, parts), parts, strict=True)
     )
     by_group: tuple[Coverage, ...] = ()
     if groups is not None:
@@ -106,6 +106,16 @@ def evaluate(
         share_at_one=float((limit == 1).mean()),
         share_at_cap=float((limit >= cap).mean()),
     )
+
+
+def _bin_names(p: NDArray[np.float64], parts: Sequence[NDArray[np.intp]]) -> list[str]:
+    """Names by smallest and largest p_hat, with as many digits (1 to 4) as tell them apart."""
+    names: list[str] = []
+    for digits in range(4):
+        names = [f"p_hat {p[i].min():.{digits}e} .. {p[i].max():.{digits}e}" for i in parts]
+        if len(set(names)) == len(names):
+            break
+    return names
 
 
 def _coverage(
