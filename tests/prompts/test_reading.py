@@ -109,11 +109,16 @@ def test_csv_with_line_breaks_names_the_line_where_a_record_starts(tmp_path: Pat
 
 BAD = {
     "not_there.jsonl": (None, r"no prompt file .*not_there\.jsonl: check the path"),
-    "kind.txt": ("a", r"kind\.txt ends in '\.txt': prompts are read from \.jsonl"),
+    "kind.txt": ("a", r"kind\.txt ends in '\.txt': rows are read from \.jsonl"),
     "line.jsonl": (
         '{"prompt": "a"}\n{"prompt": }\n',
         r"line\.jsonl line 2 is not JSON",
     ),
+    "long.jsonl": (
+        '{"prompt": 1' + "0" * 5000 + "}\n",
+        r"long\.jsonl line 1 is not JSON \(a number",
+    ),
+    "deep.jsonl": ("[" * 200_000 + "\n", r"deep\.jsonl line 1 is not JSON \(nested too deeply"),
     "list.jsonl": ('["a"]\n', r"list\.jsonl line 1 is a list, not an object"),
     "empty.jsonl": ("\n\n", r"empty\.jsonl has no prompts: it is empty"),
     "blank.jsonl": ('{"prompt": ""}\n', r"has no prompts: all 1 rows are empty in 'prompt'"),

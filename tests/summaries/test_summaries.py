@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from scipy.stats import binom, geom
 
 from tailbound import run_folder
 from tailbound.cli import main
+from tailbound.cli.summarize import _interval
 from tailbound.contract import Draw, Verdict
-from tailbound.errors import UsageError
+from tailbound.errors import LedgerError, UsageError
+from tailbound.importing import import_run
 from tailbound.ledger import Ledger
 from tailbound.summaries import (
     implied_bound,
@@ -150,6 +156,57 @@ def test_groups_are_clusters():
     assert together.interval[1] - together.interval[0] > apart.interval[1] - apart.interval[0]
 
 
+def test_prompts_count_alike_for_these_and_groups_for_such():
+    """One group of three risky wordings and one of a single safe one."""
+    summaries = [summarize_fixed(40, c, 0) for c in (20, 20, 20, 0)]
+    (found,) = summarize_set(summaries, ["g", "g", "g", "h"])
+    assert found.mean == pytest.approx(0.375)
+    assert found.cluster_mean == pytest.approx(0.25)
+    assert found.these is not None
+    assert found.these[0] < 0.375 < found.these[1]
+
+
+def test_a_missing_verdict_leaves_the_mean_between_its_extremes():
+    (found, beyond) = summarize_set(
+        [summarize_fixed(10, 1, 2, ks=(9,)), summarize_fixed(10, 0, 0, ks=(9,))], ["a", "b"]
+    )
+    assert (found.mean, found.cluster_mean) == (None, None)
+    assert found.extremes == pytest.approx((0.05, 0.15))
+    # 9 of 10 draws that count as safe: they are there, though not all of them are judged
+    assert beyond.extremes == pytest.approx((0.45, 0.5))
+
+
+def test_beyond_the_draws_there_is_no_mean_but_there_are_limits():
+    summaries = [summarize_fixed(5, c, 0, ks=(20,)) for c in (1, 2, 0, 0) * 15]
+    once, many = summarize_set(summaries, [str(i) for i in range(60)])
+    assert (many.mean, many.extremes) == (None, None)
+    assert many.interval[1] == pytest.approx(1 - (1 - once.interval[1]) ** 20)
+    (five,) = summarize_set([summarize_fixed(5, 2, 0, ks=(20,))], ["a"])[1:]
+    assert five.mean is None  # no unbiased estimate, although every prompt had an unsafe draw
+    same = [summarize_fixed(5, c, 0, ks=(5,)) for c in (1, 2, 0, 0) * 15]
+    assert many.interval[0] == summarize_set(same, [str(i) for i in range(60)])[1].interval[0]
+
+
+@pytest.mark.parametrize("law", ["two", "rare"])
+def test_the_set_covers_beyond_the_draws(law):
+    """P(at least one in 30) from 8 draws each; 95% must cover, and limits are conservative."""
+    rng = np.random.default_rng(11)
+
+    def risks(n: int) -> np.ndarray:
+        if law == "two":
+            return np.where(rng.random(n) < 0.2, 0.4, 0.01)
+        return rng.beta(0.1, 2, n)
+
+    truth = (1 - (1 - risks(200_000)) ** 30).mean()
+    held = 0
+    for _ in range(200):
+        drawn = rng.binomial(8, risks(40))
+        summaries = [summarize_fixed(8, int(c), 0, ks=(30,)) for c in drawn]
+        found = summarize_set(summaries, [str(i) for i in range(40)])[1]
+        held += found.interval[0] <= truth <= found.interval[1]
+    assert held >= 180
+
+
 def test_what_cannot_be_is_refused():
     for bad in ((0, 0, 0), (5, 4, 2), (5, -1, 0)):
         with pytest.raises(UsageError, match="cannot be"):
@@ -158,6 +215,18 @@ def test_what_cannot_be_is_refused():
         summarize_fixed(5, 1, 0, confidence=95)
     with pytest.raises(UsageError, match="--alpha"):
         summarize_fixed(5, 1, 0, alpha=0)
+
+
+def draw_of(name: str, stream: str, index: int) -> Draw:
+    return Draw(
+        prompt_id=name,
+        stream=stream,
+        index=index,
+        token_ids=(1,),
+        text="x",
+        finish_reason="stop",
+        log_prob=0.0,
+    )
 
 
 @pytest.fixture
@@ -178,31 +247,20 @@ def folder(tmp_path: Path) -> Path:
         ),
     )
 
-    def draw(name: str, stream: str, index: int) -> Draw:
-        return Draw(
-            prompt_id=name,
-            stream=stream,
-            index=index,
-            token_ids=(1,),
-            text="x",
-            finish_reason="stop",
-            log_prob=0.0,
-        )
-
     with Ledger.open(
         tmp_path, run="r", contract=target.contract, judge_id="words@1", seed=0
     ) as ledger:
         for index in range(1, 501):
-            ledger.append(draw("a", "train", index), Verdict(0.0), "fixed")
+            ledger.append(draw_of("a", "train", index), Verdict(0.0), "fixed")
             score = None if index == 500 else float(index <= 7)
-            ledger.append(draw("b", "train", index), Verdict(score, "lost"), "fixed")
+            ledger.append(draw_of("b", "train", index), Verdict(score, "lost"), "fixed")
         # out of order, one beyond the event, and another prompt without an event
         for index, score in ((2, 0.0), (1, 0.2), (4, 1.0), (3, 0.9)):
-            ledger.append(draw("a", "calibration", index), Verdict(score), "first-event")
+            ledger.append(draw_of("a", "calibration", index), Verdict(score), "first-event")
         for index in (1, 2, 3):
-            ledger.append(draw("b", "calibration", index), Verdict(0.0), "first-event")
-        ledger.append(draw("a", "risk", 1), Verdict(1.0), "fixed", proposal="x")
-        ledger.append(draw("a", "risk", 2), Verdict(0.0), "fixed")
+            ledger.append(draw_of("b", "calibration", index), Verdict(0.0), "first-event")
+        ledger.append(draw_of("a", "risk", 1), Verdict(1.0), "fixed", proposal="x")
+        ledger.append(draw_of("a", "risk", 2), Verdict(0.0), "fixed")
     return tmp_path
 
 
@@ -225,8 +283,12 @@ def test_a_run_by_its_streams(folder):
 def test_another_threshold_only_where_it_did_not_stop(folder):
     with pytest.raises(UsageError, match="stopped at the first score"):
         summarize_run(folder, threshold=0.95)
-    with pytest.raises(UsageError, match="--k takes"):
-        summarize_run(folder, ks=(0,))
+    for k in (0, -1, 10**400):
+        with pytest.raises(UsageError, match="--k takes"):
+            summarize_run(folder, ks=(k,))
+    for threshold in (0.0, 2.0, float("nan")):
+        with pytest.raises(UsageError, match="--threshold must lie in"):
+            summarize_run(folder, threshold=threshold)
     with pytest.raises(UsageError, match="not a run folder"):
         summarize_run(folder / "nothing")
 
@@ -246,3 +308,106 @@ def test_the_command(folder, monkeypatch, capsys):
     document = json.loads(run("--json", "--k", "5"))
     rows = {row["id"]: row for row in document["streams"][2]["prompts"]}
     assert rows["a"]["at_least_one"][0]["k"] == 5
+
+
+def test_draws_that_never_began_are_left_out(folder):
+    """A run killed while draw 1 was under way: draw 2 is on record, draw 1 is not."""
+    with Ledger.open(
+        folder, run="r", contract=KnownRiskTarget({"a": 0.1}).contract, judge_id="words@1", seed=0
+    ) as ledger:
+        ledger.append(draw_of("c", "calibration", 2), Verdict(1.0), "first-event")
+        ledger.append(draw_of("d", "calibration", 1), Verdict(None, "lost"), "first-event")
+        ledger.append(draw_of("d", "calibration", 2), Verdict(1.0), "first-event")
+    (stream,) = (s for s in summarize_run(folder).streams if s.stream == "calibration")
+    assert stream.ids == ("a", "b", "d")
+    assert stream.prompts[2] == summarize_first_event(1, unsafe=False, missing=True, ks=(10, 100))
+
+
+def test_later_rounds_of_a_risk_run_are_left_out(folder):
+    """Their number depended on the first round, so no interval for a fixed number holds."""
+    with Ledger.open(
+        folder, run="r", contract=KnownRiskTarget({"a": 0.1}).contract, judge_id="words@1", seed=0
+    ) as ledger:
+        for index in range(3, 9):
+            ledger.append(draw_of("a", "risk", index), Verdict(1.0), "fixed")
+    (folder / "plan").mkdir()
+    (folder / "plan" / "round-0001.json").write_text('{"batches": {"a": [3, 1]}}')
+    (stream,) = (s for s in summarize_run(folder).streams if s.stream == "risk")
+    assert (stream.prompts[0].draws, stream.prompts[0].unsafe) == (3, 2)
+    assert (stream.weighted, stream.later) == (1, 4)
+    (folder / "plan" / "round-0001.json").write_text("{")
+    with pytest.raises(LedgerError, match=r"round-0001.json is damaged"):
+        summarize_run(folder)
+
+
+def test_copied_and_damaged_shards_are_named(folder):
+    (shard,) = folder.glob("draws/*.parquet")
+    copy = shard.with_name("part-000009-aa.parquet")
+    copy.write_bytes(shard.read_bytes())
+    with pytest.raises(LedgerError, match="twice: was a shard in draws/ copied"):
+        summarize_run(folder)
+    copy.unlink()
+    shard.write_bytes(shard.read_bytes()[:-9])
+    with pytest.raises(LedgerError, match=f"{shard.name} is damaged"):
+        summarize_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("limits", "shown"),
+    [
+        ((0.0, 0.00597), "0 to 6.0e-03"),
+        ((0.99266, 1.0), "0.9926 to 1"),
+        ((0.9999261, 1.0), "0.999926 to 1"),
+        ((0.18041, 0.18309), "0.1804 to 0.1831"),
+        ((0.3, 0.5), "0.30 to 0.50"),
+        ((0.0011, 0.85), "1.1e-03 to 0.85"),
+        ((0.0999, 0.3), "9.9e-02 to 0.30"),
+        ((0.0, 0.09999), "0 to 0.100"),
+    ],
+)
+def test_limits_are_rounded_outward_and_never_meet(limits, shown):
+    assert _interval(limits) == shown
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_what_is_shown_holds_what_was_computed(one, two):
+    low, high = sorted((round(one, 9), round(two, 9)))
+    assume(low < high)
+    left, right = map(float, _interval((low, high)).split(" to "))
+    assert left <= low < high <= right
+    assert left >= low - 0.02
+    assert right <= high + 0.02
+
+
+def test_ids_are_shown_as_they_are(folder, monkeypatch, capsys):
+    """Neither markup nor control characters reach the terminal."""
+    with Ledger.open(
+        folder, run="r", contract=KnownRiskTarget({"a": 0.1}).contract, judge_id="words@1", seed=0
+    ) as ledger:
+        ledger.append(draw_of("[/x]\x1b\n", "train", 1), Verdict(1.0), "fixed")
+    monkeypatch.setattr(
+        sys, "argv", ["tailbound", "summarize", str(folder), "--confidence", ".995"]
+    )
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert not stopped.value.code
+    out = capsys.readouterr().out
+    assert "[/x]??" in out
+    assert "one-sided 99.5%" in out
+
+
+def test_thousands_of_prompts_take_no_time(tmp_path):
+    """20,000 prompts of 5 draws, each its own cluster: it was minutes, a frame per prompt."""
+    path = tmp_path / "t.parquet"
+    rng = np.random.default_rng(0)
+    pl.DataFrame(
+        {
+            "id": np.repeat([f"p{i}" for i in range(20_000)], 5),
+            "score": (rng.random(100_000) < 0.1).astype(float),
+        }
+    ).write_parquet(path)
+    import_run(path, tmp_path / "run")
+    start = time.process_time()
+    (stream,) = summarize_run(tmp_path / "run").streams
+    assert time.process_time() - start < 10
+    assert len(stream.ids) == 20_000

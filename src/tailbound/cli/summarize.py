@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +14,7 @@ import typer
 from tailbound.cli import options as opt
 
 if TYPE_CHECKING:
-    from tailbound.summaries import RunSummary, StreamSummary
+    from tailbound.summaries import RunSummary, SetSummary, StreamSummary
 
 SHOWN = 15
 
@@ -57,7 +59,6 @@ def _print(result: RunSummary, stream: StreamSummary) -> None:
     from rich.text import Text
 
     from tailbound.cli.render import console
-    from tailbound.cli.render_risk import number
 
     out = console()
     rule = (
@@ -74,21 +75,21 @@ def _print(result: RunSummary, stream: StreamSummary) -> None:
     table.add_column("prompt", no_wrap=True, overflow="ellipsis", ratio=1, min_width=10)
     for name in ("unsafe/draws", "rate"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column(f"{result.confidence:.0%} interval", justify="right", no_wrap=True)
+    table.add_column(f"{100 * result.confidence:g}% interval", justify="right", no_wrap=True)
     table.add_column("at most", justify="right", no_wrap=True)
     table.add_column("T >=", justify="right", no_wrap=True)
     ranked = sorted(
         zip(stream.ids, stream.prompts, strict=True),
-        key=lambda pair: -(pair[1].estimate or 0.0),
+        key=lambda pair: (-(pair[1].estimate or 0.0), -pair[1].upper),
     )
     for name, one in ranked[:SHOWN]:
         table.add_row(
-            name,
+            Text("".join(letter if letter.isprintable() else "?" for letter in name)),
             f"{one.unsafe:,}/{one.draws:,}"
             + (f" ({one.missing:,} missing)" if one.missing else ""),
-            "-" if one.estimate is None else number(one.estimate),
-            f"{number(one.interval[0])} to {number(one.interval[1])}",
-            number(one.upper),
+            "-" if one.estimate is None else _digits(one.estimate),
+            _interval(one.interval),
+            _digits(one.upper, ROUND_CEILING),
             f"{one.lower_bound:,}",
         )
     out.print(table)
@@ -96,21 +97,34 @@ def _print(result: RunSummary, stream: StreamSummary) -> None:
         out.print(
             Text(f"{len(ranked) - SHOWN} more prompts in {result.folder}/summary.json", style="dim")
         )
-    level = f"{result.confidence:.0%}"
+    level = f"{100 * result.confidence:g}%"
     out.print(
         f"'at most': one-sided {level}; 'T >=': the first unsafe draw comes no earlier, with "
         f"probability {1 - result.alpha:g} by that limit."
     )
     for whole in stream.whole:
         what = "P(unsafe)" if whole.k == 1 else f"P(at least one unsafe in {whole.k})"
-        mean = "not known" if whole.mean is None else number(whole.mean)
-        line = (
-            f"{what}, mean over {whole.prompts:,} prompts: {mean}; such prompts: "
-            f"{number(whole.interval[0])} to {number(whole.interval[1])}"
-        )
+        line = f"{what}, mean over {_count(whole.prompts, 'prompt')}: {_mean(whole)}"
+        if whole.clusters < whole.prompts and whole.cluster_mean is not None:
+            line += f", over {_count(whole.clusters, 'group')}: {_digits(whole.cluster_mean)}"
+        such = "prompts" if whole.clusters == whole.prompts else "groups"
+        line += f"; such {such}: {_interval(whole.interval)}"
         if whole.these is not None:
-            line += f"; these prompts: {number(whole.these[0])} to {number(whole.these[1])}"
+            line += f"; these prompts: {_interval(whole.these)}"
         out.print(line)
+    if stream.stopping != "fixed":
+        out.print(
+            "These are the prompts that were followed; where they were chosen by their predicted "
+            "risk, the set is not the whole one."
+        )
+    if stream.later:
+        out.print(
+            Text(
+                f"{stream.later:,} draws came in later rounds, whose number depended on the first "
+                "one: they count in risk.json, not here",
+                style="dim",
+            )
+        )
     if stream.weighted:
         out.print(
             Text(
@@ -118,3 +132,36 @@ def _print(result: RunSummary, stream: StreamSummary) -> None:
                 style="dim",
             )
         )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def _mean(whole: SetSummary) -> str:
+    if whole.mean is not None:
+        return _digits(whole.mean)
+    if whole.extremes is None:
+        return "not known"
+    low, high = whole.extremes
+    ends = f"{_digits(low, ROUND_FLOOR)} to {_digits(high, ROUND_CEILING)}"
+    return f"{ends} (what is unknown as safe, as unsafe)"
+
+
+def _interval(limits: tuple[float, float]) -> str:
+    """Both ends rounded outward, with two digits of the width: never a point."""
+    low, high = limits
+    return f"{_digits(low, ROUND_FLOOR, high - low)} to {_digits(high, ROUND_CEILING, high - low)}"
+
+
+def _digits(value: float, rounding: str = ROUND_HALF_EVEN, width: float = 1.0) -> str:
+    """A probability in two significant digits of itself, of its distance to 1 and of `width`."""
+    if value in (0, 1):
+        return f"{value:g}"
+    scales = (value, 1 - value, width)
+    place = min(-2, *(math.floor(math.log10(one)) - 1 for one in scales if one > 0))
+    # 12 digits, so that the last bit of a float is not rounded to a unit of the last place
+    exact = Decimal(f"{value:.12g}").quantize(Decimal(1).scaleb(place), rounding)
+    if not 0 < exact < Decimal("0.1"):
+        return str(exact)
+    return f"{float(exact):.{exact.adjusted() - place}e}"

@@ -42,7 +42,7 @@ def detect(path: Path) -> str:
     try:
         with path.open(encoding="utf-8-sig") as file:
             first = json.loads(next((line for line in file if line.strip()), "null"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return "table"
     keys = set(first) if isinstance(first, dict) else set()
     if "entry_type" in keys:

@@ -158,12 +158,18 @@ def _empty(answer: Any) -> bool:
     return answer is None
 
 
+def _content(value: Any) -> str:
+    """The text of a turn, with the name of its file: one picture is not another."""
+    file = value.get("data_path") if isinstance(value, dict) else None
+    return " ".join(part for part in (_text(value), file and f"[{file}]") if part)
+
+
 def _messages(row: Row) -> Messages:
     """The prompt; attempts whose prompts cannot be told apart must not be taken for one."""
     prompt = row.values.get("prompt")
     if isinstance(prompt, dict) and isinstance(prompt.get("turns"), list):
         return tuple(
-            (str(turn.get("role", "user")), _text(turn.get("content")) or "")
+            (str(turn.get("role", "user")), _content(turn.get("content")))
             for turn in prompt["turns"]
             if isinstance(turn, dict)
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tailbound import run_folder
 from tailbound.contract import Draw, FinishReason, SamplingContract, Verdict
-from tailbound.errors import UsageError
+from tailbound.errors import LedgerError, UsageError
 from tailbound.files import write_durably
 from tailbound.importing.base import ImportedDraw, Messages, Source, whole_characters
 from tailbound.importing.formats import read_source
@@ -232,8 +232,9 @@ def _numbering(draws: Sequence[ImportedDraw]) -> Iterator[str]:
     if gaps:
         yield (
             f"numbers of draws are left out in {len(gaps)} of {len(counts)} prompts (first: "
-            f"{gaps[0]!r}, {counts[gaps[0]]} draws up to number {last[gaps[0]]}): where they failed, "
-            "add them with an empty score; intervals hold only if nobody chose which to keep"
+            f"{gaps[0]!r}, {counts[gaps[0]]} draws up to number {last[gaps[0]]}): where they "
+            "failed, add them with an empty score; intervals hold only if nobody chose which to "
+            "keep"
         )
     elif fewest < most:
         yield (
@@ -274,7 +275,10 @@ def _prompt_table(
         for name, (messages, group) in prompts.items()
     }
     path = folder / "prompts.parquet"
-    before = pl.read_parquet(path).select(*schema).rows() if path.is_file() else []
+    try:
+        before = pl.read_parquet(path).select(*schema).rows() if path.is_file() else []
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise LedgerError(f"{path} is damaged: restore it, or use another --out folder") from error
     for row in before:
         now = rows.setdefault(row[0], row)
         if now[3] is None:

@@ -92,7 +92,7 @@ def summarize_fixed(
             AtLeastOne(
                 k=k,
                 estimate=unbiased(judged, unsafe, k),
-                interval=(_any(lower, k), _any(higher, k)),
+                interval=(at_least_one(lower, k), at_least_one(higher, k)),
             )
             for k in ks
         ),
@@ -140,7 +140,9 @@ def summarize_first_event(
         upper=upper,
         lower_bound=implied_bound(upper, alpha=alpha),
         at_least_one=tuple(
-            AtLeastOne(k=k, estimate=known(k), interval=(_any(lower, k), _any(higher, k)))
+            AtLeastOne(
+                k=k, estimate=known(k), interval=(at_least_one(lower, k), at_least_one(higher, k))
+            )
             for k in ks
         ),
     )
@@ -170,8 +172,8 @@ def unbiased(draws: int, unsafe: int, k: int) -> float | None:
     return float(1 - np.prod(factors))
 
 
-def _any(p: float, k: int) -> float:
-    """1 - (1 - p)^k."""
+def at_least_one(p: float, k: int) -> float:
+    """P(at least one unsafe output in k): 1 - (1 - p)^k."""
     return float(-np.expm1(k * np.log1p(-p))) if p < 1 else 1.0
 
 
@@ -180,6 +182,11 @@ def _check(draws: int, unsafe: int, missing: int, confidence: float, alpha: floa
         raise UsageError(
             f"{unsafe} unsafe and {missing} missing of {draws} draws cannot be: count again"
         )
+    check_levels(confidence, alpha)
+
+
+def check_levels(confidence: float, alpha: float) -> None:
+    """Raise `UsageError` where a level is not one."""
     if not 0.5 < confidence < 1:
         raise UsageError(f"--confidence must lie strictly between .5 and 1, not {confidence:g}")
     if not 0 < alpha < 1:

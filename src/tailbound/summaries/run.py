@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tailbound import run_folder
-from tailbound.errors import UsageError
+from tailbound.errors import LedgerError, UsageError
 from tailbound.files import write_json
-from tailbound.ledger import scan
+from tailbound.ledger import scan, totals
 from tailbound.ledger.schema import shards
-from tailbound.summaries.counts import PromptSummary, summarize_first_event, summarize_fixed
+from tailbound.summaries.counts import (
+    PromptSummary,
+    check_levels,
+    summarize_first_event,
+    summarize_fixed,
+)
 from tailbound.summaries.whole import SetSummary, summarize_set
 
 if TYPE_CHECKING:
@@ -21,11 +27,18 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FIRST_EVENT = "first-event"
+RISK = "risk"
+#: The largest k.
+MOST = 10**12
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamSummary:
-    """All prompts of one stream; `weighted` draws came from proposals and are left out here."""
+    """All prompts of one stream.
+
+    Left out are `weighted` draws, which came from proposals, and `later` ones of `tailbound risk`:
+    those of all rounds but the first, whose number depended on what the first one brought.
+    """
 
     stream: str
     stopping: str
@@ -33,6 +46,7 @@ class StreamSummary:
     prompts: tuple[PromptSummary, ...]
     whole: tuple[SetSummary, ...]
     weighted: int
+    later: int
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -40,6 +54,7 @@ class StreamSummary:
             "stream": self.stream,
             "stopping": self.stopping,
             "weighted_draws_left_out": self.weighted,
+            "later_draws_left_out": self.later,
             "set": [one.to_dict() for one in self.whole],
             "prompts": [
                 {"id": name, **one.to_dict()}
@@ -67,7 +82,8 @@ class RunSummary:
                 f"intervals {100 * self.confidence:g}%, two-sided, exact for each prompt by the "
                 "stopping rule of its stream (binomial or geometric); 'upper' one-sided at the "
                 "same confidence; the set's interval finite-sample (betting), prompts or their "
-                "groups as clusters"
+                "groups as clusters with equal weights, for prompts chosen as those of the stream "
+                "were: a stream that stopped may have followed risky prompts more often"
             ),
             "threshold": self.threshold,
             "confidence": self.confidence,
@@ -91,19 +107,32 @@ def summarize_run(
     """
     import polars as pl
 
-    if any(k < 1 for k in ks):
-        raise UsageError(f"--k takes numbers of generations from 1 on, not {list(ks)}")
+    for k in ks:
+        if not 1 <= k <= MOST:
+            raise UsageError(
+                f"--k takes numbers of generations from 1 to {MOST:,}, not {str(k)[:20]}"
+            )
+    if threshold is not None and not 0 < threshold <= 1:
+        raise UsageError(f"--threshold must lie in (0, 1], not {threshold:g}")
+    check_levels(confidence, alpha)
     document = run_folder.read(folder)
-    own = float(document["threshold"])
-    chosen = own if threshold is None else threshold
+    own = document.get("threshold")
+    if isinstance(own, bool) or not isinstance(own, (int, float)):
+        raise UsageError(
+            f"{folder / 'run.yaml'} has the threshold {own!r}, not a number: restore it"
+        )
+    chosen = float(own) if threshold is None else threshold
     if not shards(folder):
         raise UsageError(f"{folder} holds no draws yet: run it first")
+    totals(folder)  # explains what is wrong with a shard that cannot be read
     frame = (
         scan(folder)
         .select("stream", "stopping", "prompt_id", "index", "proposal", "score")
+        .with_columns(pl.col("score").fill_nan(None))
         .sort("stream", "prompt_id", "index")
         .collect()
     )
+    _check_once(frame, folder)
     units = _units(folder)
     streams = []
     for (name,), part in frame.partition_by("stream", as_dict=True, maintain_order=True).items():
@@ -114,16 +143,15 @@ def summarize_run(
                 f"about a threshold of {chosen:g} (leave --threshold out)"
             )
         plain = part.filter(pl.col("proposal").is_null())
-        if plain.is_empty():
+        every = plain.height
+        if name == RISK:
+            plain = _first_round(plain, folder)
+        counts = _first_events(plain, chosen) if stopping == FIRST_EVENT else _counts(plain, chosen)
+        if counts.is_empty():
             continue
-        found = [
-            (key[0], _prompt(rows, stopping, chosen, ks, confidence, alpha))
-            for key, rows in plain.partition_by(
-                "prompt_id", as_dict=True, maintain_order=True
-            ).items()
-        ]
-        ids = tuple(str(name) for name, _ in found)
-        summaries = tuple(summary for _, summary in found)
+        ids = tuple(counts["prompt_id"].to_list())
+        summarize = _summarizer(stopping, ks, confidence, alpha)
+        summaries = tuple(summarize(*row[1:]) for row in counts.iter_rows())
         streams.append(
             StreamSummary(
                 stream=str(name),
@@ -133,7 +161,8 @@ def summarize_run(
                 whole=summarize_set(
                     summaries, [units.get(i, i) for i in ids], confidence=confidence
                 ),
-                weighted=part.height - plain.height,
+                weighted=part.height - every,
+                later=every - plain.height,
             )
         )
     result = RunSummary(
@@ -143,42 +172,97 @@ def summarize_run(
         alpha=alpha,
         streams=tuple(streams),
     )
-    write_json(folder / "summary.json", result.to_dict())
+    try:
+        write_json(folder / "summary.json", result.to_dict())
+    except OSError as error:
+        raise UsageError(
+            f"{folder / 'summary.json'} cannot be written ({error.strerror}): copy the run folder "
+            "to where you may write"
+        ) from error
     return result
 
 
-def _prompt(
-    rows: pl.DataFrame,
-    stopping: str,
-    threshold: float,
-    ks: tuple[int, ...],
-    confidence: float,
-    alpha: float,
-) -> PromptSummary:
-    scores = rows["score"].fill_null(float("nan")).to_numpy()
-    missing, unsafe = np.isnan(scores), scores >= threshold
-    if stopping != FIRST_EVENT:
-        return summarize_fixed(
-            scores.size,
-            int(unsafe.sum()),
-            int(missing.sum()),
-            ks=ks,
-            confidence=confidence,
-            alpha=alpha,
-        )
-    # Draws finish out of order: those after the first event, or after a gap, do not count.
-    indices = rows["index"].to_numpy()
-    gapless = int((indices == np.arange(1, indices.size + 1)).sum())
-    events = np.flatnonzero((missing | unsafe)[:gapless])
-    end = int(events[0]) if events.size else gapless - 1
-    return summarize_first_event(
-        end + 1,
-        unsafe=bool(events.size and unsafe[end]),
-        missing=bool(events.size and missing[end]),
-        ks=ks,
-        confidence=confidence,
-        alpha=alpha,
+def _summarizer(
+    stopping: str, ks: tuple[int, ...], confidence: float, alpha: float
+) -> Callable[[int, int, int], PromptSummary]:
+    """From (draws, unsafe, missing) to a summary; thousands of prompts share a few counts."""
+
+    @cache
+    def summarize(draws: int, unsafe: int, missing: int) -> PromptSummary:
+        if stopping == FIRST_EVENT:
+            return summarize_first_event(
+                draws,
+                unsafe=bool(unsafe),
+                missing=bool(missing),
+                ks=ks,
+                confidence=confidence,
+                alpha=alpha,
+            )
+        return summarize_fixed(draws, unsafe, missing, ks=ks, confidence=confidence, alpha=alpha)
+
+    return summarize
+
+
+def _counts(draws: pl.DataFrame, threshold: float) -> pl.DataFrame:
+    """(prompt_id, draws, unsafe, missing) of each prompt."""
+    import polars as pl
+
+    score = pl.col("score")
+    return draws.group_by("prompt_id", maintain_order=True).agg(
+        pl.len().alias("draws"),
+        (score >= threshold).sum().alias("unsafe"),
+        score.is_null().sum().alias("missing"),
     )
+
+
+def _first_events(draws: pl.DataFrame, threshold: float) -> pl.DataFrame:
+    """The same, up to the first unsafe or missing draw of each prompt, by ascending index.
+
+    Draws finish out of order: those after the first event, or after a gap, do not count; prompts
+    whose first draw never came are left out.
+    """
+    import polars as pl
+
+    place = pl.int_range(1, pl.len() + 1).over("prompt_id")
+    event = ((pl.col("score") >= threshold) | pl.col("score").is_null()).cast(pl.Int64)
+    return _counts(
+        draws.filter(pl.col("index") == place).filter(
+            event.cum_sum().over("prompt_id") - event == 0
+        ),
+        threshold,
+    )
+
+
+def _first_round(draws: pl.DataFrame, folder: Path) -> pl.DataFrame:
+    """The draws of the first round that `tailbound risk` planned: as many as it said beforehand."""
+    import polars as pl
+
+    path = folder / "plan" / "round-0001.json"
+    if not path.is_file():
+        return draws
+    try:
+        batches = json.loads(path.read_text(encoding="utf-8"))["batches"]
+        sizes = {str(name): int(sum(counts)) for name, counts in batches.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LedgerError(f"{path} is damaged ({error}): restore it") from error
+    planned = pl.col("prompt_id").replace_strict(sizes, default=0, return_dtype=pl.Int64)
+    return draws.filter(pl.col("index") <= planned)
+
+
+def _check_once(frame: pl.DataFrame, folder: Path) -> None:
+    """Every draw stands once in a frame sorted by stream, prompt and index."""
+    import polars as pl
+
+    again = pl.all_horizontal(
+        pl.col(name) == pl.col(name).shift(1) for name in ("stream", "prompt_id", "index")
+    )
+    twice = frame.filter(again)
+    if twice.height:
+        row = twice.row(0, named=True)
+        raise LedgerError(
+            f"{folder} records draw {row['index']} of prompt {row['prompt_id']!r} in stream "
+            f"{row['stream']!r} twice: was a shard in draws/ copied? Remove the copy"
+        )
 
 
 def _units(folder: Path) -> dict[str, str]:
@@ -188,7 +272,12 @@ def _units(folder: Path) -> dict[str, str]:
     path = folder / "prompts.parquet"
     if not path.is_file():
         return {}
-    table = pl.read_parquet(path)
+    try:
+        table = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise LedgerError(
+            f"{path} is damaged: restore it, or run the same command again"
+        ) from error
     if "group" not in table.columns:
         return {}
     return {

@@ -12,7 +12,7 @@ import yaml
 
 from tailbound import ledger, run_folder
 from tailbound.cli import main
-from tailbound.errors import ContractMismatchError, UsageError
+from tailbound.errors import ContractMismatchError, LedgerError, UsageError
 from tailbound.importing import import_run
 from tailbound.summaries import summarize_run
 
@@ -98,11 +98,53 @@ def test_scores_that_say_how_safe_are_turned_round(tmp_path):
     assert sorted(scores.drop_nulls().unique().to_list()) == pytest.approx([0.1, 0.9])
 
 
+@pytest.mark.parametrize("safe", [0.9, 0.7, 0.4, 0.1, 1.0])
+def test_a_threshold_holds_for_scores_that_were_turned_round(tmp_path, safe):
+    """1 - .9 is just below .1 in floats; a threshold of .1 means that it counts."""
+    path = tmp_path / "t.csv"
+    path.write_text(f"id,score\na,{safe}\n")
+    level = round(1 - safe, 1) or 0.1
+    result = import_run(path, tmp_path / "run", invert=True, threshold=level)
+    assert result.unsafe == (safe < 1)
+
+
+def test_halves_of_characters_do_not_stop_an_import(tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_text(
+        '{"id": "a", "score": 0, "response": "cut \\ud83d"}\n'
+        '{"id": "a", "score": null, "reason": "\\ud83d", "response": "\u00e9 \\ud83d\\ude00"}\n'
+    )
+    import_run(path, tmp_path / "run")
+    assert ledger.read(tmp_path / "run")["text"].to_list() == ["cut \ufffd", "\u00e9 \U0001f600"]
+    assert import_run(path, tmp_path / "run").added == 0
+
+
+def test_numbers_that_are_left_out_and_uneven_prompts_are_noted(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("id,draw,score\na,1,0\na,4,0\nb,1,0\nb,2,0\n")
+    (line,) = import_run(path, tmp_path / "gaps").notices
+    assert "left out in 1 of 2 prompts (first: 'a', 2 draws up to number 4)" in line
+    path.write_text("id,draw,score\na,1,0\nb,1,0\nb,2,0\n")
+    (line,) = import_run(path, tmp_path / "uneven").notices
+    assert line.startswith("prompts have 1 to 2 draws: intervals hold where")
+
+
+def test_a_damaged_table_of_prompts_is_named(tmp_path):
+    path, folder = table(tmp_path / "t.jsonl"), tmp_path / "run"
+    import_run(path, folder)
+    (folder / "prompts.parquet").write_bytes(b"x")
+    with pytest.raises(LedgerError, match=r"prompts.parquet is damaged"):
+        import_run(path, folder)
+    with pytest.raises(LedgerError, match=r"prompts.parquet is damaged"):
+        summarize_run(folder)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"draw": 2}, r"line 2 repeats draw 2 of prompt 'p0' \(.*line 1\)"),
         ({"prompt": "else"}, "line 2: prompt 'p0' has another text than before"),
+        ({"prompt_id": None}, "line 1 has no prompt_id"),
         ({"score": 7}, "line 1: score is 7, outside"),
     ],
 )

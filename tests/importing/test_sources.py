@@ -77,6 +77,8 @@ def test_draws_from_0_on_move_to_1_and_the_judge_names_a_column(tmp_path):
     assert source.judge == "toxicity"
     named = read_source(path, judge="my judge")
     assert (named.judge, named.draws[0].score) == ("my judge", 0.9)
+    assert "no column 'my judge': the scores are those of the column 'score'" in named.notices[0]
+    assert source.notices == ()
 
 
 @pytest.mark.parametrize(
@@ -87,17 +89,26 @@ def test_draws_from_0_on_move_to_1_and_the_judge_names_a_column(tmp_path):
         ({"id": "a", "score": "high"}, "line 2: score 'high' is no number"),
         ({"id": "a", "score": [0.1]}, "line 2: score is .0.1., not one number"),
         ({"id": "a"}, "line 2 has no score: leave it empty"),
+        ({"id": "a", "score": 10**400}, "line 2: score is inf, outside"),
+        ({"id": "a", "score": "y" * 999}, "line 2: score 'yyy.*[.]{3} is no number"),
         ({"id": "", "score": 0}, "line 2 has no id: every draw belongs to a prompt"),
+        ({"id": float("nan"), "score": 0}, "line 2 has no id: every draw belongs to a prompt"),
+        ({"id": True, "score": 0}, "line 2: id is True, neither text nor a number"),
+        ({"id": ["a"], "score": 0}, "line 2: id is .'a'., neither text nor a number"),
+        ({"id": "a\ud83d", "score": 0}, "line 2: id .* has half a character"),
+        ({"id": "a", "score": 0, "group": {"x": 1}}, "line 2: group is .* neither text nor"),
+        ({"id": "a", "score": 0, "response": ["x"]}, "line 2: response is no text"),
         ({"id": "a", "score": 0, "prompt": {"x": 1}}, "prompt is .* neither text nor chat"),
     ],
 )
 def test_wrong_rows_are_named(tmp_path, row, message):
-    path = jsonl(tmp_path / "t.jsonl", {"id": "z", "score": 0, "prompt": None}, row)
+    first = {"id": "z", "score": 0, "prompt": None, "response": "x"}
+    path = jsonl(tmp_path / "t.jsonl", first, row)
     with pytest.raises(UsageError, match=message):
         read_source(path)
 
 
-@pytest.mark.parametrize("draw", ["one", -1, 1.5, None, True])
+@pytest.mark.parametrize("draw", ["one", -1, 1.5, None, True, float("inf"), 1e300, 2**63])
 def test_wrong_draws_are_named(tmp_path, draw):
     path = jsonl(tmp_path / "t.jsonl", {"id": "z", "score": 0, "draw": draw})
     with pytest.raises(UsageError, match="line 1: draw must be a whole number from 0 on"):
@@ -120,6 +131,19 @@ def test_missing_columns_and_files_are_named(tmp_path):
         read_source(tmp_path / "empty.csv")
     with pytest.raises(UsageError, match="--format must be one of inspect, lm-eval, garak, table"):
         read_source(path, format="xml")
+
+
+def test_a_response_may_be_longer_than_csv_allows_by_default(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(f"id,score,response\na,0,{'x' * 200_000}\n")
+    assert len(read_source(path).draws[0].text) == 200_000
+
+
+def test_decimals_of_parquet_are_scores(tmp_path):
+    frame = pl.DataFrame({"id": ["a"], "score": [0.25]})
+    path = tmp_path / "t.parquet"
+    frame.with_columns(pl.col("score").cast(pl.Decimal(4, 2))).write_parquet(path)
+    assert read_source(path).draws[0].score == 0.25
 
 
 # lm-evaluation-harness
@@ -169,6 +193,32 @@ def test_scores_by_response_are_draws_and_a_score_of_the_first_is_one_draw(tmp_p
         ("1", 1, 0.5, None, "u"),
     ]
     assert "1 responses have no score of their own" in source.notices[0]
+
+
+def test_a_document_without_the_metric_is_missing_and_not_left_out(tmp_path):
+    without = {**sample(1, "u", "v", score=0), "metrics": []}
+    del without["toxicity"]
+    source = read_source(jsonl(tmp_path / "s.jsonl", sample(0, "x", score=0), without))
+    assert rows(source)[1:] == [
+        ("1", 1, None, "no score in the source", "u"),
+        ("1", 2, None, "no score in the source", "v"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "options", [{"temperature": "hot"}, {"top_p": "x", "top_k": [1]}, {"until": 5}]
+)
+def test_options_that_make_no_sense_are_not_known(tmp_path, options):
+    arguments = {"gen_args_0": {"arg_0": "Q", "arg_1": options}}
+    path = jsonl(tmp_path / "s.jsonl", sample(0, "x", score=0, arguments=arguments))
+    assert read_source(path).contract == {}
+
+
+@pytest.mark.parametrize("name", [None, ["a"], True])
+def test_documents_need_an_id(tmp_path, name):
+    path = jsonl(tmp_path / "s.jsonl", {**sample(0, "x", score=0), "doc_id": name})
+    with pytest.raises(UsageError, match=r"line 1.* doc_id"):
+        read_source(path)
 
 
 def test_a_filter_is_chosen_by_name(tmp_path):
@@ -271,6 +321,39 @@ def test_older_reports_have_texts_for_messages(tmp_path):
     source = read_source(jsonl(tmp_path / "r.jsonl", old))
     assert source.draws[0].messages == (("user", "hi"),)
     assert source.draws[0].text == "x"
+
+
+def test_what_never_came_is_missing_whatever_a_detector_says(tmp_path):
+    path = jsonl(tmp_path / "r.jsonl", attempt("1", "x", None, dan_DAN=[0.0, 0.0]))
+    (_, there), (_, never) = ((d.score, d) for d in read_source(path).draws)
+    assert there.score == 0
+    assert (never.score, never.reason) == (None, "no output")
+    drawn = attempt("1", "x", dan_DAN=[1.0]) | {"outputs": [{"text": None, "data_path": "a.png"}]}
+    (draw,) = read_source(jsonl(tmp_path / "r.jsonl", drawn)).draws
+    assert draw.score == 1
+
+
+def test_prompts_with_other_pictures_are_others(tmp_path):
+    one, two = attempt("1", "x", dan_DAN=[1.0]), attempt("2", "y", dan_DAN=[0.0])
+    one["prompt"]["turns"][0]["content"]["data_path"] = "1.png"
+    two["prompt"]["turns"][0]["content"]["data_path"] = "2.png"
+    names = [draw.prompt_id for draw in read_source(jsonl(tmp_path / "r.jsonl", one, two)).draws]
+    assert names[0] != names[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"detector_results": {"dan.DAN": 0.5}}, "results of dan.DAN are 0.5, not a list"),
+        ({"outputs": "hello"}, "outputs are 'hello', not a list"),
+        ({"prompt": None}, "prompt is None, neither text nor a conversation"),
+        ({"prompt": ["a"]}, "prompt is .'a'., neither text nor a conversation"),
+    ],
+)
+def test_attempts_of_another_kind_are_refused(tmp_path, changes, message):
+    path = jsonl(tmp_path / "r.jsonl", attempt("1", "x", dan_DAN=[1.0]) | changes)
+    with pytest.raises(UsageError, match=f"line 1: {message}"):
+        read_source(path)
 
 
 def test_damaged_reports_are_named(tmp_path):
