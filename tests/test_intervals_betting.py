@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
@@ -191,7 +191,6 @@ def test_not_far_wider_than_exact_where_both_apply() -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_log_wealth_is_convex_in_log_m(seed: int) -> None:
     """What makes every Newton step conservative."""

@@ -21,7 +21,7 @@ def schedule(n: int, *, stop: bool = True, width: int = 4, record=None) -> Sched
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_first_events_depend_on_the_draws_alone(data):
     n = data.draw(st.integers(1, 6), label="prompts")

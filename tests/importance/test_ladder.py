@@ -52,7 +52,7 @@ def test_default_counts() -> None:
     assert ladder.weight_bound(np.array([0, 5])) is None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40))
 def test_densities_are_products_over_tokens(seed: int, length: int) -> None:
     rng = np.random.default_rng(seed)

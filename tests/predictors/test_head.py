@@ -160,7 +160,7 @@ def test_features_that_say_nothing_lose_to_the_constant() -> None:
     assert outcomes.count(None) >= 3
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 60), st.integers(0, 2**32 - 1))
 def test_predictions_are_probabilities_whatever_comes(n: int, d: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tailbound.survival.allocation import inverse_root, least_variance, proportional, systematic
@@ -14,7 +14,6 @@ from tailbound.survival.allocation import inverse_root, least_variance, proporti
 positive = st.floats(-2, 4).map(lambda x: 10.0**x)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(positive, positive), min_size=1, max_size=30), st.floats(0.01, 2))
 def test_proportional_spends_the_budget_and_keeps_its_shape(rows, share):
     cost, size = np.array(rows).T
