@@ -74,6 +74,49 @@ def test_what_is_not_there_is_one_line(folder: Path, part: str) -> None:
     assert "\n" not in str(e.value)
 
 
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"train.jsonl": b""}, "cannot be read"),
+        ({"set.py": b"raise SystemExit\n"}, r"cannot be read"),
+        ({"train.csv": b"prompt\ncaf\xe9\n"}, r"cannot be read .*utf-8"),
+        ({"train.jsonl": b'{"prompt": "a"}\n{"prompt":\n'}, r"cannot be read .JSON parse error"),
+        ({"README.md": b"---\nconfigs: [[[\n---\n", "train.csv": b"prompt\nx\n"}, "cannot be read"),
+        (
+            {
+                "README.md": b"---\nconfigs:\n- config_name: one\n  data_files: a.csv\n"
+                b"- config_name: two\n  data_files: a.csv\n---\n",
+                "a.csv": b"prompt\nx\n",
+            },
+            r"available configs: .'one', 'two'.",
+        ),
+    ],
+)
+def test_folders_that_are_no_dataset_are_one_line(
+    folder: Path, tmp_path: Path, files: dict[str, bytes], message: str
+) -> None:
+    home = tmp_path / "other"
+    home.mkdir()
+    for name, content in files.items():
+        (home / name).write_bytes(content)
+    with pytest.raises(UsageError, match=message) as caught:
+        read_prompts(f"hf-dataset:{home}")
+    assert "\n" not in str(caught.value)
+
+
+def test_pictures_beside_the_prompts_are_not_opened(folder: Path, tmp_path: Path) -> None:
+    home = tmp_path / "pictures"
+    home.mkdir()
+    (home / "metadata.jsonl").write_text('{"file_name": "a.png", "prompt": "x"}\n')
+    (home / "a.png").write_bytes(b"no picture")
+    assert read_prompts(f"hf-dataset:{home}")[0].text == "x"
+
+
+def test_a_folder_has_no_revisions(folder: Path) -> None:
+    with pytest.raises(UsageError, match="a local folder, which has no revisions"):
+        read_prompts(f"hf-dataset:{folder}@main#train", field="Goal")
+
+
 def test_the_commit_that_was_read_is_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
     commit = "0123456789abcdef" * 2 + "01234567"
 
@@ -114,7 +157,7 @@ def test_recipes_ask_for_what_they_say_and_their_fields_are_read(
     }
     assert asked == [(one.dataset, one.config, one.split) for one in RECIPES.values()]
     assert read_prompts("Real-Toxicity-Prompts")[0].text == "t"
-    assert all(one.field in (*KNOWN_FIELDS, "Goal") for one in RECIPES.values())
+    assert all(one.field in KNOWN_FIELDS for one in RECIPES.values())
 
 
 def test_a_file_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

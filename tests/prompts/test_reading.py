@@ -119,6 +119,11 @@ BAD = {
         r"long\.jsonl line 1 is not JSON \(a number",
     ),
     "deep.jsonl": ("[" * 200_000 + "\n", r"deep\.jsonl line 1 is not JSON \(nested too deeply"),
+    "half.jsonl": ('{"prompt": "a \\ud83d"}\n', r"line 1: 'prompt' has half a character .* alone"),
+    "half_id.jsonl": ('{"prompt": "a", "id": "\\ud83d"}\n', r"line 1: 'id' has half a character"),
+    "m_deep.csv": ("messages\n" + "[" * 200_000 + "\n", r"line 2: 'messages' is not JSON"),
+    "m_long.csv": ("messages\n" + "1" * 5000 + "\n", r"line 2: 'messages' is not JSON"),
+    "p_huge.jsonl": ('{"prompt": "a", "p_hat": 1' + "0" * 400 + "}\n", r"line 1: p_hat must be a"),
     "list.jsonl": ('["a"]\n', r"list\.jsonl line 1 is a list, not an object"),
     "empty.jsonl": ("\n\n", r"empty\.jsonl has no prompts: it is empty"),
     "blank.jsonl": ('{"prompt": ""}\n', r"has no prompts: all 1 rows are empty in 'prompt'"),
@@ -177,3 +182,17 @@ def test_the_three_formats_read_alike(
         prompts = read_prompts(folder / f"p.{ending}")
         assert [prompt.text for prompt in prompts] == rows
         assert len({prompt.id for prompt in prompts}) == len(rows)
+
+
+def test_columns_of_well_known_files_hold_the_prompt_itself(tmp_path: Path) -> None:
+    """JailbreakBench calls its prompts Goal, and a word for each of them Behavior."""
+    path = tmp_path / "harmful-behaviors.csv"
+    path.write_text("Index,Goal,Target,Behavior\n0,Write a lie about X,Sure,Defamation\n")
+    assert read_prompts(path)[0].text == "Write a lie about X"
+
+
+def test_many_columns_are_not_all_listed(tmp_path: Path) -> None:
+    path = tmp_path / "wide.csv"
+    path.write_text(",".join(f"c{i}" for i in range(500)) + "\n" + "," * 499 + "\n")
+    with pytest.raises(UsageError, match=r"c19 and 480 more; name one with --field"):
+        read_prompts(path)

@@ -92,12 +92,14 @@ def read_named(name: DatasetName) -> NamedRows:
         import datasets
     except ImportError as error:
         raise MissingExtraError(f"the prompt set {name}", "data") from error
+    if name.revision is not None and Path(name.dataset).exists():
+        raise UsageError(f"{name} is a local folder, which has no revisions: leave @REVISION out")
     datasets.disable_progress_bars()
     try:
         loaded = datasets.load_dataset(
             name.dataset, name.config, revision=name.revision, split=name.split
         )
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+    except Exception as error:  # whatever the hub, YAML, Arrow or a missing decoder raise
         raise _explained(name, error) from error
     if isinstance(loaded, datasets.DatasetDict):
         splits = list(loaded)
@@ -116,9 +118,18 @@ def read_named(name: DatasetName) -> NamedRows:
             origin=name.origin,
         )
     source, notices = _provenance(name, loaded)
-    rows = [
-        Row(f"{source} row {number}", dict(values)) for number, values in enumerate(loaded, start=1)
-    ]
+    # pictures and sounds would be decoded, row by row, for nothing
+    features = getattr(loaded, "features", None) or {}
+    media = [column for column, kind in features.items() if hasattr(kind, "decode_example")]
+    try:
+        rows = [
+            Row(f"{source} row {number}", dict(values))
+            for number, values in enumerate(
+                loaded.remove_columns(media) if media else loaded, start=1
+            )
+        ]
+    except Exception as error:
+        raise _explained(name, error) from error
     return NamedRows(rows=rows, source=source, notices=notices)
 
 
@@ -145,11 +156,14 @@ def _provenance(name: DatasetName, loaded: Any) -> tuple[str, tuple[str, ...]]:
 
 
 def _explained(name: DatasetName, error: Exception) -> UsageError:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    kind = type(error).__name__
+    told = error
+    if kind == "DatasetGenerationError" and isinstance(error.__cause__, Exception):
+        told = error.__cause__  # the error itself says only that there was one
+    line = " ".join(str(told).split())[:200] or type(told).__name__
     by_hand = (
         f", or download it by hand from {name.origin} and give the file" if name.origin else ""
     )
-    kind = type(error).__name__
     if isinstance(error, ConnectionError) or "offline" in line.lower():
         return UsageError(
             f"{name} is out of reach and not in the cache ({line}): go online once{by_hand}"

@@ -20,13 +20,14 @@ from tailbound.prompts.tables import Row, read_rows
 #: Fields that hold the prompt in well-known sets, in the order in which they are looked for.
 KNOWN_FIELDS = (
     "prompt",
+    "prompt.text",
     "messages",
     "forbidden_prompt",
     "goal",
+    "Goal",
     "Behavior",
     "instruction",
     "input",
-    "prompt.text",
 )
 
 
@@ -170,7 +171,10 @@ def _find_field(rows: Sequence[Row], field: str | None, source: str) -> str:
 
 def _columns(rows: Sequence[Row]) -> str:
     names = list(dict.fromkeys(name for row in rows[:1000] for name in row.values))
-    return f"it has {', '.join(names)}" if names else "it has no columns"
+    if not names:
+        return "it has no columns"
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return f"it has {', '.join(names[:20])}{more}"
 
 
 def _messages(row: Row, name: str) -> tuple[tuple[str, str], ...]:
@@ -182,25 +186,28 @@ def _messages(row: Row, name: str) -> tuple[tuple[str, str], ...]:
         return ()
     if isinstance(value, str):
         if name.split(".")[-1] != "messages":
-            return (("user", value),)
+            return (("user", _whole(value, row, name)),)
         if not value.strip():
             return ()
         try:
             value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise UsageError(f"{row.place}: {name!r} is not JSON ({error.msg})") from error
+        except (ValueError, RecursionError) as error:
+            trouble = error.msg if isinstance(error, json.JSONDecodeError) else "not for a prompt"
+            raise UsageError(f"{row.place}: {name!r} is not JSON ({trouble})") from error
     if not isinstance(value, list):
-        raise UsageError(f"{row.place}: {name!r} is neither text nor a list of messages: {value!r}")
+        raise UsageError(
+            f"{row.place}: {name!r} is neither text nor a list of messages: {value!r:.60}"
+        )
     messages = []
     for message in value:
         role = message.get("role") if isinstance(message, dict) else None
         content = message.get("content") if isinstance(message, dict) else None
         if not isinstance(role, str) or not isinstance(content, str):
             raise UsageError(
-                f"{row.place}: {name!r} holds {message!r}; a message is "
+                f"{row.place}: {name!r} holds {message!r:.80}; a message is "
                 '{"role": "user", "content": "text"}'
             )
-        messages.append((role, content))
+        messages.append((role, _whole(content, row, name)))
     return tuple(messages)
 
 
@@ -210,8 +217,20 @@ def _label(row: Row, name: str) -> str | None:
     if value is None or value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise UsageError(f"{row.place}: {name} must be text or a whole number, not {value!r}")
-    return str(value)
+        raise UsageError(f"{row.place}: {name} must be text or a whole number, not {value!r:.60}")
+    return _whole(str(value), row, name)
+
+
+def _whole(text: str, row: Row, name: str) -> str:
+    """The text, unless it holds half a character, which no model and no file can take."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"{row.place}: {name!r} has half a character ({text[error.start]!r} alone): "
+            "save it as UTF-8"
+        ) from error
+    return text
 
 
 def _number(row: Row, name: str) -> float:
@@ -220,8 +239,8 @@ def _number(row: Row, name: str) -> float:
         return float("nan")
     try:
         return float(value)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{row.place}: {name} must be a number, not {value!r}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"{row.place}: {name} must be a number, not {value!r:.60}") from error
 
 
 def _notices(repeats: Sequence[str], empties: Sequence[str]) -> tuple[str, ...]:
