@@ -9,14 +9,15 @@ draws say how far the judges agree, and nothing about rates under the new one.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tailbound import run_folder
-from tailbound.contract import Draw
-from tailbound.errors import UsageError
+from tailbound.contract import Draw, Verdict
+from tailbound.errors import JudgeError, UsageError
 from tailbound.files import write_json
 from tailbound.intervals import clopper_pearson
 from tailbound.judges import Judge, is_failure
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 FIXED = "fixed"
+REASONS = 3
+"""How many reasons of missing verdicts are told."""
+
 BATCH = 256
 """Exchanges that the judge gets at once."""
 
@@ -91,7 +95,11 @@ class StreamComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Rejudged:
-    """What another judge says of the draws of a run."""
+    """What another judge says of the draws of a run.
+
+    `missing_reasons` are the commonest reasons for which the new judge has no verdict, with their
+    numbers of draws.
+    """
 
     folder: str
     recorded_judge: str
@@ -104,6 +112,7 @@ class Rejudged:
     judged_before: int
     without_text: int
     agreement: Agreement
+    missing_reasons: tuple[tuple[str, int], ...]
     streams: tuple[StreamComparison, ...]
     notices: tuple[str, ...]
 
@@ -111,6 +120,9 @@ class Rejudged:
         """Plain values, ready for JSON."""
         document = asdict(self)
         document["agreement"] = self.agreement.to_dict()
+        document["missing_reasons"] = [
+            {"reason": reason, "draws": draws} for reason, draws in self.missing_reasons
+        ]
         for stream, found in zip(document["streams"], self.streams, strict=True):
             stream["agreement"] = found.agreement.to_dict()
         return {
@@ -133,18 +145,39 @@ class Workload:
     without_text: int
 
 
+def verdicts_id(judge: Judge, prompts: Mapping[str, Prompt] | None) -> str:
+    """Names the verdicts of `judge` on a run; another name where it is not shown the prompts."""
+    return judge.id if prompts is not None else f"{judge.id} without prompts"
+
+
+def check(
+    folder: Path,
+    *,
+    prompts: Mapping[str, Prompt] | None,
+    recorded_threshold: float | None = None,
+) -> None:
+    """Raise `UsageError` where the draws in `folder` cannot be judged again.
+
+    It costs next to nothing, so ask before a judge is loaded. The reasons: no draws, no texts, no
+    known threshold of the run, prompts that `prompts` does not hold.
+    """
+    if _draws(folder)["has_text"].any() is False:
+        raise UsageError(
+            f"{folder} keeps no responses (it was run with --no-text): there is nothing to judge"
+        )
+    _recorded(folder, recorded_threshold)
+    if prompts is not None:
+        _check_prompts(folder, prompts)
+
+
 def plan(folder: Path, judge_id: str, *, only_missing: bool = False) -> Workload:
-    """What `rejudge` would do, without doing it."""
+    """What `rejudge` would do, without doing it; `judge_id` as `verdicts_id` gives it."""
     frame = _draws(folder)
     chosen = frame.filter(frame["score"].is_null()) if only_missing else frame
     done = _done(verdicts_folder(folder, judge_id))
     keys = chosen.filter(chosen["has_text"]).select("stream", "prompt_id", "index").rows()
     finished = sum(key in done for key in keys)
     without = int((~chosen["has_text"]).sum())
-    if not keys and without:
-        raise UsageError(
-            f"{folder} keeps no responses (it was run with --no-text): there is nothing to judge"
-        )
     return Workload(waiting=len(keys) - finished, done=finished, without_text=without)
 
 
@@ -162,27 +195,39 @@ def rejudge(
     """Judge the draws on record in `folder` by `judge`; what was judged before is kept.
 
     `name` is the judge's name as it was given. `prompts` are those of the run by id (`find_prompts`
-    finds them); None judges the responses alone. `recorded_threshold` is by default the run's own.
-    Verdicts that are missing because the judge failed are asked for again. Writes
-    `agreement.json` beside the verdicts. Raises `UsageError` for what is no run or has no texts,
-    `JudgeError` where the judge is broken (finished verdicts are kept).
+    finds them); None judges the responses alone, and such verdicts are kept apart.
+    `recorded_threshold` is by default the run's own. Verdicts that are missing because the judge
+    failed are asked for again. Writes `agreement.json` beside the verdicts. Raises `UsageError` for
+    what `check` finds, `JudgeError` where the judge is broken: it fails many times in a row or on
+    every draw (finished verdicts are kept).
     """
-    work = plan(folder, judge.id, only_missing=only_missing)
+    check(folder, prompts=prompts, recorded_threshold=recorded_threshold)
     recorded, before = _recorded(folder, recorded_threshold)
-    if prompts is not None:
-        _check_prompts(folder, prompts)
-    home = verdicts_folder(folder, judge.id)
-    with VerdictWriter(home, judge=name, judge_id=judge.id) as writer:
+    judge_id = verdicts_id(judge, prompts)
+    work = plan(folder, judge_id, only_missing=only_missing)
+    home = verdicts_folder(folder, judge_id)
+    with (
+        VerdictWriter(home, judge=name, judge_id=judge_id) as writer,
+        JudgeQueue(judge, batch_size=BATCH) as queue,
+    ):
         done = _done(home)
-        count = 0
+        count = failures = 0
         report(count, work.waiting)
         for batch in _batches(folder, done, only_missing=only_missing):
-            count += _judge(batch, judge, prompts, writer)
+            for verdict in _judge(batch, queue, prompts, writer):
+                count += 1
+                failures += is_failure(verdict)
             report(count, work.waiting)
+    if failures and failures == count:
+        raise JudgeError(
+            f"judge {judge.id} failed on each of {count:,} draws ({verdict.reason}): mend it, then "
+            "run the same command again"
+        )
     result = _compare(
         folder,
         read_verdicts(home),
         judge=judge,
+        judge_id=judge_id,
         recorded=recorded,
         before=before,
         only_missing=only_missing,
@@ -198,18 +243,33 @@ def find_prompts(
 ) -> dict[str, Prompt]:
     """The prompts of a run by id: from `file`, else from `prompts.parquet`.
 
-    Raises `UsageError` where there are none.
+    Raises `UsageError` where there are none, or where `file` has another text under an id of the
+    run's own prompts.
     """
-    import polars as pl
-
-    if file is not None:
-        return {prompt.id: prompt for prompt in read_prompts(file, field=field)}
+    _need_draws(folder)
     path = folder / "prompts.parquet"
-    if not path.is_file():
+    own = _own_prompts(path) if path.is_file() else None
+    if file is not None:
+        given = {prompt.id: prompt for prompt in read_prompts(file, field=field)}
+        for name, prompt in (own or {}).items():
+            if name in given and given[name].messages != prompt.messages:
+                raise UsageError(
+                    f"{file} has another text for prompt {name!r} than {folder} was run with: "
+                    "leave --prompts out, the run holds its own"
+                )
+        return given
+    if own is None:
         raise UsageError(
             f"{folder} does not hold its prompts: give their file by --prompts, or --no-prompts if "
             "the judge looks at responses alone"
         )
+    return own
+
+
+def _own_prompts(path: Path) -> dict[str, Prompt]:
+    """The prompts in a run's `prompts.parquet`."""
+    import polars as pl
+
     try:
         rows = pl.read_parquet(path, glob=False).select("id", "messages").rows()
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -221,12 +281,16 @@ def find_prompts(
     }
 
 
+def _need_draws(folder: Path) -> None:
+    if not shards(folder):
+        raise UsageError(f"{folder} holds no draws: give the --out of a run")
+
+
 def _draws(folder: Path) -> pl.DataFrame:
     """Every draw on record, without its text."""
     import polars as pl
 
-    if not shards(folder):
-        raise UsageError(f"{folder} holds no draws: give the --out of a run")
+    _need_draws(folder)
     read(folder, stream="")  # explains damaged shards and other versions
     columns = ("stream", "stopping", "prompt_id", "index", "proposal", "score")
     return scan(folder).select(*columns, pl.col("text").is_not_null().alias("has_text")).collect()
@@ -247,7 +311,15 @@ def _recorded(folder: Path, threshold: float | None) -> tuple[str, float]:
             f"{folder} does not say by which threshold it was judged (it has no run.yaml): give "
             "--recorded-threshold"
         )
-    return str(held), float(run_folder.read(folder)["threshold"])
+    try:
+        return str(held), float(run_folder.read(folder)["threshold"])
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(
+            f"{folder / 'run.yaml'} does not say by which threshold the run was judged: give "
+            "--recorded-threshold"
+        ) from error
 
 
 def _check_prompts(folder: Path, prompts: Mapping[str, Prompt]) -> None:
@@ -273,8 +345,6 @@ def _done(home: Path) -> set[Key]:
 
 
 def _failed(score: float | None, reason: str | None) -> bool:
-    from tailbound.contract import Verdict
-
     return is_failure(Verdict(score, reason))
 
 
@@ -306,15 +376,18 @@ def _batches(folder: Path, done: set[Key], *, only_missing: bool) -> Iterator[li
 
 
 def _judge(
-    draws: list[Draw], judge: Judge, prompts: Mapping[str, Prompt] | None, writer: VerdictWriter
-) -> int:
-    with JudgeQueue(judge, batch_size=BATCH) as queue:
-        for draw in draws:
-            queue.submit(draw, NOT_SHOWN if prompts is None else prompts[draw.prompt_id])
-        while queue.pending:
-            for draw, verdict in queue.wait():
-                writer.append((draw.stream, draw.prompt_id, draw.index), verdict)
-    return len(draws)
+    draws: list[Draw],
+    queue: JudgeQueue,
+    prompts: Mapping[str, Prompt] | None,
+    writer: VerdictWriter,
+) -> Iterator[Verdict]:
+    """Have `draws` judged; every verdict goes to `writer`, then to the caller."""
+    for draw in draws:
+        queue.submit(draw, NOT_SHOWN if prompts is None else prompts[draw.prompt_id])
+    while queue.pending:
+        for draw, verdict in queue.wait():
+            writer.append((draw.stream, draw.prompt_id, draw.index), verdict)
+            yield verdict
 
 
 def _compare(
@@ -322,52 +395,21 @@ def _compare(
     verdicts: pl.DataFrame,
     *,
     judge: Judge,
+    judge_id: str,
     recorded: str,
     before: float,
     only_missing: bool,
     confidence: float,
     work: Workload,
 ) -> Rejudged:
-    import polars as pl
-
-    old, new = pl.col("score") >= before, pl.col("new") >= judge.threshold
-    frame = (
-        _draws(folder)
-        .join(
-            verdicts.select(
-                "stream", "prompt_id", "index", pl.col("score").alias("new")
-            ).with_columns(judged=True),
-            on=["stream", "prompt_id", "index"],
-            how="left",
-            maintain_order="left",
-        )
-        .with_columns(old=old, new=new, judged=pl.col("judged").fill_null(False))
-    )
-    streams = []
-    for (stream,), part in frame.partition_by("stream", as_dict=True, maintain_order=True).items():
-        stopping = str(part["stopping"][0])
-        plain = part.filter(pl.col("proposal").is_null())
-        rates: tuple[Rate, ...] = ()
-        if stopping == FIXED and plain.height:
-            other = (
-                ("filled", plain["old"].fill_null(plain["new"]))
-                if only_missing
-                else ("new", plain["new"])
-            )
-            rates = tuple(
-                _rate(label, values, confidence)
-                for label, values in (("recorded", plain["old"]), other)
-            )
-        streams.append(
-            StreamComparison(
-                stream=str(stream), stopping=stopping, agreement=_agreement(part), rates=rates
-            )
-        )
+    """Both judges side by side; `before` is the threshold of the recorded one."""
+    frame = _side_by_side(folder, verdicts, recorded=before, new=judge.threshold)
+    streams = frame.partition_by("stream", maintain_order=True)
     return Rejudged(
         folder=str(folder),
         recorded_judge=recorded,
         recorded_threshold=before,
-        judge=judge.id,
+        judge=judge_id,
         threshold=judge.threshold,
         only_missing=only_missing,
         confidence=confidence,
@@ -375,9 +417,61 @@ def _compare(
         judged_before=work.done,
         without_text=work.without_text,
         agreement=_agreement(frame),
-        streams=tuple(streams),
+        missing_reasons=_missing_reasons(verdicts),
+        streams=tuple(_compare_stream(part, only_missing, confidence) for part in streams),
         notices=tuple(getattr(judge, "notices", ())),
     )
+
+
+def _side_by_side(
+    folder: Path, verdicts: pl.DataFrame, *, recorded: float, new: float
+) -> pl.DataFrame:
+    """One row per draw: `old` and `new` say unsafe, safe or null; `judged` by the new judge?"""
+    import polars as pl
+
+    scores = verdicts.select("stream", "prompt_id", "index", pl.col("score").alias("new"))
+    return (
+        _draws(folder)
+        .join(
+            scores.with_columns(judged=True),
+            on=["stream", "prompt_id", "index"],
+            how="left",
+            maintain_order="left",
+        )
+        .with_columns(
+            old=pl.col("score") >= recorded,
+            new=pl.col("new") >= new,
+            judged=pl.col("judged").fill_null(False),
+        )
+    )
+
+
+def _compare_stream(part: pl.DataFrame, only_missing: bool, confidence: float) -> StreamComparison:
+    """The draws of one stream; rates where their number was fixed, of draws without proposal."""
+    plain = part.filter(part["proposal"].is_null())
+    rates: tuple[Rate, ...] = ()
+    if part["stopping"][0] == FIXED and plain.height:
+        other = (
+            ("filled", plain["old"].fill_null(plain["new"]))
+            if only_missing
+            else ("new", plain["new"])
+        )
+        rates = tuple(
+            _rate(label, values, confidence)
+            for label, values in (("recorded", plain["old"]), other)
+        )
+    return StreamComparison(
+        stream=str(part["stream"][0]),
+        stopping=str(part["stopping"][0]),
+        agreement=_agreement(part),
+        rates=rates,
+    )
+
+
+def _missing_reasons(verdicts: pl.DataFrame) -> tuple[tuple[str, int], ...]:
+    """The commonest reasons of missing verdicts and how often each was given."""
+    missing = verdicts.filter(verdicts["score"].is_null())["reason"]
+    return tuple(Counter(map(str, missing)).most_common(REASONS))
 
 
 def _agreement(frame: pl.DataFrame) -> Agreement:

@@ -109,7 +109,7 @@ class VerdictWriter:
         self._oldest = math.inf
         for path in folder.glob(f"{TEMPORARY_PREFIX}part-*{TEMPORARY_SUFFIX}"):
             path.unlink(missing_ok=True)
-        self._next = 1 + max((int(part.stem.split("-")[1]) for part in _parts(folder)), default=0)
+        self._next = 1 + max(map(_number, _parts(folder)), default=0)
         try:
             self._name(judge, judge_id)
         except BaseException:
@@ -170,10 +170,18 @@ class VerdictWriter:
         try:
             held = json.loads(path.read_text(encoding="utf-8"))["judge_id"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise LedgerError(f"{path} is damaged ({error}): restore it") from error
+            raise LedgerError(
+                f"{path} is damaged ({error!r}): remove it and it will be written anew"
+            ) from error
         if held != judge_id:
             raise LedgerError(f"{self._folder} holds verdicts of {held}, not {judge_id}")
 
 
 def _parts(folder: Path) -> list[Path]:
-    return sorted(folder.glob("part-*.parquet"))
+    """The parts in the order in which they were written; other files are none of ours."""
+    found = [path for path in folder.glob("part-*.parquet") if path.stem[5:].isdecimal()]
+    return sorted(found, key=_number)
+
+
+def _number(part: Path) -> int:
+    return int(part.stem[5:])

@@ -203,6 +203,51 @@ def test_draws_of_proposals_have_verdicts_but_no_rates(tmp_path: Path) -> None:
     assert result.agreement.only_new == 2
 
 
+def test_verdicts_without_prompts_are_kept_apart(tmp_path: Path) -> None:
+    """A judge that looks at the request says other things when it is not shown one."""
+    folder = standard(tmp_path / "run")
+    blind, seeing = Reader(), Reader()
+    result = rejudge(folder, blind, name="reader", prompts=None)
+    assert {e.prompt.text for e in blind.seen} == {"(not shown)"}
+    assert result.judge == "reader@1 without prompts"
+    assert again(folder, seeing).judged_now == 43 == len(seeing.seen)
+    assert {e.prompt.text for e in seeing.seen} == {"question p0", "question p1"}
+
+
+def test_reasons_of_missing_verdicts_are_told(tmp_path: Path) -> None:
+    result = again(standard(tmp_path / "run"))
+    assert result.missing_reasons == (("no number", 10),)
+    assert result.to_dict()["missing_reasons"] == [{"reason": "no number", "draws": 10}]
+
+
+def test_a_judge_that_fails_on_every_draw_is_an_error(tmp_path: Path) -> None:
+    """Fewer draws than the queue's patience, so that only their number tells."""
+    folder = standard(tmp_path / "run")
+    with pytest.raises(JudgeError, match=r"failed on each of 43 draws .*reset.*: mend it"):
+        again(folder, Breaking(ConnectionError("reset"), after=0))
+    assert again(folder).judged_now == 43
+
+
+def test_failures_in_a_row_are_counted_over_shards(tmp_path: Path) -> None:
+    """Shards of ten draws, of which none alone would try the queue's patience."""
+    rows: list[Row] = [("s", "fixed", "p", n, "0.9", 0.0) for n in range(1, 400)]
+    judge = Breaking(ConnectionError("reset"), after=100)
+    with pytest.raises(JudgeError, match="failed 50 times in a row"):
+        again(run(tmp_path / "run", rows), judge)
+
+
+def test_foreign_files_among_the_parts_are_left_alone(tmp_path: Path) -> None:
+    folder = standard(tmp_path / "run")
+    again(folder)
+    home = verdicts_folder(folder, "reader@1")
+    (home / "part-abc.parquet").write_bytes(b"")
+    last = sorted(home.glob("part-0*"))[-1]
+    last.rename(home / "part-1000000.parquet")  # more digits: later, although it sorts before
+    rest = Reader()
+    assert again(folder, rest).judged_before == 43
+    assert rest.seen == []
+
+
 def test_two_judges_have_two_folders(tmp_path: Path) -> None:
     folder = standard(tmp_path / "run")
     again(folder)
@@ -350,6 +395,15 @@ def test_what_cannot_be_judged_is_said_first(tmp_path: Path) -> None:
     assert again(folder, recorded_threshold=0.5).judged_now == 2
     with pytest.raises(UsageError, match=r"must lie in \(0, 1\], not 2"):
         again(folder, recorded_threshold=2.0)
+    own = tmp_path / "own.jsonl"
+    own.write_text('{"id": "p", "prompt": "another question"}\n')
+    with pytest.raises(UsageError, match=r"own.jsonl has another text for prompt 'p' than .*run"):
+        find_prompts(folder, file=own)
+    own.write_text('{"id": "p", "prompt": "question p"}\n')
+    assert find_prompts(folder, file=own) == find_prompts(folder)
+    (folder / "run.yaml").write_text("schema: 1\n")
+    with pytest.raises(UsageError, match=r"run.yaml does not say by which threshold"):
+        again(folder)
     (folder / "prompts.parquet").unlink()
     with pytest.raises(UsageError, match="does not hold its prompts: give their file by --prompts"):
         find_prompts(folder)
@@ -384,7 +438,11 @@ def cli(
     return call
 
 
-def test_the_command(tmp_path: Path, cli: Callable[..., tuple[int, str, str]]) -> None:
+def test_the_command(
+    tmp_path: Path,
+    cli: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     folder = standard(tmp_path / "run")
     code, out, err = cli("rejudge", folder, "--judge", r"regex:0\.9", "--dry-run")
     assert (code, out) == (0, "43 draws to judge, 0 judged before\n")
@@ -405,12 +463,18 @@ def test_the_command(tmp_path: Path, cli: Callable[..., tuple[int, str, str]]) -
     assert rows["judged by the new judge"] == ["40", "3", "43"]
     assert rows["only the new judge"][1] == "2"
     assert "test: no rates, because its draws were stopped by the old verdicts" in out
+    (tmp_path / "cannot_tell.py").write_text("def f(response):\n    return None\n")
+    monkeypatch.chdir(tmp_path)
+    code, out, err = cli("rejudge", folder, "--judge", "python:cannot_tell:f")
+    assert "no verdict on 43: the judge gave no score\n" in out
 
 
 def test_mistakes_of_the_command(tmp_path: Path, cli: Callable[..., tuple[int, str, str]]) -> None:
     folder = standard(tmp_path / "run")
     for arguments, message in (
-        (("nowhere",), "nowhere does not hold its prompts"),
+        (("nowhere",), "nowhere holds no draws: give the --out of a run"),
+        ((folder, "--no-prompts", "--prompts", "p.csv"), "exclude each other: leave one out"),
+        ((folder, "--field", "text"), "--field names a column of --prompts: give that file"),
         ((folder, "--confidence", 1), "--confidence must lie strictly between 0 and 1"),
         ((folder, "--prompts", "absent.csv"), "no prompt file absent.csv"),
         ((folder, "--threshold", 3), r"the threshold must lie in (0, 1], not 3"),
@@ -421,6 +485,16 @@ def test_mistakes_of_the_command(tmp_path: Path, cli: Callable[..., tuple[int, s
         assert err.count("\n") == 1
     (folder / "prompts.parquet").unlink()
     assert cli("rejudge", folder, "--judge", "regex:a", "--no-prompts", "--json")[0] == 0
+
+
+def test_what_is_wrong_with_the_run_is_said_before_the_judge_is_loaded(
+    tmp_path: Path, cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    rows: list[Row] = [("s", "fixed", "p", 1, "0.9", 0.0)]
+    bare = run(tmp_path / "bare", rows, store_text=False)
+    code, _, err = cli("rejudge", bare, "--judge", "classifier:/no/such/model")
+    assert code == 2
+    assert "keeps no responses" in err
 
 
 def test_the_demo_judge_agrees_with_itself(

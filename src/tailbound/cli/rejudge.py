@@ -60,10 +60,17 @@ def command(
 
     if not 0 < confidence < 1:
         raise UsageError(f"--confidence must lie strictly between 0 and 1, not {confidence}")
+    if no_prompts and prompts is not None:
+        raise UsageError("--prompts and --no-prompts exclude each other: leave one out")
+    if field is not None and prompts is None:
+        raise UsageError("--field names a column of --prompts: give that file, or leave it out")
     known = None if no_prompts else rejudging.find_prompts(folder, file=prompts, field=field)
+    # all that is wrong with the run comes before a judge is loaded, which may take minutes
+    rejudging.check(folder, prompts=known, recorded_threshold=recorded_threshold)
     model_judge = load_judge(judge, threshold=threshold)
     if dry_run:
-        work = rejudging.plan(folder, model_judge.id, only_missing=only_missing)
+        judge_id = rejudging.verdicts_id(model_judge, known)
+        work = rejudging.plan(folder, judge_id, only_missing=only_missing)
         document = {"to_judge": work.waiting, "judged_before": work.done}
         typer.echo(
             json.dumps(document, indent=2)
@@ -127,6 +134,8 @@ def _print(result: Rejudged) -> None:
         *("-" if found.share is None else f"{found.share:.2%}" for _, found in shown),
     )
     out.print(table)
+    for reason, draws in result.missing_reasons:
+        out.print(Text(f"no verdict on {draws:,}: {reason}"), soft_wrap=True)
     for stream in result.streams:
         for rate in stream.rates:
             share = "not known" if rate.rate is None else number(rate.rate)
