@@ -108,6 +108,20 @@ def test_a_threshold_holds_for_scores_that_were_turned_round(tmp_path, safe):
     assert result.unsafe == (safe < 1)
 
 
+def test_groups_and_texts_on_record_are_kept_and_not_exchanged(tmp_path):
+    path, folder = tmp_path / "t.csv", tmp_path / "run"
+    path.write_text("id,draw,score,group,prompt\na,1,0,g,Why?\nb,1,0,g,How?\n")
+    import_run(path, folder)
+    path.write_text("id,draw,score,prompt\na,1,0,Why?\nb,1,0,\nb,2,0,\n")
+    assert import_run(path, folder).added == 1
+    kept = pl.read_parquet(folder / "prompts.parquet")
+    assert kept["group"].to_list() == ["g", "g"]
+    assert kept["messages"].null_count() == 0
+    path.write_text("id,draw,score,group\na,1,0,other\n")
+    with pytest.raises(UsageError, match="prompt 'a' has another group in"):
+        import_run(path, folder)
+
+
 def test_halves_of_characters_do_not_stop_an_import(tmp_path):
     path = tmp_path / "t.jsonl"
     path.write_text(

@@ -433,6 +433,29 @@ def test_samples_that_failed_are_missing_and_broken_runs_are_noted(log, tmp_path
         assert "status 'cancelled'" in source.notices[0]
 
 
+def test_samples_that_are_not_in_the_log_are_noted(log, tmp_path):
+    from inspect_ai.log import read_eval_log, write_eval_log
+
+    whole = read_eval_log(str(log))
+    whole.samples = [sample for sample in whole.samples if sample.epoch != 4]
+    path = tmp_path / "fewer.json"
+    write_eval_log(whole, str(path))
+    (line,) = read_source(path, judge="includes").notices
+    assert line.startswith("2 of 8 samples are not in the log")
+
+
+@pytest.mark.parametrize(("grade", "score"), [("Yes", 1.0), ("NO", 0.0), ("True", 1.0)])
+def test_grades_are_read_as_inspect_reads_them(log, tmp_path, grade, score):
+    from inspect_ai.log import read_eval_log, write_eval_log
+
+    whole = read_eval_log(str(log))
+    for sample in whole.samples:
+        sample.scores["includes"].value = grade
+    path = tmp_path / "graded.json"
+    write_eval_log(whole, str(path))
+    assert {draw.score for draw in read_source(path, judge="includes").draws} == {score}
+
+
 def test_what_inspect_cannot_read_is_one_line(tmp_path, monkeypatch):
     path = tmp_path / "x.eval"
     path.write_bytes(b"PK nonsense")

@@ -43,6 +43,12 @@ def read(path: Path, judge: str | None) -> Source:
             f"the log ended with status {header.status!r}: the {len(draws)} samples in it were "
             "imported; where it ended because of what was sampled, intervals do not hold"
         )
+    total = header.results.total_samples if header.results is not None else 0
+    if total > len(draws):
+        notices.append(
+            f"{total - len(draws)} of {total} samples are not in the log: where they failed, they "
+            "are missing from every interval, which then hold for what is in it alone"
+        )
     return Source(
         format="inspect",
         draws=draws,

@@ -281,13 +281,13 @@ def _prompt_table(
         raise LedgerError(f"{path} is damaged: restore it, or use another --out folder") from error
     for row in before:
         now = rows.setdefault(row[0], row)
-        if now[3] is None:
-            rows[row[0]] = (now[0], now[1], now[2] or row[2], row[3])
-        elif row[3] is not None and row[3] != now[3]:
-            raise UsageError(
-                f"prompt {row[0]!r} has another text in {path}: one id names one prompt, "
-                "so use another --out folder"
-            )
+        for what, old, new in (("text", row[3], now[3]), ("group", row[2], now[2])):
+            if old is not None and new is not None and old != new:
+                raise UsageError(
+                    f"prompt {row[0]!r} has another {what} in {path}: one id names one prompt, "
+                    "so use another --out folder"
+                )
+        rows[row[0]] = (now[0], now[1], now[2] or row[2], now[3] or row[3])
     order = dict.fromkeys([*(row[0] for row in before), *rows])
     return pl.DataFrame([rows[name] for name in order], schema=schema, orient="row")
 
