@@ -2,8 +2,9 @@
 
 The ledger stays as it is. The new verdicts lie beside it (`tailbound.second_verdicts`), and what is
 reported is how far the two judges agree, and the rates of streams with a fixed number of draws
-under each. Streams that stopped at the first unsafe draw stopped by the *recorded* judge: their
-draws say how far the judges agree, and nothing about rates under the new one.
+under each (`tailbound.judge_agreement`). Streams that stopped at the first unsafe draw stopped by
+the *recorded* judge: their draws say how far the judges agree, and nothing about rates under the
+new one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ from tailbound import run_folder
 from tailbound.contract import Draw, Verdict
 from tailbound.errors import JudgeError, UsageError
 from tailbound.files import write_json
-from tailbound.intervals import clopper_pearson
+from tailbound.judge_agreement import (
+    Agreement,
+    StreamComparison,
+    compare_stream,
+    count_agreement,
+)
 from tailbound.judges import Judge, is_failure
 from tailbound.judging import JudgeQueue
 from tailbound.ledger import read, scan
@@ -31,7 +37,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 SCHEMA = 1
-FIXED = "fixed"
 REASONS = 3
 """How many reasons of missing verdicts are told."""
 
@@ -39,58 +44,6 @@ BATCH = 256
 """Exchanges that the judge gets at once."""
 
 NOT_SHOWN = Prompt(id="", messages=(("user", "(not shown)"),))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agreement:
-    """Counts of draws by both verdicts; `both_missing` to `missing_new` are missing somewhere."""
-
-    draws: int
-    both_unsafe: int
-    both_safe: int
-    only_recorded: int
-    only_new: int
-    missing_recorded: int
-    missing_new: int
-    both_missing: int
-
-    @property
-    def share(self) -> float | None:
-        """Share of equal verdicts among the draws that both judges have one on; None for none."""
-        known = self.both_unsafe + self.both_safe + self.only_recorded + self.only_new
-        return (self.both_unsafe + self.both_safe) / known if known else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return {**asdict(self), "agree": self.share}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rate:
-    """Share of unsafe draws in a stream with a fixed number of draws per prompt.
-
-    `rate` is over the draws with a verdict, None without one. `interval` is Clopper and Pearson's
-    for all draws, missing verdicts safe in its lower end and unsafe in its upper one; over several
-    prompts it is for the mean of their probabilities, weighted by their draws (conservative there:
-    Hoeffding 1956).
-    """
-
-    verdicts: str
-    draws: int
-    unsafe: int
-    missing: int
-    rate: float | None
-    interval: tuple[float, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StreamComparison:
-    """Both judges on one stream; `rates` are empty where the stream's length was not fixed."""
-
-    stream: str
-    stopping: str
-    agreement: Agreement
-    rates: tuple[Rate, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -416,9 +369,11 @@ def _compare(
         judged_now=work.waiting,
         judged_before=work.done,
         without_text=work.without_text,
-        agreement=_agreement(frame),
+        agreement=count_agreement(frame),
         missing_reasons=_missing_reasons(verdicts),
-        streams=tuple(_compare_stream(part, only_missing, confidence) for part in streams),
+        streams=tuple(
+            compare_stream(part, filled=only_missing, confidence=confidence) for part in streams
+        ),
         notices=tuple(getattr(judge, "notices", ())),
     )
 
@@ -446,65 +401,7 @@ def _side_by_side(
     )
 
 
-def _compare_stream(part: pl.DataFrame, only_missing: bool, confidence: float) -> StreamComparison:
-    """The draws of one stream; rates where their number was fixed, of draws without proposal."""
-    plain = part.filter(part["proposal"].is_null())
-    rates: tuple[Rate, ...] = ()
-    if part["stopping"][0] == FIXED and plain.height:
-        other = (
-            ("filled", plain["old"].fill_null(plain["new"]))
-            if only_missing
-            else ("new", plain["new"])
-        )
-        rates = tuple(
-            _rate(label, values, confidence)
-            for label, values in (("recorded", plain["old"]), other)
-        )
-    return StreamComparison(
-        stream=str(part["stream"][0]),
-        stopping=str(part["stopping"][0]),
-        agreement=_agreement(part),
-        rates=rates,
-    )
-
-
 def _missing_reasons(verdicts: pl.DataFrame) -> tuple[tuple[str, int], ...]:
     """The commonest reasons of missing verdicts and how often each was given."""
     missing = verdicts.filter(verdicts["score"].is_null())["reason"]
     return tuple(Counter(map(str, missing)).most_common(REASONS))
-
-
-def _agreement(frame: pl.DataFrame) -> Agreement:
-    """Counts over the draws that the new judge was asked about."""
-    seen = frame.filter(frame["judged"])
-    counts: dict[tuple[bool | None, bool | None], int] = {
-        (old, new): n for old, new, n in seen.group_by("old", "new").len().iter_rows()
-    }
-
-    def total(*pairs: tuple[bool | None, bool | None]) -> int:
-        return sum(counts.get(pair, 0) for pair in pairs)
-
-    return Agreement(
-        draws=seen.height,
-        both_unsafe=total((True, True)),
-        both_safe=total((False, False)),
-        only_recorded=total((True, False)),
-        only_new=total((False, True)),
-        missing_recorded=total((None, True), (None, False)),
-        missing_new=total((True, None), (False, None)),
-        both_missing=total((None, None)),
-    )
-
-
-def _rate(label: str, unsafe: pl.Series, confidence: float) -> Rate:
-    draws, events, missing = unsafe.len(), int(unsafe.sum()), unsafe.null_count()
-    low = clopper_pearson(events, draws, confidence=confidence)[0]
-    high = clopper_pearson(events + missing, draws, confidence=confidence)[1]
-    return Rate(
-        verdicts=label,
-        draws=draws,
-        unsafe=events,
-        missing=missing,
-        rate=events / (draws - missing) if draws > missing else None,
-        interval=(float(low), float(high)),
-    )

@@ -16,8 +16,9 @@ from tailbound.contract import Draw, DrawRequest, SamplingContract, SamplingOpti
 from tailbound.errors import TargetError, UsageError
 from tailbound.judges import Exchange, is_failure, load_judge
 from tailbound.judges.expressions import Expression
+from tailbound.judges.question import Rubric
 from tailbound.judges.rubric import RubricJudge
-from tailbound.judges.rubric_file import Rubric, built_in_rubrics, read_rubric
+from tailbound.judges.rubric_file import built_in_rubrics, read_rubric
 from tailbound.prompts import Prompt
 from tailbound.targets.base import DrawSource
 

@@ -20,7 +20,8 @@ import yaml
 from tailbound.contract import DrawRequest, SamplingOptions, Verdict
 from tailbound.errors import UsageError
 from tailbound.judges.base import Exchange
-from tailbound.judges.rubric_file import Rubric, read_rubric
+from tailbound.judges.question import Rubric
+from tailbound.judges.rubric_file import read_rubric
 from tailbound.judges.showing import BOTH, SEE, control_tokens, defused, request_text
 from tailbound.judges.spec import SpecOptions
 from tailbound.judges.verdicts import failed, scored

@@ -19,18 +19,17 @@ score: level / 10
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tailbound.errors import UsageError
-from tailbound.judges.answers import Field, is_refusal
+from tailbound.judges.answers import Field
 from tailbound.judges.expressions import Expression
-from tailbound.judges.showing import BOTH, NOT_SHOWN, RESPONSE, SEE
+from tailbound.judges.question import PLACE, TAKEN, Rubric, shows_prompt
+from tailbound.judges.showing import BOTH, RESPONSE, SEE
 
 BUILT_IN = Path(__file__).parent / "rubrics"
 
@@ -40,116 +39,6 @@ _KEYS = {
 }  # fmt: skip
 _SAMPLING = {"temperature", "top_p", "top_k", "max_new_tokens", "system", "stop"}
 _FIELD = {"low", "high", "whole", "words"}
-_TAKEN = {"prompt", "response", "mark"}
-_PLACE = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rubric:
-    """A question about a response, and what its answer means. Made by `read_rubric`."""
-
-    name: str
-    template: str
-    fields: tuple[Field, ...]
-    score: Expression
-    require: Expression | None
-    see: str
-    threshold: float
-    tries: int
-    sampling: Mapping[str, Any]
-    judge_target: str | None
-    engine: Mapping[str, Any]
-    options: Mapping[str, str | None]
-
-    def with_options(self, given: Mapping[str, str]) -> Rubric:
-        """The rubric with the user's values of its options; those without a value must get one."""
-        options = {**self.options, **given}
-        for key, value in options.items():
-            if value is None:
-                raise UsageError(f"rubric {self.name} needs an option: add ?{key}=...")
-        chosen = replace(self, options=options)
-        for key in chosen._formula_options():
-            chosen._number(key)
-        return chosen
-
-    def seeing(self, see: str) -> Rubric:
-        """The rubric with another `see`; raises `UsageError` where that needs {prompt}."""
-        if see == BOTH and not _shows_prompt(self.template):
-            raise UsageError(
-                f"rubric {self.name}: with see {BOTH} the template must show the judge {{prompt}}"
-            )
-        return replace(self, see=see)
-
-    def question(self, *, prompt: str, response: str, mark: str) -> str:
-        """The text that the judge is given; `prompt` is hidden where `see` says so."""
-        values = {
-            **self.options,
-            "prompt": prompt if self.see == BOTH else NOT_SHOWN,
-            "response": response,
-            "mark": mark,
-        }
-        # in one pass, so that nothing inside a response is filled in
-        return _PLACE.sub(lambda found: str(values[found[1]]), self.template)
-
-    def read(self, answer: str, *, cut: bool = False) -> tuple[float | None, str | None]:
-        """(score, None), or (None, why there is none); `cut` where `answer` was broken off.
-
-        The last line of such an answer is not read: it may have been going on as "10" or "1 or 2".
-
-        A reason that begins with "not counted" stands for a verdict that was read but does not
-        meet `require`; all others are worth asking again.
-        """
-        values: dict[str, float] = {}
-        whole = answer[: answer.rfind("\n") + 1] if cut else answer
-        for field in self.fields:
-            value = field.read(whole)
-            if value is None:
-                shown = " ".join(answer.split())
-                shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-                if not shown:
-                    return None, "the judge's answer is empty"
-                if is_refusal(answer):
-                    return None, f"the judge refused: {shown!r}"
-                return None, f"no usable {field.name!r} in the judge's answer {shown!r}"
-            values[field.name] = value
-        named = {**values, **{key: self._number(key) for key in self._formula_options()}}
-        shown = ", ".join(f"{name} {value:g}" for name, value in values.items())
-        if self.require is not None and not self.require(named):
-            return None, f"not counted: {self.require.text} does not hold ({shown})"
-        try:
-            score = self.score(named)
-        except ZeroDivisionError:
-            return None, f"not counted: the score divides by zero ({shown})"
-        except OverflowError:
-            return None, f"not counted: the score is out of all bounds ({shown})"
-        return score, None
-
-    def identity(self) -> dict[str, Any]:
-        """Everything that a verdict depends on besides the judge target, as plain values."""
-        return {
-            "template": self.template,
-            "fields": [[f.name, f.low, f.high, f.whole, list(f.words)] for f in self.fields],
-            "score": self.score.text,
-            "require": None if self.require is None else self.require.text,
-            "see": self.see,
-            "tries": self.tries,
-            "options": dict(sorted(self.options.items())),
-        }
-
-    def _formula_options(self) -> set[str]:
-        names = self.score.names | (self.require.names if self.require else frozenset())
-        return {name for name in names if name in self.options}
-
-    def _number(self, key: str) -> float:
-        try:
-            value = float(str(self.options[key]))
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise UsageError(
-                f"rubric {self.name}: option {key} is a number, not {self.options[key]!r}"
-            )
-        return value
 
 
 def built_in_rubrics() -> list[str]:
@@ -193,7 +82,7 @@ class _Reading:
         fields = self._fields()
         options = self._options(fields)
         template = self._template(set(options))
-        see = str(self._found.get("see", BOTH if _shows_prompt(template) else RESPONSE))
+        see = str(self._found.get("see", BOTH if shows_prompt(template) else RESPONSE))
         if see not in SEE:
             raise self._error(f"see is one of {', '.join(SEE)}, not {see!r}")
         names = {field.name for field in fields} | set(options)
@@ -251,7 +140,7 @@ class _Reading:
         return fields
 
     def _field(self, name: str, value: Any) -> Field:
-        if not (isinstance(value, dict) and name.isidentifier() and name not in _TAKEN):
+        if not (isinstance(value, dict) and name.isidentifier() and name not in TAKEN):
             raise self._error(f"field {name!r} must be a name with {{low: .., high: ..}}")
         self._only(value, _FIELD, f"fields.{name}.")
         low: Any = value.get("low")
@@ -276,9 +165,9 @@ class _Reading:
 
     def _options(self, fields: tuple[Field, ...]) -> dict[str, str | None]:
         found = self._mapping("options", None)
-        taken = _TAKEN | {field.name for field in fields} | _KEYS | _SAMPLING
+        taken = TAKEN | {field.name for field in fields} | _KEYS | _SAMPLING
         for key, value in found.items():
-            if key in taken or not _PLACE.fullmatch(f"{{{key}}}"):
+            if key in taken or not PLACE.fullmatch(f"{{{key}}}"):
                 raise self._error(f"an option cannot be called {key!r}: choose another name")
             if value is not None and not isinstance(value, (str, int, float)):
                 raise self._error(f"option {key!r} must be a text or a number, not {value!r}")
@@ -286,10 +175,10 @@ class _Reading:
 
     def _template(self, options: set[str]) -> str:
         template = self._text("template")
-        used = set(_PLACE.findall(template))
+        used = set(PLACE.findall(template))
         if "response" not in used:
             raise self._error("the template must show the judge {response}")
-        for name in sorted(used - _TAKEN - options):
+        for name in sorted(used - TAKEN - options):
             raise self._error(f"the template has {{{name}}}, which is no option: add it to options")
         return template
 
@@ -310,10 +199,6 @@ class _Reading:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise self._error(f"tries is a whole number from 1 on, not {value!r}")
         return value
-
-
-def _shows_prompt(template: str) -> bool:
-    return "prompt" in _PLACE.findall(template)
 
 
 def _is_number(value: object) -> bool:
