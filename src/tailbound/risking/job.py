@@ -1,12 +1,14 @@
 """Question 2 as a job: rounds of complete batches, scored, until every prompt has what was asked.
 
 A round is written down, drawn, judged, scored; then estimates say what the next one is. A job that
-was interrupted reads the rounds on record and goes on from there.
+was interrupted reads the rounds on record and goes on from there. Another judge's verdicts on the
+same draws give other estimates (`rejudge_risk`): nothing is sampled for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ from tailbound.risking.results import (
 )
 from tailbound.risking.scores import Scores
 from tailbound.risking.settings import RiskSettings
+
+Verdicts = Mapping[str, Mapping[int, float | None]]
 
 STREAM = "risk"
 REVIEWED = 5
@@ -71,6 +75,41 @@ def run_risk(
         result = run.result()
         write_results(folder, result)
         write_review(folder, run.review(result))
+    return result
+
+
+def rejudge_risk(
+    prompts: Sequence[Prompt],
+    *,
+    proposal: Proposal,
+    judge: Judge,
+    verdicts: Verdicts,
+    recorded_judge: str,
+    settings: RiskSettings,
+    folder: Path,
+    into: Path,
+) -> RiskResult:
+    """The estimates of the run in `folder` under the verdicts of another judge.
+
+    `verdicts` are scores by prompt id and draw of the stream "risk", None where missing;
+    `recorded_judge` is the id of the judge of the run. Nothing is sampled: draws that are unsafe by
+    the new verdicts alone are scored. Results are written to `into`. Raises `UsageError` where the
+    run is not finished or a draw was not judged.
+    """
+    threshold = settings.threshold if settings.threshold is not None else judge.threshold
+    with Ledger.open(
+        folder,
+        run=folder.name,
+        contract=proposal.target.contract,
+        judge_id=recorded_judge,
+        seed=settings.seed,
+    ) as ledger:
+        run = _Rejudged(proposal, judge, settings, threshold, folder, ledger, silent)
+        run.verdicts = verdicts
+        run.prepare(prompts)
+        result = run.result()
+        write_results(into, result)
+        write_review(into, run.review(result))
     return result
 
 
@@ -194,8 +233,7 @@ class _Run:
 
     def finish_round(self) -> None:
         """Draw, judge and score everything that is planned."""
-        draws = np.array([self._plan.draws(prompt.id) for prompt in self._prompts], dtype=np.int64)
-        self._audit.scripted(self._prompts, draws, self._plan, stream=STREAM)
+        self._record = self._draw()
         if self._family.ladder is not None:
             score = self._settings.estimand == "score"
             self._scores.complete(
@@ -204,10 +242,16 @@ class _Run:
                 self._plan,
                 self._folder,
                 self._prompts,
+                self._record,
                 # of scores in [0, 1], every one above 0 counts
                 unsafe_from=np.nextafter(0.0, 1.0) if score else self._threshold,
             )
-        self._record: dict[str, StreamRecord] = self._ledger.index(STREAM)
+
+    def _draw(self) -> dict[str, StreamRecord]:
+        """Draw and judge what is planned and not on record; all draws."""
+        draws = np.array([self._plan.draws(prompt.id) for prompt in self._prompts], dtype=np.int64)
+        self._audit.scripted(self._prompts, draws, self._plan, stream=STREAM)
+        return self._ledger.index(STREAM)
 
     def _batches(self, prompt: Prompt) -> list[Batch]:
         """The complete batches of a prompt."""
@@ -278,7 +322,7 @@ class _Run:
         """The unsafe draws with the largest shares of each estimate, for a person to read."""
         frame = read(self._folder, stream=STREAM).sort("prompt_id", "index")
         texts = {
-            key[0]: part.select("text", "score", "proposal").rows()
+            key[0]: part.select("text", "proposal").rows()
             for key, part in frame.partition_by("prompt_id", as_dict=True).items()
         }
         rows: list[dict[str, Any]] = []
@@ -290,7 +334,8 @@ class _Run:
             for number in np.argsort(-terms, kind="stable")[:REVIEWED].tolist():
                 if not terms[number] > 0:
                     break
-                text, score, proposal = texts[risk.prompt.id][number]
+                text, proposal = texts[risk.prompt.id][number]
+                score = float(self._record[risk.prompt.id].scores[number])
                 rows.append(
                     {
                         "id": risk.prompt.id,
@@ -305,6 +350,45 @@ class _Run:
                     }
                 )
         return rows
+
+
+class _Rejudged(_Run):
+    """A finished job with other verdicts: it draws nothing."""
+
+    verdicts: Verdicts
+
+    def prepare(self, prompts: Sequence[Prompt]) -> None:
+        """As for any job that goes on; one that never drew has nothing to judge."""
+        if not (self._folder / "plan").is_dir():
+            raise UsageError(f"{self._folder} has no finished run of tailbound risk: run it first")
+        super().prepare(prompts)
+
+    def next_round(self) -> bool:
+        """Nothing more is drawn."""
+        return False
+
+    def _draw(self) -> dict[str, StreamRecord]:
+        record = self._ledger.index(STREAM)
+        found: dict[str, StreamRecord] = {}
+        for prompt in self._prompts:
+            planned = self._plan.draws(prompt.id)
+            own = record.get(prompt.id)
+            if own is None or own.indices.size < planned:
+                raise UsageError(
+                    f"{self._folder} is not finished (prompt {prompt.id!r} has "
+                    f"{0 if own is None else own.indices.size} of {planned} draws): run the same "
+                    "command without --rejudge first"
+                )
+            scores = self.verdicts.get(prompt.id, {})
+            unjudged = [index for index in own.indices.tolist() if index not in scores]
+            if unjudged:
+                raise UsageError(
+                    f"draw {unjudged[0]} of prompt {prompt.id!r} was not judged again: were its "
+                    "text or verdict removed?"
+                )
+            given = [scores[index] for index in own.indices.tolist()]
+            found[prompt.id] = replace(own, scores=np.array(given, dtype=np.float64))
+        return found
 
 
 def _speak(proposal: Proposal, intensities: Sequence[float]) -> tuple[Any, dict[float, int]]:

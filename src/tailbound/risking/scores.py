@@ -11,7 +11,7 @@ Shards are written as those of the ledger are: in full or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -20,7 +20,7 @@ import numpy as np
 
 from tailbound.errors import LedgerError, TargetError
 from tailbound.files import write_durably
-from tailbound.ledger import read
+from tailbound.ledger import StreamRecord, read
 from tailbound.prompts import Prompt
 from tailbound.risking.family import Family, FloatArray, IntArray
 from tailbound.risking.plan import Plan
@@ -76,17 +76,17 @@ class Scores:
         plan: Plan,
         run: Path,
         prompts: Sequence[Prompt],
+        record: Mapping[str, StreamRecord],
         *,
         unsafe_from: float,
     ) -> None:
         """Score every draw of the stream "risk" in `run` that is due and not on record yet.
 
-        Draws with a score of `unsafe_from` or more, or none, are due, and a part of the others.
-        Raises `TargetError` where the density that was sampled is not the one that is scored.
+        Draws that `record` gives a verdict of `unsafe_from` or more, or none, are due, and a part
+        of the others. Raises `TargetError` where the density that was sampled is not the one that
+        is scored.
         """
-        frame = read(run, stream="risk").select(
-            "prompt_id", "index", "token_ids", "log_prob", "score"
-        )
+        frame = read(run, stream="risk").select("prompt_id", "index", "token_ids", "log_prob")
         # in the same order after a resume: last digits depend on the neighbours in a batch
         frame = frame.sort("prompt_id", "index")
         drawn = {
@@ -104,11 +104,11 @@ class Scores:
                     "there removed? Restore it"
                 )
             known = self._held.get(prompt.id, {})
+            safe = record[prompt.id].scores < unsafe_from
             new = [
                 row
-                for row in part.iter_rows()
-                if row[1] not in known
-                and (row[4] is None or row[4] >= unsafe_from or plan.sampled(prompt.id, row[1]))
+                for row, is_safe in zip(part.iter_rows(), safe, strict=True)
+                if row[1] not in known and (not is_safe or plan.sampled(prompt.id, row[1]))
             ]
             if not new:
                 continue
