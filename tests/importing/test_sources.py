@@ -221,6 +221,17 @@ def test_documents_need_an_id(tmp_path, name):
         read_source(path)
 
 
+def test_responses_that_are_all_the_same_do_not_stop_an_import(tmp_path):
+    """A model that says the same no five times; the filter kept the first."""
+    path = jsonl(
+        tmp_path / "s.jsonl", sample(0, *["no"] * 5, score=0), sample(1, "u", "v", score=1)
+    )
+    assert [(d.prompt_id, d.index, d.score) for d in read_source(path).draws] == [
+        ("0", 1, 0.0),
+        ("1", 1, 1.0),
+    ]
+
+
 def test_a_filter_is_chosen_by_name(tmp_path):
     path = jsonl(
         tmp_path / "s.jsonl",

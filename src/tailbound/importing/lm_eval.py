@@ -142,10 +142,11 @@ def _responses(row: Row) -> list[str]:
 
 
 def _first_kept(row: Row, responses: Sequence[str]) -> bool:
+    """Whether what was scored is the text of the first response, whichever way it was chosen."""
     kept = row.values.get("filtered_resps")
     while isinstance(kept, list) and len(kept) == 1:
         kept = kept[0]
-    return isinstance(kept, str) and kept == responses[0] and len(set(responses)) > 1
+    return isinstance(kept, str) and kept == responses[0]
 
 
 def _arguments(row: Row) -> list[Any]:

@@ -25,7 +25,8 @@ FloatArray = NDArray[np.float64]
 class AtLeastOne:
     """P(at least one unsafe output in `k` generations).
 
-    `estimate` is unbiased, None where no unbiased estimator exists (k beyond the draws).
+    `estimate` is unbiased, None where no unbiased estimator exists (k beyond the draws). It rests
+    on the judged draws; the interval takes missing verdicts at their extremes.
     """
 
     k: int
