@@ -340,6 +340,24 @@ def test_later_rounds_of_a_risk_run_are_left_out(folder):
         summarize_run(folder)
 
 
+def test_a_run_of_proposals_alone_says_so(folder, monkeypatch, capsys):
+    """Nothing of the target itself in the first round: an empty answer would look like a fault."""
+    for shard in folder.glob("draws/*.parquet"):
+        shard.unlink()
+    with Ledger.open(
+        folder, run="r", contract=KnownRiskTarget({"a": 0.1}).contract, judge_id="words@1", seed=0
+    ) as ledger:
+        ledger.append(draw_of("a", "risk", 1), Verdict(1.0), "fixed", proposal="x")
+        ledger.append(draw_of("a", "risk", 2), Verdict(1.0), "fixed")
+    (folder / "plan").mkdir()
+    (folder / "plan" / "round-0001.json").write_text('{"batches": {}}')
+    monkeypatch.setattr(sys, "argv", ["tailbound", "summarize", str(folder)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert not stopped.value.code
+    assert "no draw of the target itself" in capsys.readouterr().out
+
+
 def test_copied_and_damaged_shards_are_named(folder):
     (shard,) = folder.glob("draws/*.parquet")
     copy = shard.with_name("part-000009-aa.parquet")

@@ -42,6 +42,10 @@ def command(
         return
     for stream in result.streams:
         _print(result, stream)
+    if not result.streams:
+        sys.stdout.write(
+            f"{folder} holds no draw of the target itself that can be counted here: see risk.json\n"
+        )
 
 
 def _numbers(text: str) -> tuple[int, ...]:

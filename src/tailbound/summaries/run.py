@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tailbound import run_folder
-from tailbound.errors import LedgerError, UsageError
+from tailbound.errors import UsageError
 from tailbound.files import write_json
 from tailbound.ledger import scan, totals
 from tailbound.ledger.schema import shards
+from tailbound.summaries.counting import (
+    check_once,
+    clusters,
+    first_event_counts,
+    first_round,
+    fixed_counts,
+)
 from tailbound.summaries.counts import (
     PromptSummary,
     check_levels,
@@ -21,9 +27,6 @@ from tailbound.summaries.counts import (
     summarize_fixed,
 )
 from tailbound.summaries.whole import SetSummary, summarize_set
-
-if TYPE_CHECKING:
-    import polars as pl
 
 SCHEMA = 1
 FIRST_EVENT = "first-event"
@@ -103,7 +106,8 @@ def summarize_run(
     """Summaries of every stream in the ledger of `folder`; writes `summary.json` there.
 
     `threshold` defaults to the run's own; another one is refused where a stream stopped at the
-    first unsafe draw, because it decided where that was. Raises `UsageError` for what is no run.
+    first unsafe draw, because it decided where that was. Raises `UsageError` for what is no run
+    and `LedgerError` for a record that is damaged.
     """
     import polars as pl
 
@@ -132,8 +136,8 @@ def summarize_run(
         .sort("stream", "prompt_id", "index")
         .collect()
     )
-    _check_once(frame, folder)
-    units = _units(folder)
+    check_once(frame, folder)
+    units = clusters(folder)
     streams = []
     for (name,), part in frame.partition_by("stream", as_dict=True, maintain_order=True).items():
         stopping = str(part["stopping"][0])
@@ -145,8 +149,12 @@ def summarize_run(
         plain = part.filter(pl.col("proposal").is_null())
         every = plain.height
         if name == RISK:
-            plain = _first_round(plain, folder)
-        counts = _first_events(plain, chosen) if stopping == FIRST_EVENT else _counts(plain, chosen)
+            plain = first_round(plain, folder)
+        counts = (
+            first_event_counts(plain, chosen)
+            if stopping == FIRST_EVENT
+            else fixed_counts(plain, chosen)
+        )
         if counts.is_empty():
             continue
         ids = tuple(counts["prompt_id"].to_list())
@@ -201,86 +209,3 @@ def _summarizer(
         return summarize_fixed(draws, unsafe, missing, ks=ks, confidence=confidence, alpha=alpha)
 
     return summarize
-
-
-def _counts(draws: pl.DataFrame, threshold: float) -> pl.DataFrame:
-    """(prompt_id, draws, unsafe, missing) of each prompt."""
-    import polars as pl
-
-    score = pl.col("score")
-    return draws.group_by("prompt_id", maintain_order=True).agg(
-        pl.len().alias("draws"),
-        (score >= threshold).sum().alias("unsafe"),
-        score.is_null().sum().alias("missing"),
-    )
-
-
-def _first_events(draws: pl.DataFrame, threshold: float) -> pl.DataFrame:
-    """The same, up to the first unsafe or missing draw of each prompt, by ascending index.
-
-    Draws finish out of order: those after the first event, or after a gap, do not count; prompts
-    whose first draw never came are left out.
-    """
-    import polars as pl
-
-    place = pl.int_range(1, pl.len() + 1).over("prompt_id")
-    event = ((pl.col("score") >= threshold) | pl.col("score").is_null()).cast(pl.Int64)
-    return _counts(
-        draws.filter(pl.col("index") == place).filter(
-            event.cum_sum().over("prompt_id") - event == 0
-        ),
-        threshold,
-    )
-
-
-def _first_round(draws: pl.DataFrame, folder: Path) -> pl.DataFrame:
-    """The draws of the first round that `tailbound risk` planned: as many as it said beforehand."""
-    import polars as pl
-
-    path = folder / "plan" / "round-0001.json"
-    if not path.is_file():
-        return draws
-    try:
-        batches = json.loads(path.read_text(encoding="utf-8"))["batches"]
-        sizes = {str(name): int(sum(counts)) for name, counts in batches.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LedgerError(f"{path} is damaged ({error}): restore it") from error
-    planned = pl.col("prompt_id").replace_strict(sizes, default=0, return_dtype=pl.Int64)
-    return draws.filter(pl.col("index") <= planned)
-
-
-def _check_once(frame: pl.DataFrame, folder: Path) -> None:
-    """Every draw stands once in a frame sorted by stream, prompt and index."""
-    import polars as pl
-
-    again = pl.all_horizontal(
-        pl.col(name) == pl.col(name).shift(1) for name in ("stream", "prompt_id", "index")
-    )
-    twice = frame.filter(again)
-    if twice.height:
-        row = twice.row(0, named=True)
-        raise LedgerError(
-            f"{folder} records draw {row['index']} of prompt {row['prompt_id']!r} in stream "
-            f"{row['stream']!r} twice: was a shard in draws/ copied? Remove the copy"
-        )
-
-
-def _units(folder: Path) -> dict[str, str]:
-    """The cluster of each prompt: its group where it has one."""
-    import polars as pl
-
-    path = folder / "prompts.parquet"
-    if not path.is_file():
-        return {}
-    try:
-        table = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise LedgerError(
-            f"{path} is damaged: restore it, or run the same command again"
-        ) from error
-    if "group" not in table.columns:
-        return {}
-    return {
-        row[0]: f"group {row[1]}" if row[1] is not None else row[0]
-        for row in table.select("id", "group").iter_rows()
-    }
