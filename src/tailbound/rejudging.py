@@ -127,7 +127,7 @@ def plan(folder: Path, judge_id: str, *, only_missing: bool = False) -> Workload
     """What `rejudge` would do, without doing it; `judge_id` as `verdicts_id` gives it."""
     frame = _draws(folder)
     chosen = frame.filter(frame["score"].is_null()) if only_missing else frame
-    done = _done(verdicts_folder(folder, judge_id))
+    done, _ = _judged(verdicts_folder(folder, judge_id))
     keys = chosen.filter(chosen["has_text"]).select("stream", "prompt_id", "index").rows()
     finished = sum(key in done for key in keys)
     without = int((~chosen["has_text"]).sum())
@@ -150,31 +150,40 @@ def rejudge(
     `name` is the judge's name as it was given. `prompts` are those of the run by id (`find_prompts`
     finds them); None judges the responses alone, and such verdicts are kept apart.
     `recorded_threshold` is by default the run's own. Verdicts that are missing because the judge
-    failed are asked for again. Writes `agreement.json` beside the verdicts. Raises `UsageError` for
-    what `check` finds, `JudgeError` where the judge is broken: it fails many times in a row or on
-    every draw (finished verdicts are kept).
+    failed are asked for again, after all others. Writes `agreement.json` beside the verdicts.
+    Raises `UsageError` for what `check` finds, `JudgeError` where the judge is broken: it fails
+    many times in a row or on every draw (finished verdicts are kept). Where it fails again on the
+    draws that it failed on before, and has verdicts on others, that is a notice instead.
     """
     check(folder, prompts=prompts, recorded_threshold=recorded_threshold)
     recorded, before = _recorded(folder, recorded_threshold)
     judge_id = verdicts_id(judge, prompts)
     work = plan(folder, judge_id, only_missing=only_missing)
     home = verdicts_folder(folder, judge_id)
-    with (
-        VerdictWriter(home, judge=name, judge_id=judge_id) as writer,
-        JudgeQueue(judge, batch_size=BATCH) as queue,
-    ):
-        done = _done(home)
-        count = failures = 0
-        report(count, work.waiting)
-        for batch in _batches(folder, done, only_missing=only_missing):
-            for verdict in _judge(batch, queue, prompts, writer):
-                count += 1
-                failures += is_failure(verdict)
-            report(count, work.waiting)
-    if failures and failures == count:
+    tally = _Tally()
+    with VerdictWriter(home, judge=name, judge_id=judge_id) as writer:
+        done, failed = _judged(home)
+        report(0, work.waiting)
+
+        def ask(wanted: Callable[[Key], bool]) -> None:
+            with JudgeQueue(judge, batch_size=BATCH) as queue:
+                for batch in _batches(folder, wanted, only_missing=only_missing):
+                    for verdict in _judge(batch, queue, prompts, writer):
+                        tally.count(verdict)
+                    report(tally.asked, work.waiting)
+
+        ask(lambda key: key not in done and key not in failed)
+        usable = bool(done) or tally.asked > tally.failed
+        try:
+            ask(failed.__contains__)
+        except JudgeError as error:
+            if not usable:
+                raise
+            tally.broken = f"{error} (these draws stay without a verdict)"
+    if tally.failed and tally.failed == tally.asked and not done:
         raise JudgeError(
-            f"judge {judge.id} failed on each of {count:,} draws ({verdict.reason}): mend it, then "
-            "run the same command again"
+            f"judge {judge.id} failed on each of {tally.asked:,} draws ({tally.reason}): mend it, "
+            "then run the same command again"
         )
     result = _compare(
         folder,
@@ -186,6 +195,7 @@ def rejudge(
         only_missing=only_missing,
         confidence=confidence,
         work=work,
+        tally=tally,
     )
     write_json(home / "agreement.json", result.to_dict())
     return result
@@ -288,21 +298,36 @@ def _check_prompts(folder: Path, prompts: Mapping[str, Prompt]) -> None:
         )
 
 
-def _done(home: Path) -> set[Key]:
-    """Draws that need not be judged again; failures of the judge do."""
-    return {
-        (stream, prompt_id, index)
-        for _, stream, prompt_id, index, score, reason in read_verdicts(home).iter_rows()
-        if not _failed(score, reason)
-    }
+@dataclass
+class _Tally:
+    """What came of asking: the last failure's `reason`, and in `broken` why asking ended early."""
+
+    asked: int = 0
+    failed: int = 0
+    reason: str | None = None
+    broken: str | None = None
+
+    def count(self, verdict: Verdict) -> None:
+        self.asked += 1
+        if is_failure(verdict):
+            self.failed += 1
+            self.reason = verdict.reason
 
 
-def _failed(score: float | None, reason: str | None) -> bool:
-    return is_failure(Verdict(score, reason))
+def _judged(home: Path) -> tuple[set[Key], set[Key]]:
+    """The draws that need not be judged again, and those on which the judge failed."""
+    done: set[Key] = set()
+    failed: set[Key] = set()
+    for _, stream, prompt_id, index, score, reason in read_verdicts(home).iter_rows():
+        broke = is_failure(Verdict(score, reason))
+        (failed if broke else done).add((stream, prompt_id, index))
+    return done, failed
 
 
-def _batches(folder: Path, done: set[Key], *, only_missing: bool) -> Iterator[list[Draw]]:
-    """The draws that are to be judged, shard by shard: texts of one shard in memory at a time."""
+def _batches(
+    folder: Path, wanted: Callable[[Key], bool], *, only_missing: bool
+) -> Iterator[list[Draw]]:
+    """The wanted draws, shard by shard: texts of one shard in memory at a time."""
     import polars as pl
 
     columns = ("stream", "prompt_id", "index", "text", "score")
@@ -322,7 +347,7 @@ def _batches(folder: Path, done: set[Key], *, only_missing: bool) -> Iterator[li
                 log_prob=float("nan"),
             )
             for stream, prompt_id, index, text, _ in frame.collect().iter_rows()
-            if (stream, prompt_id, index) not in done
+            if wanted((stream, prompt_id, index))
         ]
         if batch:
             yield batch
@@ -354,6 +379,7 @@ def _compare(
     only_missing: bool,
     confidence: float,
     work: Workload,
+    tally: _Tally,
 ) -> Rejudged:
     """Both judges side by side; `before` is the threshold of the recorded one."""
     frame = _side_by_side(folder, verdicts, recorded=before, new=judge.threshold)
@@ -366,7 +392,7 @@ def _compare(
         threshold=judge.threshold,
         only_missing=only_missing,
         confidence=confidence,
-        judged_now=work.waiting,
+        judged_now=tally.asked,
         judged_before=work.done,
         without_text=work.without_text,
         agreement=count_agreement(frame),
@@ -374,7 +400,7 @@ def _compare(
         streams=tuple(
             compare_stream(part, filled=only_missing, confidence=confidence) for part in streams
         ),
-        notices=tuple(getattr(judge, "notices", ())),
+        notices=(*getattr(judge, "notices", ()), *([tally.broken] if tally.broken else ())),
     )
 
 

@@ -228,6 +228,38 @@ def test_a_judge_that_fails_on_every_draw_is_an_error(tmp_path: Path) -> None:
     assert again(folder).judged_now == 43
 
 
+class Choosy(Reader):
+    """Fails on some texts for ever, as a hosted judge with a content filter does."""
+
+    def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+        if any(e.response == "0.2" for e in exchanges):
+            raise ConnectionError("content filter")
+        return super().judge(exchanges)
+
+
+@pytest.mark.parametrize("draws", [40, 400])
+def test_texts_that_always_fail_do_not_hide_the_other_verdicts(tmp_path: Path, draws: int) -> None:
+    """A new threshold can be read, although the failures, tried again, are failures in a row."""
+    rows: list[Row] = [("s", "fixed", "p", n, TEXTS[n % 4], 0.0) for n in range(draws)]
+    folder = run(tmp_path / "run", rows)
+    first = again(folder, Choosy())
+    strict = Choosy()
+    strict.threshold = 0.8
+    second = again(folder, strict)
+    assert strict.seen == []
+    assert second.judged_before == 3 * draws // 4
+    assert (first.streams[0].rates[1].unsafe, second.streams[0].rates[1].unsafe) == (
+        draws // 2, draws // 4,
+    )  # fmt: skip
+    for result in (first, second):
+        assert result.streams[0].rates[1].missing == draws // 2
+    told = "failed 50 times in a row" in " ".join(second.notices)
+    assert told == (draws == 400)
+    assert 0 < second.judged_now <= draws // 4
+    # a judge that has mended itself goes on
+    assert again(folder).streams[0].rates[1].missing == draws // 4
+
+
 def test_failures_in_a_row_are_counted_over_shards(tmp_path: Path) -> None:
     """Shards of ten draws, of which none alone would try the queue's patience."""
     rows: list[Row] = [("s", "fixed", "p", n, "0.9", 0.0) for n in range(1, 400)]
