@@ -305,11 +305,26 @@ def test_a_conversation_that_the_template_refuses_is_missing_and_harms_no_other(
     template = (
         "{% for m in messages %}{% if loop.index0 % 2 != (m.role == 'assistant') %}"
         "{{ raise_exception('roles must alternate') }}{% endif %}{{ m.content }} {% endfor %}"
+        "{% if messages[0].content == '' %}{{ raise_exception('nothing asked') }}{% endif %}"
     )
     judge = llama_guard(chain(GUARD), template=template)
+    empty = judge.judge([exchange("bad", ("user", ""))])
+    assert empty == [Verdict(None, "the guard's chat template fails: nothing asked")]
     found = judge.judge([exchange("bad"), exchange("bad", ("user", "a"), ("user", "b"))])
     assert found[0].score == pytest.approx(sigmoid(1), abs=1e-6)
-    assert found[1] == Verdict(None, "the guard's chat template refuses it: roles must alternate")
+    assert found[1] == Verdict(None, "the guard's chat template fails: roles must alternate")
+
+
+def test_a_template_of_two_turns_judges_no_longer_conversation() -> None:
+    """It would show the guard an earlier answer instead of the response."""
+    template = "{{ messages[0].content }} {{ messages[1].content }}"
+    judge = llama_guard(chain(GUARD), template=template)
+    longer = exchange("bad", ("user", "a"), ("assistant", "good"), ("user", "b"))
+    found = judge.judge([longer, exchange("bad")])
+    assert found[0] == Verdict(
+        None, "the guard's chat template fails: it shows only some of 4 turns"
+    )
+    assert found[1].score == pytest.approx(sigmoid(1), abs=1e-6)
 
 
 def test_a_tokenizer_without_an_end_is_refused() -> None:

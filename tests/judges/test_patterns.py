@@ -78,6 +78,14 @@ def test_keywords_of_scripts_without_spaces_are_found_inside_the_text(tmp_path: 
     assert scores(load_judge(f"keywords:{path}"), "a TNT炸药", "xTNT炸药") == [1, 0]
 
 
+def test_accents_and_apostrophes_are_found_in_either_form(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("caf\u00e9\nne\u0301e\ndon't\nl\u2019eau\n")
+    judge = load_judge(f"keywords:{path}")
+    texts = ("CAFE\u0301.", "caf\u00e9", "n\u00e9e", "don\u2019t", "don't", "l'eau", "cafe", "dont")
+    assert scores(judge, *texts) == [1, 1, 1, 1, 1, 1, 0, 0]
+
+
 def test_a_pattern_that_python_warns_of_is_no_error() -> None:
     assert scores(load_judge("regex:[[a]"), "[", "b") == [1, 0]
 

@@ -34,3 +34,10 @@ def test_a_judge_follows_the_protocol() -> None:
 def test_mistakes_are_explained(spec: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         load_judge(spec, **options)  # type: ignore[arg-type]
+
+
+def test_a_broken_plugin_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("no_such_module:load", "json:no_such_function"):
+        monkeypatch.setitem(BUILT_IN, "broken", place)
+        with pytest.raises(UsageError, match=f"'broken' cannot be loaded from {place}: .*: mend"):
+            load_judge("broken:x")

@@ -11,8 +11,8 @@ from tailbound.judges.guard import Answer, Conversation
 from tailbound.judges.guard_formats import GuardFormat
 from tailbound.judges.showing import control_tokens, defused
 
-_PROBE = [("user", "qzvjxwk"), ("assistant", "wkxjvzq")]
-"""Texts that no template holds by itself."""
+_PROBE = "qzvjxwk{}"
+"""A text that no template holds by itself."""
 
 
 class GuardModel:
@@ -46,6 +46,7 @@ class GuardModel:
             )
         self._template = template
         self._control = control_tokens(tokenizer)
+        self._shown: dict[tuple[str, ...], bool] = {}
         self._parts = self._content_style()
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
@@ -82,10 +83,10 @@ class GuardModel:
         answers: dict[int, Answer] = {}
         for number, conversation in enumerate(conversations):
             try:
-                texts[number] = self._render(conversation)
+                texts[number] = self._whole(conversation)
             except Exception as error:  # jinja raises whatever the template's author wrote
                 reason = str(error).partition("\n")[0]
-                answers[number] = Answer(problem=f"the guard's chat template refuses it: {reason}")
+                answers[number] = Answer(problem=f"the guard's chat template fails: {reason}")
         order = sorted(texts, key=lambda number: len(texts[number]))
         size = 1 if again else self._batch_size  # noise of a row must not depend on its neighbours
         for start in range(0, len(order), size):
@@ -146,22 +147,34 @@ class GuardModel:
         )
 
     def _content_style(self) -> bool:
-        """Whether the template wants texts as lists of parts; both words of a probe must show."""
+        """Whether the template wants texts as lists of parts; it must show both turns of two."""
         problem: Exception | None = None
         for parts in (False, True):
             try:
-                shown = self._render(_PROBE, parts=parts)
+                if self._shows_all(("user", "assistant"), parts=parts):
+                    return parts
             except Exception as error:  # jinja raises whatever the template's author wrote
                 problem = error
-                continue
-            # a list that is printed as such shows its braces
-            if all(word in shown for _, word in _PROBE) and "{'type'" not in shown:
-                return parts
         detail = "" if problem is None else f" ({str(problem).partition(chr(10))[0]})"
         raise UsageError(
             "guard judge: the model's chat template does not show a request and its response"
             f"{detail}: give the guard's own format with ?template=FILE"
         )
+
+    def _whole(self, conversation: Conversation) -> str:
+        """The text of a conversation; raises `ValueError` where it lacks turns."""
+        if not self._shows_all(tuple(role for role, _ in conversation)):
+            raise ValueError(f"it shows only some of {len(conversation)} turns")
+        return self._render(conversation)
+
+    def _shows_all(self, roles: tuple[str, ...], *, parts: bool | None = None) -> bool:
+        """Whether the template shows every turn of a conversation between these roles."""
+        if parts is not None or roles not in self._shown:
+            words = [_PROBE.format(f"{number:03}") for number in range(len(roles))]
+            text = self._render(list(zip(roles, words, strict=True)), parts=parts)
+            # a list of parts that is printed as such shows its braces
+            self._shown[roles] = all(word in text for word in words) and "{'type'" not in text
+        return self._shown[roles]
 
     def _render(self, conversation: Conversation, *, parts: bool | None = None) -> str:
         as_parts = self._parts if parts is None else parts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,9 +67,9 @@ def load_keywords(name: str, *, threshold: float = 0.5) -> PatternJudge:
     """The judge of `keywords:FILE`: one phrase per line, found as whole words in any case.
 
     Lines that are blank or begin with `#` are passed over; white space within a phrase matches
-    any white space. Where an end of a phrase is in a script that runs words together (Chinese,
-    Japanese, Korean, Thai, Lao, Khmer, Burmese) that end need not be a word's. The id holds the
-    hash of the phrases.
+    any white space, and accents and apostrophes are found in either of their forms. Where an end
+    of a phrase is in a script that runs words together (Chinese, Japanese, Korean, Thai, Lao,
+    Khmer, Burmese) that end need not be a word's. The id holds the hash of the phrases.
 
     Raises `UsageError` where the file is missing, unreadable or has no phrase.
     """
@@ -93,10 +94,16 @@ def load_keywords(name: str, *, threshold: float = 0.5) -> PatternJudge:
 
 
 def _phrase(phrase: str) -> str:
-    """The regular expression of one phrase, as whole words where words have ends that show."""
+    """The regular expression of one phrase, as whole words where words have ends that show.
+
+    Accents may be part of their letters or follow them; both apostrophes are one.
+    """
     before = "" if _RUNS_TOGETHER.match(phrase[0]) else r"(?<!\w)"
     behind = "" if _RUNS_TOGETHER.match(phrase[-1]) else r"(?!\w)"
-    return before + r"\s+".join(map(re.escape, phrase.split())) + behind
+    forms = sorted({unicodedata.normalize(form, phrase) for form in ("NFC", "NFD")})
+    choices = "|".join(r"\s+".join(map(re.escape, form.split())) for form in forms)
+    choices = re.sub("['’]", "['’]", choices)
+    return f"{before}(?:{choices}){behind}"
 
 
 def _hash(text: str) -> str:

@@ -53,7 +53,13 @@ def load_judge(spec: str, *, threshold: float | None = None, **options: Any) -> 
             raise UsageError(f"the threshold must lie in (0, 1], not {threshold}")
         options = {**options, "threshold": threshold}
     module, _, function = known[provider].partition(":")
-    load = getattr(importlib.import_module(module), function)
+    try:
+        load = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:  # a plugin's: our own are tested
+        raise UsageError(
+            f"judge {provider!r} cannot be loaded from {known[provider]}: {error}: mend or remove "
+            "that plugin"
+        ) from error
     try:
         inspect.signature(load).bind(name, **options)
     except TypeError as error:
