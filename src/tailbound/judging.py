@@ -92,6 +92,11 @@ class JudgeQueue:
             self._wanted = False
             return self._hand_out()
 
+    def rest(self) -> list[tuple[Draw, Verdict]]:
+        """What `ready` gives, but none where the judge is broken: for the end, after `close`."""
+        with self._lock:
+            return self._hand_out() if self._done else []
+
     def close(self) -> None:
         """Stop the workers after the batch that they are at; what still waits is dropped."""
         with self._lock:

@@ -163,19 +163,18 @@ def rejudge(
     tally = _Tally()
     with VerdictWriter(home, judge=name, judge_id=judge_id) as writer:
         done, failed = _judged(home)
-        report(0, work.waiting)
+        known = done | failed
+        new = _batches(folder, lambda key: key not in known, only_missing=only_missing)
+        again = _batches(folder, failed.__contains__, only_missing=only_missing)
 
-        def ask(wanted: Callable[[Key], bool]) -> None:
-            with JudgeQueue(judge, batch_size=BATCH) as queue:
-                for batch in _batches(folder, wanted, only_missing=only_missing):
-                    for verdict in _judge(batch, queue, prompts, writer):
-                        tally.count(verdict)
-                    report(tally.asked, work.waiting)
+        def told() -> None:
+            report(tally.asked, work.waiting)
 
-        ask(lambda key: key not in done and key not in failed)
+        told()
+        _ask(new, judge, prompts, writer, tally, told)
         usable = bool(done) or tally.asked > tally.failed
         try:
-            ask(failed.__contains__)
+            _ask(again, judge, prompts, writer, tally, told)
         except JudgeError as error:
             if not usable:
                 raise
@@ -353,19 +352,34 @@ def _batches(
             yield batch
 
 
-def _judge(
-    draws: list[Draw],
-    queue: JudgeQueue,
+def _ask(
+    batches: Iterator[list[Draw]],
+    judge: Judge,
     prompts: Mapping[str, Prompt] | None,
     writer: VerdictWriter,
-) -> Iterator[Verdict]:
-    """Have `draws` judged; every verdict goes to `writer`, then to the caller."""
-    for draw in draws:
-        queue.submit(draw, NOT_SHOWN if prompts is None else prompts[draw.prompt_id])
-    while queue.pending:
-        for draw, verdict in queue.wait():
-            writer.append((draw.stream, draw.prompt_id, draw.index), verdict)
-            yield verdict
+    tally: _Tally,
+    told: Callable[[], None],
+) -> None:
+    """Have all draws judged; verdicts go to `writer` and `tally`, and `told` hears of batches."""
+    queue = JudgeQueue(judge, batch_size=BATCH)
+    try:
+        for draws in batches:
+            for draw in draws:
+                queue.submit(draw, NOT_SHOWN if prompts is None else prompts[draw.prompt_id])
+            while queue.pending:
+                for draw, verdict in queue.wait():
+                    writer.append(_key(draw), verdict)
+                    tally.count(verdict)
+            told()
+    finally:
+        queue.close()
+        # interrupted: the batch that the judge was at may have cost money
+        for draw, verdict in queue.rest():
+            writer.append(_key(draw), verdict)
+
+
+def _key(draw: Draw) -> Key:
+    return draw.stream, draw.prompt_id, draw.index
 
 
 def _compare(

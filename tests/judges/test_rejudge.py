@@ -228,6 +228,32 @@ def test_a_judge_that_fails_on_every_draw_is_an_error(tmp_path: Path) -> None:
     assert again(folder).judged_now == 43
 
 
+def test_what_is_under_way_at_an_interruption_is_kept(tmp_path: Path) -> None:
+    """Shards of ten draws; Ctrl-C comes while the judge is at the second."""
+    folder = run(tmp_path / "run", [("s", "fixed", "p", n, "0.9", 0.0) for n in range(40)])
+
+    def report(done: int, total: int) -> None:
+        if done == 10:
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+
+    class Slow(Reader):
+        def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+            if len(self.seen) >= 10:
+                time.sleep(0.6)
+            return super().judge(exchanges)
+
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            again(folder, Slow(), report=report)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    rest = Reader()
+    kept = again(folder, rest).judged_before
+    assert 10 < kept <= 20
+    assert len(rest.seen) == 40 - kept
+
+
 class Choosy(Reader):
     """Fails on some texts for ever, as a hosted judge with a content filter does."""
 
