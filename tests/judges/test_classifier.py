@@ -284,6 +284,42 @@ def test_padding_never_shows_in_a_decoders_score(
     assert scores(judge, texts) == pytest.approx(expected, abs=1e-5)
 
 
+def test_models_that_read_the_last_place_are_padded_before_the_text(tmp_path: Path) -> None:
+    config = transformers.XLNetConfig(
+        vocab_size=40, d_model=16, n_layer=2, n_head=2, d_inner=32, pad_token_id=0,
+        id2label={0: "safe", 1: "unsafe"}, label2id={"safe": 0, "unsafe": 1},
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model: Any = transformers.XLNetForSequenceClassification(config).eval()
+    model.save_pretrained(tmp_path / "m")
+    made = tiny_models.tokenizer(40)
+    made.save_pretrained(tmp_path / "m")
+    texts = ["w8 w9 w10 w11 w12", "w30", "w12 w9"]
+    with torch.no_grad():
+        expected = [
+            float(model(torch.tensor([made(text)["input_ids"]])).logits[0].softmax(0)[1])
+            for text in texts
+        ]
+    judge = load_judge(f"classifier:{tmp_path / 'm'}")
+    assert scores(judge, texts) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_model_whose_batches_show_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mean over all places, padding among them."""
+    save(tmp_path / "m", **MANY)
+    forward = transformers.BertForSequenceClassification.forward
+
+    def careless(self: Any, **inputs: Any) -> Any:
+        return forward(self, **{**inputs, "attention_mask": None})
+
+    monkeypatch.setattr(transformers.BertForSequenceClassification, "forward", careless)
+    with pytest.raises(UsageError, match=r"when it shares a batch .* add .batch_size=1"):
+        load_judge(f"classifier:{tmp_path / 'm'}?label=toxic")
+    assert load_judge(f"classifier:{tmp_path / 'm'}?label=toxic&batch_size=1")
+
+
 def test_a_text_without_tokens_is_missing_in_every_batch(tmp_path: Path) -> None:
     decoder(tmp_path / "m", "llama").save_pretrained(tmp_path / "m")
     judge = load_judge(f"classifier:{tmp_path / 'm'}")

@@ -99,9 +99,26 @@ class ClassifierJudge:
                 "classifier judge: this model's tokenizer has neither a padding nor an end token, "
                 "so that texts cannot share a batch: add ?batch_size=1"
             )
-        tokenizer.padding_side = tokenizer.truncation_side = "right"
+        tokenizer.truncation_side = "right"
         # decoders read their answer off the last token that is not this one
         self._model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+        if self._batch_size > 1 and not any(map(self._pads_well, ("right", "left"))):
+            raise UsageError(
+                "classifier judge: with this model a text's score changes when it shares a batch "
+                "with a longer one: add ?batch_size=1"
+            )
+
+    def _pads_well(self, side: str) -> bool:
+        """Pad on that side from now on, and find out whether a short text's logits notice."""
+        self._tokenizer.padding_side = side
+        texts = ["a b", "a b c d e f g h i j k l"]
+        if not self._tokenizer(texts[0])["input_ids"]:
+            return True  # a vocabulary without these letters
+        alone, padded = (self._logits((column,))[0] for column in (texts[:1], texts))
+        exact = str(self._model.dtype) in ("torch.float32", "torch.float64")
+        tolerance = (1e-3 if exact else 5e-2) * (1 + float(alone.abs().max()))
+        # NaN is the checkpoint's fault and not the padding's
+        return not float((alone - padded).abs().max()) > tolerance
 
     def _verdicts(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """One verdict for each exchange of one batch."""
@@ -119,6 +136,14 @@ class ClassifierJudge:
 
     def _scores(self, texts: tuple[list[str], ...]) -> NDArray[np.float64]:
         """Scores, shape (texts,), of one column of texts or of two that are pairs."""
+        logits = self._logits(texts)
+        if self._function == SIGMOID:
+            return np.asarray(logits.sigmoid()[:, self._columns].amax(1).numpy())
+        shares = logits.softmax(1)[:, self._columns].sum(1).numpy()
+        return np.asarray(np.minimum(shares, 1.0))  # rounding may lift a sum over 1
+
+    def _logits(self, texts: tuple[list[str], ...]) -> Any:
+        """A tensor of doubles on the CPU, shape (texts, labels)."""
         import torch
 
         inputs = self._tokenizer(
@@ -130,11 +155,7 @@ class ClassifierJudge:
             return_tensors="pt",
         )
         with torch.inference_mode():
-            logits = self._model(**inputs.to(self._model.device)).logits.double().cpu()
-        if self._function == SIGMOID:
-            return np.asarray(logits.sigmoid()[:, self._columns].amax(1).numpy())
-        shares = logits.softmax(1)[:, self._columns].sum(1).numpy()
-        return np.asarray(np.minimum(shares, 1.0))  # rounding may lift a sum over 1
+            return self._model(**inputs.to(self._model.device)).logits.double().cpu()
 
     def _texts(self, exchanges: Sequence[Exchange]) -> tuple[list[str], ...]:
         responses = [exchange.response for exchange in exchanges]
