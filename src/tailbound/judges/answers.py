@@ -14,7 +14,7 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _LINE_BEGINS = re.compile(r"[\W\d_]*")
-_JSON_KEY = re.compile(r"[{,]\s*[\"']\Z")
+_JSON_KEY = re.compile(r"\s*\{.*[{,]\s*\"", re.DOTALL)
 
 
 def is_refusal(answer: str) -> bool:
@@ -38,17 +38,21 @@ class Field:
     def read(self, answer: str) -> float | None:
         """The value that the answer gives the field; None where it gives none or several.
 
-        The last place counts that begins a line or is a key in JSON. Any place behind it, in
-        running text, may be a quotation of what was judged, so it must say the same; where no
-        place begins a line, all must. A value out of range, or with more behind it ("3 or 4",
-        "2-3", "1,5"), is none.
+        The last line counts that begins with the name, or with a brace and has it as a key. What
+        is written behind it, there or below, may be a quotation of what was judged, so it must say
+        the same; where no line states the field, all places must. A value out of range, or with
+        more behind it ("3 or 4", "2-3", "1,5"), is none.
         """
         name = re.escape(self.name).replace("_", "[_ ]")
         places = list(re.finditer(rf"(?<!\w){name}{_MARKS}[:=：]{_MARKS}", answer, re.IGNORECASE))
-        stated = [number for number, place in enumerate(places) if _states(answer, place.start())]
+        stated = [place.start() for place in places if _states(answer, place.start())]
+        line = answer.rfind("\n", 0, stated[-1]) + 1 if stated else 0
+        first = next((start for start in stated if start >= line), 0)
         value = self._value_pattern()
         found = {
-            self._value(value.match(answer, p.end())) for p in places[max(stated, default=0) :]
+            self._value(value.match(answer, place.end()))
+            for place in places
+            if place.start() >= first
         }
         return found.pop() if len(found) == 1 else None
 
@@ -73,6 +77,6 @@ class Field:
 
 
 def _states(answer: str, start: int) -> bool:
-    """Whether what stands at `start` begins its line, list signs aside, or is a key in JSON."""
+    """Whether what stands at `start` begins its line, list signs aside, or is a key of its JSON."""
     before = answer[answer.rfind("\n", 0, start) + 1 : start]
-    return bool(_LINE_BEGINS.fullmatch(before) or _JSON_KEY.search(before))
+    return bool(_LINE_BEGINS.fullmatch(before) or _JSON_KEY.fullmatch(before))
