@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tailbound.contract import SamplingContract
+from tailbound.contract import SamplingContract, SamplingOptions
 from tailbound.errors import ContractMismatchError, UsageError
 from tailbound.files import write_atomically
+from tailbound.ledger.lock import FolderLock
+from tailbound.prompts import Prompt, check_kept
 
 SCHEMA = 1
 
@@ -53,6 +55,48 @@ def describe(
     }
 
 
+def known(command: str, sampling: SamplingOptions, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What `run.yaml` will say, as far as it is known before judge and target are loaded."""
+    contract = {
+        name: getattr(sampling, name)
+        for name in ("system", "temperature", "top_p", "top_k", "max_new_tokens")
+    }
+    return {
+        "command": command,
+        "contract": {**contract, "stop": list(sampling.stop)},
+        "options": {
+            key: options[key] for key in ("seed", "family", "intensities") if key in options
+        },
+    }
+
+
+def check(folder: Path, document: Mapping[str, Any], prompts: Iterable[Prompt] = ()) -> None:
+    """Find out, before anything is spent, whether a run may begin or go on in `folder`.
+
+    `document` is what is known of `run.yaml` by then. Raises `ContractMismatchError` for a run of
+    something else, `RunLockedError` where it is under way, and `UsageError` for a folder that holds
+    other files. Nothing is written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file: give a folder as --out")
+    if (folder / "run.yaml").exists():
+        _compare(folder, document)
+    elif folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise UsageError(f"{folder} holds other files and no run: give a new folder as --out")
+    check_kept(folder, prompts)
+    if (folder / ".lock").exists():
+        FolderLock(folder).release()
+
+
+def _compare(folder: Path, document: Mapping[str, Any]) -> None:
+    for name, before, now in _fixed(read(folder), document):
+        if before != now:
+            raise ContractMismatchError(
+                f"{folder} holds a run with {name} {before!r}, not {now!r}: "
+                "use another --out, or the same options as before"
+            )
+
+
 def begin(folder: Path, document: Mapping[str, Any]) -> None:
     """Write `run.yaml`, or go on where there is one that asks for the same.
 
@@ -63,13 +107,7 @@ def begin(folder: Path, document: Mapping[str, Any]) -> None:
     """
     path = folder / "run.yaml"
     if path.exists():
-        held = read(folder)
-        for name, before, now in _fixed(held, document):
-            if before != now:
-                raise ContractMismatchError(
-                    f"{folder} holds a run with {name} {before!r}, not {now!r}: "
-                    "use another --out, or the same options as before"
-                )
+        _compare(folder, document)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -86,7 +124,7 @@ def read(folder: Path) -> dict[str, Any]:
         )
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not readable YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise UsageError(f"{path} was not written by this version of tailbound")
@@ -96,14 +134,16 @@ def read(folder: Path) -> dict[str, Any]:
 def _fixed(
     held: Mapping[str, Any], document: Mapping[str, Any]
 ) -> Iterator[tuple[str, object, object]]:
-    """What may not change between two calls: (name, before, now)."""
+    """What may not change between two calls, as far as it is known: (name, before, now)."""
     for key, now in document["contract"].items():
         if key != "digest":
             yield key, held["contract"].get(key), now
     for key in ("command", "judge_id", "threshold"):
-        yield key.replace("_id", ""), held.get(key), document[key]
+        if key in document:
+            yield key.replace("_id", ""), held.get(key), document[key]
     for key in ("seed", "family", "intensities"):
-        yield key, held["options"].get(key), document["options"].get(key)
+        if key in document["options"]:
+            yield key, held["options"].get(key), document["options"][key]
 
 
 def _versions() -> dict[str, str]:

@@ -134,7 +134,7 @@ def test_dry_run_counts_and_writes_nothing(cli, tmp_path):
 
 MISTAKES = {
     "no file": (["nowhere.jsonl", "--budget", 5], "nowhere.jsonl"),
-    "no budget": (["{prompts}", "--budget", 0], "--budget must be positive, not 0"),
+    "no budget": (["{prompts}", "--budget", 0], "--budget must be positive and finite, not 0"),
     "guarantee": (
         ["{prompts}", "--budget", 5, "--guarantee", "sure"],
         "--guarantee must be one of",

@@ -70,6 +70,7 @@ class Stub:
 
     def __init__(self, faults: Faults | None = None, *, seed: int = 0) -> None:
         self.faults = faults or Faults()
+        self.models: list[str] = []
         self.payloads: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.seen: Counter[str] = Counter()
@@ -130,11 +131,17 @@ class Stub:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._answer)
         app.router.add_post("/v1/completions", self._answer)
+        app.router.add_get("/v1/models", self._list)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
         await site.start()
         self.port = self._runner.addresses[0][1]
+
+    async def _list(self, request: web.Request) -> web.Response:
+        if not self.models:
+            return web.Response(status=404)
+        return web.json_response({"data": [{"id": name} for name in self.models]})
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.in_flight += 1

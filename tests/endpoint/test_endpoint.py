@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
+import polars
 import pytest
 import yaml
 
@@ -524,10 +526,9 @@ def test_what_is_not_counted_costs_its_most():
 
 def test_earlier_spend_counts_and_a_probe_that_is_too_dear_is_not_begun():
     with Stub() as stub:
-        made = target(stub, **PRICES, max_cost=0.1)
-        made.carry(0.0999)
+        made = target(stub, **PRICES, max_cost=0.1, earlier_cost=0.08)
         with pytest.raises(TargetError, match="is reached"):
-            texts(made, 20)
+            texts(made, 300)
         asked = stub.seen["requests"]
         with pytest.raises(UsageError, match="give a higher limit"):
             target(stub, **PRICES, max_cost=1e-5)
@@ -718,7 +719,7 @@ def test_a_plan_that_cannot_be_paid_for_is_refused(tmp_path, cli):
         assert "cost at least" in err
         code, _, err = cli(*options, "--draws", 50, "--max-cost", 0.12)
         assert code in (0, 1)
-        assert "may cost up to" in err
+        assert "may cost about" in err
         code, out, _ = cli(*options, "--draws", 50, "--dry-run")
         planned = json.loads(out)
         assert 0 < planned["cost_at_least"] < 60 * 50 * (10 + 2 * LONGEST) / 1e6
@@ -731,6 +732,90 @@ def test_a_plan_that_cannot_be_paid_for_is_refused(tmp_path, cli):
         preview = json.loads(out)
         assert preview["tokens_per_draw"] == LONGEST
         assert preview["cost"] > 0
+
+
+MISTAKES_BEFORE_A_PROBE = {
+    "features": (["--features", "tfidf"], "drop --features"),
+    "another seed": (["--seed", 3], "holds a run with seed 0, not 3"),
+    "another temperature": (["--temperature", 0.5], "holds a run with temperature 1.0, not 0.5"),
+    "another judge": (["--judge", "regex:else"], "holds a run with judge"),
+    "a file": (["--out", "p.jsonl"], "is a file"),
+    "other files": (["--out", "full"], "holds other files and no run"),
+    "an empty stop": (["--stop", ""], "an empty stop string"),
+    "half a price": (["--price-in", 1], "give both --price-in and --price-out"),
+    "endless": (["--budget", "inf"], "--budget must be positive and finite"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES_BEFORE_A_PROBE)
+def test_what_is_wrong_is_said_before_a_server_is_asked(tmp_path, cli, mistake):
+    prompts, (options, message) = prompt_file(tmp_path), MISTAKES_BEFORE_A_PROBE[mistake]
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    with Stub() as stub:
+        first = ["bound", prompts, *shared(stub), "--budget", 5, "--out", tmp_path / "run"]
+        assert cli(*first)[0] == 0
+        asked = stub.seen["requests"]
+        code, _, err = cli(*first, *options)
+        assert code == 2
+        assert message in err.splitlines()[-1]
+        assert stub.seen["requests"] == asked
+
+
+def test_a_proposal_needs_weights_and_a_second_limit_is_no_second_purse(tmp_path, cli):
+    prompts = prompt_file(tmp_path)
+    with Stub() as stub:
+        options = ["risk", prompts, *shared(stub), "--out", tmp_path / "run"]
+        code, _, err = cli(*options, "--proposal", "refusal")
+        assert code == 2
+        assert "use --proposal none" in err
+        assert stub.seen["requests"] == 0
+        options += ["--proposal", "none", "--price-in", 1, "--price-out", 2, "--max-cost", 0.02]
+        assert cli(*options, "--draws", 4)[0] == 0
+        for _ in range(5):  # each call may probe, as long as the whole stays below the limit
+            cli(*options, "--draws", 400)
+        assert json.loads((tmp_path / "run" / "usage.json").read_text())["cost"] <= 0.02
+        asked = stub.seen["requests"]
+        code, _, err = cli(*options, "--draws", 400)
+        assert code == 2
+        assert "--max-cost 0.02 leaves less than" in err
+        assert stub.seen["requests"] == asked
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_told_to_end_keeps_its_draws_and_its_account(tmp_path, sign):
+    prompts = prompt_file(tmp_path)
+    with Stub(Faults(delay=0.02)) as stub:
+        command = [sys.executable, "-m", "tailbound", "risk", str(prompts)]
+        command += [str(part) for part in shared(stub)]
+        command += ["--proposal", "none", "--limit", "3", "--draws", "2000", "--concurrency", "4"]
+        command += ["--price-in", "1", "--price-out", "2", "--out", str(tmp_path / "run")]
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        while stub.seen["requests"] < 300:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(sign)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "interrupted; finished draws are kept" in err.splitlines()[-1]
+        draws = polars.read_parquet(tmp_path / "run" / "draws").height
+        account = json.loads((tmp_path / "run" / "usage.json").read_text())
+        assert stub.seen["requests"] - 60 < draws < stub.seen["requests"]
+        assert account["requests"] == stub.seen["requests"]
+        # every answer counted here or, where it was under way, at its most
+        assert account["cost"] >= (10 + 2 * LONGEST) * stub.seen["requests"] / 1e6 * 0.95
+
+
+def test_a_name_that_the_server_does_not_list(tmp_path):
+    with Stub() as stub:
+        stub.models = ["other", "m2"]
+        assert any("does not list 'm'" in line for line in target(stub).notices)
+        stub.models = ["other", "m"]
+        assert not any("does not list" in line for line in target(stub).notices)
+    with Stub(Faults(fingerprint=f"fp {KEY}")) as stub:
+        assert target(stub).contract.revision == "fp [key]"
 
 
 def test_options_of_an_endpoint_go_with_an_endpoint(tmp_path, cli):

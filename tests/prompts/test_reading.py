@@ -76,6 +76,16 @@ def test_duplicates_and_empty_prompts_are_left_out_and_reported(tmp_path: Path) 
     )
 
 
+@pytest.mark.parametrize("value", ["0", "-0.1", "1.5", '"inf"', "true", "[0.1]", "1e-400"])
+def test_a_p_hat_that_is_no_probability_is_refused_with_its_line(
+    tmp_path: Path, value: str
+) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(f'{{"prompt": "a", "p_hat": 0.5}}\n{{"prompt": "b", "p_hat": {value}}}\n')
+    with pytest.raises(UsageError, match=r"line 2: p_hat must lie in \(0, 1\], not"):
+        read_prompts(path)
+
+
 def test_p_hat_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     path.write_text("prompt,p_hat\na,1e-3\na,.5\nb,\n")
@@ -123,7 +133,10 @@ BAD = {
     "half_id.jsonl": ('{"prompt": "a", "id": "\\ud83d"}\n', r"line 1: 'id' has half a character"),
     "m_deep.csv": ("messages\n" + "[" * 200_000 + "\n", r"line 2: 'messages' is not JSON"),
     "m_long.csv": ("messages\n" + "1" * 5000 + "\n", r"line 2: 'messages' is not JSON"),
-    "p_huge.jsonl": ('{"prompt": "a", "p_hat": 1' + "0" * 400 + "}\n", r"line 1: p_hat must be a"),
+    "p_huge.jsonl": (
+        '{"prompt": "a", "p_hat": 1' + "0" * 400 + "}\n",
+        r"line 1: p_hat must lie in",
+    ),
     "list.jsonl": ('["a"]\n', r"list\.jsonl line 1 is a list, not an object"),
     "empty.jsonl": ("\n\n", r"empty\.jsonl has no prompts: it is empty"),
     "blank.jsonl": ('{"prompt": ""}\n', r"has no prompts: all 1 rows are empty in 'prompt'"),
@@ -139,7 +152,10 @@ BAD = {
         '{"prompt": "a", "id": "x"}\n{"prompt": "b", "id": "x"}\n',
         r"line 2 has the id 'x' of a different prompt \(.*line 1\): ids must be unique",
     ),
-    "p.jsonl": ('{"prompt": "a", "p_hat": "low"}\n', r"line 1: p_hat must be a number, not 'low'"),
+    "p.jsonl": (
+        '{"prompt": "a", "p_hat": "low"}\n',
+        r"line 1: p_hat must lie in \(0, 1\], not 'low'",
+    ),
     "columns.csv": ("prompt,prompt\na,b\n", r"columns\.csv has two columns 'prompt': rename one"),
     "quote.csv": ('prompt\n"a\n', r"quote\.csv line 2 is not CSV"),
     "file.parquet": ("nonsense", r"file\.parquet is not a Parquet file"),

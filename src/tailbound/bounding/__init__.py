@@ -1,10 +1,10 @@
 """Question 1 as one job: split, sample, fit, calibrate, test, and bound prompts never sampled."""
 
 from tailbound.bounding.constant import ConstantBound, constant_bound
-from tailbound.bounding.features import choose_features, chosen_features
+from tailbound.bounding.features import check_features, choose_features, chosen_features
 from tailbound.bounding.job import run_bound
 from tailbound.bounding.parts import Parts, divide
-from tailbound.bounding.prediction import PredictedBound, predict_bounds
+from tailbound.bounding.prediction import PredictedBound, needs_target, predict_bounds
 from tailbound.bounding.preview import Preview, preview_bound
 from tailbound.bounding.results import BoundResult
 from tailbound.bounding.settings import BoundSettings
@@ -16,10 +16,12 @@ __all__ = [
     "Parts",
     "PredictedBound",
     "Preview",
+    "check_features",
     "choose_features",
     "chosen_features",
     "constant_bound",
     "divide",
+    "needs_target",
     "predict_bounds",
     "preview_bound",
     "run_bound",

@@ -23,6 +23,32 @@ CHOICE_FILE, TFIDF_FILE, FINETUNED_FOLDER = "features.json", "tfidf.npz", "finet
 HIDDEN, TFIDF, EMBEDDINGS, FINETUNE = "hidden", "tfidf", "embeddings", "finetune"
 
 
+def check_features(asked: str | None, *, supplied: bool, endpoint: bool) -> None:
+    """Find mistakes in --features before anything is spent; raises `UsageError`.
+
+    `supplied`: the prompts bring p_hat. `endpoint`: the target keeps its hidden states to itself.
+    """
+    if asked is None:
+        return
+    if supplied:
+        raise UsageError(
+            "the prompts bring p_hat, so that nothing is predicted: drop --features, or the "
+            "column p_hat"
+        )
+    kind, colon, model = asked.partition(":")
+    known = (kind in (HIDDEN, TFIDF) and not colon) or (kind == EMBEDDINGS and (model or not colon))
+    if not known and not (kind == FINETUNE and model):
+        raise UsageError(
+            "--features must be hidden, tfidf, embeddings, embeddings:MODEL or finetune:MODEL, "
+            f"not {asked!r}"
+        )
+    if endpoint and kind == HIDDEN:
+        raise UsageError(
+            "a target behind an endpoint shows no hidden states: use --features tfidf or "
+            "embeddings, or give the prompts a column p_hat"
+        )
+
+
 def choose_features(asked: str | None, target: Target) -> tuple[str, tuple[str, ...]]:
     """What will be read (`hidden`, `tfidf`, `embeddings:MODEL`, `finetune:MODEL`), and notices.
 
@@ -38,21 +64,10 @@ def choose_features(asked: str | None, target: Target) -> tuple[str, tuple[str, 
             "of the prompts (--features embeddings may do better, --features tfidf says that "
             "this is meant)",
         )
-    kind, colon, model = asked.partition(":")
-    if kind == EMBEDDINGS and not (colon and not model):
+    check_features(asked, supplied=False, endpoint=not open_)
+    kind, _, model = asked.partition(":")
+    if kind == EMBEDDINGS:
         return f"{EMBEDDINGS}:{model or DEFAULT_EMBEDDINGS}", ()
-    if kind == FINETUNE and model:
-        return asked, ()
-    if asked == HIDDEN and not open_:
-        raise UsageError(
-            f"{target.contract.target} shows no hidden states: use --features tfidf or embeddings, "
-            "or give the prompts a column p_hat"
-        )
-    if asked not in (HIDDEN, TFIDF):
-        raise UsageError(
-            "--features must be hidden, tfidf, embeddings, embeddings:MODEL or finetune:MODEL, "
-            f"not {asked!r}"
-        )
     return asked, ()
 
 

@@ -21,11 +21,13 @@ from tailbound.bounding.features import (
     learn_features,
     store_features,
 )
-from tailbound.bounding.parts import Parts, write_prompts
+from tailbound.bounding.parts import Parts
 from tailbound.bounding.results import (
     BoundResult,
     MissingVerdicts,
     StreamSpend,
+    discard_stale,
+    made_with,
     median,
     write_results,
 )
@@ -36,7 +38,7 @@ from tailbound.intervals import clopper_pearson
 from tailbound.judges import Judge
 from tailbound.ledger import Ledger
 from tailbound.predictors import Familiarity, FittedPredictor, fit
-from tailbound.prompts import Prompt
+from tailbound.prompts import Prompt, keep_prompts
 from tailbound.survival import (
     CalibrationRecord,
     Evaluation,
@@ -78,7 +80,8 @@ def run_bound(
         seed=settings.seed,
         store_text=store_text,
     ) as ledger:
-        write_prompts(folder, parts)
+        keep_prompts(folder, parts.by_name())
+        discard_stale(folder, settings, parts)
         audit = Audit(
             target,
             judge,
@@ -100,6 +103,7 @@ def run_bound(
             design=settings.design,
             planning_p_hat=predictions.hazard,
             reference_p_hat=predictions.reference,
+            max_draws=settings.max_draws,
             rng=_stream_rng(settings.seed, "selection"),
         )
         missing = _missing(bound, record, follow.outcome(), predictions.calibration)
@@ -111,6 +115,7 @@ def run_bound(
             predictor=predictions.report,
             constant=predictions.constant,
             evaluation=evaluation,
+            made_with=made_with(settings, parts),
             spend=_spend(ledger, parts, settings, bound, tested),
         )
         write_results(folder, result)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.bounding.settings import BoundSettings
 from tailbound.errors import UnreachableError, UsageError
-from tailbound.files import write_durably
 from tailbound.prompts import Prompt, PromptSet, one_per_group, split
 from tailbound.survival import required
 
@@ -31,6 +28,10 @@ class Parts:
     test: tuple[Prompt, ...]
     supplied: dict[str, float]
 
+    def by_name(self) -> dict[str, tuple[Prompt, ...]]:
+        """The prompts of each part, by its name."""
+        return {"train": self.train, "calibration": self.calibration, "test": self.test}
+
     def supplied_p_hat(self, prompts: tuple[Prompt, ...]) -> NDArray[np.float64]:
         """The user's predictions for `prompts`, shape (len(prompts),)."""
         return np.array([self.supplied[prompt.id] for prompt in prompts])
@@ -49,8 +50,12 @@ def divide(prompts: PromptSet, settings: BoundSettings) -> Parts:
         one_per_group(test, seed=settings.seed),
         prompts.p_hat_by_id(),
     )
+    if not parts.supplied:
+        least_train = MINIMUM_TRAIN
+    else:  # nothing is fitted; the other guarantees fix their design by predictions for these
+        least_train = 0 if settings.guarantee == "marginal" else 1
     for name, have, least in (
-        ("training", len(parts.train), MINIMUM_TRAIN),
+        ("training", len(parts.train), least_train),
         ("calibration", len(parts.calibration), MINIMUM_CALIBRATION),
         ("test", len(parts.test), 1 if settings.shares[2] > 0 else 0),
     ):
@@ -79,21 +84,3 @@ def divide(prompts: PromptSet, settings: BoundSettings) -> Parts:
             f"{len(parts.calibration)}: give more prompts, or use --guarantee marginal"
         )
     return parts
-
-
-def write_prompts(folder: Path, parts: Parts) -> None:
-    """Write `prompts.parquet`: id, part, group, and the messages as JSON."""
-    import polars as pl
-
-    rows = [
-        (prompt.id, part, prompt.group, json.dumps(prompt.messages))
-        for part, prompts in (
-            ("train", parts.train),
-            ("calibration", parts.calibration),
-            ("test", parts.test),
-        )
-        for prompt in prompts
-    ]
-    schema = {"id": pl.String, "part": pl.String, "group": pl.String, "messages": pl.String}
-    frame = pl.DataFrame(rows, schema=schema, orient="row")
-    write_durably(folder / "prompts.parquet", lambda path: frame.write_parquet(path))

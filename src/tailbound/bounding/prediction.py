@@ -10,7 +10,7 @@ import numpy as np
 
 from tailbound.bounding.features import HIDDEN, chosen_features, stored_features
 from tailbound.bounding.job import FAMILIARITY_FILE, PREDICTOR_FILE
-from tailbound.bounding.results import read_bound
+from tailbound.bounding.results import read_bound, supplied
 from tailbound.errors import ContractMismatchError, UsageError
 from tailbound.predictors import Familiarity, FittedPredictor
 from tailbound.prompts import PromptSet
@@ -40,7 +40,7 @@ def predict_bounds(
     """
     bound = read_bound(folder)
     unlike = np.zeros(len(prompts), dtype=np.bool_)
-    if (folder / PREDICTOR_FILE).is_file():
+    if not supplied(folder):
         if target is not None:
             check_contract(folder, target)
         elif chosen_features(folder) == HIDDEN:
@@ -59,6 +59,11 @@ def predict_bounds(
         prompts, bound.predict(p_hat).tolist(), p_hat.tolist(), unlike.tolist(), strict=True
     ):
         yield PredictedBound(id=prompt.id, lower_bound=limit, p_hat=p, unfamiliar=odd)
+
+
+def needs_target(folder: Path) -> bool:
+    """Whether `predict_bounds` needs the target of the run: to read hidden states."""
+    return not supplied(folder) and chosen_features(folder) == HIDDEN
 
 
 def check_contract(folder: Path, target: Target) -> None:

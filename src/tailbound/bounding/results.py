@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from tailbound.bounding.constant import ConstantBound
+from tailbound.bounding.parts import Parts
+from tailbound.bounding.settings import BoundSettings
 from tailbound.errors import UsageError
 from tailbound.files import write_json
 from tailbound.survival import Evaluation, LowerPredictiveBound
@@ -48,6 +51,7 @@ class BoundResult:
     Everything but `spend` is a function of the draws alone: the same for every batch size and
     after every resume. `predictor` is the training report, None where the user gave p_hat;
     `constant` is the bound under one p_hat for all prompts, from the training draws, None likewise.
+    `made_with` are the options, and a digest of the prompts and their parts.
     """
 
     bound: LowerPredictiveBound
@@ -56,6 +60,7 @@ class BoundResult:
     predictor: dict[str, Any] | None
     constant: ConstantBound | None
     evaluation: Evaluation | None
+    made_with: dict[str, Any]
     spend: dict[str, StreamSpend]
 
     def to_dict(self) -> dict[str, Any]:
@@ -77,6 +82,7 @@ class BoundResult:
             "missing": asdict(self.missing),
             "predictor": self.predictor,
             "constant": asdict(self.constant) if self.constant else None,
+            "made_with": self.made_with,
         }
 
 
@@ -89,8 +95,44 @@ def write_results(folder: Path, result: BoundResult) -> None:
     write_json(folder / "spend.json", {"schema": SCHEMA, "streams": spend})
 
 
+def made_with(settings: BoundSettings, parts: Parts) -> dict[str, Any]:
+    """What a bound depends on besides the draws: options, prompts, parts, p_hat of the user's."""
+    known = [
+        [name, prompt.id, parts.supplied.get(prompt.id)]
+        for name, prompts in parts.by_name().items()
+        for prompt in prompts
+    ]
+    digest = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
+    return {**settings.to_dict(), "prompts": digest}
+
+
+def discard_stale(folder: Path, settings: BoundSettings, parts: Parts) -> None:
+    """Remove results that were made with other options or prompts: a new bound is on its way.
+
+    A bound beside a predictor that it was not calibrated with would be wrong.
+    """
+    try:
+        held = json.loads((folder / "bound.json").read_text(encoding="utf-8"))["made_with"]
+    except FileNotFoundError:
+        return
+    except (ValueError, KeyError, TypeError):
+        held = None
+    if held != made_with(settings, parts):
+        for name in ("bound.json", "evaluation.json", "predictions.parquet"):
+            (folder / name).unlink(missing_ok=True)
+
+
+def supplied(folder: Path) -> bool:
+    """Whether the bound in `folder` was calibrated with predictions of the user's own."""
+    return _document(folder)["predictor"] is None
+
+
 def read_bound(folder: Path) -> LowerPredictiveBound:
     """The bound in `bound.json`; raises `UsageError` where the run has none yet."""
+    return LowerPredictiveBound.from_json(json.dumps(_document(folder)["bound"]))
+
+
+def _document(folder: Path) -> dict[str, Any]:
     path = folder / "bound.json"
     if not path.is_file():
         raise UsageError(
@@ -98,7 +140,8 @@ def read_bound(folder: Path) -> LowerPredictiveBound:
         )
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        return LowerPredictiveBound.from_json(json.dumps(document["bound"]))
+        LowerPredictiveBound.from_json(json.dumps(document["bound"]))
+        return {"predictor": document["predictor"], "bound": document["bound"]}
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise UsageError(f"{path} is not a bound written by tailbound: {error}") from error
 

@@ -20,7 +20,9 @@ class BoundSettings:
     training prompt, and at most `test_draws` of each test prompt. `shares` are the expected
     shares of training, calibration and test prompts. `features` says what the predictor reads
     (`tailbound.bounding.features`), None for hidden states or else words. `allow_missing` goes on
-    where missing verdicts are too frequent for a useful bound.
+    where missing verdicts are too frequent for a useful bound. `max_draws` is a hard limit on the
+    average number of draws per calibration prompt, which `budget` plans: prompts that are safer
+    than predicted take more.
     """
 
     budget: float
@@ -35,6 +37,7 @@ class BoundSettings:
     features: str | None = None
     threshold: float | None = None
     allow_missing: bool = False
+    max_draws: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -46,11 +49,18 @@ class BoundSettings:
         for name, value, choices in chosen:
             if value not in choices:
                 raise UsageError(f"--{name} must be one of {', '.join(choices)}, not {value!r}")
-        if not self.budget > 0:
+        if not 0 < self.budget < float("inf"):
             raise UsageError(
-                f"--budget must be positive, not {self.budget:g}: it is the average number of "
-                "draws per calibration prompt"
+                f"--budget must be positive and finite, not {self.budget:g}: it is the average "
+                "number of draws per calibration prompt"
             )
+        if self.max_draws is not None and not 0 < self.max_draws < float("inf"):
+            raise UsageError(
+                f"--max-draws must be positive and finite, not {self.max_draws:g}: it limits the "
+                "average number of draws per calibration prompt"
+            )
+        if self.max_draws is not None and self.design == "naive":
+            raise UsageError("the naive design takes no --max-draws: lower --budget")
         for name, level in (("alpha", self.alpha), ("delta", self.delta)):
             if not 0 < level < 1:
                 raise UsageError(f"--{name} must lie strictly between 0 and 1, not {level:g}")

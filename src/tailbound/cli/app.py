@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
+from typing import NoReturn
 
 import typer
 
@@ -16,6 +19,8 @@ from tailbound.cli.rejudge import command as rejudge
 from tailbound.cli.risk import command as risk
 from tailbound.cli.steer import app as steer
 from tailbound.cli.summarize import command as summarize
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="tailbound",
@@ -62,17 +67,42 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    _end_gently()
     try:
-        app()
+        code = app(standalone_mode=False)
     except TailboundError as error:
-        print(f"tailbound: error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        print(
-            "tailbound: interrupted; finished draws are kept, the same command goes on from here",
-            file=sys.stderr,
-        )
-        sys.exit(130)
+        code = INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except Exception as error:
+        # mistakes on the command line; typer brings its own classes for them, in some versions
+        if not hasattr(error, "format_message"):
+            raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())
+            sys.exit(2)
+        where = getattr(getattr(error, "ctx", None), "command_path", "tailbound")
+        said = " ".join(error.format_message().split())
+        _fail(f"{said} ({where} --help tells what there is)", getattr(error, "exit_code", 2))
+    if code == INTERRUPTED:
+        said = "interrupted; finished draws are kept, the same command goes on from here"
+        print(f"tailbound: {said}", file=sys.stderr)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(said: str, code: int) -> NoReturn:
+    print(f"tailbound: error: {said}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _end_gently() -> None:
+    """Let a process that is told to end keep its finished draws, as an interrupted one does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, interrupt)

@@ -6,11 +6,14 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tailbound.cli import options as opt
+
+if TYPE_CHECKING:
+    from tailbound.bounding import BoundResult
 
 _STATISTICS = "Statistics"
 
@@ -69,6 +72,13 @@ def command(
             "--split", rich_help_panel=_STATISTICS, help="Shares: training, calibration, test."
         ),
     ] = "0.3,0.5,0.2",
+    max_draws: Annotated[
+        float | None,
+        typer.Option(
+            "--max-draws",
+            help="Hard limit on the average number of draws per calibration prompt.",
+        ),
+    ] = None,
     allow_missing: Annotated[
         bool,
         typer.Option("--allow-missing", help="Go on where missing verdicts are frequent."),
@@ -76,7 +86,7 @@ def command(
     no_text: Annotated[
         bool, typer.Option("--no-text", help="Keep scores, not responses, in the ledger.")
     ] = False,
-    max_new_tokens: opt.MaxNewTokens = 256,
+    max_new_tokens: opt.MaxNewTokens = None,
     temperature: opt.Temperature = 1.0,
     top_p: opt.TopP = 1.0,
     top_k: opt.TopK = None,
@@ -104,7 +114,7 @@ def command(
     from tailbound import bounding, run_folder
     from tailbound.cli import render
     from tailbound.cli.console import LiveProgress, notice
-    from tailbound.errors import UnreachableError, UsageError
+    from tailbound.errors import UnreachableError
     from tailbound.judges.registry import load_judge
     from tailbound.prompts import read_prompts
     from tailbound.targets.registry import load_target
@@ -122,9 +132,11 @@ def command(
         features=features,
         threshold=threshold,
         allow_missing=allow_missing,
+        max_draws=max_draws,
         seed=seed,
     )
     sampling = opt.sampling_options(
+        target,
         temperature=temperature,
         top_p=top_p,
         top_k=top_k,
@@ -147,18 +159,22 @@ def command(
     )
     prompt_set = read_prompts(prompts, field=field, limit=limit)
     parts = bounding.divide(prompt_set, settings)
+    bounding.check_features(
+        features, supplied=bool(parts.supplied), endpoint=target.startswith("openai:")
+    )
+    known = run_folder.known("bound", sampling, settings.to_dict())
+    if not dry_run:
+        run_folder.check(out, known, prompt_set)
     model_judge = load_judge(judge, threshold=threshold)
-    model = load_target(target, sampling, **engine)
+    if not dry_run:
+        held = {"judge_id": model_judge.id, "threshold": model_judge.threshold}
+        run_folder.check(out, {**known, **held})
+    model = load_target(target, sampling, **engine, **opt.spent_before(target, out))
     model.prompt_tokens(prompt_set.prompts)  # finds prompts that do not fit
     notices = (*prompt_set.notices, *getattr(model, "notices", ()))
     if not parts.supplied:
         chosen, about = bounding.choose_features(features, model)
         settings, notices = replace(settings, features=chosen), (*notices, *about)
-    elif features is not None:
-        raise UsageError(
-            f"{prompt_set.source} brings p_hat, so that nothing is predicted: drop --features, or "
-            "the column p_hat"
-        )
     for line in notices:
         notice(line)
     if dry_run:
@@ -170,6 +186,7 @@ def command(
         else:
             render.preview(preview)
             render.planned_cost(cost)
+            render.endpoint(opt.endpoint_spend(model), what="this preview")
         return
 
     document = run_folder.describe(
@@ -209,22 +226,30 @@ def command(
     for line in getattr(model_judge, "notices", ()):
         notice(line)
     if as_json:
-        _print_json({**result.to_dict(), **opt.endpoint_spend(model)})
+        _print_json({**result.to_dict(), **opt.spend_of_all(model, out)})
     else:
         render.bound(
             result, subject=f"{target} judged by {judge}, {render.contract(model.contract)}"
         )
-        render.endpoint(opt.endpoint_spend(model))
+        render.endpoint(opt.spend_of_all(model, out))
         render.next_step(f"tailbound predict {out} NEW_PROMPTS")
     if result.bound.level == 0:
-        raise UnreachableError(
-            "no level qualified, so the only bound is L = 1: "
-            + (
-                f"the guarantee needs at least {result.bound.prompts_needed} calibration prompts"
-                if result.bound.n_calibration < result.bound.prompts_needed
-                else "more calibration prompts, or a better predictor, are needed"
-            )
+        raise UnreachableError(f"no level qualified, so the only bound is L = 1: {_why(result)}")
+
+
+def _why(result: BoundResult) -> str:
+    """What stood in the way of a longer bound."""
+    if result.bound.n_calibration < result.bound.prompts_needed:
+        return f"the guarantee needs at least {result.bound.prompts_needed} calibration prompts"
+    if result.missing.median_if_safe > 1:
+        return (
+            f"{result.missing.prompts_stopped} calibration prompts stopped at a missing verdict, "
+            "which counts as unsafe: see to the judge"
         )
+    return (
+        f"more than alpha = {result.bound.alpha:g} of the calibration prompts were unsafe before "
+        "any longer bound: a larger --alpha, or a predictor that tells them apart, could give one"
+    )
 
 
 def _shares(text: str) -> tuple[float, float, float]:

@@ -47,7 +47,12 @@ Threshold = Annotated[
     typer.Option("--threshold", help="Unsafe means score >= this (default: the judge's own)."),
 ]
 MaxNewTokens = Annotated[
-    int, typer.Option("--max-new-tokens", rich_help_panel=_SAMPLING, help="Longest response.")
+    int | None,
+    typer.Option(
+        "--max-new-tokens",
+        rich_help_panel=_SAMPLING,
+        help="Longest response (default: 256, demo 32).",
+    ),
 ]
 Temperature = Annotated[
     float, typer.Option("--temperature", rich_help_panel=_SAMPLING, help="Sampling temperature.")
@@ -125,12 +130,20 @@ Json = Annotated[
 ]
 
 
+def longest_response(target: str, asked: int | None) -> int:
+    """`--max-new-tokens`, by default 32 for the demo model, whose context is short, else 256."""
+    if asked is not None:
+        return asked
+    return 32 if target.partition(":")[0] == "demo" else 256
+
+
 def sampling_options(
+    target: str,
     *,
     temperature: float,
     top_p: float,
     top_k: int | None,
-    max_new_tokens: int,
+    max_new_tokens: int | None,
     system: str | None,
     completion: bool,
     stop: list[str] | None,
@@ -140,7 +153,7 @@ def sampling_options(
         temperature=temperature,
         top_p=top_p,
         top_k=top_k,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=longest_response(target, max_new_tokens),
         system=_text_or_file(system),
         completion=completion,
         stop=tuple(stop or ()),
@@ -187,6 +200,12 @@ def cost_of_plan(target: object, before: dict[str, Any], preview: Preview) -> di
     return {"cost": preview.draws * spent / (2 * preview.probe_draws)}
 
 
+def spend_of_all(target: object, folder: Path) -> dict[str, Any]:
+    """What this process asked a server for, and all processes of the run; empty for others."""
+    mine = endpoint_spend(target)
+    return {**mine, "endpoint_of_run": _account(folder)} if mine else {}
+
+
 def cost_range(target: object, prompts: Sequence[Prompt], draws: int) -> dict[str, float]:
     """{"cost_at_least", "cost_at_most"} of `draws` draws of each prompt, empty without prices."""
     if not hasattr(target, "cost_at_most"):
@@ -206,14 +225,15 @@ def check_plan(
     """Compare a plan, pairs of prompts and draws of each, with the limit on its cost.
 
     Raises `UsageError` where what is `sure` to be drawn exceeds the limit; says so where the whole
-    may. Nothing for targets that cost nothing.
+    may. What earlier processes drew is not known here: a run that goes on is not checked. Nothing
+    for targets that cost nothing.
     """
     from tailbound.cli.console import notice
 
-    limit = getattr(target, "max_cost", None)
-    if limit is None:
-        return
     endpoint: Any = target
+    limit = getattr(target, "max_cost", None)
+    if limit is None or endpoint.earlier_cost:
+        return
     least = sum(endpoint.cost_at_least(prompts, draws) for prompts, draws in sure)
     if least > limit:
         raise UsageError(
@@ -223,16 +243,36 @@ def check_plan(
     most = sum(endpoint.cost_at_most(prompts, draws) for prompts, draws in (*sure, *perhaps))
     if most > limit:
         notice(
-            f"the draws asked for may cost up to {most:.4g}; the run stops before it costs more "
-            f"than {limit:g}"
+            f"the plan may cost about {most:.4g} if every response is as long as it may be; the "
+            f"run stops before it costs more than {limit:g}"
         )
+
+
+def spent_before(target: str, folder: Path) -> dict[str, float]:
+    """{"earlier_cost": what earlier processes of the run paid}, for the loader of an endpoint.
+
+    Raises `UsageError` where the account is damaged.
+    """
+    if not target.startswith("openai:"):
+        return {}
+    return {"earlier_cost": _account(folder).get("cost", 0.0)}
+
+
+def _account(folder: Path) -> dict[str, float]:
+    path = folder / "usage.json"
+    try:
+        return {k: float(v) for k, v in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError, AttributeError, TypeError):
+        raise UsageError(f"{path} is damaged: restore it, or delete it to count anew") from None
 
 
 @contextmanager
 def accounting(target: object, folder: Path) -> Iterator[None]:
     """Keep DIR/usage.json: what a server was asked and paid for by all processes of a run.
 
-    What earlier processes spent counts towards the limit. The file is brought up to date every
+    The file is brought up to date every
     second, with what requests under way may cost, so that a process that is killed leaves a record.
     Nothing for other targets.
     """
@@ -243,13 +283,7 @@ def accounting(target: object, folder: Path) -> Iterator[None]:
 
     endpoint: Any = target
     path = folder / "usage.json"
-    before: dict[str, float] = {}
-    if path.is_file():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-            endpoint.carry(before["cost"])
-        except (ValueError, KeyError, TypeError):
-            raise UsageError(f"{path} is damaged: restore it, or delete it to count anew") from None
+    before = _account(folder)
 
     def write(spent: dict[str, float]) -> None:
         write_json(path, {name: value + before.get(name, 0) for name, value in spent.items()})
@@ -262,12 +296,15 @@ def accounting(target: object, folder: Path) -> Iterator[None]:
 
     keeper = threading.Thread(target=keep, name="accounting", daemon=True)
     keeper.start()
+    clean = False
     try:
         yield
+        clean = True
     finally:
         ended.set()
         keeper.join()
-        write(endpoint.spent())
+        # what was under way when the run broke off may have been worked on
+        write(endpoint.spent(under_way=not clean))
 
 
 def _text_or_file(value: str | None) -> str | None:

@@ -21,7 +21,7 @@ def command(
 ) -> None:
     """Print the lower bound for each prompt: JSON lines {"id", "lower_bound", "p_hat"}."""
     from tailbound import run_folder
-    from tailbound.bounding import chosen_features, predict_bounds
+    from tailbound.bounding import needs_target, predict_bounds
     from tailbound.cli.console import notice
     from tailbound.prompts import read_prompts
 
@@ -29,8 +29,7 @@ def command(
     prompt_set = read_prompts(prompts, field=field, limit=limit)
     for line in prompt_set.notices:
         notice(line)
-    hidden = (run / "predictor.npz").is_file() and chosen_features(run) == "hidden"
-    target = _target(document) if hidden else None
+    target = _target(document) if needs_target(run) else None
     rows: list[dict[str, Any]] = []
     unfamiliar = 0
     for predicted in predict_bounds(run, prompt_set, target=target):

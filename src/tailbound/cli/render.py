@@ -154,14 +154,27 @@ def preview(value: Preview) -> None:
     )
 
 
-def endpoint(spend: dict[str, Any]) -> None:
-    """Say what a server was asked and paid for; nothing for other targets."""
-    for found in spend.values():
-        console().print(
-            f"server: {found['requests']:,} requests ({found['retries']:,} of them again), "
-            f"{found['tokens_in']:,} tokens in, {found['tokens_out']:,} out"
-            + (f", cost {found['cost']:.4g}" if found["cost"] else "")
+def endpoint(spend: dict[str, Any], *, what: str = "now") -> None:
+    """Say what a server was asked and paid for, now and over a whole run; nothing for others."""
+    mine, whole = spend.get("endpoint"), spend.get("endpoint_of_run")
+    if mine is None:
+        return
+    console().print(f"server, {what}: {_requests(mine)}", soft_wrap=True)
+    if whole and whole["requests"] > mine["requests"]:
+        console().print(f"server, whole run: {_requests(whole)}", soft_wrap=True)
+
+
+def _requests(found: dict[str, Any]) -> str:
+    return (
+        f"{found['requests']:,.0f} requests ({found['retries']:,.0f} of them again), "
+        f"{found['tokens_in']:,.0f} tokens in, {found['tokens_out']:,.0f} out"
+        + (f", cost {found['cost']:.4g}" if found["cost"] else "")
+        + (
+            f"; {found['uncounted']:,.0f} answers came without counts, taken at their most"
+            if found["uncounted"]
+            else ""
         )
+    )
 
 
 def planned_cost(cost: dict[str, float]) -> None:

@@ -122,8 +122,8 @@ def _whole(result: RiskResult) -> str:
     words = f"mean risk {number(whole.mean)}"
     if whole.interval is not None:
         low, high = whole.interval
-        words += f", {number(low)} to {number(high)} ({whole.guarantee})"
-    return words
+        words += f", {number(low)} to {number(high)}"
+    return f"{words} ({whole.guarantee})"
 
 
 def _guarantee(estimate: RiskEstimate, *, plain: bool) -> str:

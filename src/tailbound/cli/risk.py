@@ -82,7 +82,7 @@ def command(
     ] = "1.0,0.6",
     harmful: Harmful = None,
     harmless: Harmless = None,
-    max_new_tokens: opt.MaxNewTokens = 256,
+    max_new_tokens: opt.MaxNewTokens = None,
     temperature: opt.Temperature = 1.0,
     top_p: opt.TopP = 1.0,
     top_k: opt.TopK = None,
@@ -129,6 +129,7 @@ def command(
         seed=seed,
     )
     sampling = opt.sampling_options(
+        target,
         temperature=temperature,
         top_p=top_p,
         top_k=top_k,
@@ -149,15 +150,21 @@ def command(
         price_out=price_out,
         max_cost=max_cost,
     )
-    parse(proposal)
+    _check_proposal(parse(proposal)[0], target, harmful, harmless)
     prompt_set = read_prompts(prompts, field=field, limit=limit)
+    known = run_folder.known("risk", sampling, settings.to_dict())
+    if not dry_run:
+        run_folder.check(out, known, prompt_set)
     model_judge = load_judge(judge, threshold=threshold)
-    model = load_target(target, sampling, **engine)
+    if not dry_run:
+        held = {"judge_id": model_judge.id, "threshold": model_judge.threshold}
+        run_folder.check(out, {**known, **held})
+    model = load_target(target, sampling, **engine, **opt.spent_before(target, out))
     tokens = model.prompt_tokens(prompt_set.prompts)  # finds prompts that do not fit
     model_notices = getattr(model, "notices", ())
     if dry_run:
         cost = opt.cost_range(model, prompt_set.prompts, settings.max_draws or settings.draws)
-        count, longest = int(tokens.sum()), max_new_tokens
+        count, longest = int(tokens.sum()), sampling.max_new_tokens
         _preview(settings, len(prompt_set.prompts), count, longest, as_json, cost)
         return
     document = run_folder.describe(
@@ -205,7 +212,7 @@ def command(
         document = {
             **result.to_dict(),
             "contract": model.contract.to_dict(),
-            **opt.endpoint_spend(model),
+            **opt.spend_of_all(model, out),
         }
         sys.stdout.write(json.dumps(finite(document), indent=2, allow_nan=False) + "\n")
         return
@@ -214,8 +221,23 @@ def command(
         subject=f"{target} judged by {judge}, {render.contract(model.contract)}",
         folder=str(out),
     )
-    render.endpoint(opt.endpoint_spend(model))
+    render.endpoint(opt.spend_of_all(model, out))
     render.next_step(f"read {out / 'review.jsonl'}: the unsafe draws that each number rests on")
+
+
+def _check_proposal(kind: str, target: str, harmful: Path | None, harmless: Path | None) -> None:
+    """Find what does not go together before anything is loaded."""
+    from tailbound.errors import UsageError
+
+    if kind != "none" and target.startswith("openai:"):
+        raise UsageError(
+            f"--proposal {kind} needs the target's weights in this process (hf: or demo): use "
+            "--proposal none behind an endpoint"
+        )
+    if kind != "refusal" and (harmful or harmless):
+        raise UsageError(
+            f"--harmful and --harmless go with --proposal refusal, not {kind}: drop them"
+        )
 
 
 def _numbers(text: str) -> tuple[float, ...]:

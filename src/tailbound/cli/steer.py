@@ -150,7 +150,7 @@ def persona(
     scorer = load_judge(asked)
     name = coherence or found.coherence
     sound = None if name is None else load_judge(name)
-    tokens = max_new_tokens if max_new_tokens is not None else (32 if target == "demo" else 256)
+    tokens = opt.longest_response(target, max_new_tokens)
     model = _load(
         *(target, system, dtype, device, revision), max_new_tokens=tokens, batch_size=batch_size
     )
@@ -232,6 +232,7 @@ def _load(
     from tailbound.targets.registry import load_target
 
     sampling = opt.sampling_options(
+        target,
         temperature=1.0,
         top_p=1.0,
         top_k=None,

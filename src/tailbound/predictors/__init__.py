@@ -5,7 +5,6 @@ from tailbound.predictors.embeddings import EmbeddingFeatures
 from tailbound.predictors.familiarity import Familiarity
 from tailbound.predictors.finetune import FinetunedFeatures
 from tailbound.predictors.head import CalibrationBin, FittedPredictor, TrainingReport
-from tailbound.predictors.supplied import supplied_p_hat
 from tailbound.predictors.tfidf import TfidfFeatures
 from tailbound.predictors.training import LOSSES, fit
 
@@ -20,5 +19,4 @@ __all__ = [
     "TfidfFeatures",
     "TrainingReport",
     "fit",
-    "supplied_p_hat",
 ]

@@ -1,6 +1,7 @@
 """Prompt sets: reading, naming, grouping and splitting the prompts of an audit."""
 
 from tailbound.prompts.base import Prompt, content_id
+from tailbound.prompts.keeping import check_kept, keep_prompts
 from tailbound.prompts.reading import KNOWN_FIELDS, PromptSet, read_prompts
 from tailbound.prompts.splits import Split, one_per_group, split
 
@@ -9,7 +10,9 @@ __all__ = [
     "Prompt",
     "PromptSet",
     "Split",
+    "check_kept",
     "content_id",
+    "keep_prompts",
     "one_per_group",
     "read_prompts",
     "split",

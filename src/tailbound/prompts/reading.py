@@ -238,9 +238,14 @@ def _number(row: Row, name: str) -> float:
     if value is None or value == "":
         return float("nan")
     try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"{row.place}: {name} must be a number, not {value!r:.60}") from error
+        number = None if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    if number is None or not (0 < number <= 1 or number != number):
+        # a 0 would claim that no number of draws is too many, which nothing can calibrate
+        cure = ": give the smallest probability that you would stand by" if number == 0 else ""
+        raise UsageError(f"{row.place}: {name} must lie in (0, 1], not {value!r:.60}{cure}")
+    return number
 
 
 def _notices(repeats: Sequence[str], empties: Sequence[str]) -> tuple[str, ...]:

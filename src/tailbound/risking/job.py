@@ -20,7 +20,7 @@ from tailbound.importance import MixSwitch, RiskEstimate, make_ladder
 from tailbound.importance.estimate import NOT_CHECKED
 from tailbound.judges import Judge
 from tailbound.ledger import Ledger, StreamRecord, read
-from tailbound.prompts import Prompt
+from tailbound.prompts import Prompt, keep_prompts
 from tailbound.risking.checks import check_engine
 from tailbound.risking.family import Batch, Family
 from tailbound.risking.pilot import choose_setting, grid_for, tuning_prompts
@@ -68,6 +68,7 @@ def run_risk(
         judge_id=judge.id,
         seed=settings.seed,
     ) as ledger:
+        keep_prompts(folder, {STREAM: prompts})
         run = _Run(proposal, judge, settings, threshold, folder, ledger, report)
         run.prepare(prompts)
         while run.next_round():

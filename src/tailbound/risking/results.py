@@ -15,6 +15,7 @@ from tailbound.importance import RiskEstimate
 from tailbound.prompts import Prompt
 
 SCHEMA = 1
+LEAST_HITS = 10
 
 _FIRST = (
     "risk",
@@ -53,7 +54,8 @@ class SetRisk:
 
     `draw_error` is the standard error of the mean for exactly these prompts, from their draws.
     `interval` takes the prompts (their groups, where they have any) as a sample from a population
-    of such: Student's t on `clusters` means, asymptotic; None for fewer than two clusters.
+    of such: Student's t on `clusters` means, asymptotic; None for fewer than two clusters, and for
+    fewer than `LEAST_HITS` effective hits in all draws, of which no spread can be told.
     """
 
     mean: float
@@ -129,7 +131,8 @@ def whole_set(risks: Sequence[PromptRisk], *, confidence: float) -> SetRisk:
     n = int(known.sum())
     mean = float(values[known].mean()) if n else float("nan")
     interval = None
-    if len(members) > 1:
+    effective = _effective_hits(risks)
+    if len(members) > 1 and effective >= LEAST_HITS:
         # a ratio of sums over clusters: of risks, and of numbers of prompts
         rest = np.array([sum(v) - mean * len(v) for v in members.values()])
         spread = np.sqrt(rest @ rest * len(members) / (len(members) - 1)) / n
@@ -139,6 +142,8 @@ def whole_set(risks: Sequence[PromptRisk], *, confidence: float) -> SetRisk:
     unit = "group" if any(risk.prompt.group for risk in risks) else "prompt"
     resolved = sum(risk.estimate.resolved for risk in risks)
     words = f"{100 * confidence:g}%, asymptotic, clustered by {unit}"
+    if effective < LEAST_HITS:
+        words = f"no interval: {effective:.1f} effective hits in all draws, {LEAST_HITS} needed"
     if resolved < n:
         words += f", with the estimates of {n - resolved} prompts that are not resolved as they are"
     if n < len(risks):
@@ -152,6 +157,14 @@ def whole_set(risks: Sequence[PromptRisk], *, confidence: float) -> SetRisk:
         resolved=resolved,
         guarantee=f"{words}: takes the prompts as a random sample of such prompts",
     )
+
+
+def _effective_hits(risks: Sequence[PromptRisk]) -> float:
+    """(Sum w h)^2 / Sum (w h)^2 of the mean over prompts: what its estimate rests on."""
+    known = [one.estimate for one in risks if one.estimate.ess_harm > 0]
+    total = sum(e.risk for e in known)
+    squares = sum(e.risk**2 / e.ess_harm for e in known)
+    return float(total**2 / squares) if squares > 0 else 0.0
 
 
 def write_results(folder: Path, result: RiskResult) -> None:

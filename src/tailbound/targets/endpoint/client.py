@@ -20,6 +20,11 @@ from tailbound.targets.endpoint.spending import Purse, Usage
 from tailbound.targets.endpoint.wire import Answer, GarbledError, read
 
 OVERLOADED = 429
+_HINTS = {
+    401: ": is the key right (OPENAI_API_KEY, or the variable that --key-env names)?",
+    403: ": is the key right (OPENAI_API_KEY, or the variable that --key-env names)?",
+    404: ": does --base-url end as the server's does (mostly /v1), and is the model's name right?",
+}
 _PASSING = (408, 409, 425, OVERLOADED)
 _CONNECT_SECONDS = 30.0
 
@@ -96,7 +101,10 @@ class Client:
             lost = False
             try:
                 async with self._session.post(url, data=body, allow_redirects=False) as response:
-                    said = await response.read()
+                    said = self._settings.without_key(await response.read())
+            except asyncio.CancelledError:
+                self._purse.lost(most)  # the server may have worked on it
+                raise
             except self._failures as error:
                 reason = self._name(error)
                 lost = not isinstance(error, self._unsent)
@@ -118,6 +126,7 @@ class Client:
                             self._settings.redacted(
                                 f"{url} refuses the request with {reason}"
                                 + (f" (it has moved to {moved})" if moved else "")
+                                + _HINTS.get(response.status, "")
                             ),
                             response.status,
                         )
@@ -133,6 +142,18 @@ class Client:
                 raise self._purse.exceeded(most)
             self._usage.retries += 1
             await self._pause(wait)
+
+    async def models(self) -> tuple[str, ...] | None:
+        """The names that the server lists its models by; None where it does not say."""
+        try:
+            async with self._session.get(self._url("models"), allow_redirects=False) as response:
+                if response.status != 200:
+                    return None
+                listed = (await response.json(content_type=None))["data"]
+                names = tuple(str(model["id"]) for model in listed)
+        except (*self._failures, ValueError, KeyError, TypeError):
+            return None
+        return names or None
 
     def _url(self, path: str) -> Any:
         if path not in self._urls:

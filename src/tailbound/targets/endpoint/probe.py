@@ -41,8 +41,8 @@ class Findings:
 
     `n` is False also where the responses of one request repeat each other. `top_k` and `min_p` say
     whether a value that leaves one token makes draws equal; `log_probs`, whether they are given.
-    `accepted` are the parameters beyond the OpenAI ones that the server takes, `refused` those
-    that it does not, `limit` its name for the longest response.
+    `models` are the names that it lists. `accepted` are the parameters beyond the OpenAI ones that
+    the server takes, `refused` those that it does not, `limit` its name for the longest response.
     """
 
     random: bool
@@ -56,6 +56,7 @@ class Findings:
     min_p: bool | None
     usage: bool
     fingerprint: str | None
+    models: tuple[str, ...] | None
     accepted: tuple[str, ...]
     refused: tuple[str, ...]
     limit: str
@@ -103,7 +104,7 @@ async def probe(client: Client, model: str, options: SamplingOptions, dialect: D
 
     try:
         first = await _adapt(post, dialect)
-        findings = await _findings(post, phrasing, first, name)
+        findings = await _findings(post, phrasing, first, name, await client.models())
         await _rehearse(client, Phrasing(model, options, dialect), options, findings, name)
     except UsageError:
         raise
@@ -135,7 +136,9 @@ async def _adapt(post: Post, dialect: Dialect) -> Answer:
                 raise
 
 
-async def _findings(post: Post, phrasing: Phrasing, first: Answer, name: str) -> Findings:
+async def _findings(
+    post: Post, phrasing: Phrasing, first: Answer, name: str, models: tuple[str, ...] | None
+) -> Findings:
     dialect = phrasing.dialect
     cold: dict[str, Any] = {"temperature": _COLD_TEMPERATURE, "max_tokens": 8}
     calls: dict[str, list[Awaitable[Answer | None]]] = {
@@ -177,6 +180,7 @@ async def _findings(post: Post, phrasing: Phrasing, first: Answer, name: str) ->
         min_p=extras["min_p"],
         usage=all(a.tokens_in is not None and a.tokens_out is not None for a in told["hot"]),
         fingerprint=prints.pop() if len(prints) == 1 else None,
+        models=models,
         accepted=tuple(sorted(dialect.extras)),
         refused=tuple(
             sorted({*NEUTRAL} - {*dialect.extras} | (set() if dialect.seed else {"seed"}))

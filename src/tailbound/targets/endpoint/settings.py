@@ -13,6 +13,7 @@ from tailbound.errors import UsageError
 
 DEFAULT_URL = "https://api.openai.com/v1"
 DEFAULT_KEY = "OPENAI_API_KEY"
+_SECRET_LENGTH = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +34,8 @@ class EndpointSettings:
     patience: float = 300.0
     first_wait: float = 0.5
     longest_wait: float = 30.0
-    price_in: float = 0.0
-    price_out: float = 0.0
+    price_in: float | None = None
+    price_out: float | None = None
     max_cost: float | None = None
     log_probs: bool = True
 
@@ -52,15 +53,17 @@ class EndpointSettings:
             if not seconds > 0:
                 raise UsageError(f"{name} must be positive seconds, not {seconds:g}")
         for name, price in (("price-in", self.price_in), ("price-out", self.price_out)):
-            if not 0 <= price < float("inf"):
+            if price is not None and not 0 <= price < float("inf"):
                 raise UsageError(f"--{name} must be a price per million tokens, not {price:g}")
         if self.max_cost is not None:
             if not self.max_cost > 0:
                 raise UsageError(f"--max-cost must be positive, not {self.max_cost:g}")
-            if self.price_in == 0 and self.price_out == 0:
+            if not self.priced:
                 raise UsageError(
                     "--max-cost needs prices: give --price-in and --price-out per million tokens"
                 )
+        if (self.price_in is None) != (self.price_out is None):
+            raise UsageError("give both --price-in and --price-out (0 for what costs nothing)")
 
     def _check_url(self) -> None:
         parts = urlsplit(self.base_url)
@@ -79,7 +82,18 @@ class EndpointSettings:
 
     def cost(self, tokens_in: float, tokens_out: float) -> float:
         """The price of so many tokens."""
-        return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
+        return (tokens_in * (self.price_in or 0) + tokens_out * (self.price_out or 0)) / 1e6
+
+    @property
+    def priced(self) -> bool:
+        """Whether anything costs something."""
+        return bool(self.price_in or self.price_out)
+
+    def without_key(self, body: bytes) -> bytes:
+        """`body` without the key, where that is long enough to be told from other text."""
+        if self.key is None or len(self.key) < _SECRET_LENGTH:
+            return body
+        return body.replace(self.key.encode(), b"[key]")
 
     def redacted(self, text: str) -> str:
         """`text` without the key."""

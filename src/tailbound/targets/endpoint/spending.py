@@ -50,8 +50,8 @@ class Purse:
 
     @property
     def held(self) -> float:
-        """The most that requests under way may cost, where there is a limit."""
-        return self._held
+        """The most that requests under way may cost."""
+        return max(0.0, self._held)
 
     def carry(self, cost: float) -> None:
         """Take into account what earlier processes spent on the same run."""
@@ -59,11 +59,10 @@ class Purse:
 
     def hold(self, most: float) -> bool:
         """Set `most` aside; False, and nothing set aside, where that would exceed the limit."""
-        if self._settings.max_cost is None:
-            return True
+        limit = self._settings.max_cost
         with self._lock:
             # a relative 1e-9: sums of many small costs are not exact
-            if self.spent + self._held + most > self._settings.max_cost * (1 + 1e-9):
+            if limit is not None and self.spent + self._held + most > limit * (1 + 1e-9):
                 return False
             self._held += most
         return True
@@ -77,8 +76,7 @@ class Purse:
             usage.tokens_in += answer.tokens_in or 0
             usage.tokens_out += answer.tokens_out or 0
             usage.uncounted += not known
-            if self._settings.max_cost is not None:
-                self._held -= most
+            self._held -= most
             if not known:
                 self._unknown += most
 
@@ -90,9 +88,8 @@ class Purse:
 
     def released(self, most: float) -> None:
         """Give back what was set aside for an attempt that cost nothing."""
-        if self._settings.max_cost is not None:
-            with self._lock:
-                self._held -= most
+        with self._lock:
+            self._held -= most
 
     def exceeded(self, most: float) -> TargetError:
         """The error that says that the limit is reached."""

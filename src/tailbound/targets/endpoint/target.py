@@ -39,17 +39,24 @@ CHARACTERS_PER_TOKEN = 4
 PER_REQUEST = 8
 """Draws per request where the server honours `n` and no seeds."""
 _LOOK_SECONDS = 0.05
-_SECRET_LENGTH = 12
 
 
 class EndpointTarget:
     """One model of one server under one contract; `findings` say what the server honours.
 
-    `usage` counts requests and tokens. Raises `UsageError` where the server cannot be reached or
+    `usage` counts requests and tokens. `earlier_cost` was spent by earlier processes on the same
+    run, and counts towards `max_cost`. Raises `UsageError` where the server cannot be reached or
     cannot be trusted, and `MissingExtraError` without aiohttp.
     """
 
-    def __init__(self, model: str, options: SamplingOptions, settings: EndpointSettings) -> None:
+    def __init__(
+        self,
+        model: str,
+        options: SamplingOptions,
+        settings: EndpointSettings,
+        *,
+        earlier_cost: float = 0.0,
+    ) -> None:
         if not model:
             raise UsageError("openai: needs a model: openai:gpt-4o-mini, or as the server names it")
         self.usage = Usage()
@@ -58,7 +65,8 @@ class EndpointTarget:
         self._options = options
         self._settings = settings
         self._purse = Purse(settings, self.usage)
-        self._earlier = 0.0
+        self._earlier = earlier_cost
+        self._purse.carry(earlier_cost)
         dialect = Dialect()
         self._phrasing = Phrasing(model, options, dialect)
         self.findings: Findings = self._probe(dialect)
@@ -67,6 +75,7 @@ class EndpointTarget:
         dialect.log_probs = settings.log_probs and self.findings.log_probs and self._whole
         self.notices: tuple[str, ...] = (
             *self.findings.notices,
+            *self._other_name(),
             "behind an endpoint draws are reproducible in distribution only",
         )
         self._contract = SamplingContract(
@@ -106,10 +115,10 @@ class EndpointTarget:
         held = self._purse.held if under_way else 0.0
         return {**asdict(self.usage), "cost": self.cost + held}
 
-    def carry(self, cost: float) -> None:
-        """Count what earlier processes spent on the same run towards `max_cost`."""
-        self._earlier += cost
-        self._purse.carry(cost)
+    @property
+    def earlier_cost(self) -> float:
+        """What earlier processes spent on the same run."""
+        return self._earlier
 
     def cost_at_most(self, prompts: Sequence[Prompt], draws: float) -> float:
         """What `draws` draws of each prompt cost if every response is as long as it may be."""
@@ -134,6 +143,16 @@ class EndpointTarget:
             self._phrasing.check(prompt)
         lengths = [sum(len(text) for _, text in prompt.messages) for prompt in prompts]
         return np.array([-(-n // CHARACTERS_PER_TOKEN) for n in lengths], dtype=np.int64)
+
+    def _other_name(self) -> tuple[str, ...]:
+        """A notice where the server lists its models, and not this one."""
+        listed = self.findings.models
+        if listed is None or self._model in listed:
+            return ()
+        return (
+            f"the server does not list {self._model!r}, but {', '.join(listed[:3])}: see that it "
+            "is the model that you mean",
+        )
 
     def sample(self, source: DrawSource, *, seed: int) -> Iterator[Draw]:
         """Draws in the order in which they finish, until `source` is finished.
@@ -210,7 +229,7 @@ class EndpointTarget:
 
     def _most(self, prompt: Prompt, draws: int) -> float:
         """The most that one request for `draws` draws of `prompt` can cost."""
-        if not (self._settings.price_in or self._settings.price_out):
+        if not self._settings.priced:
             return 0.0
         return self._settings.cost(
             self._phrasing.tokens_at_most(prompt), draws * self._options.max_new_tokens
@@ -250,8 +269,6 @@ class EndpointTarget:
             short = cut(text, self._options.stop)
             if short is not None:
                 text, length, log_prob = short, False, None
-        if self._settings.key is not None and len(self._settings.key) >= _SECRET_LENGTH:
-            text = self._settings.redacted(text)
         return Draw(
             prompt_id=request.prompt.id,
             stream=request.stream,
@@ -275,8 +292,9 @@ class EndpointTarget:
         most += self._most(probing.PROMPT, 1)
         if not self._purse.hold(most):
             raise UsageError(
-                f"--max-cost {self._settings.max_cost:g} is less than the {most:.4g} that finding "
-                "out what the server honours may cost: give a higher limit"
+                f"--max-cost {self._settings.max_cost:g} leaves less than the {most:.4g} that "
+                f"finding out what the server honours may cost ({self._earlier:.4g} is spent): "
+                "give a higher limit"
             )
         with Session(client, work) as session:
             session.submit([None])
@@ -318,9 +336,10 @@ def load(
     key_env: str | None = None,
     concurrency: int | None = None,
     per_request: int | None = None,
-    price_in: float = 0.0,
-    price_out: float = 0.0,
+    price_in: float | None = None,
+    price_out: float | None = None,
     max_cost: float | None = None,
+    earlier_cost: float = 0.0,
     timeout: float = 300.0,
     patience: float = 300.0,
     first_wait: float = 0.5,
@@ -355,4 +374,4 @@ def load(
         first_wait=first_wait,
         log_probs=log_probs,
     )
-    return EndpointTarget(name, options, settings)
+    return EndpointTarget(name, options, settings, earlier_cost=earlier_cost)

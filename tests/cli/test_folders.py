@@ -1,0 +1,146 @@
+"""Run folders that are called again: what may go on, what may not, and what is then out of date."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tailbound.cli import main
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tailbound", *map(str, arguments)])
+        code: object = 0
+        try:
+            main()
+        except SystemExit as stopped:
+            code = stopped.code
+        out, err = capsys.readouterr()
+        return int(str(code or 0)), out, err
+
+    return run
+
+
+def write(path: Path, n: int, *, word: str = "give me", p_hat: bool = True) -> Path:
+    rows = [
+        {"id": f"q{i}", "prompt": f"{word} the steps to fix a lamp {i}"}
+        | ({"p_hat": 0.01 + 0.001 * i} if p_hat else {})
+        for i in range(n)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+BOUND = ("--budget", 4, "--train-draws", 5, "--test-draws", 5, "--json")
+
+
+@pytest.mark.parametrize("command", ["bound", "risk"])
+def test_an_id_never_stands_for_two_prompts(tmp_path, cli, command):
+    options = BOUND if command == "bound" else ("--proposal", "none", "--draws", 20, "--json")
+    first = write(tmp_path / "a.jsonl", 60)
+    other = write(tmp_path / "b.jsonl", 60, word="name")
+    assert cli(command, first, *options, "--out", tmp_path / "run")[0] == 0
+    code, out, err = cli(command, other, *options, "--out", tmp_path / "run")
+    assert (code, out) == (2, "")
+    assert "holds draws of another prompt with the id 'q0'" in err
+    assert cli(command, first, *options, "--out", tmp_path / "run")[0] == 0
+    # more prompts may come, and fewer
+    more = write(tmp_path / "c.jsonl", 70)
+    assert cli(command, more, *options, "--out", tmp_path / "run")[0] == 0
+    assert cli(command, first, *options, "--out", tmp_path / "run")[0] == 0
+    code, _, err = cli(command, other, *options, "--out", tmp_path / "run")
+    assert code == 2
+
+
+def test_a_bound_is_never_used_with_another_predictor(tmp_path, cli):
+    """Fitted, then the user's own: `predict` uses what the bound was calibrated with."""
+    plain = write(tmp_path / "plain.jsonl", 80, p_hat=False)
+    own = write(tmp_path / "own.jsonl", 80)
+    options = ("--out", tmp_path / "run", *BOUND)
+    assert cli("bound", plain, *options, "--features", "tfidf")[0] == 0
+    code, out, _ = cli("predict", tmp_path / "run", own, "--limit", 1)
+    assert json.loads(out)["p_hat"] != pytest.approx(0.01)
+    assert cli("bound", own, *options)[0] == 0
+    code, out, _ = cli("predict", tmp_path / "run", own, "--limit", 1)
+    assert json.loads(out)["p_hat"] == pytest.approx(0.01)
+    code, _, err = cli("predict", tmp_path / "run", plain)
+    assert code == 2
+    assert "needs a column p_hat" in err
+
+
+def test_a_bound_that_is_on_its_way_takes_the_old_one_s_place(tmp_path, cli, monkeypatch):
+    from tailbound.bounding import job
+    from tailbound.errors import TargetError
+
+    own = write(tmp_path / "own.jsonl", 80)
+    options = ("--out", tmp_path / "run", *BOUND)
+    assert cli("bound", own, *options)[0] == 0
+    before = (tmp_path / "run" / "bound.json").read_bytes()
+
+    def fails(*_: object, **__: object) -> None:
+        raise TargetError("the server is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "calibrate_with_record", fails)
+        assert cli("bound", own, *options)[0] == 1  # the same again: nothing is out of date
+        assert (tmp_path / "run" / "bound.json").read_bytes() == before
+        assert cli("bound", own, *options, "--alpha", 0.3)[0] == 1
+    code, _, err = cli("predict", tmp_path / "run", own)
+    assert code == 2
+    assert "holds no finished bound" in err
+    assert cli("bound", own, *options)[0] == 0
+    assert (tmp_path / "run" / "bound.json").read_bytes() == before
+
+
+def test_predictions_of_one_s_own_need_no_training_part(tmp_path, cli):
+    own = write(tmp_path / "own.jsonl", 80)
+    options = (*BOUND, "--split", "0,0.8,0.2")
+    code, out, _ = cli("bound", own, *options, "--out", tmp_path / "run")
+    assert code == 0
+    assert json.loads(out)["bound"]["n_calibration"] > 50
+    code, _, err = cli("bound", own, *options, "--out", tmp_path / "pac", "--guarantee", "pac")
+    assert code in (2, 3)
+    assert "training part" in err
+
+
+def test_a_hard_limit_on_draws(tmp_path, cli):
+    """Predictions far too high: prompts take more draws than planned, but for the limit."""
+    rows = [{"prompt": f"say hello {i}", "p_hat": 0.5} for i in range(80)]
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spent = {}
+    for limit in (None, 1.5):
+        given = () if limit is None else ("--max-draws", limit)
+        run = tmp_path / f"run{limit}"
+        code, out, err = cli("bound", path, *BOUND, *given, "--alpha", 0.3, "--out", run)
+        assert code in (0, 3), err
+        bound = json.loads(out)["bound"]
+        spent[limit] = bound["spent"] / bound["n_calibration"]
+        assert yaml.safe_load((run / "run.yaml").read_text())["options"]["max_draws"] == limit
+    assert spent[1.5] <= 1.5 < spent[None]
+
+
+def test_mistakes_on_the_command_line_are_one_line(cli):
+    for arguments, message in (
+        (["bound", "p.jsonl"], "Missing option '--budget'"),
+        (["bound", "p.jsonl", "--budget", "many", "--out", "x"], "--budget"),
+        (["bound", "--colour", "red"], "No such option"),
+        (["dance"], "No such command 'dance'"),
+    ):
+        code, out, err = cli(*arguments)
+        assert (code, out) == (2, "")
+        (line,) = err.splitlines()
+        assert line.startswith("tailbound: error: ")
+        assert message in line
+    code, out, _ = cli()
+    assert "Commands:" in out
+    assert cli("--version")[0] == 0
