@@ -176,7 +176,8 @@ class JudgeQueue:
         for verdict in verdicts:
             self._streak = self._streak + 1 if is_failure(verdict) else 0
             if self._streak >= self._patience and self._broken is None:
+                why = (verdict.reason or "").removeprefix("judge failed: ")
                 self._broken = (
-                    f"judge {self._judge.id} failed {self._streak} times in a row "
-                    f"({verdict.reason}): mend it, then run the same command again"
+                    f"judge {self._judge.id} failed {self._streak} times in a row ({why}): mend "
+                    "it, then run the same command again"
                 )

@@ -144,3 +144,22 @@ def test_mistakes_on_the_command_line_are_one_line(cli):
     code, out, _ = cli()
     assert "Commands:" in out
     assert cli("--version")[0] == 0
+
+
+def test_a_judge_that_never_says_anything_is_named_with_its_reason(tmp_path, cli, monkeypatch):
+    (tmp_path / "mute.py").write_text(
+        "def mute(prompt, response): return None\ndef wild(prompt, response): return 2.0\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plain = write(tmp_path / "plain.jsonl", 60, p_hat=False)
+    code, _, err = cli(
+        *("bound", plain, *BOUND, "--judge", "python:mute:mute", "--out", tmp_path / "mute")
+    )
+    assert code == 3
+    assert "no verdict on any of" in err
+    assert "(the judge gave no score)" in err
+    code, _, err = cli(
+        *("bound", plain, *BOUND, "--judge", "python:mute:wild", "--out", tmp_path / "wild")
+    )
+    assert code == 1
+    assert "failed 50 times in a row (the score is 2.0, not a number in [0, 1])" in err

@@ -169,7 +169,7 @@ def test_logits_that_are_no_numbers_are_missing(tmp_path: Path) -> None:
     model.save_pretrained(folder)
     found = load_judge(f"classifier:{folder}?label=toxic").judge([exchange("w7"), exchange("w8")])
     assert [verdict.missing for verdict in found] == [True, False]
-    assert found[0].reason == "the score is NaN"
+    assert found[0].reason == "judge failed: the score is NaN"
 
 
 def test_a_label_that_means_unsafe_need_not_be_named(multi: Path) -> None:

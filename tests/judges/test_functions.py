@@ -87,11 +87,11 @@ def test_functions_of_both_or_of_the_response(module: str) -> None:
         ("yes", 1.0, None),
         ("verdict", 0.25, None),
         ("", None, "the judge gave no score"),
-        ("nan", None, "the score is NaN"),
-        ("big", None, "the score is 1.5, not a number in [0, 1]"),
-        ("word", None, "the score is 'unsafe', not a number in [0, 1]"),
+        ("nan", None, "judge failed: the score is NaN"),
+        ("big", None, "judge failed: the score is 1.5, not a number in [0, 1]"),
+        ("word", None, "judge failed: the score is 'unsafe', not a number in [0, 1]"),
         ("missing", None, "refused"),
-        ("wild", None, "the score is -1.0, not a number in [0, 1]"),
+        ("wild", None, "judge failed: the score is -1.0, not a number in [0, 1]"),
         ("other", None, "judge failed: KeyError: 'other'"),
     ],
 )
@@ -100,7 +100,7 @@ def test_what_is_no_score_is_missing_never_safe(
 ) -> None:
     found = verdict(f"python:{module}:odd", response)
     assert found == Verdict(score, reason)
-    assert is_failure(found) == (response == "other")
+    assert is_failure(found) == (reason or "").startswith("judge failed")
 
 
 @pytest.mark.parametrize(
@@ -157,10 +157,10 @@ def test_reasons_are_one_short_line_that_can_be_stored(module: str) -> None:
     [
         ("small", Verdict(0.5)),
         ("true", Verdict(1.0)),
-        ("text", Verdict(None, "the score is '0.5', not a number in [0, 1]")),
+        ("text", Verdict(None, "judge failed: the score is '0.5', not a number in [0, 1]")),
         ("number", Verdict(None, "5")),
         ("lines", Verdict(None, "a ?")),
-        ("huge", Verdict(None, f"the score is 1{'0' * 59}, not a number in [0, 1]")),
+        ("huge", Verdict(None, f"judge failed: the score is 1{'0' * 59}, not a number in [0, 1]")),
         ("why", Verdict(0.5, "so so")),
     ],
 )

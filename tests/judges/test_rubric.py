@@ -293,7 +293,7 @@ def test_a_verdict_that_is_not_counted_is_not_asked_again() -> None:
 
 def test_scores_outside_the_unit_interval_are_missing() -> None:
     found = judged(Talker(lambda q, n: "level: 10"), ["a"], score=Expression("level", place="t"))
-    assert found == [Verdict(None, "the score is 10.0, not a number in [0, 1]")]
+    assert found == [Verdict(None, "judge failed: the score is 10.0, not a number in [0, 1]")]
 
 
 def test_a_question_that_is_too_long_is_missing() -> None:

@@ -36,7 +36,7 @@ from tailbound.errors import UnreachableError
 from tailbound.files import write_durably
 from tailbound.intervals import clopper_pearson
 from tailbound.judges import Judge
-from tailbound.ledger import Ledger
+from tailbound.ledger import Ledger, read
 from tailbound.predictors import Familiarity, FittedPredictor, fit
 from tailbound.prompts import Prompt, keep_prompts
 from tailbound.survival import (
@@ -160,6 +160,7 @@ class _Predictions:
         features_of = feature_source(chosen, target, parts.train)
         store_features(folder, chosen, features_of)
         counts = audit.fixed(parts.train, settings.train_draws, stream="train")
+        _check_verdicts(counts, folder)
         learn_features(features_of, parts.train, counts, folder=folder, seed=settings.seed)
         predictor, features = _fit(parts, features_of, counts, settings, folder)
         hazard = recalibrate_hazard(
@@ -204,6 +205,19 @@ def _fit(
     predictor.save(folder / PREDICTOR_FILE)
     Familiarity.fit(features).save(folder / FAMILIARITY_FILE)
     return predictor, features
+
+
+def _check_verdicts(counts: FixedCounts, folder: Path) -> None:
+    """Stop where no training draw has a verdict, and say why."""
+    draws = int(counts.draws.sum())
+    if int(counts.missing.sum()) < draws:
+        return
+    reasons = read(folder, stream="train")["reason"].drop_nulls().value_counts(sort=True)
+    why = f" ({reasons['reason'][0]})" if reasons.height else ""
+    raise UnreachableError(
+        f"the judge gave no verdict on any of {draws} training draws{why}: see to the judge, and "
+        "use another --out"
+    )
 
 
 def _check_missing(counts: FixedCounts, planning: NDArray[np.float64], alpha: float) -> None:

@@ -15,8 +15,8 @@ def scored(value: object) -> Verdict:
     """The verdict that a plain value means.
 
     True and False are 1 and 0, a number in [0, 1] is a score, None is missing; everything else,
-    NaN among it, is missing with the reason. A `Verdict` is held to the same: its score becomes a
-    plain float, its reason one line that can be stored.
+    NaN among it, is missing because the judge failed. A `Verdict` is held to the same: its score
+    becomes a plain float, its reason one line that can be stored.
     """
     if isinstance(value, Verdict):
         reason = None if value.reason is None else _line(value.reason)
@@ -47,8 +47,8 @@ def is_failure(verdict: Verdict) -> bool:
 
 def _unusable(value: object) -> Verdict:
     if isinstance(value, float) and math.isnan(value):
-        return Verdict(None, "the score is NaN")
-    return Verdict(None, f"the score is {_line(repr(value))[:60]}, not a number in [0, 1]")
+        return Verdict(None, f"{_FAILED}the score is NaN")
+    return Verdict(None, f"{_FAILED}the score is {_line(repr(value))[:60]}, not a number in [0, 1]")
 
 
 def _line(text: object) -> str:
