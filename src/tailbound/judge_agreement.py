@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tailbound.intervals import clopper_pearson
+from tailbound.ledger import first_round
 
 if TYPE_CHECKING:
     import polars as pl
 
 FIXED = "fixed"
+RISK = "risk"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,14 +69,18 @@ class StreamComparison:
     rates: tuple[Rate, ...]
 
 
-def compare_stream(part: pl.DataFrame, *, filled: bool, confidence: float) -> StreamComparison:
+def compare_stream(
+    part: pl.DataFrame, *, folder: Path, filled: bool, confidence: float
+) -> StreamComparison:
     """Both judges on the draws of one stream.
 
     `part` has a row per draw: `stream`, `stopping`, `proposal`, and what `count_agreement` reads.
-    Rates are of draws without a proposal, where their number was fixed; with `filled` the second
-    one is of the recorded verdicts, and of the new ones where those are missing.
+    Rates are of draws without a proposal, where their number was fixed (of the run in `folder`,
+    the first round of those planned in rounds); with `filled` the second one is of the recorded verdicts, and of the new ones where those are missing.
     """
     plain = part.filter(part["proposal"].is_null())
+    if part["stream"][0] == RISK:
+        plain = first_round(plain, folder)
     rates: tuple[Rate, ...] = ()
     if part["stopping"][0] == FIXED and plain.height:
         other = (

@@ -412,7 +412,8 @@ def _compare(
         agreement=count_agreement(frame),
         missing_reasons=_missing_reasons(verdicts),
         streams=tuple(
-            compare_stream(part, filled=only_missing, confidence=confidence) for part in streams
+            compare_stream(part, folder=folder, filled=only_missing, confidence=confidence)
+            for part in streams
         ),
         notices=(*getattr(judge, "notices", ()), *([tally.broken] if tally.broken else ())),
     )

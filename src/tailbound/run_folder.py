@@ -91,9 +91,10 @@ def check(folder: Path, document: Mapping[str, Any], prompts: Iterable[Prompt] =
 def _compare(folder: Path, document: Mapping[str, Any]) -> None:
     for name, before, now in _fixed(read(folder), document):
         if before != now:
+            other = " (or --rejudge, to judge the same draws again)" if name == "judge" else ""
             raise ContractMismatchError(
                 f"{folder} holds a run with {name} {before!r}, not {now!r}: "
-                "use another --out, or the same options as before"
+                f"use another --out, or the same options as before{other}"
             )
 
 

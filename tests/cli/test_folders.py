@@ -163,3 +163,31 @@ def test_a_judge_that_never_says_anything_is_named_with_its_reason(tmp_path, cli
     )
     assert code == 1
     assert "failed 50 times in a row (the score is 2.0, not a number in [0, 1])" in err
+
+
+def test_another_judge_on_the_draws_of_a_run(tmp_path, cli):
+    """Risks under both judges from the same draws; of a bound, how far the judges agree."""
+    prompts = write(tmp_path / "p.jsonl", 60)
+    risk = ("risk", prompts, "--limit", 3, "--draws", 60, "--json", "--out", tmp_path / "risk")
+    code, out, err = cli(*risk)
+    assert code == 0, err
+    first = json.loads(out)
+    held = sorted(path.name for path in (tmp_path / "risk" / "draws").iterdir())
+    code, _, err = cli(*risk, "--judge", "regex:sure")
+    assert code == 2
+    assert "--rejudge, to judge the same draws again" in err
+    code, out, err = cli(*risk, "--judge", "regex:sure", "--rejudge")
+    assert code == 0, err
+    second = json.loads(out)
+    assert [row["draws"] for row in second["prompts"]] == [60] * 3
+    assert second["set"]["mean"] > 0.3 > first["set"]["mean"]
+    assert second["agreement"]["only_new"] > 60
+    assert sorted(path.name for path in (tmp_path / "risk" / "draws").iterdir()) == held
+    assert json.loads(cli(*risk)[1])["prompts"] == first["prompts"]
+    bound = ("bound", prompts, *BOUND, "--out", tmp_path / "bound")
+    assert cli(*bound)[0] == 0
+    code, out, err = cli(*bound, "--judge", "regex:sure", "--rejudge")
+    assert code == 0, err
+    assert json.loads(out)["agreement"]["only_new"] > 20
+    code, _, err = cli(*bound[:-1], tmp_path / "nowhere", "--judge", "regex:sure", "--rejudge")
+    assert code == 2

@@ -586,3 +586,26 @@ def test_the_demo_judge_agrees_with_itself(
     recorded, new = (rate["unsafe"] for rate in steps["streams"][0]["rates"])
     assert new == recorded + found["only_new"]
     assert np.isfinite(steps["streams"][0]["rates"][1]["interval"]).all()
+
+
+def test_later_rounds_of_a_risk_run_have_no_rate(tmp_path: Path) -> None:
+    """How many draws there are in them depends on the first: their counts are not binomial."""
+    from tailbound.judge_agreement import compare_stream
+
+    (tmp_path / "plan").mkdir()
+    (tmp_path / "plan" / "round-0001.json").write_text('{"batches": {"a": [3, 2]}}')
+    frame = pl.DataFrame(
+        {
+            "stream": ["risk"] * 8,
+            "stopping": ["fixed"] * 8,
+            "prompt_id": ["a"] * 8,
+            "index": range(1, 9),
+            "proposal": [None] * 3 + ["ladder"] * 2 + [None] * 3,
+            "judged": [True] * 8,
+            "old": [False] * 8,
+            "new": [True] * 8,
+        }
+    )
+    found = compare_stream(frame, folder=tmp_path, filled=False, confidence=0.95)
+    assert [(rate.unsafe, rate.draws) for rate in found.rates] == [(0, 3), (3, 3)]
+    assert found.agreement.only_new == 8

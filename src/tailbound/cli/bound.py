@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tailbound.cli import options as opt
+from tailbound.cli.rejudge import command as judge_again
 
 if TYPE_CHECKING:
     from tailbound.bounding import BoundResult
@@ -105,6 +106,7 @@ def command(
     price_out: opt.PriceOut = None,
     max_cost: opt.MaxCost = None,
     seed: opt.Seed = 0,
+    rejudge: opt.Rejudge = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print draws, tokens and time; draw next to nothing.")
     ] = False,
@@ -119,6 +121,9 @@ def command(
     from tailbound.prompts import read_prompts
     from tailbound.targets.registry import load_target
 
+    if rejudge:
+        judge_again(out, judge, threshold=threshold, dry_run=dry_run, as_json=as_json)
+        return
     settings = bounding.BoundSettings(
         budget=budget,
         alpha=alpha,

@@ -130,6 +130,16 @@ Json = Annotated[
 ]
 
 
+Rejudge = Annotated[
+    bool,
+    typer.Option(
+        "--rejudge",
+        rich_help_panel=_RUN,
+        help="Judge the draws of the run in --out by another judge; sample nothing.",
+    ),
+]
+
+
 def longest_response(target: str, asked: int | None) -> int:
     """`--max-new-tokens`, by default 32 for the demo model, whose context is short, else 256."""
     if asked is not None:

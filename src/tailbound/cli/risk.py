@@ -12,6 +12,11 @@ import typer
 from tailbound.cli import options as opt
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tailbound.judges import Judge as Judge_
+    from tailbound.prompts import Prompt
+    from tailbound.risking import Proposal as Proposal_
     from tailbound.risking import RiskSettings
 
 _STATISTICS = "Statistics"
@@ -101,13 +106,14 @@ def command(
     price_out: opt.PriceOut = None,
     max_cost: opt.MaxCost = None,
     seed: opt.Seed = 0,
+    rejudge: opt.Rejudge = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print draws and passes; draw nothing.")
     ] = False,
     as_json: opt.Json = False,
 ) -> None:
     """Estimate the probability of an unsafe output for each prompt, however rare."""
-    from tailbound import run_folder
+    from tailbound import rejudging, run_folder
     from tailbound.cli import render, render_risk
     from tailbound.cli.console import LiveProgress, notice
     from tailbound.judges.registry import load_judge
@@ -155,13 +161,21 @@ def command(
     known = run_folder.known("risk", sampling, settings.to_dict())
     if not dry_run:
         run_folder.check(out, known, prompt_set)
+    if rejudge:
+        rejudging.check(out, prompts={prompt.id: prompt for prompt in prompt_set})
     model_judge = load_judge(judge, threshold=threshold)
-    if not dry_run:
+    if not dry_run and not rejudge:
         held = {"judge_id": model_judge.id, "threshold": model_judge.threshold}
         run_folder.check(out, {**known, **held})
     model = load_target(target, sampling, **engine, **opt.spent_before(target, out))
     tokens = model.prompt_tokens(prompt_set.prompts)  # finds prompts that do not fit
     model_notices = getattr(model, "notices", ())
+    if rejudge:
+        chosen = make_proposal(
+            proposal, model, model_judge, prompt_set.prompts, folder=out, seed=seed
+        )
+        _rejudge(prompt_set.prompts, chosen, model_judge, judge, settings, out, as_json)
+        return
     if dry_run:
         cost = opt.cost_range(model, prompt_set.prompts, settings.max_draws or settings.draws)
         count, longest = int(tokens.sum()), sampling.max_new_tokens
@@ -223,6 +237,59 @@ def command(
     )
     render.endpoint(opt.spend_of_all(model, out))
     render.next_step(f"read {out / 'review.jsonl'}: the unsafe draws that each number rests on")
+
+
+def _rejudge(
+    prompts: Sequence[Prompt],
+    proposal: Proposal_,
+    model_judge: Judge_,
+    name: str,
+    settings: RiskSettings,
+    folder: Path,
+    as_json: bool,
+) -> None:
+    """Both judges on the same draws: how far they agree, and the risks under the new one."""
+    from tailbound import rejudging
+    from tailbound.cli import render_risk
+    from tailbound.cli.console import notice
+    from tailbound.risking import rejudge_risk
+    from tailbound.risking.job import STREAM
+    from tailbound.risking.results import finite
+    from tailbound.second_verdicts import read_verdicts, verdicts_folder
+
+    known = {prompt.id: prompt for prompt in prompts}
+    agreed = rejudging.rejudge(folder, model_judge, name=name, prompts=known)
+    for line in agreed.notices:
+        notice(line)
+    home = verdicts_folder(folder, rejudging.verdicts_id(model_judge, known))
+    frame = read_verdicts(home)
+    verdicts: dict[str, dict[int, float | None]] = {}
+    for stream, prompt_id, index, score in frame.select(
+        "stream", "prompt_id", "index", "score"
+    ).iter_rows():
+        if stream == STREAM:
+            verdicts.setdefault(prompt_id, {})[index] = score
+    result = rejudge_risk(
+        prompts,
+        proposal=proposal,
+        judge=model_judge,
+        verdicts=verdicts,
+        recorded_judge=agreed.recorded_judge,
+        settings=settings,
+        folder=folder,
+        into=home,
+    )
+    if as_json:
+        document = {**result.to_dict(), "agreement": agreed.agreement.to_dict()}
+        sys.stdout.write(json.dumps(finite(document), indent=2, allow_nan=False) + "\n")
+        return
+    share = agreed.agreement.share
+    with_old = "-" if share is None else f"{share:.2%}"
+    render_risk.risk(
+        result,
+        subject=f"draws of {folder}, judged again by {name}; the judges agree on {with_old}",
+        folder=str(home),
+    )
 
 
 def _check_proposal(kind: str, target: str, harmful: Path | None, harmless: Path | None) -> None:

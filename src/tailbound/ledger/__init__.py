@@ -9,6 +9,7 @@ moment loses at most the draws that it had not yet flushed, and reading never wa
 """
 
 from tailbound.ledger.reading import StreamRecord, StreamTotals, index, read, scan, totals
+from tailbound.ledger.rounds import first_round
 from tailbound.ledger.schema import SCHEMA_VERSION
 from tailbound.ledger.writing import Ledger
 
@@ -17,6 +18,7 @@ __all__ = [
     "Ledger",
     "StreamRecord",
     "StreamTotals",
+    "first_round",
     "index",
     "read",
     "scan",

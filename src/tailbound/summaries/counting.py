@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,22 +25,6 @@ def check_once(frame: pl.DataFrame, folder: Path) -> None:
             f"{folder} records draw {row['index']} of prompt {row['prompt_id']!r} in stream "
             f"{row['stream']!r} twice: was a shard in draws/ copied? Remove the copy"
         )
-
-
-def first_round(draws: pl.DataFrame, folder: Path) -> pl.DataFrame:
-    """The draws of the first round that `tailbound risk` planned: as many as it said beforehand."""
-    import polars as pl
-
-    path = folder / "plan" / "round-0001.json"
-    if not path.is_file():
-        return draws
-    try:
-        batches = json.loads(path.read_text(encoding="utf-8"))["batches"]
-        sizes = {str(name): int(sum(counts)) for name, counts in batches.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LedgerError(f"{path} is damaged ({error}): restore it") from error
-    planned = pl.col("prompt_id").replace_strict(sizes, default=0, return_dtype=pl.Int64)
-    return draws.filter(pl.col("index") <= planned)
 
 
 def fixed_counts(draws: pl.DataFrame, threshold: float) -> pl.DataFrame:

@@ -11,13 +11,12 @@ from typing import Any
 from tailbound import run_folder
 from tailbound.errors import UsageError
 from tailbound.files import write_json
-from tailbound.ledger import scan, totals
+from tailbound.ledger import first_round, scan, totals
 from tailbound.ledger.schema import shards
 from tailbound.summaries.counting import (
     check_once,
     clusters,
     first_event_counts,
-    first_round,
     fixed_counts,
 )
 from tailbound.summaries.counts import (
