@@ -74,9 +74,10 @@ def compare_stream(
 ) -> StreamComparison:
     """Both judges on the draws of one stream.
 
-    `part` has a row per draw: `stream`, `stopping`, `proposal`, and what `count_agreement` reads.
-    Rates are of draws without a proposal, where their number was fixed (of the run in `folder`,
-    the first round of those planned in rounds); with `filled` the second one is of the recorded verdicts, and of the new ones where those are missing.
+    `part` has a row per draw: `stream`, `stopping`, `prompt_id`, `index`, `proposal`, and what
+    `count_agreement` reads. Rates are of draws without a proposal, where their number was fixed (of
+    the run in `folder`, the first round of those planned in rounds); with `filled` the second one
+    is of the recorded verdicts, and of the new ones where those are missing.
     """
     plain = part.filter(part["proposal"].is_null())
     if part["stream"][0] == RISK:
