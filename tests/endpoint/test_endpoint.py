@@ -667,7 +667,7 @@ def test_a_run_that_its_limit_stops_goes_on_with_a_higher_one(tmp_path, cli):
         code, _, err = cli(*options, "--max-cost", 0.02)
         assert code == 1
         assert "--max-cost 0.02 is reached" in err.splitlines()[-1]
-        held = json.loads((tmp_path / "run" / "usage.json").read_text())
+        held = json.loads((tmp_path / "run" / "usage.json").read_text())["target"]
         assert 0.01 < held["cost"] <= 0.02
         # what was spent counts: the same limit allows nothing more
         code, _, err = cli(*options, "--max-cost", 0.02)
@@ -675,7 +675,7 @@ def test_a_run_that_its_limit_stops_goes_on_with_a_higher_one(tmp_path, cli):
         assert "--max-cost 0.02" in err.splitlines()[-1]
         code, _out, err = cli(*options, "--max-cost", 1)
         assert code == 0, err
-        after = json.loads((tmp_path / "run" / "usage.json").read_text())
+        after = json.loads((tmp_path / "run" / "usage.json").read_text())["target"]
         assert after["cost"] > held["cost"]
         assert after["requests"] > held["requests"]
 
@@ -692,21 +692,21 @@ def test_what_a_killed_process_spent_counts(tmp_path):
         account = tmp_path / "run" / "usage.json"
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(600):
-            if account.is_file() and json.loads(account.read_text())["requests"] > 200:
+            if account.is_file() and json.loads(account.read_text())["target"]["requests"] > 200:
                 break
             assert process.poll() is None
             time.sleep(0.1)
         process.kill()
         process.wait()
         answered = stub.seen["requests"] - 4  # some of the last were never read
-        left = json.loads(account.read_text())
+        left = json.loads(account.read_text())["target"]
         # at most a second's requests are not in it: 4 at a time, 20 ms each
         assert left["requests"] > answered - 300
         stub.faults = Faults()
         command[command.index("2000")] = "300"
         ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
         assert ended.returncode == 0, ended.stderr
-        assert json.loads(account.read_text())["cost"] > left["cost"] > 0
+        assert json.loads(account.read_text())["target"]["cost"] > left["cost"] > 0
 
 
 def test_a_plan_that_cannot_be_paid_for_is_refused(tmp_path, cli):
@@ -774,7 +774,7 @@ def test_a_proposal_needs_weights_and_a_second_limit_is_no_second_purse(tmp_path
         assert cli(*options, "--draws", 4)[0] == 0
         for _ in range(5):  # each call may probe, as long as the whole stays below the limit
             cli(*options, "--draws", 400)
-        assert json.loads((tmp_path / "run" / "usage.json").read_text())["cost"] <= 0.02
+        assert json.loads((tmp_path / "run" / "usage.json").read_text())["target"]["cost"] <= 0.02
         asked = stub.seen["requests"]
         code, _, err = cli(*options, "--draws", 400)
         assert code == 2
@@ -801,7 +801,7 @@ def test_a_run_that_is_told_to_end_keeps_its_draws_and_its_account(tmp_path, sig
         assert process.returncode == 130
         assert "interrupted; finished draws are kept" in err.splitlines()[-1]
         draws = polars.read_parquet(tmp_path / "run" / "draws").height
-        account = json.loads((tmp_path / "run" / "usage.json").read_text())
+        account = json.loads((tmp_path / "run" / "usage.json").read_text())["target"]
         assert stub.seen["requests"] - 60 < draws < stub.seen["requests"]
         assert account["requests"] == stub.seen["requests"]
         # every answer counted here or, where it was under way, at its most

@@ -1,4 +1,4 @@
-"""What a bound would cost, from a few draws: nothing is kept, nothing is judged."""
+"""What a bound would cost, from a few draws: nothing is kept."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 
 from tailbound.bounding.parts import Parts
 from tailbound.bounding.settings import BoundSettings
-from tailbound.contract import DrawRequest
+from tailbound.contract import Draw, DrawRequest
 from tailbound.prompts import Prompt
 from tailbound.survival import Requirement, required
 from tailbound.targets import Target
 
 PROBE_DRAWS = 64
+SAMPLES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,8 @@ class Preview:
     draws_per_second: float
     probe_draws: int
     requirement: Requirement
+    samples: tuple[tuple[Prompt, str], ...]
+    """Some draws of the probe: prompts and responses, for a judge whose verdicts cost something."""
 
     @property
     def draws(self) -> int:
@@ -54,12 +57,15 @@ class Preview:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return {**asdict(self), "draws": self.draws, "seconds": self.seconds}
+        document = asdict(self)
+        del document["samples"]
+        return {**document, "draws": self.draws, "seconds": self.seconds}
 
 
 def preview_bound(parts: Parts, *, target: Target, settings: BoundSettings) -> Preview:
     """Count the draws of every part; time and tokens come from `PROBE_DRAWS` real draws."""
-    tokens, rate = _probe(target, parts.calibration, settings.seed)
+    tokens, rate, drawn = _probe(target, parts.calibration, settings.seed)
+    prompts = {prompt.id: prompt for prompt in parts.calibration}
     plan = (
         ("train", parts.train, 0 if parts.supplied else len(parts.train) * settings.train_draws),
         ("calibration", parts.calibration, round(len(parts.calibration) * settings.budget)),
@@ -69,12 +75,12 @@ def preview_bound(parts: Parts, *, target: Target, settings: BoundSettings) -> P
         streams=tuple(
             StreamCost(
                 part=part,
-                prompts=len(prompts),
+                prompts=len(members),
                 draws=draws,
                 tokens=round(draws * tokens),
                 seconds=draws / rate,
             )
-            for part, prompts, draws in plan
+            for part, members, draws in plan
         ),
         tokens_per_draw=tokens,
         draws_per_second=rate,
@@ -85,6 +91,7 @@ def preview_bound(parts: Parts, *, target: Target, settings: BoundSettings) -> P
             delta=settings.delta,
             budget=settings.budget,
         ),
+        samples=tuple((prompts[draw.prompt_id], draw.text) for draw in drawn[:SAMPLES]),
     )
 
 
@@ -103,14 +110,15 @@ class _Probe:
         return taken
 
 
-def _probe(target: Target, prompts: Sequence[Prompt], seed: int) -> tuple[float, float]:
-    """(tokens per draw, draws per second), from draws in a stream of their own."""
+def _probe(target: Target, prompts: Sequence[Prompt], seed: int) -> tuple[float, float, list[Draw]]:
+    """(tokens per draw, draws per second, draws), from draws in a stream of their own."""
     list(target.sample(_Probe(prompts[:1]), seed=seed))  # the first call also warms up
     started = time.perf_counter()
     # several draws of one request may be counted together
     usage = getattr(target, "usage", None)
     before = 0 if usage is None else usage.tokens_out
-    lengths = [draw.tokens or 0 for draw in target.sample(_Probe(prompts), seed=seed)]
-    rate = len(lengths) / (time.perf_counter() - started)
-    tokens = sum(lengths) if usage is None else usage.tokens_out - before
-    return tokens / len(lengths), rate
+    drawn = list(target.sample(_Probe(prompts), seed=seed))
+    rate = len(drawn) / (time.perf_counter() - started)
+    counted = sum(draw.tokens or 0 for draw in drawn)
+    tokens = counted if usage is None else usage.tokens_out - before
+    return tokens / len(drawn), rate, drawn

@@ -116,6 +116,7 @@ def command(
     from tailbound import bounding, run_folder
     from tailbound.cli import render
     from tailbound.cli.console import LiveProgress, notice
+    from tailbound.cli.costs import Costs, check_plan, cost_of_plan, judge_samples, spent_before
     from tailbound.errors import UnreachableError
     from tailbound.judges.registry import load_judge
     from tailbound.prompts import read_prompts
@@ -174,7 +175,8 @@ def command(
     if not dry_run:
         held = {"judge_id": model_judge.id, "threshold": model_judge.threshold}
         run_folder.check(out, {**known, **held})
-    model = load_target(target, sampling, **engine, **opt.spent_before(target, out))
+    model = load_target(target, sampling, **engine, **spent_before(target, out))
+    costs = Costs(model, model_judge)
     model.prompt_tokens(prompt_set.prompts)  # finds prompts that do not fit
     notices = (*prompt_set.notices, *getattr(model, "notices", ()))
     if not parts.supplied:
@@ -183,15 +185,16 @@ def command(
     for line in notices:
         notice(line)
     if dry_run:
-        before = opt.endpoint_spend(model)
+        before = costs.now()
         preview = bounding.preview_bound(parts, target=model, settings=settings)
-        cost = opt.cost_of_plan(model, before, preview)
+        judge_samples(model_judge, preview)
+        cost = cost_of_plan(costs, before, preview)
         if as_json:
             _print_json({**preview.to_dict(), **cost})
         else:
             render.preview(preview)
             render.planned_cost(cost)
-            render.endpoint(opt.endpoint_spend(model), what="this preview")
+            render.endpoints(costs.report(), what="this preview")
         return
 
     document = run_folder.describe(
@@ -211,13 +214,13 @@ def command(
         findings=opt.findings(model),
     )
     train = [] if parts.supplied else [(parts.train, settings.train_draws)]
-    opt.check_plan(
+    check_plan(
         model,
         sure=train,
         perhaps=[(parts.calibration, settings.budget), (parts.test, settings.test_draws)],
     )
     run_folder.begin(out, document)
-    with opt.accounting(model, out), LiveProgress() as progress:
+    with costs.kept(out), LiveProgress() as progress:
         result = bounding.run_bound(
             parts,
             target=model,
@@ -231,12 +234,12 @@ def command(
     for line in getattr(model_judge, "notices", ()):
         notice(line)
     if as_json:
-        _print_json({**result.to_dict(), **opt.spend_of_all(model, out)})
+        _print_json({**result.to_dict(), **costs.report(out)})
     else:
         render.bound(
             result, subject=f"{target} judged by {judge}, {render.contract(model.contract)}"
         )
-        render.endpoint(opt.spend_of_all(model, out))
+        render.endpoints(costs.report(out))
         render.next_step(f"tailbound predict {out} NEW_PROMPTS")
     if result.bound.level == 0:
         raise UnreachableError(f"no level qualified, so the only bound is L = 1: {_why(result)}")

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from tailbound.contract import SamplingOptions
 from tailbound.errors import UsageError
-from tailbound.prompts import Prompt
-
-if TYPE_CHECKING:
-    from tailbound.bounding import Preview
 
 _SAMPLING = "Sampling contract"
 _ENGINE = "Engine"
 _RUN = "Run"
 _ENDPOINT = "Endpoint"
-_ACCOUNT_SECONDS = 1.0
 
 Prompts = Annotated[
     Path,
@@ -192,129 +183,6 @@ def findings(target: object) -> dict[str, Any] | None:
     """What the probe of an endpoint found out; None for other targets."""
     found = getattr(target, "findings", None)
     return None if found is None else dict(found.to_dict())
-
-
-def endpoint_spend(target: object) -> dict[str, Any]:
-    """{"endpoint": requests, tokens and cost of this process}, empty for other targets."""
-    spent = getattr(target, "spent", None)
-    return {} if spent is None else {"endpoint": spent()}
-
-
-def cost_of_plan(target: object, before: dict[str, Any], preview: Preview) -> dict[str, float]:
-    """{"cost": that of the plan, at what the draws of its preview cost}, empty where none is."""
-    after = endpoint_spend(target)
-    if not after or not after["endpoint"]["cost"]:
-        return {}
-    spent = after["endpoint"]["cost"] - before["endpoint"]["cost"]
-    # the preview draws everything twice: the first time warms up
-    return {"cost": preview.draws * spent / (2 * preview.probe_draws)}
-
-
-def spend_of_all(target: object, folder: Path) -> dict[str, Any]:
-    """What this process asked a server for, and all processes of the run; empty for others."""
-    mine = endpoint_spend(target)
-    return {**mine, "endpoint_of_run": _account(folder)} if mine else {}
-
-
-def cost_range(target: object, prompts: Sequence[Prompt], draws: int) -> dict[str, float]:
-    """{"cost_at_least", "cost_at_most"} of `draws` draws of each prompt, empty without prices."""
-    if not hasattr(target, "cost_at_most"):
-        return {}
-    endpoint: Any = target
-    most = endpoint.cost_at_most(prompts, draws)
-    least = endpoint.cost_at_least(prompts, draws)
-    return {"cost_at_least": least, "cost_at_most": most} if most else {}
-
-
-def check_plan(
-    target: object,
-    *,
-    sure: Sequence[tuple[Sequence[Prompt], float]],
-    perhaps: Sequence[tuple[Sequence[Prompt], float]] = (),
-) -> None:
-    """Compare a plan, pairs of prompts and draws of each, with the limit on its cost.
-
-    Raises `UsageError` where what is `sure` to be drawn exceeds the limit; says so where the whole
-    may. What earlier processes drew is not known here: a run that goes on is not checked. Nothing
-    for targets that cost nothing.
-    """
-    from tailbound.cli.console import notice
-
-    endpoint: Any = target
-    limit = getattr(target, "max_cost", None)
-    if limit is None or endpoint.earlier_cost:
-        return
-    least = sum(endpoint.cost_at_least(prompts, draws) for prompts, draws in sure)
-    if least > limit:
-        raise UsageError(
-            f"the draws asked for cost at least {least:.4g}, more than --max-cost {limit:g}: "
-            "ask for fewer, or raise the limit"
-        )
-    most = sum(endpoint.cost_at_most(prompts, draws) for prompts, draws in (*sure, *perhaps))
-    if most > limit:
-        notice(
-            f"the plan may cost about {most:.4g} if every response is as long as it may be; the "
-            f"run stops before it costs more than {limit:g}"
-        )
-
-
-def spent_before(target: str, folder: Path) -> dict[str, float]:
-    """{"earlier_cost": what earlier processes of the run paid}, for the loader of an endpoint.
-
-    Raises `UsageError` where the account is damaged.
-    """
-    if not target.startswith("openai:"):
-        return {}
-    return {"earlier_cost": _account(folder).get("cost", 0.0)}
-
-
-def _account(folder: Path) -> dict[str, float]:
-    path = folder / "usage.json"
-    try:
-        return {k: float(v) for k, v in json.loads(path.read_text(encoding="utf-8")).items()}
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (OSError, ValueError, AttributeError, TypeError):
-        raise UsageError(f"{path} is damaged: restore it, or delete it to count anew") from None
-
-
-@contextmanager
-def accounting(target: object, folder: Path) -> Iterator[None]:
-    """Keep DIR/usage.json: what a server was asked and paid for by all processes of a run.
-
-    The file is brought up to date every
-    second, with what requests under way may cost, so that a process that is killed leaves a record.
-    Nothing for other targets.
-    """
-    if not hasattr(target, "spent"):
-        yield
-        return
-    from tailbound.files import write_json
-
-    endpoint: Any = target
-    path = folder / "usage.json"
-    before = _account(folder)
-
-    def write(spent: dict[str, float]) -> None:
-        write_json(path, {name: value + before.get(name, 0) for name, value in spent.items()})
-
-    ended = threading.Event()
-
-    def keep() -> None:
-        while not ended.wait(_ACCOUNT_SECONDS):
-            write(endpoint.spent(under_way=True))
-
-    keeper = threading.Thread(target=keep, name="accounting", daemon=True)
-    keeper.start()
-    clean = False
-    try:
-        yield
-        clean = True
-    finally:
-        ended.set()
-        keeper.join()
-        # what was under way when the run broke off may have been worked on
-        write(endpoint.spent(under_way=not clean))
 
 
 def _text_or_file(value: str | None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -154,17 +154,17 @@ def preview(value: Preview) -> None:
     )
 
 
-def endpoint(spend: dict[str, Any], *, what: str = "now") -> None:
-    """Say what a server was asked and paid for, now and over a whole run; nothing for others."""
-    mine, whole = spend.get("endpoint"), spend.get("endpoint_of_run")
-    if mine is None:
-        return
-    console().print(f"server, {what}: {_requests(mine)}", soft_wrap=True)
-    if whole and whole["requests"] > mine["requests"]:
-        console().print(f"server, whole run: {_requests(whole)}", soft_wrap=True)
+def endpoints(accounts: dict[str, dict[str, float]], *, what: str = "now") -> None:
+    """Say what servers were asked and paid for, now and over a whole run; nothing without any."""
+    for name, words in (("endpoint", "server"), ("judge_endpoint", "server of the judge")):
+        mine, whole = accounts.get(name), accounts.get(f"{name}_of_run")
+        if mine is not None:
+            console().print(f"{words}, {what}: {_requests(mine)}", soft_wrap=True)
+        if mine is not None and whole and whole["requests"] > mine["requests"]:
+            console().print(f"{words}, whole run: {_requests(whole)}", soft_wrap=True)
 
 
-def _requests(found: dict[str, Any]) -> str:
+def _requests(found: dict[str, float]) -> str:
     return (
         f"{found['requests']:,.0f} requests ({found['retries']:,.0f} of them again), "
         f"{found['tokens_in']:,.0f} tokens in, {found['tokens_out']:,.0f} out"
@@ -179,8 +179,9 @@ def _requests(found: dict[str, Any]) -> str:
 
 def planned_cost(cost: dict[str, float]) -> None:
     """Say what a plan costs; nothing where it costs nothing."""
-    for value in cost.values():
-        console().print(f"At the prices given that is about {value:.4g}.")
+    for name, words in (("cost", "the draws"), ("judge_cost", "their verdicts")):
+        if name in cost:
+            console().print(f"At the prices given, {words} cost about {cost[name]:.4g}.")
 
 
 def next_step(command: str) -> None:

@@ -116,6 +116,7 @@ def command(
     from tailbound import rejudging, run_folder
     from tailbound.cli import render, render_risk
     from tailbound.cli.console import LiveProgress, notice
+    from tailbound.cli.costs import Costs, check_plan, cost_range, spent_before
     from tailbound.judges.registry import load_judge
     from tailbound.prompts import read_prompts
     from tailbound.risking import Instructions, RiskSettings, make_proposal, run_risk
@@ -167,7 +168,7 @@ def command(
     if not dry_run and not rejudge:
         held = {"judge_id": model_judge.id, "threshold": model_judge.threshold}
         run_folder.check(out, {**known, **held})
-    model = load_target(target, sampling, **engine, **opt.spent_before(target, out))
+    model = load_target(target, sampling, **engine, **spent_before(target, out))
     tokens = model.prompt_tokens(prompt_set.prompts)  # finds prompts that do not fit
     model_notices = getattr(model, "notices", ())
     if rejudge:
@@ -177,7 +178,7 @@ def command(
         _rejudge(prompt_set.prompts, chosen, model_judge, judge, settings, out, as_json)
         return
     if dry_run:
-        cost = opt.cost_range(model, prompt_set.prompts, settings.max_draws or settings.draws)
+        cost = cost_range(model, prompt_set.prompts, settings.max_draws or settings.draws)
         count, longest = int(tokens.sum()), sampling.max_new_tokens
         _preview(settings, len(prompt_set.prompts), count, longest, as_json, cost)
         return
@@ -198,7 +199,7 @@ def command(
         notices=(*prompt_set.notices, *model_notices),
         findings=opt.findings(model),
     )
-    opt.check_plan(model, sure=[(prompt_set.prompts, settings.draws)])
+    check_plan(model, sure=[(prompt_set.prompts, settings.draws)])
     run_folder.begin(out, document)
     chosen = make_proposal(
         proposal,
@@ -211,7 +212,7 @@ def command(
     )
     for line in (*prompt_set.notices, *model_notices, *chosen.notices):
         notice(line)
-    with opt.accounting(model, out), LiveProgress() as progress:
+    with Costs(model, model_judge).kept(out), LiveProgress() as progress:
         result = run_risk(
             prompt_set.prompts,
             proposal=chosen,
@@ -226,7 +227,7 @@ def command(
         document = {
             **result.to_dict(),
             "contract": model.contract.to_dict(),
-            **opt.spend_of_all(model, out),
+            **Costs(model, model_judge).report(out),
         }
         sys.stdout.write(json.dumps(finite(document), indent=2, allow_nan=False) + "\n")
         return
@@ -235,7 +236,7 @@ def command(
         subject=f"{target} judged by {judge}, {render.contract(model.contract)}",
         folder=str(out),
     )
-    render.endpoint(opt.spend_of_all(model, out))
+    render.endpoints(Costs(model, model_judge).report(out))
     render.next_step(f"read {out / 'review.jsonl'}: the unsafe draws that each number rests on")
 
 

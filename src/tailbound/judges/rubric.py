@@ -72,6 +72,11 @@ class RubricJudge:
             "were asked for again, as often as the rubric allows",
         )
 
+    def spent(self, *, under_way: bool = False) -> dict[str, Any] | None:
+        """What a judge behind an endpoint was asked and paid so far; None for others."""
+        spent = getattr(self._target, "spent", None)
+        return None if spent is None else dict(spent(under_way=under_way))
+
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """One verdict for each exchange, in order; equal exchanges are asked about once."""
         with self._lock:
