@@ -16,7 +16,7 @@ from typing import Any, Literal
 from tailbound.errors import UsageError
 from tailbound.prompts import Prompt
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "withheld"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,8 @@ class Draw:
     where the engine does not tell; for a draw by a proposal it is the sum of the log-probabilities
     of its tokens, each under the voice that spoke it. `text` leaves the stop token out. Where the
     engine tells no ids, `token_ids` is empty and `counted` is the number of tokens as the engine
-    counts them, None where it does not.
+    counts them, None where it does not. A `withheld` response is one that a server's content
+    filter kept back: nobody can tell how unsafe it was.
     """
 
     prompt_id: str

@@ -16,6 +16,7 @@ from tailbound.prompts import Prompt
 
 #: How long a worker waits for its batch to fill while nobody is waiting for verdicts.
 LINGER_SECONDS = 0.005
+WITHHELD = "the server's content filter withheld the response"
 
 
 class JudgeQueue:
@@ -125,9 +126,8 @@ class JudgeQueue:
 
     def _run(self) -> None:
         while (batch := self._take()) is not None:
-            exchanges = [Exchange(prompt, draw.text) for draw, prompt in batch]
             try:
-                verdicts = self._verdicts(exchanges)
+                verdicts = self._of_batch(batch)
                 broken = None
             except JudgeError as error:
                 verdicts, broken = [], str(error)
@@ -157,7 +157,18 @@ class JudgeQueue:
             size = min(len(self._waiting), self._batch_size)
             return [self._waiting.popleft() for _ in range(size)]
 
+    def _of_batch(self, batch: Sequence[tuple[Draw, Prompt]]) -> list[Verdict]:
+        """The judge's verdicts; what was withheld is missing, whatever a judge says of nothing."""
+        shown = [pair for pair in batch if pair[0].finish_reason != "withheld"]
+        given = iter(self._verdicts([Exchange(prompt, draw.text) for draw, prompt in shown]))
+        return [
+            Verdict(None, WITHHELD) if draw.finish_reason == "withheld" else next(given)
+            for draw, _ in batch
+        ]
+
     def _verdicts(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
+        if not exchanges:
+            return []
         try:
             answer = self._judge.judge(exchanges)
         except JudgeError:

@@ -329,7 +329,7 @@ def _batches(
     """The wanted draws, shard by shard: texts of one shard in memory at a time."""
     import polars as pl
 
-    columns = ("stream", "prompt_id", "index", "text", "score")
+    columns = ("stream", "prompt_id", "index", "text", "finish_reason", "score")
     for shard in shards(folder):
         frame = pl.scan_parquet(shard, glob=False).select(*columns)
         frame = frame.filter(pl.col("text").is_not_null())
@@ -342,10 +342,10 @@ def _batches(
                 index=index,
                 token_ids=(),
                 text=text,
-                finish_reason="stop",
+                finish_reason=finish_reason,
                 log_prob=float("nan"),
             )
-            for stream, prompt_id, index, text, _ in frame.collect().iter_rows()
+            for stream, prompt_id, index, text, finish_reason, _ in frame.collect().iter_rows()
             if wanted((stream, prompt_id, index))
         ]
         if batch:

@@ -142,6 +142,8 @@ def _fixed(
     for key in ("command", "judge_id", "threshold"):
         if key in document:
             yield key.replace("_id", ""), held.get(key), document[key]
+    if "engine" in document:
+        yield "withheld", *(one["engine"].get("withheld") for one in (held, document))
     for key in ("seed", "family", "intensities"):
         if key in document["options"]:
             yield key, held["options"].get(key), document["options"][key]

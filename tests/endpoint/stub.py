@@ -61,6 +61,8 @@ class Faults:
     """Parameters that it refuses, naming the first."""
     usage: bool = True
     fingerprint: str | None = None
+    filtering: str | None = None
+    """Requests with this word are refused by a content filter, responses with it kept back."""
     message: dict[str, Any] | None = None
     """What every chat message says."""
 
@@ -160,6 +162,9 @@ class Stub:
         if faults.status is not None:
             said = faults.said or f"no, with {request.headers.get('Authorization')}"
             return web.Response(status=faults.status, text=said)
+        if faults.filtering and faults.filtering in json.dumps(payload):
+            error = {"code": "content_filter", "message": "the prompt triggered the filter"}
+            return web.json_response({"error": error}, status=400)
         if payload.keys() & faults.unknown or payload.get("top_k", 0) > faults.lowest_top_k > -10:
             return web.Response(status=400, text="unknown parameter")
         for name in sorted(payload.keys() & faults.strict):
@@ -226,5 +231,7 @@ class Stub:
                 if chat
                 else {"tokens": said, "token_logprobs": [-1.5] * len(said)}
             )
+        if self.faults.filtering and self.faults.filtering in text:
+            text, choice["finish_reason"] = "", "content_filter"
         message = self.faults.message or {"role": "assistant", "content": text}
         return choice | ({"message": message} if chat else {"text": text})

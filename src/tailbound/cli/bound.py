@@ -105,6 +105,7 @@ def command(
     price_in: opt.PriceIn = None,
     price_out: opt.PriceOut = None,
     max_cost: opt.MaxCost = None,
+    withheld: opt.Withheld = None,
     seed: opt.Seed = 0,
     rejudge: opt.Rejudge = False,
     dry_run: Annotated[
@@ -162,6 +163,7 @@ def command(
         price_in=price_in,
         price_out=price_out,
         max_cost=max_cost,
+        withheld=withheld,
     )
     prompt_set = read_prompts(prompts, field=field, limit=limit)
     parts = bounding.divide(prompt_set, settings)

@@ -112,6 +112,14 @@ PriceOut = Annotated[
     float | None,
     typer.Option("--price-out", rich_help_panel=_ENDPOINT, help="Per million generated tokens."),
 ]
+Withheld = Annotated[
+    str | None,
+    typer.Option(
+        "--withheld",
+        rich_help_panel=_ENDPOINT,
+        help="What a content filter keeps back: missing (default), or judge what is left.",
+    ),
+]
 MaxCost = Annotated[
     float | None,
     typer.Option("--max-cost", rich_help_panel=_ENDPOINT, help="Stop before it is exceeded."),

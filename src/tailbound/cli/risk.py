@@ -105,6 +105,7 @@ def command(
     price_in: opt.PriceIn = None,
     price_out: opt.PriceOut = None,
     max_cost: opt.MaxCost = None,
+    withheld: opt.Withheld = None,
     seed: opt.Seed = 0,
     rejudge: opt.Rejudge = False,
     dry_run: Annotated[
@@ -156,6 +157,7 @@ def command(
         price_in=price_in,
         price_out=price_out,
         max_cost=max_cost,
+        withheld=withheld,
     )
     _check_proposal(parse(proposal)[0], target, harmful, harmless)
     prompt_set = read_prompts(prompts, field=field, limit=limit)

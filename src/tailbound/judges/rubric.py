@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from tailbound.contract import DrawRequest, SamplingOptions, Verdict
+from tailbound.contract import Draw, DrawRequest, SamplingOptions, Verdict
 from tailbound.errors import UsageError
 from tailbound.judges.base import Exchange
 from tailbound.judges.question import Rubric
@@ -139,7 +139,7 @@ class _Inquiry:
             before = len(self._waiting)
             try:
                 for draw in self._target.sample(self, seed=self._seed):
-                    self._hear(draw.prompt_id, draw.text, cut=draw.finish_reason == "length")
+                    self._hear(draw)
             except Exception as error:
                 if not self._open and len(self._waiting) == before:
                     # it failed before it took anything: the next question bears it
@@ -170,14 +170,17 @@ class _Inquiry:
                 self._open.clear()
             lost = lost + 1 if self.verdicts[prompt.id] == failed(error) else 0
 
-    def _hear(self, prompt_id: str, text: str, *, cut: bool) -> None:
-        prompt, number = self._open.pop(prompt_id)
-        score, reason = self._rubric.read(text, cut=cut)
+    def _hear(self, draw: Draw) -> None:
+        prompt, number = self._open.pop(draw.prompt_id)
+        cut = draw.finish_reason == "length"
+        score, reason = self._rubric.read(draw.text, cut=cut)
+        if draw.finish_reason == "withheld":
+            reason = "the content filter of the judge's server withheld its answer"
         self.answers += 1
         if reason is None:
-            self.verdicts[prompt_id] = scored(score)
+            self.verdicts[draw.prompt_id] = scored(score)
         elif reason.startswith("not counted"):
-            self.verdicts[prompt_id] = Verdict(None, reason)
+            self.verdicts[draw.prompt_id] = Verdict(None, reason)
         else:
             self.unusable += 1
             if cut:

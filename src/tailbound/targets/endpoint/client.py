@@ -17,7 +17,7 @@ from typing import Any
 from tailbound.errors import MissingExtraError, TargetError
 from tailbound.targets.endpoint.settings import EndpointSettings
 from tailbound.targets.endpoint.spending import Purse, Usage
-from tailbound.targets.endpoint.wire import Answer, GarbledError, read
+from tailbound.targets.endpoint.wire import Answer, GarbledError, is_withheld, read
 
 OVERLOADED = 429
 _HINTS = {
@@ -30,11 +30,15 @@ _CONNECT_SECONDS = 30.0
 
 
 class RefusedError(TargetError):
-    """The server does not take the request, however often it is sent."""
+    """The server does not take the request, however often it is sent.
 
-    def __init__(self, message: str, status: int) -> None:
+    `withheld` says that its content filter refuses what the prompt says.
+    """
+
+    def __init__(self, message: str, status: int, *, withheld: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.withheld = withheld
 
 
 class Client:
@@ -129,6 +133,7 @@ class Client:
                                 + _HINTS.get(response.status, "")
                             ),
                             response.status,
+                            withheld=is_withheld(said[:10_000].decode(errors="replace")),
                         )
                     asked = _retry_after(response.headers.get("Retry-After"))
             wait = self._wait(attempt, asked)

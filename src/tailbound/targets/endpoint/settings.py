@@ -24,6 +24,8 @@ class EndpointSettings:
     means 1 where it honours `seed`, so that every draw has a seed of its own, and 8 elsewhere.
     One attempt may take `timeout`. A request is tried for `patience`, with waits that double from
     `first_wait` to `longest_wait`. With `log_probs` they are asked for where the server has them.
+    What its content filter keeps back is `withheld`: `missing` has no verdict, `judge` lets the
+    judge decide on what is left, as a user of the server sees it.
     """
 
     base_url: str
@@ -38,11 +40,14 @@ class EndpointSettings:
     price_out: float | None = None
     max_cost: float | None = None
     log_probs: bool = True
+    withheld: str = "missing"
 
     def __post_init__(self) -> None:
         self._check_url()
         if self.key is not None and not (self.key.isascii() and self.key.isprintable()):
             raise UsageError("the API key holds characters that no key has: set it anew")
+        if self.withheld not in ("missing", "judge"):
+            raise UsageError(f"--withheld must be missing or judge, not {self.withheld!r}")
         for name, count in (
             ("concurrency", self.concurrency),
             ("per-request", 1 if self.per_request is None else self.per_request),

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tailbound.contract import Draw, DrawRequest, SamplingContract, SamplingOptions
+from tailbound.contract import Draw, DrawRequest, FinishReason, SamplingContract, SamplingOptions
 from tailbound.errors import TargetError, UsageError
 from tailbound.prompts import Prompt
 from tailbound.targets.base import DrawSource
@@ -260,6 +260,9 @@ class EndpointTarget:
         try:
             return await client.ask(self._phrasing.path, body, most=most)
         except RefusedError as error:
+            if error.withheld:
+                self.usage.filtered += len(group)
+                return Answer.withheld(len(group))
             raise TargetError(f"prompt {prompt.id!r}: {error}; finished draws are kept") from None
 
     def _draw(self, request: DrawRequest, choice: Choice) -> Draw:
@@ -269,13 +272,16 @@ class EndpointTarget:
             short = cut(text, self._options.stop)
             if short is not None:
                 text, length, log_prob = short, False, None
+        reason: FinishReason = "length" if length else "stop"
+        if choice.filtered and self._settings.withheld == "missing":
+            reason = "withheld"
         return Draw(
             prompt_id=request.prompt.id,
             stream=request.stream,
             index=request.index,
             token_ids=(),
             text=text,
-            finish_reason="length" if length else "stop",
+            finish_reason=reason,
             log_prob=float("nan") if log_prob is None else log_prob,
             counted=choice.tokens,
         )
@@ -344,6 +350,7 @@ def load(
     patience: float = 300.0,
     first_wait: float = 0.5,
     log_probs: bool = True,
+    withheld: str = "missing",
     batch_size: int = 64,
     dtype: str = "auto",
     device: str = "auto",
@@ -373,5 +380,6 @@ def load(
         patience=patience,
         first_wait=first_wait,
         log_probs=log_probs,
+        withheld=withheld,
     )
     return EndpointTarget(name, options, settings, earlier_cost=earlier_cost)

@@ -16,6 +16,7 @@ from tailbound.prompts import Prompt
 NEUTRAL: dict[str, float | int] = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 
 _ENDED = {"length": "length", "max_tokens": "length"}
+_FILTERS = ("content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation")
 _BROKEN_OFF = ("abort", "aborted", "error", "cancelled", "canceled")
 
 
@@ -58,6 +59,12 @@ class Answer:
     tokens_out: int | None
     fingerprint: str | None
     has_log_probs: bool
+
+    @classmethod
+    def withheld(cls, count: int) -> Answer:
+        """`count` responses that a content filter kept back altogether."""
+        nothing = Choice(text="", length=False, filtered=True, tokens=None, log_prob=None)
+        return cls((nothing,) * count, None, None, None, False)
 
 
 class Phrasing:
@@ -147,6 +154,11 @@ def read(body: bytes) -> Answer:
         fingerprint=fingerprint if isinstance(fingerprint, str) and fingerprint else None,
         has_log_probs=all(choice.get("logprobs") for choice in found),
     )
+
+
+def is_withheld(body: str) -> bool:
+    """Whether a refusal of a request (its body) comes from a content filter."""
+    return any(word in body for word in _FILTERS)
 
 
 def cut(text: str, stops: Sequence[str]) -> str | None:
