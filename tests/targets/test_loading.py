@@ -181,9 +181,10 @@ def test_chat_encoding() -> None:
 
 
 def test_a_prompt_does_not_change_from_day_to_day() -> None:
-    template = "\n<bos> {{ 'w8' if strftime_now('%d %B %Y') == '26 July 2024' else 'w9' }}"
+    template = "\n<bos> {{ messages[0].content }} "
+    template += "{{ 'w8' if strftime_now('%d %B %Y') == '26 July 2024' else 'w9' }}"
     target = local_model(network(), template=template + "{% if date_string %} w10{% endif %}")
-    assert target.encoder.encode(prompt(0)) == (2, 8, 10)
+    assert target.encoder.encode(prompt(0, words=1)) == (2, 7, 8, 10)
 
 
 def test_notice_of_other_settings() -> None:

@@ -64,30 +64,24 @@ def load_checkpoint(
     """The checkpoint in the folder `source`, or of that name on the hub, called `spec`."""
     try:
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        import transformers  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("sampling a model in process", "hf") from error
+    from tailbound.targets.checkpoint import read_checkpoint
     from tailbound.targets.decoding.identity import folder_revision
     from tailbound.targets.decoding.model import LocalModel
-    from tailbound.targets.decoding.quiet import no_progress_bars
 
-    place = _device(torch, device)
-    try:
-        with no_progress_bars():
-            tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-            model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UsageError(f"cannot load {spec}: {reason}") from error
-    model = model.to(place).eval().requires_grad_(False)
-    commit = getattr(model.config, "_commit_hash", None)
+    read = read_checkpoint(
+        source, shown=spec, revision=revision, dtype=dtype, device=_device(torch, device)
+    )
     return LocalModel(
-        model,
-        tokenizer,
+        read.model,
+        read.tokenizer,
         options,
         name=spec,
-        revision=folder_revision(source) if isinstance(source, Path) else commit or revision,
+        revision=folder_revision(source) if isinstance(source, Path) else read.commit or revision,
         batch_size=batch_size,
+        notices=read.notices,
         **engine,
     )
 
@@ -96,6 +90,11 @@ def _folder(name: str) -> Path | None:
     """The local folder that `name` means, None for a name on the hub."""
     path = Path(name).expanduser()
     if path.is_dir():
+        if (path / "adapter_config.json").is_file():
+            raise UsageError(
+                f"{name} is an adapter, not a model: merge it into its base and save that, or use "
+                f"it as --proposal lora:{name}"
+            )
         if not (path / "config.json").is_file():
             raise UsageError(f"{name} has no config.json: give the folder of a saved model")
         return path

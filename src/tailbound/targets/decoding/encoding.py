@@ -33,7 +33,8 @@ class Encoder:
             raise UsageError(
                 "this model has no chat template: use --completion to continue raw text"
             )
-        self._template = None if options.completion else _dated(tokenizer.get_chat_template())
+        self._template = None if options.completion else _dated(_template(tokenizer))
+        self.stop_ids = _stop_ids(tokenizer, options.stop)
         # templating costs more than a decoding step; an audit asks for each prompt many times
         self.encode = lru_cache(maxsize=1 << 16)(self._encode)
 
@@ -78,26 +79,48 @@ class Encoder:
                 f"prompt {prompt.id!r} is a chat of {len(prompt.messages)} messages: "
                 "drop --completion"
             )
-        ids: list[int] = self._tokenizer(prompt.text)["input_ids"]
+        ids: list[int] = self._tokenizer(prompt.text, verbose=False)["input_ids"]
         return ids
 
     def _chat(self, prompt: Prompt) -> list[int]:
-        messages = [{"role": role, "content": content} for role, content in prompt.messages]
+        messages: list[dict[str, Any]] = [
+            {"role": role, "content": content} for role, content in prompt.messages
+        ]
         if self._options.system is not None:
             if messages[0]["role"] == "system":
                 raise UsageError(
                     f"prompt {prompt.id!r} brings its own system prompt: drop --system"
                 )
             messages.insert(0, {"role": "system", "content": self._options.system})
+        text = self._rendered(prompt, messages)
+        if not all(self._shown(prompt, messages, at, text) for at in range(len(messages))):
+            # templates of multimodal models may read a list of parts, and nothing of a string
+            messages = [
+                {"role": m["role"], "content": [{"type": "text", "text": m["content"]}]}
+                for m in messages
+            ]
+            text = self._rendered(prompt, messages)
+            for at, message in enumerate(messages):
+                if not self._shown(prompt, messages, at, text):
+                    hint = ": drop --system" if self._options.system is not None else ""
+                    raise UsageError(
+                        f"the model's chat template leaves the {message['role']} message of prompt "
+                        f"{prompt.id!r} out" + (hint if message["role"] == "system" else "")
+                    )
+        # the template brings its own first token
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return ids
+
+    def _rendered(self, prompt: Prompt, messages: Sequence[dict[str, Any]]) -> str:
         # a chat that ends with the assistant's words is continued from there
         started = messages[-1]["role"] == "assistant"
         try:
-            ids: list[int] = self._tokenizer.apply_chat_template(
+            text: str = self._tokenizer.apply_chat_template(
                 messages,
                 chat_template=self._template,
                 add_generation_prompt=not started,
                 continue_final_message=started,
-                return_dict=False,
+                tokenize=False,
                 date_string=TODAY.strftime("%d %b %Y"),
             )
         except Exception as error:  # jinja raises whatever the template's author wrote
@@ -105,7 +128,60 @@ class Encoder:
             raise UsageError(
                 f"the model's chat template refuses prompt {prompt.id!r}: {reason}"
             ) from error
-        return ids
+        return text
+
+    def _shown(
+        self, prompt: Prompt, messages: Sequence[dict[str, Any]], at: int, text: str
+    ) -> bool:
+        """Whether the rendered `text` depends on message `at`; an assistant's may be shortened."""
+        content = messages[at]["content"]
+        plain = content if isinstance(content, str) else content[0]["text"]
+        if messages[at]["role"] not in ("user", "system") or plain.strip() in text:
+            return True
+        # not to be found as it is: a template may change it, but not leave it out
+        other = plain + " x"
+        changed = other if isinstance(content, str) else [{"type": "text", "text": other}]
+        varied = [*messages[:at], {**messages[at], "content": changed}, *messages[at + 1 :]]
+        return self._rendered(prompt, varied) != text
+
+
+def _template(tokenizer: Any) -> str:
+    try:
+        template: str = tokenizer.get_chat_template()
+    except ValueError as error:  # several, and none of them is called "default"
+        names = ", ".join(tokenizer.chat_template)
+        raise UsageError(
+            f"this model has chat templates {names}, and none is the default: save the one to use "
+            "as its chat_template.jinja"
+        ) from error
+    return template
+
+
+def _stop_ids(tokenizer: Any, stop: Sequence[str]) -> frozenset[int]:
+    """Ids that end a response by the tokenizer, or by a stop text that is a special token.
+
+    Special tokens have no place in a response's text, where stop texts are looked for; so one that
+    holds a special token and more is refused.
+    """
+    found = set() if tokenizer.eos_token_id is None else {int(tokenizer.eos_token_id)}
+    special = {
+        **{
+            token.content: id
+            for id, token in tokenizer.added_tokens_decoder.items()
+            if token.special
+        },
+        **dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True)),
+    }
+    for text in stop:
+        inside = next((token for token in special if token in text), None)
+        if text in special:
+            found.add(special[text])
+        elif inside is not None:
+            raise UsageError(
+                f"the stop text {text!r} holds the special token {inside!r}, which is never part "
+                f"of a text: use --stop {inside!r}"
+            )
+    return frozenset(found)
 
 
 def _dated(template: str) -> str:

@@ -10,8 +10,9 @@ WHOLE_FILE = 1 << 30
 
 SAMPLE = 1 << 24
 
-_TOKENIZER = {
+_SETTINGS = {
     "config.json",
+    "adapter_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "vocab.json",
@@ -29,7 +30,7 @@ def folder_revision(folder: Path) -> str:
     """
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir(), key=lambda path: path.name):
-        if file.name in _TOKENIZER or file.suffix in _WEIGHTS:
+        if file.name in _SETTINGS or file.suffix in _WEIGHTS:
             digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
             _add(digest, file)
     return f"sha256:{digest.hexdigest()[:16]}"

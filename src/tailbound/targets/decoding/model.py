@@ -47,6 +47,7 @@ class LocalModel:
         batch_size: int = 256,
         tolerance: float = TOLERANCE,
         prompt_cache_bytes: int = PROMPT_CACHE_BYTES,
+        notices: tuple[str, ...] = (),
     ) -> None:
         if batch_size < 1:
             raise UsageError(f"batch-size must be at least 1, not {batch_size}")
@@ -60,7 +61,10 @@ class LocalModel:
                 f"{self.network.vocabulary} tokens: leave it out for no limit"
             )
         self.encoder = Encoder(tokenizer, options, context=self.network.context)
-        stop_ids, notices = _generation_settings(model, tokenizer, options)
+        stop_ids = _stop_ids(model, self.encoder, self.network.vocabulary)
+        notices += (*self.network.notices, *_generation_notices(model, options))
+        if not stop_ids:
+            notices += ("the model names no stop token: every response has max-new-tokens tokens",)
         self._contract = SamplingContract(
             target=name,
             revision=revision,
@@ -181,37 +185,59 @@ class LocalModel:
         return np.stack([rows[number] for number in range(len(encoded))])
 
 
-def _generation_settings(
-    model: Any, tokenizer: Any, options: SamplingOptions
-) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """All stop ids, and a line if the model's own settings ask for another distribution."""
+def _stop_ids(model: Any, encoder: Encoder, vocabulary: int) -> tuple[int, ...]:
+    """All ids that end a response; ids that the model does not have (-1 for "none") are none."""
+    found = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    own = [] if found is None else [found] if isinstance(found, int) else found
+    return tuple(sorted({id for id in (*own, *encoder.stop_ids) if 0 <= id < vocabulary}))
+
+
+_OFF: dict[str, Any] = {
+    "min_p": 0.0,
+    "top_h": None,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "repetition_penalty": 1.0,
+    "encoder_repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "encoder_no_repeat_ngram_size": 0,
+    "exponential_decay_length_penalty": None,
+    "min_length": 0,
+    "min_new_tokens": 0,
+    "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+    "bad_words_ids": None,
+    "sequence_bias": None,
+    "forced_bos_token_id": None,
+    "forced_eos_token_id": None,
+    "guidance_scale": 1.0,
+    "num_beams": 1,
+    "penalty_alpha": 0.0,
+    "stop_strings": None,
+}
+"""Settings of `generate` that change the distribution, where they do not."""
+
+
+def _generation_notices(model: Any, options: SamplingOptions) -> tuple[str, ...]:
+    """A line if the model's own settings ask for another distribution."""
     settings = getattr(model, "generation_config", None)
-    ids: set[int] = set()
-    for found in (getattr(settings, "eos_token_id", None), tokenizer.eos_token_id):
-        if found is not None:
-            ids.update([found] if isinstance(found, int) else found)
-    notices: list[str] = []
-    if not ids:
-        notices.append("the model names no stop token: every response has max-new-tokens tokens")
-    neutral = {
+    # a top_k of 0 is how a generation config says "off"
+    ours = {
         "temperature": options.temperature,
         "top_p": options.top_p,
         "top_k": options.top_k or 0,
-        "min_p": None,
-        "typical_p": 1.0,
-        "repetition_penalty": 1.0,
-        "no_repeat_ngram_size": 0,
+        **_OFF,
     }
-    # a top_k of 0 is how a generation config says "off"
     asked = settings.to_diff_dict() if settings is not None else {}
     other = [
-        f"{key}={asked[key]}"
-        for key, ours in neutral.items()
-        if asked.get(key) is not None and asked[key] != ours
+        f"{key}={asked[key]}" if isinstance(asked[key], int | float) else key
+        for key, value in ours.items()
+        if asked.get(key) is not None and asked[key] != value
     ]
-    if other:
-        notices.append(
-            f"the model's generation_config asks for {', '.join(other)}; not used: "
-            "the contract's settings hold"
-        )
-    return tuple(sorted(ids)), tuple(notices)
+    if not other:
+        return ()
+    return (
+        f"the model's generation_config asks for {', '.join(other)}; not used: "
+        "the contract's settings hold",
+    )

@@ -32,6 +32,7 @@ class Network:
     def __init__(self, model: Any, *, check: bool = True) -> None:
         """`check` is for models that were not seen before, not for copies of one that was."""
         use_row_attention(model)
+        _use_plain_experts(model)
         self.model = model
         self.intervention: Intervention | None = None
         self._attached: Attached | None = None
@@ -39,7 +40,7 @@ class Network:
         self.device: torch.device = parameter.device
         self.dtype: torch.dtype = parameter.dtype
         config = model.config.get_text_config()
-        self.context: int | None = getattr(config, "max_position_embeddings", None)
+        self.context, self.notices = _context(config)
         self._window: int | None = getattr(config, "sliding_window", None)
         self._kinds = _attention_kinds(config, self._window)
         arguments = inspect.signature(model.forward).parameters
@@ -52,9 +53,20 @@ class Network:
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in arguments else {}
         self._lowest = torch.finfo(self.dtype).min
         self._columns = torch.arange(0, device=self.device)
-        self.layout: Layout = self._probe()
-        if check:
-            self._check()
+        try:
+            self.layout: Layout = self._probe()
+            if self._window is not None and getattr(config, "layer_types", None) is None:
+                self._kinds = self._kinds_tried(config)
+            if check:
+                self._check()
+        except UsageError:
+            raise
+        except Exception as error:  # of the model's own code, which asks for something else
+            reason = str(error).partition("\n")[0]
+            raise UsageError(
+                f"{type(model).__name__} does not decode row by row ({type(error).__name__}: "
+                f"{reason}): serve it and use an endpoint target"
+            ) from error
 
     @property
     def vocabulary(self) -> int:
@@ -184,11 +196,41 @@ class Network:
         return probe.layout()
 
     @torch.inference_mode()
+    def _kinds_tried(self, config: Any) -> tuple[str, ...]:
+        """Whether the layers look through the window that the config names, or at everything.
+
+        A window may be left over from a model that this one was made of. It is tried with one that
+        is shorter than a few tokens, in which the two ways differ.
+        """
+        width, window = min(6, self.context or 6), self._window
+        config.sliding_window = self._window = 2
+        errors = {}
+        try:
+            for kind in (SLIDING, FULL):
+                self._kinds = (kind,)
+                errors[kind] = self._decoding_error(width)[0]
+        finally:
+            config.sliding_window = self._window = window
+        return (FULL,) if errors[FULL] < errors[SLIDING] else (SLIDING,)
+
+    @torch.inference_mode()
     def _check(self) -> None:
         """Cached rows of unequal lengths must agree with the model's own plain forward pass."""
         width = min(6, self.context or 6)
         if width < 3:
             return
+        error, spread, size = self._decoding_error(width)
+        # half precision rounds the logits themselves, however close to each other they are
+        exact = self.dtype in (torch.float32, torch.float64)
+        allowed = 1e-3 * spread + 1e-5 * size if exact else 0.1 * (1 + size)
+        if not error <= allowed:
+            raise UsageError(
+                f"{type(self.model).__name__} does not decode row by row as it does in one pass "
+                f"(logits differ by {error:.2g}): serve it and use an endpoint target"
+            )
+
+    def _decoding_error(self, width: int) -> tuple[float, float, float]:
+        """Largest difference of logits from the plain forward pass's; their spread and size."""
         ids = torch.arange(2 * width, device=self.device).view(2, width) % self.vocabulary
         plain = self.model(input_ids=ids, use_cache=False).logits[:, -1].float()
         cache = self.cache(rows=2, columns=width)
@@ -201,14 +243,37 @@ class Network:
         starts = torch.tensor([width - 1, width - 1], device=self.device)
         second = self.forward(ids[:, -1:], starts, cache, columns=width)[1, -1].float()
         error = (torch.stack([first, second]) - plain).abs().max().item()
-        allowed = (1e-3 if self.dtype in (torch.float32, torch.float64) else 1e-1) * (
-            1 + plain.abs().max().item()
-        )
-        if not error <= allowed:
-            raise UsageError(
-                f"{type(self.model).__name__} does not decode row by row as it does in one pass "
-                f"(logits differ by {error:.2g}): serve it and use an endpoint target"
+        spread = (plain.amax(1) - plain.amin(1)).max().item()
+        return error, spread, plain.abs().max().item()
+
+
+def _use_plain_experts(model: Any) -> None:
+    """Let a mixture of experts in float64 go expert by expert: grouped products know no float64."""
+    if next(model.parameters()).dtype == torch.float64 and hasattr(
+        model, "set_experts_implementation"
+    ):
+        model.set_experts_implementation("eager")
+
+
+def _context(config: Any) -> tuple[int | None, tuple[str, ...]]:
+    """The most positions of one sequence, and a line where that is less than the model's name says.
+
+    "longrope" reads all positions by other frequencies as soon as one lies beyond the original
+    length, in every row of the batch, while the keys of earlier tokens stay as they are.
+    """
+    context: int | None = getattr(config, "max_position_embeddings", None)
+    ropes = getattr(config, "rope_parameters", None) or {}
+    for rope in (ropes, *ropes.values()):
+        if isinstance(rope, dict) and rope.get("rope_type") == "longrope":
+            original = rope.get("original_max_position_embeddings") or getattr(
+                config, "original_max_position_embeddings", None
             )
+            if original is not None and (context is None or original < context):
+                return int(original), (
+                    f"prompt and response must fit in {original:,} tokens together: beyond, this "
+                    "model (longrope) reads everything anew, which in-process sampling does not do",
+                )
+    return context, ()
 
 
 def _attention_kinds(config: Any, window: int | None) -> tuple[str, ...]:
