@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tailbound.errors import UsageError
+from tailbound.survival.designs import usual_weight
 from tailbound.survival.geometric import IntArray, quantile
 
 SCHEMA = 1
@@ -52,7 +53,7 @@ class LowerPredictiveBound:
 
     @property
     def statement(self) -> str:
-        """The guarantee in one sentence."""
+        """The guarantee in one sentence, or that there is none."""
         target = f"{1 - self.alpha:.4g}"
         if self.guarantee == "expected":
             return (
@@ -63,6 +64,15 @@ class LowerPredictiveBound:
             return (
                 f"With probability at least {1 - self.delta:.4g} over the calibration draws, the "
                 f"coverage P(T >= L) of new prompts is at least {target} (for finite samples)."
+            )
+        usual = usual_weight(self.alpha, self.n_calibration)
+        if self.weight_bound > usual * (1 + 1e-9):
+            without = math.isinf(self.weight_bound)
+            weights = "without a bound" if without else f"up to {self.weight_bound:.3g}"
+            return (
+                f"No coverage is assured: weights of the design {self.design} are {weights}, and "
+                f"those above {usual:.3g} are met too rarely among {self.n_calibration} prompts. "
+                f"The coverage P(T >= L) of new prompts may be far below {target}."
             )
         return (
             f"On average over calibrations, the coverage P(T >= L) of new prompts is about "

@@ -105,7 +105,9 @@ def calibrate(
     `guarantee` is one of
 
     * `marginal`: weighted miscoverage <= alpha. On average over calibrations the coverage is about
-      1 - alpha; about half of all calibrations fall slightly below.
+      1 - alpha; about half of all calibrations fall slightly below. Not so where weights are large
+      for the number of prompts, as in `basic` and `naive`: coverage may then be far below, and
+      the `statement` of the bound says so.
     * `expected`: N / (N + 1) miscoverage + weight_bound / (N + 1) <= alpha, conformal risk control
       (Angelopoulos, Bates, Fisch, Lei and Schuster, 2024). The expected coverage is at least
       1 - alpha.
@@ -180,6 +182,11 @@ def calibrate_with_record(
             )
         if max_draws is not None:
             raise UsageError("the naive design takes no max_draws: lower its budget")
+        if not budget > 1:
+            raise UsageError(
+                f"the naive design needs a budget above 1, not {budget:g}: it stops every prompt "
+                "at its first draw and sees nothing; use another design"
+            )
         return calibrate_naive(
             p, observe, budget=budget, alpha=alpha, delta=delta, max_level=max_level, rng=generator
         )

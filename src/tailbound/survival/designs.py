@@ -82,16 +82,24 @@ class PlanningHazard(Protocol):
 
 
 def default_max_weight(design: str, alpha: float, n: int, guarantee: str = "marginal") -> float:
-    """Largest weight by default: 100 for the published designs, as published.
+    """Largest weight by default: 100 for the published designs, as published; else 1 / .03.
 
-    For `balanced` at most 1 / .03, and less for few prompts, so that no single prompt can decide
-    alone: alpha n / 4 for `marginal`, alpha n / 10 for `expected`, which pays weight / n. Never
-    below 4. For `pac` with `balanced`, whose weights are equal, it is chosen by `plan_equal`.
+    Less for few prompts, so that no single prompt can decide alone (`usual_weight`): alpha n / 4
+    for `marginal`, alpha n / 10 for `expected`, which pays weight / n. For `pac` with `balanced`,
+    whose weights are equal, it is chosen by `plan_equal`.
     """
     if design != "balanced":
-        return 100.0
-    share = 10.0 if guarantee == "expected" else 4.0
-    return float(min(1 / FLOOR, max(4.0, alpha * n / share)))
+        return min(100.0, usual_weight(alpha, n))
+    return min(1 / FLOOR, usual_weight(alpha, n, share=10.0 if guarantee == "expected" else 4.0))
+
+
+def usual_weight(alpha: float, n: int, *, share: float = 4.0) -> float:
+    """alpha n / `share`, never below 4: greater weights are too rarely met to be relied upon.
+
+    What an event of greater weight stands for is missed in most calibrations, and overrated in
+    the others: the estimate of the miscoverage is still unbiased, the level that rests on it not.
+    """
+    return float(max(4.0, alpha * n / share))
 
 
 def default_max_level(design: str, alpha: float) -> float:

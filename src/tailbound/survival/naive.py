@@ -39,10 +39,10 @@ def calibrate_naive(
 
     n = len(p_hat)
     everyone = np.arange(n)
-    censored = rng.geometric(1.0 / max(budget, 1.0), size=n).astype(np.int64)
+    censored = rng.geometric(1.0 / budget, size=n).astype(np.int64)
     first = np.asarray(observe(everyone, censored), dtype=np.int64)
     first = np.where(first <= censored, first, 0)
-    keep = -np.log1p(-1.0 / budget) if budget > 1 else np.inf  # -log P(C > 1)
+    keep = -np.log1p(-1.0 / budget)  # -log P(C > 1)
     levels = np.geomspace(1e-6, max_level, _LEVELS)
     tau, crossed, at_tau = 0.0, False, 0.0
     hit = np.flatnonzero(first > 0)
