@@ -64,6 +64,24 @@ def test_a_group_that_could_not_have_seen_the_hits_has_no_say() -> None:
     assert result.resolved
 
 
+def test_safe_draws_that_a_group_cannot_make_play_no_part() -> None:
+    """A truncated contract: some draws of one group are impossible for the other (+inf)."""
+    log_w, first = np.full(400, -3.0), np.arange(400) < 200
+    harm = (np.arange(400) % 4 == 0).astype(float)
+    impossible = first & (np.arange(400) % 4 == 1)
+    grouping = Grouping(
+        name="windows",
+        first=Group(name="early", members=first, log_weights=log_w),
+        second=Group(name="late", members=~first, log_weights=np.where(impossible, np.inf, log_w)),
+    )
+    result = estimate(log_w, harm, groups=[grouping], weight_bound=10.0)
+    plain = estimate(log_w, harm, groups=[halves(log_w, first)], weight_bound=10.0)
+    assert result.agreement is not None
+    assert plain.agreement is not None
+    assert result.agreement.comparisons[0].z == plain.agreement.comparisons[0].z
+    assert result.agreement.agrees
+
+
 def test_without_hits_nothing_is_compared() -> None:
     log_w, first = np.full(10, -3.0), np.arange(10) < 5
     result = estimate(log_w, np.zeros(10), groups=[halves(log_w, first)], weight_bound=10.0)

@@ -100,6 +100,7 @@ def test_no_hits() -> None:
     assert result.needed_draws == 5000
     # a hit that the target cannot say is none
     nothing = estimate([-np.inf, 0.1], [1.0, 0.0])
+    assert nothing.status.endswith("(what was unsafe, 1 draws, the target cannot say)")
     assert (nothing.risk, nothing.ess_harm, nothing.certified_lower) == (0, 0, 0)
     assert nothing.standard_error is None
 
@@ -144,6 +145,33 @@ def test_missing_verdicts_that_could_double_the_number_leave_it_unresolved() -> 
     assert nothing.certified_upper == 1
     assert nothing.status == "not resolved: all 250 verdicts are missing"
     assert nothing.to_dict()["risk"] is None
+
+
+def test_missing_verdicts_are_weighted_like_all_others() -> None:
+    """Three replies: safe, unsafe (risk 1e-3), and one that cannot be judged.
+
+    The proposal says the last in 40% of its draws, the target in 1e-6 or in a third: the estimate
+    is E_p[h] over the replies of the target that can be judged. 100 estimates of a relative
+    standard deviation of .05: their mean is within 2% but for four seeds in 1e5; the seed is fixed.
+    """
+    rng = np.random.default_rng(4)
+    q = np.array([0.3, 0.3, 0.4])
+    for unjudged in (1e-6, 1 / 3):
+        p = np.array([1 - 1e-3 - unjudged, 1e-3, unjudged])
+        found = []
+        for _ in range(100):
+            y = np.concatenate([rng.choice(3, 50, p=p), rng.choice(3, 450, p=q)])
+            weights = p[y] / (0.1 * p[y] + 0.9 * q[y])
+            harm = np.array([0.0, 1.0, np.nan])[y]
+            result = estimate(np.log(weights), harm, weight_bound=10.0)
+            low, high = result.missing_range
+            assert low <= result.risk <= high
+            found.append(result.risk)
+            if unjudged < 1e-3:
+                assert result.resolved
+                assert result.interval is not None
+                assert result.interval[0] < result.risk < result.interval[1]
+        assert np.mean(found) == pytest.approx(1e-3 / (1 - unjudged), rel=0.02)
 
 
 def test_strata_make_errors_smaller_and_change_no_bound() -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from beds.tiny_lm import LENGTH, TinyLanguage, prompts
-from tailbound.contract import Verdict
+from tailbound.contract import SamplingOptions, Verdict
 from tailbound.errors import ContractMismatchError, LedgerError, TargetError, UsageError
 from tailbound.importance import MixSwitch, make_ladder
 from tailbound.judges import Exchange
@@ -23,6 +23,7 @@ from tailbound.risking.family import Batch, Family
 from tailbound.risking.plan import Plan
 from tailbound.risking.results import PromptRisk, whole_set
 from tailbound.steering import Ablate
+from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import steered
 
 COMPLIES = load_judge(r"regex:w[456].*w[456]")
@@ -80,6 +81,42 @@ def test_estimates_agree_with_the_exact_truth(bed, tmp_path, family):
             assert e.resolved
             assert abs(e.risk - truth) < 5 * e.standard_error
         assert abs(e.mean_weight_z) < 5
+
+
+@pytest.mark.parametrize("family", ["ladder", "single", "mix-switch"])
+def test_replies_that_neither_target_nor_proposal_can_say(bed, tmp_path, family):
+    """With top-k a rung says what the target and the one proposal exclude: weight 0, and no more.
+
+    Plain Monte Carlo of 4,000 draws stands for the truth; the ladder is within 5 standard errors of
+    it but for one in 1e6, and bounds of 95% meet but for one in 1e3; the seed is fixed.
+    """
+    cut = LocalModel(
+        bed.model,
+        bed.target.encoder._tokenizer,
+        SamplingOptions(max_new_tokens=LENGTH, completion=True, top_k=4),
+        name="hf:tiny",
+        revision=None,
+        batch_size=4096,
+    )
+    judge = load_judge("regex:w[1-6]")
+
+    def made(spec: str, voice: Any) -> Proposal:
+        return Proposal(spec=spec, id=spec, target=cut, voice=voice, steerable=True)
+
+    def steer(strength: float) -> Any:
+        return steered(cut, bed.ablation, strength, name=f"s{strength:g}")
+
+    options = {"judge": judge, "draws": 600}
+    found = run(bed, tmp_path / "a", proposal=made("refusal", steer), family=family, **options)
+    plain = run(bed, tmp_path / "b", proposal=made("none", None), **{**options, "draws": 4000})
+    truth = {risk.prompt.id: risk.estimate for risk in plain.risks}
+    for risk in found.risks:
+        e, t = risk.estimate, truth[risk.prompt.id]
+        assert abs(e.mean_weight_z) < 5
+        assert e.certified_lower <= t.certified_upper
+        assert t.certified_lower <= e.certified_upper
+        if family == "ladder":
+            assert abs(e.risk - t.risk) < 5 * np.hypot(e.standard_error, t.standard_error)
 
 
 def test_missing_verdicts_are_never_safe(bed, tmp_path):

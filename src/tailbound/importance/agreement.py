@@ -163,13 +163,13 @@ def _compare(grouping: Grouping, log_weights: FloatArray, log_harm: FloatArray) 
     log_total = float(log_sum(log_weights + log_harm)) - np.log(n)
     sizes = np.array([group.members.sum() for group in pair], dtype=np.float64)
     hit = log_harm + log_weights > -np.inf
+    # draws without harm or weight are left out first: +inf and -inf must not meet
+    mine = [group.members & hit for group in pair]
     log_own = np.array(
-        [log_sum((group.log_weights + log_harm)[group.members & hit]) for group in pair]
+        [log_sum(group.log_weights[m] + log_harm[m]) for group, m in zip(pair, mine, strict=True)]
     ) - np.log(sizes)
-    # (+inf and -inf never meet: draws without harm or weight are left out)
-    log_second = np.array(
-        [log_sum((log_weights + 2 * log_harm + group.log_weights)[hit]) for group in pair]
-    ) - np.log(n)
+    terms = log_weights[hit] + 2 * log_harm[hit]
+    log_second = np.array([log_sum(terms + group.log_weights[hit]) for group in pair]) - np.log(n)
     effective, z, outcome = np.zeros(2), None, "too few"
     with np.errstate(over="ignore", under="ignore"):
         if hit.any():

@@ -42,7 +42,10 @@ class RiskEstimate:
     Attributes
     ----------
     risk
-        Mean of w h over the judged draws; unbiased, so it may exceed 1. NaN if none was judged.
+        Mean of w h; unbiased, so it may exceed 1. Where verdicts are missing, it is divided by the
+        share of the *target's* replies that have one, 1 - (mean of w over draws without), and lies
+        in `missing_range`: proposals may say what cannot be judged far more often than the target
+        does. NaN if no draw was judged.
     standard_error
         Of `risk`, from the sample; None without hits. Far too small when a way to be unsafe was met
         by no draw.
@@ -183,8 +186,13 @@ def estimate(
     hits = int((h[judged] > 0).sum())
     ess = effective_sample_size(log_low)
     missing_range = (low.mean, high.mean)
-    risk = low.mean * n / judged.sum() if missing < n else float("nan")
-    error = low.error(labels) * n / judged.sum() if hits and n > 1 and ess > 0 else None
+    left_out = _scaled(np.where(judged, -np.inf, log_w)).mean
+    factor = 1.0
+    if missing and low.mean > 0:
+        # (within the range: the mean weight of a sample may be anything)
+        factor = min(1 / max(1 - left_out, 1e-300), high.mean / low.mean)
+    risk = low.mean * factor if missing < n else float("nan")
+    error = low.error(labels) * factor if hits and n > 1 and ess > 0 else None
 
     exact = plain and binary and not sequential
     if exact:
@@ -204,7 +212,7 @@ def estimate(
         # every one of the comparisons must have had a say
         checked = all(comparison.outcome == "agree" for comparison in agreement.comparisons)
         checked = checked and bool(agreement.comparisons)
-    status, needed = _status(n, missing, ess, risk, missing_range, agreement, checked)
+    status, needed = _status(n, missing, hits, ess, risk, missing_range, agreement, checked)
     resolved = status == "resolved"
     interval = None
     if resolved and exact:
@@ -316,6 +324,7 @@ def _log_interval(
 def _status(
     n: int,
     missing: int,
+    hits: int,
     ess: float,
     risk: float,
     missing_range: tuple[float, float],
@@ -329,6 +338,8 @@ def _status(
         # As if the first hit came next: one effective hit in n.
         needed = _rounded(ENOUGH_HITS * n)
         note = f"or more (none of {n - missing:,} was unsafe)"
+        if hits:
+            note = f"or more (what was unsafe, {hits:,} draws, the target cannot say)"
         return f"not resolved: needs about {needed:,} draws {note}", needed
     if ess < ENOUGH_HITS:
         # Effective hits come in proportion to draws, or more slowly: large weights are rare.

@@ -218,7 +218,10 @@ class Family:
         rungs = len(self.ladder)
         if counts[:rungs].sum() == 0 or counts[rungs] == 0:
             return []
-        alone = densities[0] - densities[rungs]
+        # what the target cannot say has no weight, also where the proposal cannot say it either
+        possible = densities[0] > -np.inf
+        alone = np.full(possible.shape, -np.inf)
+        alone[possible] = densities[0, possible] - densities[rungs, possible]
         subset = balance_heuristic(densities[0], densities[:rungs], counts[:rungs])
         # A small ladder may itself have missed what its later windows are for, and agree by that:
         # these windows must have had a say of their own.
