@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("aiohttp")
-
 from endpoint.stub import LONGEST, Stub
 from endpoint.test_endpoint import cli, prompt_file, quiet  # noqa: F401
 

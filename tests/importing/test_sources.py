@@ -384,7 +384,6 @@ def test_damaged_reports_are_named(tmp_path):
 @pytest.fixture(scope="module")
 def log(tmp_path_factory) -> Path:
     """A log that Inspect itself wrote: two samples, four epochs, three scorers."""
-    pytest.importorskip("inspect_ai")
     folder = tmp_path_factory.mktemp("logs")
     script = Path(__file__).with_name("write_inspect_log.py")
     # A process of its own: Inspect warns of its own dependencies.

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("aiohttp")
-
 from endpoint.stub import Faults, Stub
 from tailbound.judges import Exchange, is_failure, load_judge
 from tailbound.prompts import Prompt

@@ -3,9 +3,6 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
 from tailbound.contract import SamplingOptions
 from tailbound.demo.exact import exact_risks
 from tailbound.demo.world import forbidden_prompts

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import datasets
 import pytest
 
 from tailbound.errors import MissingExtraError, UsageError
@@ -14,7 +15,6 @@ from tailbound.prompts import KNOWN_FIELDS, read_prompts
 from tailbound.prompts.named import DatasetName, parse_name, read_named
 from tailbound.prompts.recipes import RECIPES
 
-datasets = pytest.importorskip("datasets")
 pytestmark = pytest.mark.filterwarnings("default")  # of datasets and what it builds upon
 
 ROWS = [{"prompt": {"text": f"start {i}", "toxicity": 0.1}, "Goal": f"goal {i}"} for i in range(5)]

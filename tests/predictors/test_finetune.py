@@ -9,17 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
+import torch
+import transformers
 
 from tailbound.bounding import BoundSettings, divide, predict_bounds, run_bound
 from tailbound.errors import MissingExtraError, UsageError
 from tailbound.predictors import FinetunedFeatures, fit
 from tailbound.prompts import Prompt, PromptSet
 from tailbound.testing import KnownRiskTarget, WordJudge
-
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-tokenizers = pytest.importorskip("tokenizers")
-
 
 WORDS = [f"thing{number}" for number in range(12)]
 

@@ -12,8 +12,6 @@ from tailbound.errors import MissingExtraError, UsageError
 from tailbound.predictors import TfidfFeatures, fit
 from tailbound.prompts import Prompt
 
-pytest.importorskip("sklearn")
-
 
 def prompt(text: str) -> Prompt:
     return Prompt(id=text, messages=(("user", text),))
