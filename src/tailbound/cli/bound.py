@@ -186,6 +186,12 @@ def command(
         settings, notices = replace(settings, features=chosen), (*notices, *about)
     for line in notices:
         notice(line)
+    train = [] if parts.supplied else [(parts.train, settings.train_draws)]
+    check_plan(
+        model,
+        sure=train,
+        perhaps=[(parts.calibration, settings.budget), (parts.test, settings.test_draws)],
+    )
     if dry_run:
         before = costs.now()
         preview = bounding.preview_bound(parts, target=model, settings=settings)
@@ -214,12 +220,6 @@ def command(
         },
         notices=notices,
         findings=opt.findings(model),
-    )
-    train = [] if parts.supplied else [(parts.train, settings.train_draws)]
-    check_plan(
-        model,
-        sure=train,
-        perhaps=[(parts.calibration, settings.budget), (parts.test, settings.test_draws)],
     )
     run_folder.begin(out, document)
     with costs.kept(out), LiveProgress() as progress:

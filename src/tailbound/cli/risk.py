@@ -179,6 +179,7 @@ def command(
         )
         _rejudge(prompt_set.prompts, chosen, model_judge, judge, settings, out, as_json)
         return
+    check_plan(model, sure=[(prompt_set.prompts, settings.draws)])
     if dry_run:
         cost = cost_range(model, prompt_set.prompts, settings.max_draws or settings.draws)
         count, longest = int(tokens.sum()), sampling.max_new_tokens
@@ -201,35 +202,36 @@ def command(
         notices=(*prompt_set.notices, *model_notices),
         findings=opt.findings(model),
     )
-    check_plan(model, sure=[(prompt_set.prompts, settings.draws)])
     run_folder.begin(out, document)
-    chosen = make_proposal(
-        proposal,
-        model,
-        model_judge,
-        prompt_set.prompts,
-        folder=out,
-        instructions=Instructions(harmful=harmful, harmless=harmless),
-        seed=seed,
-    )
-    for line in (*prompt_set.notices, *model_notices, *chosen.notices):
-        notice(line)
-    with Costs(model, model_judge).kept(out), LiveProgress() as progress:
-        result = run_risk(
+    costs = Costs(model, model_judge)
+    with costs.kept(out):
+        chosen = make_proposal(
+            proposal,
+            model,
+            model_judge,
             prompt_set.prompts,
-            proposal=chosen,
-            judge=model_judge,
-            settings=settings,
             folder=out,
-            report=progress,
+            instructions=Instructions(harmful=harmful, harmless=harmless),
+            seed=seed,
         )
+        for line in (*prompt_set.notices, *model_notices, *chosen.notices):
+            notice(line)
+        with LiveProgress() as progress:
+            result = run_risk(
+                prompt_set.prompts,
+                proposal=chosen,
+                judge=model_judge,
+                settings=settings,
+                folder=out,
+                report=progress,
+            )
     for line in getattr(model_judge, "notices", ()):
         notice(line)
     if as_json:
         document = {
             **result.to_dict(),
             "contract": model.contract.to_dict(),
-            **Costs(model, model_judge).report(out),
+            **costs.report(out),
         }
         sys.stdout.write(json.dumps(finite(document), indent=2, allow_nan=False) + "\n")
         return
@@ -238,7 +240,7 @@ def command(
         subject=f"{target} judged by {judge}, {render.contract(model.contract)}",
         folder=str(out),
     )
-    render.endpoints(Costs(model, model_judge).report(out))
+    render.endpoints(costs.report(out))
     render.next_step(f"read {out / 'review.jsonl'}: the unsafe draws that each number rests on")
 
 

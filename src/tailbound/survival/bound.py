@@ -65,7 +65,10 @@ class LowerPredictiveBound:
                 f"With probability at least {1 - self.delta:.4g} over the calibration draws, the "
                 f"coverage P(T >= L) of new prompts is at least {target} (for finite samples)."
             )
+        # With N / w prompts' worth of events, none is seen up to the miscoverage m in (1 - m)^(N / w)
+        # of the calibrations, which costs w / (e N) at the worst m: more than alpha below.
         usual = usual_weight(self.alpha, self.n_calibration)
+        usual = min(usual, math.e * self.alpha * self.n_calibration)
         if self.weight_bound > usual * (1 + 1e-9):
             without = math.isinf(self.weight_bound)
             weights = "without a bound" if without else f"up to {self.weight_bound:.3g}"
