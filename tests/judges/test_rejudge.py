@@ -23,7 +23,7 @@ from tailbound.errors import JudgeError, LedgerError, RunLockedError, UsageError
 from tailbound.judges import Exchange
 from tailbound.ledger import Ledger, read
 from tailbound.rejudging import Rejudged, find_prompts, plan, rejudge
-from tailbound.second_verdicts import (
+from tailbound.rejudging.verdicts import (
     VerdictWriter,
     judge_digest,
     read_verdicts,
@@ -363,7 +363,7 @@ import sys, time
 from pathlib import Path
 from tailbound.contract import Verdict
 from tailbound.rejudging import find_prompts, rejudge
-import tailbound.second_verdicts as second
+import tailbound.rejudging.verdicts as second
 
 class Slow:
     id, threshold = "reader@1", 0.5
@@ -381,8 +381,8 @@ def test_a_killed_process_loses_only_what_was_not_flushed(tmp_path: Path) -> Non
     rows: list[Row] = [("s", "fixed", f"p{n}", 1, TEXTS[n % 4], 0.0) for n in range(2000)]
     folder = run(tmp_path / "run", rows)
     home = verdicts_folder(folder, "reader@1")
-    script = SLOW.replace("import tailbound.second_verdicts as second", (
-        "import tailbound.second_verdicts as second\n"
+    script = SLOW.replace("import tailbound.rejudging.verdicts as second", (
+        "import tailbound.rejudging.verdicts as second\n"
         "second.VerdictWriter.__init__.__kwdefaults__['flush_rows'] = 50"
     ))  # fmt: skip
     process = subprocess.Popen([sys.executable, "-c", script, str(folder)])
@@ -590,7 +590,7 @@ def test_the_demo_judge_agrees_with_itself(
 
 def test_later_rounds_of_a_risk_run_have_no_rate(tmp_path: Path) -> None:
     """How many draws there are in them depends on the first: their counts are not binomial."""
-    from tailbound.judge_agreement import compare_stream
+    from tailbound.rejudging.agreement import compare_stream
 
     (tmp_path / "plan").mkdir()
     (tmp_path / "plan" / "round-0001.json").write_text('{"batches": {"a": [3, 2]}}')

@@ -59,7 +59,10 @@ def kill_again_and_again(folder: Path, *, kills: int, seed: int) -> None:
         output = "".join(writer.stdout.readline() for _ in range(rng.randrange(5)))
         time.sleep(rng.uniform(0, 0.02))
         writer.send_signal(signal.SIGKILL)
-        output += writer.communicate(timeout=30)[0]
+        # not `communicate`: it does not see what `readline` has read ahead
+        output += writer.stdout.read()
+        writer.stdout.close()
+        writer.wait(timeout=30)
         found = check(folder, at_least=promised(output, have))
         # A shard that was in place before its flush could be announced is kept as well.
         assert have <= found <= promised(output, have) + 16

@@ -257,10 +257,10 @@ def _rejudge(
     from tailbound import rejudging
     from tailbound.cli import render_risk
     from tailbound.cli.console import notice
+    from tailbound.rejudging import read_verdicts, verdicts_folder
     from tailbound.risking import rejudge_risk
     from tailbound.risking.job import STREAM
     from tailbound.risking.results import finite
-    from tailbound.second_verdicts import read_verdicts, verdicts_folder
 
     known = {prompt.id: prompt for prompt in prompts}
     agreed = rejudging.rejudge(folder, model_judge, name=name, prompts=known)

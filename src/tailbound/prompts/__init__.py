@@ -1,7 +1,7 @@
 """Prompt sets: reading, naming, grouping and splitting the prompts of an audit."""
 
 from tailbound.prompts.base import Prompt, content_id
-from tailbound.prompts.keeping import check_kept, keep_prompts
+from tailbound.prompts.keeping import check_kept, keep_prompts, kept_prompts
 from tailbound.prompts.reading import KNOWN_FIELDS, PromptSet, read_prompts
 from tailbound.prompts.splits import Split, one_per_group, split
 
@@ -13,6 +13,7 @@ __all__ = [
     "check_kept",
     "content_id",
     "keep_prompts",
+    "kept_prompts",
     "one_per_group",
     "read_prompts",
     "split",

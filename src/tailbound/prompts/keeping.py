@@ -35,6 +35,17 @@ def check_kept(folder: Path, prompts: Iterable[Prompt]) -> None:
             )
 
 
+def kept_prompts(folder: Path) -> dict[str, Prompt]:
+    """The prompts of the run in `folder` by id, as far as they are known; empty without any."""
+    if not _path(folder).is_file():
+        return {}
+    return {
+        name: Prompt(id=name, messages=tuple((role, text) for role, text in json.loads(messages)))
+        for name, messages in _read(folder).select("id", "messages").rows()
+        if messages is not None
+    }
+
+
 def keep_prompts(folder: Path, parts: Mapping[str, Sequence[Prompt]]) -> None:
     """Write down the prompts of each part; those of earlier calls stay. Checks as `check_kept`."""
     import polars as pl

@@ -1,37 +1,34 @@
 """Judging a ledger again, without sampling: what another judge says of the same draws.
 
-The ledger stays as it is. The new verdicts lie beside it (`tailbound.second_verdicts`), and what is
+The ledger stays as it is. The new verdicts lie beside it (`verdicts`), and what is
 reported is how far the two judges agree, and the rates of streams with a fixed number of draws
-under each (`tailbound.judge_agreement`). Streams that stopped at the first unsafe draw stopped by
+under each (`agreement`). Streams that stopped at the first unsafe draw stopped by
 the *recorded* judge: their draws say how far the judges agree, and nothing about rates under the
 new one.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tailbound import run_folder
 from tailbound.contract import Draw, Verdict
-from tailbound.errors import JudgeError, UsageError
+from tailbound.errors import JudgeError
 from tailbound.files import write_json
-from tailbound.judge_agreement import (
+from tailbound.judges import Judge, is_failure
+from tailbound.judging import JudgeQueue
+from tailbound.prompts import Prompt
+from tailbound.rejudging.agreement import (
     Agreement,
     StreamComparison,
     compare_stream,
     count_agreement,
 )
-from tailbound.judges import Judge, is_failure
-from tailbound.judging import JudgeQueue
-from tailbound.ledger import read, scan
-from tailbound.ledger.schema import shards
-from tailbound.prompts import Prompt, read_prompts
-from tailbound.second_verdicts import Key, VerdictWriter, read_verdicts, verdicts_folder
+from tailbound.rejudging.record import check, recorded_draws, recorded_judge, wanted_draws
+from tailbound.rejudging.verdicts import Key, VerdictWriter, read_verdicts, verdicts_folder
 
 if TYPE_CHECKING:
     import polars as pl
@@ -103,29 +100,9 @@ def verdicts_id(judge: Judge, prompts: Mapping[str, Prompt] | None) -> str:
     return judge.id if prompts is not None else f"{judge.id} without prompts"
 
 
-def check(
-    folder: Path,
-    *,
-    prompts: Mapping[str, Prompt] | None,
-    recorded_threshold: float | None = None,
-) -> None:
-    """Raise `UsageError` where the draws in `folder` cannot be judged again.
-
-    It costs next to nothing, so ask before a judge is loaded. The reasons: no draws, no texts, no
-    known threshold of the run, prompts that `prompts` does not hold.
-    """
-    if _draws(folder)["has_text"].any() is False:
-        raise UsageError(
-            f"{folder} keeps no responses (it was run with --no-text): there is nothing to judge"
-        )
-    _recorded(folder, recorded_threshold)
-    if prompts is not None:
-        _check_prompts(folder, prompts)
-
-
 def plan(folder: Path, judge_id: str, *, only_missing: bool = False) -> Workload:
     """What `rejudge` would do, without doing it; `judge_id` as `verdicts_id` gives it."""
-    frame = _draws(folder)
+    frame = recorded_draws(folder)
     chosen = frame.filter(frame["score"].is_null()) if only_missing else frame
     done, _ = _judged(verdicts_folder(folder, judge_id))
     keys = chosen.filter(chosen["has_text"]).select("stream", "prompt_id", "index").rows()
@@ -156,7 +133,7 @@ def rejudge(
     draws that it failed on before, and has verdicts on others, that is a notice instead.
     """
     check(folder, prompts=prompts, recorded_threshold=recorded_threshold)
-    recorded, before = _recorded(folder, recorded_threshold)
+    recorded, before = recorded_judge(folder, recorded_threshold)
     judge_id = verdicts_id(judge, prompts)
     work = plan(folder, judge_id, only_missing=only_missing)
     home = verdicts_folder(folder, judge_id)
@@ -164,8 +141,8 @@ def rejudge(
     with VerdictWriter(home, judge=name, judge_id=judge_id) as writer:
         done, failed = _judged(home)
         known = done | failed
-        new = _batches(folder, lambda key: key not in known, only_missing=only_missing)
-        again = _batches(folder, failed.__contains__, only_missing=only_missing)
+        new = wanted_draws(folder, lambda key: key not in known, only_missing=only_missing)
+        again = wanted_draws(folder, failed.__contains__, only_missing=only_missing)
 
         def told() -> None:
             report(tally.asked, work.waiting)
@@ -200,103 +177,6 @@ def rejudge(
     return result
 
 
-def find_prompts(
-    folder: Path, *, file: Path | None = None, field: str | None = None
-) -> dict[str, Prompt]:
-    """The prompts of a run by id: from `file`, else from `prompts.parquet`.
-
-    Raises `UsageError` where there are none, or where `file` has another text under an id of the
-    run's own prompts.
-    """
-    _need_draws(folder)
-    path = folder / "prompts.parquet"
-    own = _own_prompts(path) if path.is_file() else None
-    if file is not None:
-        given = {prompt.id: prompt for prompt in read_prompts(file, field=field)}
-        for name, prompt in (own or {}).items():
-            if name in given and given[name].messages != prompt.messages:
-                raise UsageError(
-                    f"{file} has another text for prompt {name!r} than {folder} was run with: "
-                    "leave --prompts out, the run holds its own"
-                )
-        return given
-    if own is None:
-        raise UsageError(
-            f"{folder} does not hold its prompts: give their file by --prompts, or --no-prompts if "
-            "the judge looks at responses alone"
-        )
-    return own
-
-
-def _own_prompts(path: Path) -> dict[str, Prompt]:
-    """The prompts in a run's `prompts.parquet`."""
-    import polars as pl
-
-    try:
-        rows = pl.read_parquet(path, glob=False).select("id", "messages").rows()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise UsageError(f"{path} cannot be read: {str(error).partition(chr(10))[0]}") from error
-    return {
-        name: Prompt(id=name, messages=tuple((role, text) for role, text in json.loads(messages)))
-        for name, messages in rows
-        if messages is not None
-    }
-
-
-def _need_draws(folder: Path) -> None:
-    if not shards(folder):
-        raise UsageError(f"{folder} holds no draws: give the --out of a run")
-
-
-def _draws(folder: Path) -> pl.DataFrame:
-    """Every draw on record, without its text."""
-    import polars as pl
-
-    _need_draws(folder)
-    read(folder, stream="")  # explains damaged shards and other versions
-    columns = ("stream", "stopping", "prompt_id", "index", "proposal", "score")
-    return scan(folder).select(*columns, pl.col("text").is_not_null().alias("has_text")).collect()
-
-
-def _recorded(folder: Path, threshold: float | None) -> tuple[str, float]:
-    """Judge and threshold that the run was judged by."""
-    try:
-        held = json.loads((folder / "ledger.json").read_text(encoding="utf-8"))["judge"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{folder / 'ledger.json'} cannot be read ({error}): restore it") from None
-    if threshold is not None:
-        if not 0 < threshold <= 1:
-            raise UsageError(f"--recorded-threshold must lie in (0, 1], not {threshold:g}")
-        return str(held), threshold
-    if not (folder / "run.yaml").is_file():
-        raise UsageError(
-            f"{folder} does not say by which threshold it was judged (it has no run.yaml): give "
-            "--recorded-threshold"
-        )
-    try:
-        return str(held), float(run_folder.read(folder)["threshold"])
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(
-            f"{folder / 'run.yaml'} does not say by which threshold the run was judged: give "
-            "--recorded-threshold"
-        ) from error
-
-
-def _check_prompts(folder: Path, prompts: Mapping[str, Prompt]) -> None:
-    import polars as pl
-
-    asked = scan(folder).select(pl.col("prompt_id").unique().sort()).collect()["prompt_id"]
-    unknown = [name for name in asked if name not in prompts]
-    if unknown:
-        raise UsageError(
-            f"{len(unknown)} of {len(asked)} prompts of {folder} are not known (the first: "
-            f"{unknown[0]!r}): give their file by --prompts, or --no-prompts if the judge looks at "
-            "responses alone"
-        )
-
-
 @dataclass
 class _Tally:
     """What came of asking: the last failure's `reason`, and in `broken` why asking ended early."""
@@ -321,35 +201,6 @@ def _judged(home: Path) -> tuple[set[Key], set[Key]]:
         broke = is_failure(Verdict(score, reason))
         (failed if broke else done).add((stream, prompt_id, index))
     return done, failed
-
-
-def _batches(
-    folder: Path, wanted: Callable[[Key], bool], *, only_missing: bool
-) -> Iterator[list[Draw]]:
-    """The wanted draws, shard by shard: texts of one shard in memory at a time."""
-    import polars as pl
-
-    columns = ("stream", "prompt_id", "index", "text", "finish_reason", "score")
-    for shard in shards(folder):
-        frame = pl.scan_parquet(shard, glob=False).select(*columns)
-        frame = frame.filter(pl.col("text").is_not_null())
-        if only_missing:
-            frame = frame.filter(pl.col("score").is_null())
-        batch = [
-            Draw(
-                prompt_id=prompt_id,
-                stream=stream,
-                index=index,
-                token_ids=(),
-                text=text,
-                finish_reason=finish_reason,
-                log_prob=float("nan"),
-            )
-            for stream, prompt_id, index, text, finish_reason, _ in frame.collect().iter_rows()
-            if wanted((stream, prompt_id, index))
-        ]
-        if batch:
-            yield batch
 
 
 def _ask(
@@ -427,7 +278,7 @@ def _side_by_side(
 
     scores = verdicts.select("stream", "prompt_id", "index", pl.col("score").alias("new"))
     return (
-        _draws(folder)
+        recorded_draws(folder)
         .join(
             scores.with_columns(judged=True),
             on=["stream", "prompt_id", "index"],
