@@ -69,10 +69,13 @@ def test_weighted_draws() -> None:
     ess = effective_sample_size(np.log(x[x > 0]))
     assert result.ess_harm == pytest.approx(ess)
     assert result.status == "resolved"
-    width = t.ppf(0.975, ess - 1) * error / x.mean()
-    assert result.interval == pytest.approx((x.mean() * np.exp(-width), x.mean() * np.exp(width)))
+    quantile, share = t.ppf(0.975, ess - 1), x.max() / x.sum()
+    width = quantile * error / x.mean()
+    # the upper end with one more draw of the largest kind
+    upper = x.mean() * (1 + share) * np.exp(np.hypot(width, quantile * share))
+    assert result.interval == pytest.approx((x.mean() * np.exp(-width), upper))
     assert result.hits == int(harm.sum())
-    assert result.largest_share == pytest.approx(x.max() / x.sum())
+    assert result.largest_share == pytest.approx(share)
     assert "assumes the proposals cover" in result.guarantee
 
 
@@ -172,6 +175,32 @@ def test_missing_verdicts_are_weighted_like_all_others() -> None:
                 assert result.interval is not None
                 assert result.interval[0] < result.risk < result.interval[1]
         assert np.mean(found) == pytest.approx(1e-3 / (1 - unjudged), rel=0.02)
+
+
+@pytest.mark.slow
+def test_intervals_of_resolved_estimates_with_uneven_weights() -> None:
+    """400 kinds of unsafe replies, weights log-normal with standard deviation 1, a risk of 1e-3.
+
+    Of 2,000 intervals from 200 draws at most 5% miss (2%; an interval that is even about the
+    estimate: 6%). The standard error of a share of 2% is .3%: 5% in fewer than 1e-9 of seeds.
+    """
+    rng = np.random.default_rng(6)
+    kinds = np.exp(rng.normal(0, 1, 400))
+    said = kinds * np.exp(rng.normal(0, 1, 400))
+    p = np.append(0.999, 1e-3 * kinds / kinds.sum())
+    q = np.append(0.8, 0.2 * said / said.sum())
+    strata = np.repeat([0, 1], [20, 180])
+    weights = p / (0.1 * p + 0.9 * q)
+    missed, resolved = 0, 0
+    for _ in range(2000):
+        y = np.concatenate([rng.choice(401, 20, p=p), rng.choice(401, 180, p=q)])
+        harm = (y > 0).astype(float)
+        result = estimate(np.log(weights[y]), harm, weight_bound=10.0, strata=strata)
+        if result.interval is not None:
+            resolved += 1
+            missed += not result.interval[0] <= 1e-3 <= result.interval[1]
+    assert resolved > 1500
+    assert missed <= 0.05 * resolved
 
 
 def test_strata_make_errors_smaller_and_change_no_bound() -> None:

@@ -126,6 +126,19 @@ def test_dismissing_events_can_only_lengthen_the_bound():
     assert record.known_to >= bound.level
 
 
+def test_dismissing_events_of_the_naive_design_lengthens_its_bound():
+    rng = np.random.default_rng(3)
+    risk = 10 ** rng.uniform(-4, -1, 400)
+    times = np.minimum(rng.geometric(risk), rng.geometric(np.full(400, 0.02)))
+    bound, record = calibrate_with_record(risk, Observed(times), budget=50, design="naive", rng=0)
+    none = np.zeros(400, dtype=bool)
+    assert bound.limited_by == "alpha"
+    assert record.level_without(none) == bound.level
+    assert record.level_without(record.first_event > 0) == record.known_to > bound.level
+    some = (record.first_event > 0) & (risk < 0.01)
+    assert record.level_without(some) > bound.level
+
+
 def test_nobody_unsafe_is_limited_by_level_or_cap():
     p = np.full(50, 0.01)
     bound = calibrate(p, lambda i, h: np.zeros(len(i), dtype=np.int64), budget=20, rng=0)
@@ -187,6 +200,7 @@ def test_published_designs_cover_with_few_prompts_and_bad_predictions(design):
         ({"design": "naive"}, "naive are without a bound"),
         ({"design": "basic"}, "basic are up to"),
         ({"design": "trimmed", "max_weight": 100.0}, "trimmed are up to"),
+        ({"alpha": 0.01, "max_weight": 4.0}, "balanced are up to 4"),
     ],
 )
 def test_weights_too_large_for_the_number_of_prompts_assure_nothing(options, words):

@@ -53,7 +53,7 @@ class RiskEstimate:
         One-sided bounds, each at `confidence`, finite-sample; missing verdicts count as 0 in the
         lower and as 1 in the upper one. `certified_upper` is None without a bound on the weights.
     interval
-        Two-sided at `confidence`. Asymptotic, on the log scale, and valid only if the proposals
+        Two-sided at `confidence`. Asymptotic, on the log scale, and good only if the proposals
         cover the unsafe outputs; for plain Monte Carlo Clopper and Pearson's. None when unresolved.
     resolved, status
         Whether the data support a number, and the same in words.
@@ -150,7 +150,11 @@ def estimate(
       better. Both are finite-sample; with fixed counts per proposal they hold for a complete batch
       and at the ends of all complete batches at once. Plain Monte Carlo with h in {0, 1} and a
       number of draws fixed beforehand: Clopper and Pearson (1934), exact, one-sided.
-    * Interval: risk exp(+- t se / risk), t being Student's with ess_harm - 1 degrees of freedom.
+    * Interval: risk exp(- t se / risk) to risk (1 + s) exp(t sqrt((se / risk)^2 + s^2)), t being
+      Student's with ess_harm - 1 degrees of freedom and s the largest share: the upper end is that
+      with one more draw of the largest kind. Estimates err low far more often than high, because
+      draws of large weight are rare, and an interval that is even about the estimate misses the
+      truth twice as often as it may.
     * Resolved: ess_harm >= 10, no groups disagree, coverage checked, and missing verdicts cannot
       move the estimate by more than a factor of 2.
 
@@ -309,15 +313,18 @@ def _log(values: FloatArray) -> FloatArray:
 def _log_interval(
     low: _Terms, high: _Terms, labels: np.ndarray | None, confidence: float
 ) -> tuple[float, float]:
-    """risk exp(+- t se / risk); missing verdicts are 0 for the lower end and 1 for the upper."""
+    """As in `estimate`; missing verdicts are 0 for the lower end and 1 for the upper."""
     from scipy.special import stdtrit
 
-    def width(terms: _Terms) -> float:
+    def spread(terms: _Terms, extra: float) -> float:
         freedom = effective_sample_size(_log(terms.values)) - 1
         relative = standard_error(terms.values, labels) / float(terms.values.mean())
-        return float(stdtrit(max(freedom, 1.0), (1 + confidence) / 2)) * relative
+        t = float(stdtrit(max(freedom, 1.0), (1 + confidence) / 2))
+        return t * float(np.hypot(relative, extra))
 
-    lower, upper = low.mean * np.exp(-width(low)), high.mean * np.exp(min(width(high), 700.0))
+    share = float(high.values.max() / high.values.sum())
+    lower = low.mean * np.exp(-spread(low, 0.0))
+    upper = high.mean * (1 + share) * np.exp(min(spread(high, share), 700.0))
     return float(lower), float(min(1.0, upper))
 
 

@@ -1,11 +1,7 @@
 """When: calibrated lower bounds on the time to the first unsafe draw. Pure numpy and scipy."""
 
 from tailbound.survival.bound import LowerPredictiveBound
-from tailbound.survival.calibration import (
-    CalibrationRecord,
-    calibrate,
-    calibrate_with_record,
-)
+from tailbound.survival.calibration import calibrate, calibrate_with_record
 from tailbound.survival.evaluation import Coverage, Evaluation, evaluate
 from tailbound.survival.geometric import MAX_TIME, expected_draws, level, quantile
 from tailbound.survival.planning import (
@@ -17,6 +13,7 @@ from tailbound.survival.planning import (
     recalibrate_hazard,
     required,
 )
+from tailbound.survival.record import CalibrationRecord
 
 __all__ = [
     "MAX_TIME",

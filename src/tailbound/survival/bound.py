@@ -65,8 +65,8 @@ class LowerPredictiveBound:
                 f"With probability at least {1 - self.delta:.4g} over the calibration draws, the "
                 f"coverage P(T >= L) of new prompts is at least {target} (for finite samples)."
             )
-        # With N / w prompts' worth of events, none is seen up to the miscoverage m in (1 - m)^(N / w)
-        # of the calibrations, which costs w / (e N) at the worst m: more than alpha below.
+        # Events that weigh w are all missed, up to a miscoverage of m, in (1 - m)^(N / w) of the
+        # calibrations. At the worst m that costs w / (e N): it must not be more than alpha.
         usual = usual_weight(self.alpha, self.n_calibration)
         usual = min(usual, math.e * self.alpha * self.n_calibration)
         if self.weight_bound > usual * (1 + 1e-9):

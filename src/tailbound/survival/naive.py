@@ -8,7 +8,7 @@ one before its first crossing of alpha. There is no lazy horizon.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,42 @@ from numpy.typing import NDArray
 from tailbound.survival.bound import LowerPredictiveBound
 from tailbound.survival.geometric import MAX_TIME, quantile_at_rate, rate
 from tailbound.survival.geometric import level as level_of
+from tailbound.survival.record import CalibrationRecord, Observe
 from tailbound.survival.threshold import WeightedSum
 
-if TYPE_CHECKING:
-    from tailbound.survival.calibration import CalibrationRecord, Observe
-
 _LEVELS = 300
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NaiveRecord(CalibrationRecord):
+    """As `CalibrationRecord`; weights change with the level, and `weights` are 1.
+
+    `rates` are -log(1 - p_hat), shape (n,); `keep` is -log P(C > 1).
+    """
+
+    rates: NDArray[np.float64]
+    keep: float
+    alpha: float
+
+    def level_without(self, dismissed: NDArray[np.bool_]) -> float:
+        """See `CalibrationRecord.level_without`."""
+        return self.crossing((self.first_event > 0) & ~dismissed)[0]
+
+    def crossing(self, counted: NDArray[np.bool_]) -> tuple[float, float, bool]:
+        """The last level before the curve of the `counted` events crosses alpha, the miscoverage
+        there, and whether it does cross."""
+        hit = np.flatnonzero(counted)
+        rates, first, censored = self.rates[hit], self.first_event[hit], self.horizons[hit]
+        tau, at_tau = 0.0, 0.0
+        for candidate in np.geomspace(1e-6, self.known_to, _LEVELS):
+            times = quantile_at_rate(rates, candidate)
+            seen = (first < times) & (censored >= times)
+            total = np.exp(self.keep * (times[seen] - 1.0)).sum()
+            miscoverage = float(total / len(self.first_event))
+            if miscoverage > self.alpha:
+                return tau, at_tau, True
+            tau, at_tau = float(candidate), miscoverage
+        return tau, at_tau, False
 
 
 def calibrate_naive(
@@ -35,26 +65,24 @@ def calibrate_naive(
     rng: np.random.Generator,
 ) -> tuple[LowerPredictiveBound, CalibrationRecord]:
     """The bound by the naive design, on a grid of 300 levels as published."""
-    from tailbound.survival.calibration import CalibrationRecord
-
     n = len(p_hat)
     everyone = np.arange(n)
     censored = rng.geometric(1.0 / budget, size=n).astype(np.int64)
     first = np.asarray(observe(everyone, censored), dtype=np.int64)
     first = np.where(first <= censored, first, 0)
-    keep = -np.log1p(-1.0 / budget)  # -log P(C > 1)
-    levels = np.geomspace(1e-6, max_level, _LEVELS)
-    tau, crossed, at_tau = 0.0, False, 0.0
-    hit = np.flatnonzero(first > 0)
-    hit_rates, hit_first, hit_censored = rate(p_hat[hit]), first[hit], censored[hit]
-    for candidate in levels:
-        times = quantile_at_rate(hit_rates, candidate)
-        seen = (hit_first < times) & (hit_censored >= times)
-        miscoverage = float(np.exp(keep * (times[seen] - 1.0)).sum() / n)
-        if miscoverage > alpha:
-            crossed = True
-            break
-        tau, at_tau = float(candidate), miscoverage
+    record = NaiveRecord(
+        indices=everyone,
+        weights=np.ones(n),
+        horizons=censored,
+        first_event=first,
+        levels=np.where(first > 0, level_of(p_hat, first), 1.0),
+        known_to=max_level,
+        rule=WeightedSum(alpha * n, prompts_needed=1),
+        rates=rate(p_hat),
+        keep=float(-np.log1p(-1.0 / budget)),
+        alpha=alpha,
+    )
+    tau, at_tau, crossed = record.crossing(first > 0)
     bound = LowerPredictiveBound(
         level=tau,
         cap=MAX_TIME,
@@ -70,14 +98,5 @@ def calibrate_naive(
         weight_bound=float("inf"),
         miscoverage=at_tau,
         prompts_needed=1,
-    )
-    record = CalibrationRecord(
-        indices=everyone,
-        weights=np.ones(n),
-        horizons=censored,
-        first_event=first,
-        levels=np.where(first > 0, level_of(p_hat, first), 1.0),
-        known_to=tau,
-        rule=WeightedSum(alpha * n, prompts_needed=1),
     )
     return bound, record
