@@ -58,7 +58,12 @@ def bound(result: BoundResult, *, subject: str, out: Console | None = None) -> N
         "calibration",
         f"{b.n_calibration} prompts, {b.n_selected} followed; draws per prompt: "
         f"{b.planned / b.n_calibration:.1f} planned, {b.spent / b.n_calibration:.1f} spent; "
-        f"largest weight {b.weight_bound:.1f}",
+        f"largest weight {b.weight_bound:.1f}"
+        + (
+            "; more than planned: prompts were safer than predicted (--max-draws is a hard limit)"
+            if b.spent > 1.2 * b.planned
+            else ""
+        ),
     )
     for name, value in _predictor(result):
         facts.add_row(name, value)
