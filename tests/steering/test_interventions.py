@@ -137,6 +137,17 @@ def test_a_saved_edit_loads_back_equal(kind: str, tied: bool, tmp_path: Path) ->
     assert "do not deploy" in note
 
 
+def test_settings_that_load_but_cannot_be_saved_are_no_obstacle(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = network("llama")
+    model.generation_config.temperature = 0.6  # without do_sample, as many a checkpoint has it
+    save_edited(tmp_path / "e", model, tokenizer(40), direction(), intensity=1.0, source="hf:tiny")
+    assert capfd.readouterr() == ("", "")
+    kept = transformers.GenerationConfig.from_pretrained(tmp_path / "e")
+    assert (kept.eos_token_id, kept.temperature) == (3, None)
+
+
 def test_an_edit_is_not_saved_over_other_files(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("mine")
     with pytest.raises(UsageError, match="is not empty"):

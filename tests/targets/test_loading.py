@@ -113,6 +113,7 @@ def test_wrong_specs(spec: str, engine: dict[str, Any], message: str) -> None:
     [
         ({}, {"revision": "main"}, "drop --revision"),
         ({}, {"device": "toaster"}, "unknown device 'toaster'"),
+        ({}, {"device": "meta"}, "computes nothing"),
         ({}, {"batch_size": 0}, "batch-size must be at least 1"),
         ({"top_k": 41}, {}, "more than the vocabulary of 40"),
     ],

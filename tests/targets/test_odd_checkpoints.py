@@ -32,6 +32,7 @@ from tailbound.contract import SamplingOptions
 from tailbound.errors import UsageError
 from tailbound.prompts import Prompt
 from tailbound.targets.decoding.identity import folder_revision
+from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.registry import load_target
 
 OPTIONS = SamplingOptions(max_new_tokens=6)
@@ -71,6 +72,11 @@ def _no_tokenizer(folder: Path) -> None:
         file.unlink()
 
 
+def _encoder_decoder(folder: Path) -> None:
+    config = transformers.T5Config(vocab_size=40, d_model=8, d_ff=8, num_layers=1, num_heads=1)
+    transformers.T5ForConditionalGeneration(config).save_pretrained(folder)
+
+
 def _adapter(folder: Path) -> None:
     (folder / "config.json").unlink()
     (folder / "adapter_config.json").write_text("{}")
@@ -90,6 +96,7 @@ def _no_default_template(folder: Path) -> None:
         (lambda f: (f / "tokenizer.json").write_text("{}"), "cannot load hf:odd"),
         (lambda f: _configure(f, num_attention_heads=5), "not a multiple of the number"),
         (lambda f: _configure(f, quantization_config={"quant_method": "awq"}), "requires gptq"),
+        (_encoder_decoder, "no model that transformers loads as a causal"),
         (_own_code, "code of its own, which is not run here"),
         (_no_tokenizer, "cannot load hf:odd"),
         (_adapter, "is an adapter, not a model.*--proposal lora:"),
@@ -100,6 +107,7 @@ def test_what_is_not_a_whole_model_is_refused_in_one_line(
     folder: Path, capfd: pytest.CaptureFixture[str], spoil: Callable[[Path], Any], message: str
 ) -> None:
     spoil(folder)
+    capfd.readouterr()
     with pytest.raises(UsageError, match=message) as caught:
         load_target(f"hf:{folder}", OPTIONS)
     assert "\n" not in str(caught.value)
@@ -226,7 +234,7 @@ def test_frequencies_that_change_with_the_length_bound_the_context() -> None:
 def test_a_template_that_leaves_words_out_is_refused() -> None:
     deaf = "<bos>{% for m in messages if m.role == 'user' %} {{ m.content }}{% endfor %}"
     target = local_model(network(), SamplingOptions(system="w9"), template=deaf)
-    with pytest.raises(UsageError, match="leaves the system message of prompt 'p0' out: drop --s"):
+    with pytest.raises(UsageError, match="leaves the system message of prompt 'p0' out: use no"):
         target.prompt_tokens([prompt(0)])
     with pytest.raises(UsageError, match=r"leaves the user message of prompt 'p0' out$"):
         local_model(network(), template="<bos> w9").prompt_tokens([prompt(0)])
@@ -242,6 +250,14 @@ def test_a_template_of_parts_is_given_parts() -> None:
     )
     target = local_model(network(), SamplingOptions(max_new_tokens=6, system="w9"), template=parts)
     assert target.encoder.encode(prompt(0)) == (2, 4, 9, 4, 7, 10, 13, 5)
+
+
+def test_a_tokenizer_of_another_model_is_refused() -> None:
+    model = network(vocabulary=12)
+    target = LocalModel(model, tokenizer(40), OPTIONS, name="hf:tiny", revision=None)
+    assert target.prompt_tokens([Prompt(id="a", messages=(("user", "w9 w10"),))]).tolist() == [5]
+    with pytest.raises(UsageError, match="'b' has the token id 30, and the model reads ids below"):
+        target.prompt_tokens([Prompt(id="b", messages=(("user", "w9 w30"),))])
 
 
 def test_a_stop_text_may_be_a_special_token() -> None:

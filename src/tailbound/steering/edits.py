@@ -22,6 +22,7 @@ from tailbound.errors import UsageError
 from tailbound.files import write_json
 from tailbound.steering.interventions import Ablate, unit_vector
 from tailbound.steering.modules import anatomy
+from tailbound.targets.decoding.quiet import quiet
 
 EDIT_NOTE = "tailbound-edit.json"
 """The file that tells an edited checkpoint from any other."""
@@ -95,6 +96,23 @@ def _untie(model: Any) -> None:
         config.tie_word_embeddings = False
 
 
+def _make_savable(model: Any) -> None:
+    """Leave only the special ids of generation settings that load but cannot be saved.
+
+    Such as a temperature without `do_sample`, which many a checkpoint has; the sampling contract
+    does not use them anyway.
+    """
+    from transformers import GenerationConfig
+
+    settings = model.generation_config
+    plain: Any = GenerationConfig
+    try:
+        settings.validate(strict=True)
+    except ValueError:
+        ids = ("bos_token_id", "eos_token_id", "pad_token_id")
+        model.generation_config = plain(**{name: getattr(settings, name) for name in ids})
+
+
 def save_edited(
     folder: Path, model: Any, tokenizer: Any, direction: Tensor, *, intensity: float, source: str
 ) -> None:
@@ -106,8 +124,10 @@ def save_edited(
     check_free(folder)
     result = edited(model, direction, intensity=intensity)
     folder.mkdir(parents=True, exist_ok=True)
-    result.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with quiet():
+        _make_savable(result)
+        result.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     write_json(
         folder / EDIT_NOTE,
         {

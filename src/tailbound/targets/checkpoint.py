@@ -66,6 +66,11 @@ def read_checkpoint(
                     f"{shown} comes with code of its own, which is not run here: serve it and use "
                     "an endpoint target"
                 ) from error
+            if "Unrecognized configuration class" in str(error):
+                raise UsageError(
+                    f"{shown} is no model that transformers loads as a causal language model: "
+                    "serve it and use an endpoint target"
+                ) from error
             raise UsageError(f"cannot load {shown}: {_reason(error)}") from error
     if getattr(model, "_hf_peft_config_loaded", False):
         raise UsageError(

@@ -110,6 +110,8 @@ def _device(torch: Any, device: str) -> Any:
         place = torch.device(device)
     except RuntimeError as error:
         raise UsageError(f"unknown device {device!r}: use cpu, cuda or cuda:N") from error
+    if place.type == "meta":  # it holds shapes and no numbers
+        raise UsageError("device 'meta' computes nothing: use --device cpu or cuda")
     if place.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"device {device!r} is not available here: use --device cpu")
     return place

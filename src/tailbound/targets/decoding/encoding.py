@@ -25,10 +25,19 @@ class Encoder:
     Raises `UsageError` at once if a chat is asked of a tokenizer without a chat template.
     """
 
-    def __init__(self, tokenizer: Any, options: SamplingOptions, *, context: int | None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        options: SamplingOptions,
+        *,
+        context: int | None,
+        vocabulary: int | None = None,
+    ) -> None:
+        """`context` is the model's in tokens, `vocabulary` the number of ids that it can read."""
         self._tokenizer = tokenizer
         self._options = options
         self._context = context
+        self._vocabulary = vocabulary
         if not options.completion and not tokenizer.chat_template:
             raise UsageError(
                 "this model has no chat template: use --completion to continue raw text"
@@ -41,7 +50,10 @@ class Encoder:
     def with_system(self, system: str) -> Encoder:
         """The same encoder under the system prompt `system`."""
         return Encoder(
-            self._tokenizer, replace(self._options, system=system), context=self._context
+            self._tokenizer,
+            replace(self._options, system=system),
+            context=self._context,
+            vocabulary=self._vocabulary,
         )
 
     @property
@@ -64,6 +76,11 @@ class Encoder:
         ids = self._completion(prompt) if self._options.completion else self._chat(prompt)
         if not ids:
             raise UsageError(f"prompt {prompt.id!r} has no tokens: leave it out")
+        if self._vocabulary is not None and max(ids) >= self._vocabulary:
+            raise UsageError(
+                f"prompt {prompt.id!r} has the token id {max(ids)}, and the model reads ids below "
+                f"{self._vocabulary} only: its tokenizer belongs to another model"
+            )
         room = len(ids) + self._options.max_new_tokens
         if self._context is not None and room > self._context:
             raise UsageError(
@@ -102,10 +119,10 @@ class Encoder:
             text = self._rendered(prompt, messages)
             for at, message in enumerate(messages):
                 if not self._shown(prompt, messages, at, text):
-                    hint = ": drop --system" if self._options.system is not None else ""
+                    system = message["role"] == "system"
                     raise UsageError(
                         f"the model's chat template leaves the {message['role']} message of prompt "
-                        f"{prompt.id!r} out" + (hint if message["role"] == "system" else "")
+                        f"{prompt.id!r} out" + (": use no system prompt here" if system else "")
                     )
         # the template brings its own first token
         ids: list[int] = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]

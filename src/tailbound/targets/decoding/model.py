@@ -60,7 +60,13 @@ class LocalModel:
                 f"top-k {options.top_k} is more than the vocabulary of "
                 f"{self.network.vocabulary} tokens: leave it out for no limit"
             )
-        self.encoder = Encoder(tokenizer, options, context=self.network.context)
+        self.encoder = Encoder(
+            tokenizer,
+            options,
+            context=self.network.context,
+            # often more than there are logits, or than the tokenizer has: tables are padded
+            vocabulary=int(model.get_input_embeddings().weight.shape[0]),
+        )
         stop_ids = _stop_ids(model, self.encoder, self.network.vocabulary)
         notices += (*self.network.notices, *_generation_notices(model, options))
         if not stop_ids:

@@ -1,4 +1,4 @@
-"""Loading a model without what transformers prints, which would break into our own output."""
+"""Loading and saving models without what transformers prints, which would break our output."""
 
 from __future__ import annotations
 
