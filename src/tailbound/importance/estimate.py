@@ -42,7 +42,8 @@ class RiskEstimate:
     Attributes
     ----------
     risk
-        Mean of w h; unbiased, so it may exceed 1. Where verdicts are missing, it is divided by the
+        Mean of w h; unbiased, so it may exceed 1. (Draws until resolved stop on a high note: it is
+        then up to a tenth too high on average.) Where verdicts are missing, it is divided by the
         share of the *target's* replies that have one, 1 - (mean of w over draws without), and lies
         in `missing_range`: proposals may say what cannot be judged far more often than the target
         does. NaN if no draw was judged.

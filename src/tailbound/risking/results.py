@@ -54,8 +54,10 @@ class SetRisk:
 
     `draw_error` is the standard error of the mean for exactly these prompts, from their draws.
     `interval` takes the prompts (their groups, where they have any) as a sample from a population
-    of such: Student's t on `clusters` means, asymptotic; None for fewer than two clusters, and for
-    fewer than `LEAST_HITS` effective hits in all draws, of which no spread can be told.
+    of such: Student's t on `clusters` means, asymptotic, on the log scale, its upper end that with
+    one more cluster like the riskiest, because a few prompts make up most of a mean risk, and a
+    sample without them looks precise and is low. None for fewer than two clusters, and for fewer
+    than `LEAST_HITS` effective hits in all draws, of which no spread can be told.
     """
 
     mean: float
@@ -136,8 +138,12 @@ def whole_set(risks: Sequence[PromptRisk], *, confidence: float) -> SetRisk:
         # a ratio of sums over clusters: of risks, and of numbers of prompts
         rest = np.array([sum(v) - mean * len(v) for v in members.values()])
         spread = np.sqrt(rest @ rest * len(members) / (len(members) - 1)) / n
-        width = float(stdtrit(len(members) - 1, (1 + confidence) / 2)) * float(spread)
-        interval = (max(0.0, mean - width), min(1.0, mean + width))
+        quantile = float(stdtrit(len(members) - 1, (1 + confidence) / 2))
+        sums = np.array([sum(v) for v in members.values()])
+        relative, largest = float(spread) / mean, float(sums.max() / sums.sum())
+        reach = min(quantile * float(np.hypot(relative, largest)), 700.0)
+        upper = mean * (1 + largest) * float(np.exp(reach))
+        interval = (mean * float(np.exp(-quantile * relative)), min(1.0, upper))
     draw_error = float(np.sqrt(sum((e or 0.0) ** 2 for e in errors)) / n) if n else None
     unit = "group" if any(risk.prompt.group for risk in risks) else "prompt"
     resolved = sum(risk.estimate.resolved for risk in risks)
