@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from tiny_models import Queue, local_model, network, prompt, requests
+from tiny_models import Queue, local_model, network, plain_log_prob, prompt, requests
 
 from tailbound.contract import DrawRequest, SamplingOptions
 from tailbound.errors import TargetError
@@ -99,6 +99,21 @@ def test_long_prompts_are_read_in_pieces(kind: str, monkeypatch: pytest.MonkeyPa
         same = expected[draw.prompt_id, draw.index]
         assert draw.token_ids == same.token_ids
         assert draw.log_prob == pytest.approx(same.log_prob, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_the_cache_grows_with_long_responses(kind: str) -> None:
+    """Up to the last position of the context, while other rows finish and are refilled."""
+    model = network(kind, vocabulary=400)
+    model.generation_config.eos_token_id = [3, 40, 41, 42]
+    target = local_model(model, SamplingOptions(max_new_tokens=123), batch_size=4)
+    question = prompt(0, words=2)
+    assert target.prompt_tokens([question]) + 123 == target.network.context
+    draws = list(target.sample(Queue(requests([question], 32)), seed=0))
+    assert {len(draw.token_ids) == 123 for draw in draws} == {True, False}
+    ids = target.encoder.encode(question)
+    plain = [plain_log_prob(model, ids, draw.token_ids) for draw in draws]
+    np.testing.assert_allclose([draw.log_prob for draw in draws], plain, atol=1e-3)
 
 
 def test_nothing_to_do() -> None:

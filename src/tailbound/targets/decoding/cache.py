@@ -82,7 +82,11 @@ class LayoutProbe(Cache):
 
 
 class RowCache(Cache):
-    """The cache that the model sees: the first rows of the banks, up to some column."""
+    """The cache that the model sees: the first rows of the banks, up to some column.
+
+    All changes happen in inference mode: banks that grew in a forward pass can be changed in no
+    other.
+    """
 
     def __init__(self, layout: Layout, *, rows: int, columns: int) -> None:
         super().__init__(layers=[])
@@ -100,6 +104,7 @@ class RowCache(Cache):
             place: self._banks[bank][index] for place, (bank, index) in self.layout.places.items()
         }
 
+    @torch.inference_mode()
     def reserve(self, columns: int) -> None:
         """Make room for `columns` tokens per row, keeping what is there."""
         if columns <= self.columns:
@@ -141,6 +146,7 @@ class RowCache(Cache):
         """Tokens seen so far; models ask only where positions are not given."""
         return 0
 
+    @torch.inference_mode()
     def load(self, row: int | slice, prefix: list[Tensor]) -> None:
         """Fill a row, or all rows of a slice, with the banks of a prefix (see `save`)."""
         length = prefix[0].shape[-2]
@@ -150,10 +156,12 @@ class RowCache(Cache):
             else:
                 bank[:, row, :, :length] = part
 
+    @torch.inference_mode()
     def save(self, row: int, length: int) -> list[Tensor]:
         """Copies of the first `length` columns of a row: (tensors, heads, length, dimension)."""
         return [bank[:, row, :, :length].clone() for bank in self._banks]
 
+    @torch.inference_mode()
     def move(self, source: Tensor, destination: Tensor, columns: int) -> None:
         """Copy rows `source` (n,) over rows `destination` (n,), the first `columns` of them."""
         for bank in self._banks:
