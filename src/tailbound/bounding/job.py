@@ -278,7 +278,6 @@ def _test(
         followed,
         p_hat=p_hat,
         cap=bound.cap,
-        groups=[prompt.group for prompt in parts.test],
     )
     used = int(np.where(event, outcome.first_event, outcome.horizons).sum())
     return evaluation, used
