@@ -77,6 +77,7 @@ def command(
         float | None,
         typer.Option(
             "--max-draws",
+            rich_help_panel=_STATISTICS,
             help="Hard limit on the average number of draws per calibration prompt.",
         ),
     ] = None,
@@ -85,7 +86,12 @@ def command(
         typer.Option("--allow-missing", help="Go on where missing verdicts are frequent."),
     ] = False,
     no_text: Annotated[
-        bool, typer.Option("--no-text", help="Keep scores, not responses, in the ledger.")
+        bool,
+        typer.Option(
+            "--no-text",
+            rich_help_panel="Run",
+            help="Keep scores, not responses, in the ledger.",
+        ),
     ] = False,
     max_new_tokens: opt.MaxNewTokens = None,
     temperature: opt.Temperature = 1.0,
@@ -109,7 +115,12 @@ def command(
     seed: opt.Seed = 0,
     rejudge: opt.Rejudge = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print draws, tokens and time; draw next to nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            rich_help_panel="Run",
+            help="Print draws, tokens, time and cost; draw next to nothing.",
+        ),
     ] = False,
     as_json: opt.Json = False,
 ) -> None:

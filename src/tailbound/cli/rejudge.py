@@ -48,7 +48,10 @@ def command(
     ] = None,
     confidence: Annotated[float, typer.Option("--confidence", help="Of each interval.")] = 0.95,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print how many draws would be judged.")
+        bool,
+        typer.Option(
+            "--dry-run", rich_help_panel="Run", help="Print how many draws would be judged."
+        ),
     ] = False,
     as_json: opt.Json = False,
 ) -> None:

@@ -109,7 +109,10 @@ def command(
     seed: opt.Seed = 0,
     rejudge: opt.Rejudge = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print draws and passes; draw nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", rich_help_panel="Run", help="Print draws, tokens and cost; draw nothing."
+        ),
     ] = False,
     as_json: opt.Json = False,
 ) -> None:
