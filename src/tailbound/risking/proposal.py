@@ -262,6 +262,8 @@ def _adapted(target: LocalModel, name: str) -> LocalModel:
         raise UsageError(
             f"{name or '(no folder)'} holds no adapter (adapter_config.json is missing)"
         )
+    if not any((folder / f"adapter_model.{end}").is_file() for end in ("safetensors", "bin")):
+        raise UsageError(f"{name} holds no weights of an adapter (adapter_model.safetensors)")
     try:
         from peft import PeftModel
     except ImportError as error:
@@ -274,7 +276,7 @@ def _adapted(target: LocalModel, name: str) -> LocalModel:
             warnings.simplefilter("ignore", FutureWarning)
             merged = PeftModel.from_pretrained(base, folder).merge_and_unload()
     except (ValueError, RuntimeError, KeyError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = " ".join(str(error).split())[:200]
         raise UsageError(f"the adapter {name} does not fit the target: {reason}") from error
     return LocalModel(
         merged.eval().requires_grad_(False),
