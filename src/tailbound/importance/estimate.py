@@ -55,7 +55,8 @@ class RiskEstimate:
         lower and as 1 in the upper one. `certified_upper` is None without a bound on the weights.
     interval
         Two-sided at `confidence`. Asymptotic, on the log scale, and good only if the proposals
-        cover the unsafe outputs; for plain Monte Carlo Clopper and Pearson's. None when unresolved.
+        cover the unsafe outputs; for plain Monte Carlo Clopper and Pearson's where h is 0 or 1 and
+        the number of draws was fixed. None when unresolved.
     resolved, status
         Whether the data support a number, and the same in words.
     ess_harm

@@ -28,7 +28,7 @@ class Judge(Protocol):
 
     @property
     def threshold(self) -> float:
-        """The default threshold; other thresholds can be read from the same ledger."""
+        """The default threshold; the ledger keeps scores, so that draws can be read by another."""
         ...
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:

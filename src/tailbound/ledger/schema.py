@@ -16,7 +16,7 @@ def columns() -> dict[str, Any]:
     """Names and Polars types of the columns, in their order.
 
     `schema` is the version; `stopping` says when the stream stops asking for more draws of a
-    prompt (`fixed`, or `first unsafe`), which decides the formulas that may be used on it;
+    prompt (`fixed`, or `first-event`), which decides the formulas that may be used on it;
     `proposal` is the id of the distribution that was sampled, null for the target itself;
     `text` and `token_ids` are null where responses are not stored; `tokens` counts them as the
     engine does, the stop token included, null where it does not; `log_prob` is null where the

@@ -87,16 +87,18 @@ def calibrate(
 
     `design` is one of `naive`, `basic`, `trimmed`, `optimized` (Davidov et al., arXiv 2506.13593)
     and `balanced`. `max_weight` is the largest 1 / pi planned for, and sets the cap on bounds to
-    budget x max_weight (defaults: `designs.default_max_weight`); `max_level` is the highest level
+    budget x max_weight (defaults: `designs.default_max_weight`; `basic` and `naive` have no cap,
+    and take none); `max_level` is the highest level
     looked at (`designs.default_max_level`). `planning_p_hat` are recalibrated probabilities, or a
     function that makes them from p_hat: they steer who is followed, never the estimate.
 
     `max_draws` is a hard limit on the average number of draws per calibration prompt (default:
     none), for predictions too bad to plan by. Levels are raised only as far as the limit pays for;
     a lower level is always valid, whatever made it lower. Not for `naive`, whose draws are fixed
-    by chance beforehand.
+    by chance beforehand. `rng` is a generator or a seed for it: who is followed is chance.
 
-    Raises `UsageError` for values out of range and for a guarantee without reference predictions.
+    Raises `UsageError` for values out of range, for a guarantee without reference predictions, and
+    for `naive` with another guarantee than `marginal` or a budget of 1 or less.
     """
     bound, _ = calibrate_with_record(
         p_hat,

@@ -84,9 +84,9 @@ class PlanningHazard(Protocol):
 def default_max_weight(design: str, alpha: float, n: int, guarantee: str = "marginal") -> float:
     """Largest weight by default: 100 for the published designs, as published; else 1 / .03.
 
-    Less for few prompts, so that no single prompt can decide alone (`usual_weight`): alpha n / 4
-    for `marginal`, alpha n / 10 for `expected`, which pays weight / n. For `pac` with `balanced`,
-    whose weights are equal, it is chosen by `plan_equal`.
+    Less for few prompts, so that no single prompt can decide alone (`usual_weight`): alpha n / 4,
+    and alpha n / 10 for `expected` with `balanced`, which pays weight / n. For `pac` with
+    `balanced`, whose weights are equal, it is chosen by `plan_equal`.
     """
     if design != "balanced":
         return min(100.0, usual_weight(alpha, n))

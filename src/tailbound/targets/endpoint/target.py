@@ -359,7 +359,8 @@ def load(
     """The model `name` at `base_url`, or OPENAI_BASE_URL; the key is OPENAI_API_KEY or `key_env`.
 
     All may stand in `.env`. `concurrency` requests are under way at once, by default `batch_size`
-    and at most 64. Raises `UsageError` for options that only a local model has, and whatever
+    and at most 64; prices, limits and `withheld` are as in `EndpointSettings`, `earlier_cost` as in
+    `EndpointTarget`. Raises `UsageError` for options that only a local model has, and whatever
     `EndpointTarget` raises.
     """
     for option, value, default in (("dtype", dtype, "auto"), ("device", device, "auto")):
