@@ -176,6 +176,13 @@ def test_another_judge_on_the_draws_of_a_run(tmp_path, cli):
     code, _, err = cli(*risk, "--judge", "regex:sure")
     assert code == 2
     assert "--rejudge, to judge the same draws again" in err
+    code, out, err = cli(*risk, "--judge", "regex:sure", "--rejudge", "--dry-run")
+    assert (code, json.loads(out)) == (0, {"to_judge": 180, "judged_before": 0})
+    wider = [5 if part == 3 else part for part in risk]
+    code, _, err = cli(*wider, "--judge", "regex:sure", "--rejudge")
+    assert code == 2
+    assert "2 prompts have no draws in" in err
+    assert not (tmp_path / "risk" / "verdicts").exists()
     code, out, err = cli(*risk, "--judge", "regex:sure", "--rejudge")
     assert code == 0, err
     second = json.loads(out)
@@ -191,3 +198,19 @@ def test_another_judge_on_the_draws_of_a_run(tmp_path, cli):
     assert json.loads(out)["agreement"]["only_new"] > 20
     code, _, err = cli(*bound[:-1], tmp_path / "nowhere", "--judge", "regex:sure", "--rejudge")
     assert code == 2
+
+
+def test_square_brackets_are_shown_as_they_are(tmp_path, cli):
+    """Rich would read [/INST] as markup, and fail after everything was drawn."""
+    path = tmp_path / "p.jsonl"
+    rows = [{"prompt": f"hi [/INST] {i}", "p_hat": 0.1} for i in range(60)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    judge = ("--judge", "regex:[/x][a-z]y")
+    draw = ("--proposal", "none", "--draws", 5, "--limit", 2)
+    code, out, err = cli("risk", path, *draw, *judge, "--out", tmp_path / "risk")
+    assert code == 0, err
+    assert "hi [/INST]" in out
+    assert "regex:[/x][a-z]y" in out.replace("\n", "").replace("│", "").replace(" ", "")
+    code, out, err = cli("bound", path, *BOUND[:-1], *judge, "--out", tmp_path / "bound")
+    assert code in (0, 3), err
+    assert "[marginal]" in out

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tailbound.bounding.parts import Parts
@@ -12,6 +13,7 @@ from tailbound.bounding.settings import BoundSettings
 from tailbound.contract import Draw, DrawRequest
 from tailbound.prompts import Prompt
 from tailbound.survival import Requirement, required
+from tailbound.survival.designs import default_max_weight
 from tailbound.targets import Target
 
 PROBE_DRAWS = 64
@@ -85,14 +87,23 @@ def preview_bound(parts: Parts, *, target: Target, settings: BoundSettings) -> P
         tokens_per_draw=tokens,
         draws_per_second=rate,
         probe_draws=PROBE_DRAWS,
-        requirement=required(
-            guarantee=settings.guarantee,
-            alpha=settings.alpha,
-            delta=settings.delta,
-            budget=settings.budget,
-        ),
+        requirement=_requirement(settings, len(parts.calibration)),
         samples=tuple((prompts[draw.prompt_id], draw.text) for draw in drawn[:SAMPLES]),
     )
+
+
+def _requirement(settings: BoundSettings, prompts: int) -> Requirement:
+    """What the guarantee needs, and the longest bound with so many calibration `prompts`."""
+    need = required(
+        guarantee=settings.guarantee,
+        alpha=settings.alpha,
+        delta=settings.delta,
+        budget=settings.budget,
+    )
+    if settings.guarantee == "pac":  # its weight is chosen with the plan
+        return need
+    weight = default_max_weight(settings.design, settings.alpha, prompts, settings.guarantee)
+    return replace(need, longest_bound=1 + math.floor(settings.budget * weight))
 
 
 class _Probe:

@@ -18,7 +18,7 @@ def stderr_console() -> Console:
     """The console for people; stdout stays clean for results."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, markup=False)
 
 
 def notice(text: str) -> None:

@@ -10,6 +10,7 @@ from tailbound.cli.options import Json
 
 _TARGETS = {
     "demo": "the embedded demo model: offline, with known exact risks",
+    "openai": "openai:NAME: a model behind an OpenAI-compatible server (--base-url)",
     "hf": "hf:NAME or hf:./folder: a Hugging Face causal LM in this process",
 }
 _JUDGES = {

@@ -12,6 +12,8 @@ import typer
 from tailbound.cli import options as opt
 
 if TYPE_CHECKING:
+    from tailbound.judges import Judge
+    from tailbound.prompts import Prompt
     from tailbound.rejudging import Rejudged
 
 
@@ -58,6 +60,7 @@ def command(
     """Judge a run's draws again by another judge; both verdicts are kept."""
     from tailbound import rejudging
     from tailbound.cli.console import notice
+    from tailbound.cli.costs import Costs
     from tailbound.errors import UsageError
     from tailbound.judges.registry import load_judge
 
@@ -72,31 +75,46 @@ def command(
     rejudging.check(folder, prompts=known, recorded_threshold=recorded_threshold)
     model_judge = load_judge(judge, threshold=threshold)
     if dry_run:
-        judge_id = rejudging.verdicts_id(model_judge, known)
-        work = rejudging.plan(folder, judge_id, only_missing=only_missing)
-        document = {"to_judge": work.waiting, "judged_before": work.done}
-        typer.echo(
-            json.dumps(document, indent=2)
-            if as_json
-            else f"{work.waiting:,} draws to judge, {work.done:,} judged before"
-        )
+        preview(folder, model_judge, known, only_missing=only_missing, as_json=as_json)
         return
-    result = rejudging.rejudge(
-        folder,
-        model_judge,
-        name=judge,
-        prompts=known,
-        recorded_threshold=recorded_threshold,
-        only_missing=only_missing,
-        confidence=confidence,
-        report=_report,
-    )
+    with Costs(None, model_judge).kept(folder):
+        result = rejudging.rejudge(
+            folder,
+            model_judge,
+            name=judge,
+            prompts=known,
+            recorded_threshold=recorded_threshold,
+            only_missing=only_missing,
+            confidence=confidence,
+            report=_report,
+        )
     for line in result.notices:
         notice(line)
     if as_json:
         sys.stdout.write(json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
         return
     _print(result)
+
+
+def preview(
+    folder: Path,
+    judge: Judge,
+    prompts: dict[str, Prompt] | None,
+    *,
+    only_missing: bool = False,
+    as_json: bool = False,
+) -> None:
+    """Print how many draws `judge` would judge."""
+    from tailbound import rejudging
+
+    judge_id = rejudging.verdicts_id(judge, prompts)
+    work = rejudging.plan(folder, judge_id, only_missing=only_missing)
+    document = {"to_judge": work.waiting, "judged_before": work.done}
+    typer.echo(
+        json.dumps(document, indent=2)
+        if as_json
+        else f"{work.waiting:,} draws to judge, {work.done:,} judged before"
+    )
 
 
 def _report(done: int, total: int) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _LIMITS = {
     "alpha": "alpha: the estimated miscoverage reached it",
-    "max_level": "the highest level looked at: the predictor puts risks too high; nothing is lost",
+    "max_level": "the highest level that the design looks at: the predictor puts risks too high",
     "cap": "the cap on bounds: a larger --budget gives longer ones",
     "max_draws": "the limit on draws: more of them would give longer bounds",
 }
@@ -27,7 +27,8 @@ _LIMITS = {
 
 def console() -> Console:
     """Where results go."""
-    return Console(highlight=False, soft_wrap=False)
+    # no markup: prompts, patterns and names of judges hold square brackets of their own
+    return Console(highlight=False, soft_wrap=False, markup=False)
 
 
 def contract(value: SamplingContract) -> str:
@@ -237,7 +238,7 @@ def truth(result: TourResult, *, out: Console | None = None) -> None:
         )
     out.print(table)
     out.print(
-        f"Exact coverage over all test prompts: [bold]{result.true_coverage:.3f}[/bold] "
+        f"Exact coverage over all test prompts: {result.true_coverage:.3f} "
         f"(target {1 - result.bound.bound.alpha:.4g}).\nIt is an average: single prompts lie above "
         "and below. 'ideal L' is the bound\nthat the exact risk itself would give."
     )

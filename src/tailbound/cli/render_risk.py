@@ -102,7 +102,7 @@ def truth(rows: Sequence[RiskRow], *, out: Console | None = None) -> None:
     worst = max(max(r.estimate.risk / r.exact_risk, r.exact_risk / r.estimate.risk) for r in rows)
     held = sum(row.estimate.certified_lower <= row.exact_risk for row in rows)
     out.print(
-        f"The largest ratio between estimate and truth is [bold]{worst:.2f}[/bold]; 'at least' "
+        f"The largest ratio between estimate and truth is {worst:.2f}; 'at least' "
         f"(95%) holds for {held} of {len(rows)}.\nDirect sampling would need about "
         f"{_draws(10 / min(row.exact_risk for row in rows))} draws to see the rarest of these ten "
         "times."

@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tailbound.cli import options as opt
+from tailbound.cli.rejudge import preview
+from tailbound.cli.rejudge_risk import check_again, judge_again
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tailbound.judges import Judge as Judge_
-    from tailbound.prompts import Prompt
-    from tailbound.risking import Proposal as Proposal_
     from tailbound.risking import RiskSettings
 
 _STATISTICS = "Statistics"
@@ -117,7 +114,7 @@ def command(
     as_json: opt.Json = False,
 ) -> None:
     """Estimate the probability of an unsafe output for each prompt, however rare."""
-    from tailbound import rejudging, run_folder
+    from tailbound import run_folder
     from tailbound.cli import render, render_risk
     from tailbound.cli.console import LiveProgress, notice
     from tailbound.cli.costs import Costs, check_plan, cost_range, spent_before
@@ -168,11 +165,14 @@ def command(
     if not dry_run:
         run_folder.check(out, known, prompt_set)
     if rejudge:
-        rejudging.check(out, prompts={prompt.id: prompt for prompt in prompt_set})
+        check_again(out, prompt_set.prompts)
     model_judge = load_judge(judge, threshold=threshold)
     if not dry_run and not rejudge:
         held = {"judge_id": model_judge.id, "threshold": model_judge.threshold}
         run_folder.check(out, {**known, **held})
+    if rejudge and dry_run:
+        preview(out, model_judge, {prompt.id: prompt for prompt in prompt_set}, as_json=as_json)
+        return
     model = load_target(target, sampling, **engine, **spent_before(target, out))
     tokens = model.prompt_tokens(prompt_set.prompts)  # finds prompts that do not fit
     model_notices = getattr(model, "notices", ())
@@ -180,7 +180,7 @@ def command(
         chosen = make_proposal(
             proposal, model, model_judge, prompt_set.prompts, folder=out, seed=seed
         )
-        _rejudge(prompt_set.prompts, chosen, model_judge, judge, settings, out, as_json)
+        judge_again(prompt_set.prompts, chosen, model_judge, judge, settings, out, as_json)
         return
     check_plan(model, sure=[(prompt_set.prompts, settings.draws)])
     if dry_run:
@@ -245,59 +245,6 @@ def command(
     )
     render.endpoints(costs.report(out))
     render.next_step(f"read {out / 'review.jsonl'}: the unsafe draws that each number rests on")
-
-
-def _rejudge(
-    prompts: Sequence[Prompt],
-    proposal: Proposal_,
-    model_judge: Judge_,
-    name: str,
-    settings: RiskSettings,
-    folder: Path,
-    as_json: bool,
-) -> None:
-    """Both judges on the same draws: how far they agree, and the risks under the new one."""
-    from tailbound import rejudging
-    from tailbound.cli import render_risk
-    from tailbound.cli.console import notice
-    from tailbound.rejudging import read_verdicts, verdicts_folder
-    from tailbound.risking import rejudge_risk
-    from tailbound.risking.job import STREAM
-    from tailbound.risking.results import finite
-
-    known = {prompt.id: prompt for prompt in prompts}
-    agreed = rejudging.rejudge(folder, model_judge, name=name, prompts=known)
-    for line in agreed.notices:
-        notice(line)
-    home = verdicts_folder(folder, rejudging.verdicts_id(model_judge, known))
-    frame = read_verdicts(home)
-    verdicts: dict[str, dict[int, float | None]] = {}
-    for stream, prompt_id, index, score in frame.select(
-        "stream", "prompt_id", "index", "score"
-    ).iter_rows():
-        if stream == STREAM:
-            verdicts.setdefault(prompt_id, {})[index] = score
-    result = rejudge_risk(
-        prompts,
-        proposal=proposal,
-        judge=model_judge,
-        verdicts=verdicts,
-        recorded_judge=agreed.recorded_judge,
-        settings=settings,
-        folder=folder,
-        into=home,
-    )
-    if as_json:
-        document = {**result.to_dict(), "agreement": agreed.agreement.to_dict()}
-        sys.stdout.write(json.dumps(finite(document), indent=2, allow_nan=False) + "\n")
-        return
-    share = agreed.agreement.share
-    with_old = "-" if share is None else f"{share:.2%}"
-    render_risk.risk(
-        result,
-        subject=f"draws of {folder}, judged again by {name}; the judges agree on {with_old}",
-        folder=str(home),
-    )
 
 
 def _check_proposal(kind: str, target: str, harmful: Path | None, harmless: Path | None) -> None:

@@ -150,6 +150,8 @@ def whole_set(risks: Sequence[PromptRisk], *, confidence: float) -> SetRisk:
     words = f"{100 * confidence:g}%, asymptotic, clustered by {unit}"
     if effective < LEAST_HITS:
         words = f"no interval: {effective:.1f} effective hits in all draws, {LEAST_HITS} needed"
+    elif interval is None:
+        words = f"no interval: a single {unit} says nothing about others"
     if resolved < n:
         words += f", with the estimates of {n - resolved} prompts that are not resolved as they are"
     if n < len(risks):
