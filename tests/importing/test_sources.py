@@ -475,3 +475,14 @@ def test_what_inspect_cannot_read_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "inspect_ai.log", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'tailbound\[import\]'"):
         read_source(path)
+
+
+def test_draws_of_different_models_are_never_pooled(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("id,score,model\na,1,m1\na,0,m1\n")
+    from tailbound.importing import plain
+
+    assert plain.read(path, None).model == "m1"
+    path.write_text("id,score,model\na,1,m1\na,0,m2\n")
+    with pytest.raises(UsageError, match=r"holds draws of 2 models \(m1, m2\)"):
+        plain.read(path, None)

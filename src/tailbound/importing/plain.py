@@ -24,6 +24,7 @@ DRAWS = ("draw", "index", "epoch", "sample")
 SCORES = ("score",)
 RESPONSES = ("response", "completion", "output", "text")
 PROMPTS = ("prompt", "messages")
+MODELS = ("model", "model_name")
 #: Larger numbers of draws are no longer whole in float64.
 _MOST = 2**53
 
@@ -34,7 +35,7 @@ def read(path: Path, judge: str | None) -> Source:
     Columns: `prompt_id` or `id`; `score`, or the column named like the judge; and, where there
     are any, `draw` (or index, epoch, sample; else rows are numbered within each prompt), `response`
     (or completion, output, text), `prompt` or `messages`, `group` and `reason` (why a score is
-    missing). Draws that count from 0 are moved to 1.
+    missing). Draws that count from 0 are moved to 1. A column `model` names the one model.
     """
     rows = read_rows(path)
     if not rows:
@@ -74,8 +75,29 @@ def read(path: Path, judge: str | None) -> Source:
             )
         )
     return Source(
-        format="table", draws=tuple(draws), judge=judge or score_name, notices=tuple(notices)
+        format="table",
+        draws=tuple(draws),
+        judge=judge or score_name,
+        model=_model(rows, have, path),
+        notices=tuple(notices),
     )
+
+
+def _model(rows: Sequence[Row], have: set[str], path: Path) -> str | None:
+    """The one model that made all draws, None where the table does not say.
+
+    Raises `UsageError` where it names several: their draws are of different distributions.
+    """
+    column = next((name for name in MODELS if name in have), None)
+    if column is None:
+        return None
+    names = sorted({str(value) for row in rows if (value := row.values.get(column))})
+    if len(names) > 1:
+        raise UsageError(
+            f"{path} holds draws of {len(names)} models ({', '.join(names[:3])}): import a table "
+            "of each into a folder of its own"
+        )
+    return names[0] if names else None
 
 
 def _column(have: set[str], names: Sequence[str], path: Path, what: str) -> str:
