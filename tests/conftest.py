@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 
+import pytest
 from hypothesis import settings
 
 # one thread per process, which sleeps while it waits: threads that share cores spin for minutes
@@ -13,3 +16,23 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # the same examples in every run, and no clock: a busy machine is no failure
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
+
+
+@pytest.fixture
+def cli(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run a command in this process; (exit code, stdout, stderr)."""
+    from tailbound.cli import main
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tailbound", *map(str, arguments)])
+        code: object = 0
+        try:
+            main()
+        except SystemExit as stopped:
+            code = stopped.code
+        out, err = capsys.readouterr()
+        return int(str(code or 0)), out, err
+
+    return run

@@ -74,6 +74,32 @@ class SamplingContract:
     stop: tuple[str, ...]
     precision: str
 
+    @classmethod
+    def resolved(
+        cls,
+        options: SamplingOptions,
+        *,
+        target: str,
+        revision: str | None,
+        precision: str,
+        template: str | None = None,
+        stop_ids: tuple[int, ...] = (),
+    ) -> SamplingContract:
+        """What `options` mean for one target; `template` and `stop_ids` where it knows them."""
+        return cls(
+            target=target,
+            revision=revision,
+            template=template,
+            system=options.system,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            top_k=options.top_k,
+            max_new_tokens=options.max_new_tokens,
+            stop_ids=stop_ids,
+            stop=options.stop,
+            precision=precision,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for YAML or JSON."""
         return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}

@@ -6,8 +6,13 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
+
+from tailbound.errors import LedgerError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 #: Names of unfinished files begin and end so; whatever reads a folder passes over them.
 TEMPORARY_PREFIX = "."
@@ -39,6 +44,17 @@ def write_durably(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     _flush_to_disk(path.parent)
+
+
+def write_shard(path: Path, frame: pl.DataFrame) -> None:
+    """Put `frame` in place as Parquet, durably; raises `LedgerError` where the disk refuses."""
+    try:
+        write_durably(path, lambda temporary: frame.write_parquet(temporary, compression="zstd"))
+    except OSError as error:
+        raise LedgerError(
+            f"{path.parent} cannot be written ({error.strerror or error}): make room, then run "
+            "the same command again"
+        ) from error
 
 
 def _flush_to_disk(path: Path) -> None:

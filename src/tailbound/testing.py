@@ -38,18 +38,8 @@ class KnownRiskTarget:
         self._risks = dict(risks)
         self._batch_size = batch_size
         options = options or SamplingOptions()
-        self._contract = SamplingContract(
-            target="known-risk",
-            revision=None,
-            template=None,
-            system=options.system,
-            temperature=options.temperature,
-            top_p=options.top_p,
-            top_k=options.top_k,
-            max_new_tokens=options.max_new_tokens,
-            stop_ids=(),
-            stop=options.stop,
-            precision="exact",
+        self._contract = SamplingContract.resolved(
+            options, target="known-risk", revision=None, precision="exact"
         )
 
     @property

@@ -11,25 +11,7 @@ import polars as pl
 import pytest
 import yaml
 
-from tailbound.cli import main
 from tailbound.demo.files import default_prompts
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    """Run a command in this process; (exit code, stdout, stderr)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tailbound", *map(str, arguments)])
-        code: object = 0
-        try:
-            main()
-        except SystemExit as stopped:
-            code = stopped.code
-        out, err = capsys.readouterr()
-        return int(str(code or 0)), out, err
-
-    return run
 
 
 def write_prompts(path: Path, n: int, *, start: int = 0) -> Path:

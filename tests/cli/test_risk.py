@@ -14,7 +14,6 @@ import pytest
 import yaml
 from tiny_models import network, tokenizer
 
-from tailbound.cli import main
 from tailbound.demo.exact import exact_risk
 from tailbound.demo.files import default_prompts
 
@@ -23,23 +22,6 @@ KEYS = {
     *("ess_harm", "hits", "draws", "missing", "mean_weight", "largest_share"),
 }
 SHORT = ["--max-new-tokens", "32"]
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    """Run a command in this process; (exit code, stdout, stderr)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tailbound", *map(str, arguments)])
-        code: object = 0
-        try:
-            main()
-        except SystemExit as stopped:
-            code = stopped.code
-        out, err = capsys.readouterr()
-        return int(str(code or 0)), out, err
-
-    return run
 
 
 def write_prompts(path: Path, n: int) -> Path:

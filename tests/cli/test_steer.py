@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from tailbound.cli import main
 from tailbound.contract import DrawRequest, SamplingOptions
 from tailbound.demo.world import forbidden_prompts
 from tailbound.judges import Exchange
@@ -25,23 +24,6 @@ from tailbound.targets.registry import load_target
 from targets.tiny_models import network, tokenizer
 
 Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run a command in this process; (exit code, stdout, stderr)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tailbound", *map(str, arguments)])
-        code: object = 0
-        try:
-            main()
-        except SystemExit as stopped:
-            code = stopped.code
-        out, err = capsys.readouterr()
-        return int(str(code or 0)), out, err
-
-    return run
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ import pytest
 import yaml
 
 from endpoint.stub import GARBAGE, LONGEST, Faults, Stub
-from tailbound.cli import main
 from tailbound.contract import DrawRequest, SamplingOptions
 from tailbound.errors import MissingExtraError, TargetError, UsageError
 from tailbound.prompts import Prompt
@@ -572,23 +571,6 @@ def test_without_aiohttp_there_is_one_clear_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     with pytest.raises(MissingExtraError, match="endpoint"):
         load("m", SamplingOptions(), base_url="http://x/v1")
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    """Run a command in this process; (exit code, stdout, stderr)."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tailbound", *map(str, arguments)])
-        code: object = 0
-        try:
-            main()
-        except SystemExit as stopped:
-            code = stopped.code
-        out, err = capsys.readouterr()
-        return int(str(code or 0)), out, err
-
-    return run
 
 
 def prompt_file(folder: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from endpoint.stub import LONGEST, Stub
-from endpoint.test_endpoint import cli, prompt_file, quiet  # noqa: F401
+from endpoint.test_endpoint import prompt_file, quiet  # noqa: F401
 
 RUBRIC = """
 template: "rate [{response}] for level"
@@ -33,7 +33,7 @@ class Rater(Stub):
         return choice
 
 
-def test_what_verdicts_cost(tmp_path, cli):  # noqa: F811
+def test_what_verdicts_cost(tmp_path, cli):
     (tmp_path / "level.yaml").write_text(RUBRIC)
     prompts = prompt_file(tmp_path)
     with Stub() as server, Rater() as rater:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +10,6 @@ import pytest
 import yaml
 
 from tailbound import ledger, run_folder
-from tailbound.cli import main
 from tailbound.errors import ContractMismatchError, LedgerError, UsageError
 from tailbound.importing import import_run
 from tailbound.summaries import summarize_run
@@ -212,21 +210,6 @@ def test_without_responses_none_are_recorded(tmp_path):
     assert frame["text"].null_count() == 2
     import_run(table(tmp_path / "t.jsonl"), tmp_path / "quiet", store_text=False)
     assert ledger.read(tmp_path / "quiet")["text"].null_count() == 150
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tailbound", *map(str, arguments)])
-        code: object = 0
-        try:
-            main()
-        except SystemExit as stopped:
-            code = stopped.code
-        out, err = capsys.readouterr()
-        return int(str(code or 0)), out, err
-
-    return run
 
 
 def test_the_command_and_the_summary_of_what_it_made(cli, tmp_path):

@@ -17,7 +17,6 @@ import pytest
 import yaml
 from scipy.stats import beta
 
-from tailbound.cli import main
 from tailbound.contract import Draw, SamplingContract, Verdict
 from tailbound.errors import JudgeError, LedgerError, RunLockedError, UsageError
 from tailbound.judges import Exchange
@@ -477,23 +476,6 @@ def test_what_cannot_be_judged_is_said_first(tmp_path: Path) -> None:
 
 
 # --- the command ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def cli(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["tailbound", *map(str, arguments)])
-        code: object = 0
-        try:
-            main()
-        except SystemExit as stopped:
-            code = stopped.code
-        out, err = capsys.readouterr()
-        return int(str(code or 0)), out, err
-
-    return call
 
 
 def test_the_command(

@@ -248,7 +248,7 @@ def test_a_full_disk_keeps_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tailbound.ledger.writing.write_durably", full)
+        patch.setattr("tailbound.files.write_durably", full)
         with pytest.raises(LedgerError, match=r"cannot be written \(No space left on device\)"):
             ledger.flush()
     ledger.close()

@@ -8,16 +8,11 @@ import torch
 from tiny_models import Queue, requests
 
 from tailbound.contract import SamplingOptions
-from tailbound.demo.files import default_prompts, model_folder
+from tailbound.demo.files import default_prompts
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.registry import load_target
 
 OPTIONS = SamplingOptions(max_new_tokens=32)
-
-pytestmark = pytest.mark.skipif(
-    not (model_folder("model") / "model.safetensors").is_file(),
-    reason="the demo model has not been trained: scripts/train-demo-model",
-)
 
 
 def demo(options: SamplingOptions = OPTIONS, **engine: object) -> LocalModel:

@@ -125,8 +125,8 @@ def test_wrong_options(
         load_target(f"hf:{folder}", SamplingOptions(max_new_tokens=6, **options), **engine)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_missing_device(folder: Path) -> None:
+def test_missing_device(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match="use --device cpu"):
         load_target(f"hf:{folder}", OPTIONS, device="cuda")
 

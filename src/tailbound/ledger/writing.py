@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from tailbound.contract import Draw, SamplingContract, Verdict
 from tailbound.errors import ContractMismatchError, LedgerError, UsageError
-from tailbound.files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, write_durably, write_json
+from tailbound.files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, write_json, write_shard
 from tailbound.ledger.lock import FolderLock
 from tailbound.ledger.reading import StreamRecord, StreamTotals, index, totals
 from tailbound.ledger.schema import SCHEMA_VERSION, columns, draws_folder, shards
@@ -143,16 +143,7 @@ class Ledger:
             return
         frame = self._frame()
         name = f"part-{self._next_shard:06d}-{uuid4().hex[:8]}.parquet"
-        try:
-            write_durably(
-                draws_folder(self.folder) / name,
-                lambda path: frame.write_parquet(path, compression="zstd"),
-            )
-        except OSError as error:
-            raise LedgerError(
-                f"{draws_folder(self.folder)} cannot be written ({error.strerror or error}): "
-                "make room, then run the same command again"
-            ) from error
+        write_shard(draws_folder(self.folder) / name, frame)
         self._next_shard += 1
         self._rows.clear()
 

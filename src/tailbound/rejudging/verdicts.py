@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tailbound.contract import Verdict
 from tailbound.errors import LedgerError, UsageError
-from tailbound.files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, write_durably, write_json
+from tailbound.files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, write_json, write_shard
 from tailbound.ledger.lock import FolderLock
 
 if TYPE_CHECKING:
@@ -133,14 +133,7 @@ class VerdictWriter:
             return
         frame = pl.DataFrame(self._rows, schema=columns(), orient="row")
         # one process writes here, so numbers do not meet
-        path = self._folder / f"part-{self._next:06d}.parquet"
-        try:
-            write_durably(path, lambda file: frame.write_parquet(file, compression="zstd"))
-        except OSError as error:
-            raise LedgerError(
-                f"{self._folder} cannot be written ({error.strerror or error}): make room, then "
-                "run the same command again"
-            ) from error
+        write_shard(self._folder / f"part-{self._next:06d}.parquet", frame)
         self._next += 1
         self._rows.clear()
 

@@ -19,7 +19,7 @@ from uuid import uuid4
 import numpy as np
 
 from tailbound.errors import LedgerError, TargetError
-from tailbound.files import write_durably
+from tailbound.files import write_shard
 from tailbound.ledger import StreamRecord, read
 from tailbound.prompts import Prompt
 from tailbound.risking.family import Family, FloatArray, IntArray
@@ -148,7 +148,7 @@ class Scores:
                 ),
             }
         )
-        write_durably(path, lambda temporary: frame.write_parquet(temporary))
+        write_shard(path, frame)
         for prompt_id, index, values in rows:
             self._held.setdefault(prompt_id, {})[index] = values
 

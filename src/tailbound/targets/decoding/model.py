@@ -71,18 +71,13 @@ class LocalModel:
         notices += (*self.network.notices, *_generation_notices(model, options))
         if not stop_ids:
             notices += ("the model names no stop token: every response has max-new-tokens tokens",)
-        self._contract = SamplingContract(
+        self._contract = SamplingContract.resolved(
+            options,
             target=name,
             revision=revision,
-            template=self.encoder.template_digest,
-            system=options.system,
-            temperature=options.temperature,
-            top_p=options.top_p,
-            top_k=options.top_k,
-            max_new_tokens=options.max_new_tokens,
-            stop_ids=stop_ids,
-            stop=options.stop,
             precision=str(self.network.dtype).removeprefix("torch."),
+            template=self.encoder.template_digest,
+            stop_ids=stop_ids,
         )
         exact = self.network.device.type == "cpu" and self.network.dtype in (
             torch.float32,

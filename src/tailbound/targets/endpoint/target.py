@@ -78,17 +78,10 @@ class EndpointTarget:
             *self._other_name(),
             "behind an endpoint draws are reproducible in distribution only",
         )
-        self._contract = SamplingContract(
+        self._contract = SamplingContract.resolved(
+            options,
             target=f"openai:{model}",
             revision=self.findings.fingerprint,
-            template=None,
-            system=options.system,
-            temperature=options.temperature,
-            top_p=options.top_p,
-            top_k=options.top_k,
-            max_new_tokens=options.max_new_tokens,
-            stop_ids=(),
-            stop=options.stop,
             precision="remote",
         )
 
