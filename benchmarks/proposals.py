@@ -36,6 +36,7 @@ import transformers
 from transformers import DynamicCache
 
 from tailbound.contract import DrawRequest, SamplingOptions
+from tailbound.huggingface.key_values import cache_argument, cache_of
 from tailbound.importance import make_ladder
 from tailbound.prompts import Prompt
 from tailbound.risking.plan import SCORED_SHARE
@@ -169,6 +170,7 @@ def loop(made: ProposalModel, prompts: Sequence[Prompt], draws: int, seed: int) 
         attached.strength = None
         return output
 
+    name = cache_argument(model)
     for prompt in prompts:
         ids = torch.tensor([target.encoder.encode(prompt)], device=device)
         for start in range(0, draws, target.batch_size):
@@ -183,7 +185,7 @@ def loop(made: ProposalModel, prompts: Sequence[Prompt], draws: int, seed: int) 
                                 layer.keys.expand(rows, -1, -1, -1),
                                 layer.values.expand(rows, -1, -1, -1),
                             )
-                            for layer in output.past_key_values.layers
+                            for layer in cache_of(output).layers
                         ]
                     )
                 )
@@ -201,7 +203,7 @@ def loop(made: ProposalModel, prompts: Sequence[Prompt], draws: int, seed: int) 
                 if not bool(going.any()) or step == target.contract.max_new_tokens - 1:
                     break
                 logits = [
-                    forward(strength, input_ids=token, past_key_values=cache).logits[:, -1]
+                    forward(strength, input_ids=token, **{name: cache}).logits[:, -1]
                     for strength, cache in zip((0.0, 1.0), caches, strict=True)
                 ]
     return useful

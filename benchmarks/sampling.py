@@ -29,6 +29,7 @@ import torch
 
 from tailbound.contract import DrawRequest, SamplingOptions
 from tailbound.demo.files import default_prompts
+from tailbound.huggingface.key_values import cache_argument, cache_of
 from tailbound.judges import Exchange
 from tailbound.judges.demo import DemoJudge
 from tailbound.ledger import Ledger
@@ -128,7 +129,7 @@ def minimal(target: LocalModel, prompts: Sequence[Prompt], draws: int, seed: int
             cache = DynamicCache(
                 [
                     (layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1))
-                    for layer in output.past_key_values.layers
+                    for layer in cache_of(output).layers
                 ]
             )
             logits = output.logits[:, -1].expand(rows, -1)
@@ -142,7 +143,7 @@ def minimal(target: LocalModel, prompts: Sequence[Prompt], draws: int, seed: int
                     kept = going.nonzero()[:, 0]
                     cache.batch_select_indices(kept)
                     token = token[kept]
-                output = model(input_ids=token, past_key_values=cache, use_cache=True)
+                output = model(input_ids=token, use_cache=True, **{cache_argument(model): cache})
                 logits = output.logits[:, -1]
     return tokens
 

@@ -68,6 +68,9 @@ def sampled_replies(model: Any, prompt: Prompt, n: int, seed: int) -> list[str]:
     """`n` replies drawn one token at a time: a plain loop that shares nothing with the tree."""
     import torch
 
+    from tailbound.huggingface.key_values import cache_argument, cache_of
+
+    name = cache_argument(model)
     generator = torch.Generator().manual_seed(seed)
     first = torch.tensor([vocabulary.encode(prompt.messages)])
     texts: list[str] = []
@@ -78,8 +81,8 @@ def sampled_replies(model: Any, prompt: Prompt, n: int, seed: int) -> list[str]:
             cache = None
             while not done.all() and ids.shape[1] < first.shape[1] + MAX_NEW_TOKENS:
                 new = ids if cache is None else ids[:, -1:]
-                output = model(input_ids=new, past_key_values=cache, use_cache=True)
-                cache = output.past_key_values
+                output = model(input_ids=new, use_cache=True, **{name: cache})
+                cache = cache_of(output)
                 weights = torch.softmax(output.logits[:, -1].double(), -1)
                 drawn = torch.multinomial(weights, 1, generator=generator)
                 drawn[done] = vocabulary.END

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.demo import vocabulary
+from tailbound.huggingface.key_values import cache_argument, cache_of
 
 NEGLIGIBLE = 1e-16
 """Lighter prefixes are not followed; their weight stays undecided."""
@@ -149,7 +150,7 @@ class _Tree:
         self._prompt_length = len(prompt)
         with torch.inference_mode():
             output = model(input_ids=torch.tensor([list(prompt)]), use_cache=True)
-        self._prompt = [(layer.keys, layer.values) for layer in output.past_key_values.layers]
+        self._prompt = [(layer.keys, layer.values) for layer in cache_of(output).layers]
         heads, width = self._prompt[0][0].shape[1], self._prompt[0][0].shape[3]
         # (nodes, layers, keys or values, heads, width)
         self._own = self._prompt[0][0].new_empty((256, len(self._prompt), 2, heads, width))
@@ -172,12 +173,12 @@ class _Tree:
         with torch.inference_mode():
             output = self._model(
                 input_ids=torch.from_numpy(tokens)[:, None],
-                past_key_values=self._past(paths),
                 attention_mask=self._mask(paths),
                 position_ids=torch.from_numpy(self._prompt_length + depths)[:, None],
                 use_cache=True,
+                **{cache_argument(self._model): self._past(paths)},
             )
-        for i, layer in enumerate(output.past_key_values.layers):
+        for i, layer in enumerate(cache_of(output).layers):
             self._own[self.rows : self.rows + count, i, 0] = layer.keys[:, :, -1]
             self._own[self.rows : self.rows + count, i, 1] = layer.values[:, :, -1]
         self.rows += count

@@ -77,6 +77,8 @@ class LayoutProbe(Cache):
             bank = shapes.index(shape)
             places[place] = (bank, sizes[bank])
             sizes[bank] += 1
+        if not self._seen:
+            raise ValueError("no layer stored keys and values in the cache that it was given")
         first = next(iter(self._seen.values()))
         return Layout(tuple(shapes), tuple(sizes), places, first.dtype, first.device)
 

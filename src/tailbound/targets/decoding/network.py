@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tailbound.errors import UsageError
+from tailbound.huggingface.key_values import cache_argument
 from tailbound.targets.decoding.attention import use_row_attention
 from tailbound.targets.decoding.cache import Layout, LayoutProbe, RowCache
 from tailbound.targets.decoding.interventions import Attached, Intervention
@@ -51,6 +52,7 @@ class Network:
             )
         #: Asks the model for the logits after the last token alone, where it can be asked.
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in arguments else {}
+        self._cache_argument = cache_argument(model)
         self._lowest = torch.finfo(self.dtype).min
         self._columns = torch.arange(0, device=self.device)
         try:
@@ -59,14 +61,10 @@ class Network:
                 self._kinds = self._kinds_tried(config)
             if check:
                 self._check()
-        except UsageError:
+        except (UsageError, Warning, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # of the model's own code, which asks for something else
-            reason = str(error).partition("\n")[0]
-            raise UsageError(
-                f"{type(model).__name__} does not decode row by row ({type(error).__name__}: "
-                f"{reason}): serve it and use an endpoint target"
-            ) from error
+            raise self._cannot_decode(error) from error
 
     @property
     def vocabulary(self) -> int:
@@ -137,8 +135,8 @@ class Network:
                 input_ids=ids,
                 attention_mask=self._masks(positions, columns),
                 position_ids=positions,
-                past_key_values=cache,
                 use_cache=True,
+                **{self._cache_argument: cache},
                 **(self.last_only if last else {}),
             )
         logits: Tensor = output.logits
@@ -189,8 +187,8 @@ class Network:
             input_ids=positions,
             attention_mask=self._masks(positions, 1),
             position_ids=positions,
-            past_key_values=probe,
             use_cache=True,
+            **{self._cache_argument: probe},
         )
         self._size = output.logits.shape[-1]
         return probe.layout()
@@ -229,6 +227,21 @@ class Network:
                 f"(logits differ by {error:.2g}): serve it and use an endpoint target"
             )
 
+    @torch.inference_mode()
+    def _cannot_decode(self, error: Exception) -> UsageError:
+        """Why `error` stopped the trial: the model does not run at all, or not with our cache."""
+        name = type(self.model).__name__
+        try:
+            self.model(input_ids=torch.zeros((1, 1), dtype=torch.int64, device=self.device))
+        except Exception as plain:
+            return UsageError(
+                f"{name} fails in a plain forward pass of one token ({_words(plain)})"
+            )
+        return UsageError(
+            f"{name} runs, but does not decode row by row with a cache of keys and values "
+            f"({_words(error)}): serve it and use an endpoint target"
+        )
+
     def _decoding_error(self, width: int) -> tuple[float, float, float]:
         """Largest difference of logits from the plain forward pass's; their spread and size."""
         ids = torch.arange(2 * width, device=self.device).view(2, width) % self.vocabulary
@@ -245,6 +258,10 @@ class Network:
         error = (torch.stack([first, second]) - plain).abs().max().item()
         spread = (plain.amax(1) - plain.amin(1)).max().item()
         return error, spread, plain.abs().max().item()
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _use_plain_experts(model: Any) -> None:
