@@ -398,3 +398,7 @@ def test_a_multimodal_guard_is_loaded_as_what_it_is(
     found = judge.judge([exchange("bad word"), exchange("good")])
     assert all("is no llama-guard verdict (asked twice)" in str(v.reason) for v in found)
     assert capfd.readouterr().err == ""
+    inside = judge._guard._model
+    assert type(inside).__name__ == "Llama4ForCausalLM"
+    for name, weight in model.language_model.state_dict().items():
+        assert torch.equal(inside.state_dict()[name], weight), name

@@ -80,7 +80,7 @@ def load_checkpoint(
         )
     commit = getattr(model.config, "_commit_hash", None) or revision or "unknown"
     return Loaded(
-        model.eval().requires_grad_(False),
+        _language_model(model).eval().requires_grad_(False),
         tokenizer,
         shown,
         commit if folder is None else folder_revision(folder),
@@ -150,6 +150,18 @@ def _class(transformers: Any, kind: str, config: Any) -> Any:
             if own is not None and hasattr(own, "generate"):
                 return own
     return getattr(transformers, kind)
+
+
+def _language_model(model: Any) -> Any:
+    """The whole language model inside a wrapper that reads images as well, else `model` itself.
+
+    Judges show text alone, and some wrappers (Llama 4 in transformers 5.24) fail without an image.
+    """
+    inner = getattr(model, "language_model", None)
+    if not hasattr(inner, "generate") or inner.get_output_embeddings() is None:
+        return model
+    inner.generation_config = model.generation_config
+    return inner
 
 
 def _folder(provider: str, name: str) -> Path | None:
