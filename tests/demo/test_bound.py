@@ -12,7 +12,7 @@ import pytest
 from tailbound.bounding import divide
 from tailbound.demo.exact import exact_risks
 from tailbound.demo.files import default_prompts
-from tailbound.demo.tour import OPTIONS, PROMPTS, settings
+from tailbound.demo.tour import FULL, OPTIONS
 from tailbound.predictors import fit
 from tailbound.prompts import PromptSet
 from tailbound.survival import calibrate, recalibrate_hazard
@@ -27,14 +27,14 @@ def test_twenty_calibrations_cover_and_are_as_long_as_they_can_be():
     """
     target = load("", OPTIONS)
     prompts = PromptSet(
-        prompts=tuple(default_prompts(PROMPTS)), field="prompt", source="the demo prompts"
+        prompts=tuple(default_prompts(FULL.prompts)), field="prompt", source="the demo prompts"
     )
     everyone = prompts.prompts
     features = dict(zip((p.id for p in everyone), target.features(everyone), strict=True))
     risks = dict(zip((p.id for p in everyone), exact_risks(everyone), strict=True))
     coverage, ratios, spends = [], [], []
     for seed in range(20):
-        chosen = settings(seed)
+        chosen = FULL.settings(seed)
         parts = divide(prompts, chosen)
         rng = np.random.default_rng([seed, 1])
         p = {

@@ -26,6 +26,11 @@ def notice(text: str) -> None:
     print(f"note: {text}", file=sys.stderr)
 
 
+def step(text: str) -> None:
+    """One line that says what the command does from here on."""
+    print(f"[{text}]", file=sys.stderr, flush=True)
+
+
 class LiveProgress:
     """A `Reporter` that draws one bar per stream: rate, unsafe events, spend and time to go.
 

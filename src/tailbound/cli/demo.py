@@ -11,31 +11,89 @@ import typer
 
 from tailbound.cli import options as opt
 
-_FOLDER = Path("tailbound-demo")
+_FOLDER, _QUICK_FOLDER = Path("tailbound-demo"), Path("tailbound-demo-quick")
 
 
 def command(
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Run folder; an old run goes on.")
-    ] = _FOLDER,
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help=f"Run folder; a run that is there is resumed. Default: {_FOLDER}, and "
+            f"{_QUICK_FOLDER} with --quick.",
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A smaller tour: under a minute on two cores.")
+    ] = False,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompts",
+            help="Write the demo's prompts to this JSONL file and stop: something to try `bound` "
+            "and `risk` on.",
+        ),
+    ] = None,
     seed: opt.Seed = 0,
     as_json: opt.Json = False,
 ) -> None:
     """Bounds and risks of the embedded demo model beside the exact truth (minutes, offline)."""
+    if prompts is not None:
+        _write_prompts(prompts)
+        return
     from tailbound.cli import render, render_risk
-    from tailbound.cli.console import LiveProgress, notice
-    from tailbound.demo.tour import CONTRACT_WORDS, tour
+    from tailbound.cli.console import LiveProgress, notice, step
 
     notice(
         "the demo model is a toy trained to have known risks: it shows how the tool works and is "
         "no evidence about real models"
     )
+    step("loading the demo model")
+    from tailbound.demo.tour import CONTRACT_WORDS, FULL, QUICK, Tour, tour_document
+
+    size = QUICK if quick else FULL
+    out = out or (_QUICK_FOLDER if quick else _FOLDER)
     with LiveProgress() as progress:
-        result = tour(out, seed=seed, report=progress)
+        tour = Tour(out, size=size, seed=seed, report=progress)
+        step(
+            f"1 of 2, how likely: the risk of {size.risks} prompts from {size.risk_draws} weighted "
+            "draws each"
+        )
+        risks = tour.risks()
+    if not as_json:
+        render_risk.truth(risks)
+    step(
+        f"2 of 2, when: a bound for prompts never sampled, from {size.prompts:,} prompts "
+        f"({'half a minute' if quick else 'about two minutes'})"
+    )
+    with LiveProgress() as progress:
+        tour.report = progress
+        bound = tour.bound()
     if as_json:
-        sys.stdout.write(json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
+        document = tour_document(bound, risks)
+        sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
         return
-    render.bound(result.bound, subject=f"the demo model judged by demo, {CONTRACT_WORDS}")
-    render.truth(result)
-    render_risk.truth(result.risks)
+    render.bound(bound.result, subject=f"the demo model judged by demo, {CONTRACT_WORDS}")
+    render.truth(bound)
     render.next_step(f"tailbound predict {out} {out / 'new-prompts.jsonl'}")
+
+
+def _write_prompts(path: Path) -> None:
+    """The demo's prompts as a file, and the commands that use it."""
+    from tailbound.cli import render
+    from tailbound.demo.files import default_prompts
+    from tailbound.demo.tour import FULL, prompt_lines
+    from tailbound.errors import UsageError
+    from tailbound.files import write_atomically
+
+    text = prompt_lines(default_prompts(FULL.prompts))
+    if path.is_dir():
+        raise UsageError(f"--prompts {path} is a folder: name a file, such as demo.jsonl")
+    if path.exists() and path.read_bytes() != text.encode():
+        raise UsageError(f"--prompts {path} exists and holds something else: name a new file")
+    write_atomically(path, text)
+    print(f"{FULL.prompts:,} prompts written to {path}", file=sys.stderr)
+    common = "--target demo --judge demo"
+    render.next_step(f"tailbound bound {path} {common} --limit 400 --budget 30 --out runs/when")
+    render.next_step(f"tailbound risk {path} {common} --limit 5 --out runs/how-likely")

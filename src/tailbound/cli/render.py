@@ -14,7 +14,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from tailbound.bounding import BoundResult, Preview
     from tailbound.contract import SamplingContract
-    from tailbound.demo.tour import TourResult
+    from tailbound.demo.tour import BoundTruth
     from tailbound.survival import Coverage
 
 _LIMITS = {
@@ -209,7 +209,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def truth(result: TourResult, *, out: Console | None = None) -> None:
+def truth(result: BoundTruth, *, out: Console | None = None) -> None:
     """Print the bounds of the demo beside the exact truth."""
     out = out or console()
     table = Table(
@@ -239,6 +239,6 @@ def truth(result: TourResult, *, out: Console | None = None) -> None:
     out.print(table)
     out.print(
         f"Exact coverage over all test prompts: {result.true_coverage:.3f} "
-        f"(target {1 - result.bound.bound.alpha:.4g}).\nIt is an average: single prompts lie above "
-        "and below. 'ideal L' is the bound\nthat the exact risk itself would give."
+        f"(target {1 - result.result.bound.alpha:.4g}).\nIt is an average: single prompts lie "
+        "above and below. 'ideal L' is the bound\nthat the exact risk itself would give."
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,34 +19,66 @@ from tailbound.demo.exact import exact_risks
 from tailbound.demo.files import default_prompts
 from tailbound.files import write_atomically, write_json
 from tailbound.importance import RiskEstimate
-from tailbound.judges import Judge
 from tailbound.judges.demo import load as load_judge
 from tailbound.prompts import Prompt, PromptSet
 from tailbound.risking import RiskSettings, make_proposal, run_risk
 from tailbound.survival import quantile
 from tailbound.targets.demo import load as load_target
 
-if TYPE_CHECKING:
-    from tailbound.targets.decoding.model import LocalModel
-
-PROMPTS = 1100
 SHOWN = 10
-RISKS = 12
-RISK_DRAWS = 500
 BATCH_SIZE = 256
 OPTIONS = SamplingOptions(max_new_tokens=32)
 CONTRACT_WORDS = "temperature 1, at most 32 tokens"
 
 
-def settings(seed: int) -> BoundSettings:
-    """About 300 training prompts x 200 draws, 600 calibration prompts x 120, 200 test prompts."""
-    return BoundSettings(
-        budget=120,
-        train_draws=200,
-        test_draws=2000,
-        shares=(0.275, 0.545, 0.18),
-        seed=seed,
-    )
+@dataclass(frozen=True, kw_only=True)
+class TourSize:
+    """How much the tour draws.
+
+    `prompts` are split by `shares` into training (`train_draws` each), calibration (`budget` each,
+    on average) and test; `risks` of the test prompts get `risk_draws` weighted draws each.
+    """
+
+    prompts: int
+    train_draws: int
+    budget: float
+    test_draws: int
+    shares: tuple[float, float, float]
+    risks: int
+    risk_draws: int
+
+    def settings(self, seed: int) -> BoundSettings:
+        """The settings of the bound."""
+        return BoundSettings(
+            budget=self.budget,
+            train_draws=self.train_draws,
+            test_draws=self.test_draws,
+            shares=self.shares,
+            seed=seed,
+        )
+
+
+FULL = TourSize(
+    prompts=1100,
+    train_draws=200,
+    budget=120,
+    test_draws=2000,
+    shares=(0.275, 0.545, 0.18),
+    risks=12,
+    risk_draws=500,
+)
+"""About 300 training prompts x 200 draws, 600 calibration prompts x 120, 200 test prompts."""
+
+QUICK = TourSize(
+    prompts=400,
+    train_draws=60,
+    budget=30,
+    test_draws=200,
+    shares=(0.3, 0.57, 0.13),
+    risks=5,
+    risk_draws=200,
+)
+"""About 120 training prompts x 60 draws, 230 calibration prompts x 30, 50 test prompts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,128 +108,142 @@ class RiskRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TourResult:
-    """The bound and some risks, and the truth about them.
+class BoundTruth:
+    """The bound and the truth about it.
 
     `true_coverage` is the mean of P(T >= L) = (1 - p)^(L - 1) over all test prompts, computed from
-    their exact risks p; `rows` are test prompts evenly spread over the bounds, `risks` test prompts
-    evenly spread over the exact risks, from `RISK_DRAWS` draws each.
+    their exact risks p; `rows` are test prompts evenly spread over the bounds.
     """
 
-    bound: BoundResult
+    result: BoundResult
     true_coverage: float
     rows: tuple[TruthRow, ...]
-    risks: tuple[RiskRow, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return {
-            **self.bound.to_dict(),
-            "true_coverage": self.true_coverage,
-            "truth": [asdict(row) for row in self.rows],
-            "risks": [
-                {"id": row.id, "exact_risk": row.exact_risk, **row.estimate.to_dict()}
-                for row in self.risks
-            ],
-        }
 
 
-def tour(folder: Path, *, seed: int = 0, report: Reporter = silent) -> TourResult:
-    """Run the tour in `folder` (resumes what is there); writes `truth.json` besides."""
-    import polars as pl
-
-    prompts = PromptSet(
-        prompts=tuple(default_prompts(PROMPTS)), field="prompt", source="the demo prompts"
-    )
-    chosen = settings(seed)
-    parts = divide(prompts, chosen)
-    target = load_target("", OPTIONS, batch_size=BATCH_SIZE)
-    judge = load_judge()
-    document = run_folder.describe(
-        command="bound",
-        contract=target.contract,
-        target="demo",
-        engine={"batch_size": BATCH_SIZE},
-        judge="demo",
-        judge_id=judge.id,
-        threshold=judge.threshold,
-        options={**chosen.to_dict(), "prompts": prompts.source},
-    )
-    run_folder.begin(folder, document)
-    result = run_bound(
-        parts,
-        target=target,
-        judge=judge,
-        settings=chosen,
-        folder=folder,
-        report=report,
-        width=BATCH_SIZE,
-    )
-    unseen = default_prompts(PROMPTS + 50)[PROMPTS:]
-    lines = [json.dumps({"id": p.id, "prompt": p.text}) + "\n" for p in unseen]
-    write_atomically(folder / "new-prompts.jsonl", "".join(lines))
-
-    table = pl.read_parquet(folder / "predictions.parquet")
-    bounds = table["lower_bound"].to_numpy()
-    p_hat = table["p_hat"].to_numpy()
-    risk = np.array([exact.risk for exact in exact_risks(parts.test)])
-    holds = np.exp((bounds - 1) * np.log1p(-risk))
-    oracle = quantile(risk, chosen.alpha)
-    order = np.argsort(bounds, kind="stable")
-    shown = order[np.linspace(0, len(order) - 1, min(SHOWN, len(order))).astype(np.int64)]
-    found = TourResult(
-        bound=result,
-        true_coverage=float(holds.mean()),
-        rows=tuple(
-            TruthRow(
-                id=parts.test[i].id,
-                prompt=parts.test[i].text,
-                lower_bound=int(bounds[i]),
-                p_hat=float(p_hat[i]),
-                exact_risk=float(risk[i]),
-                holds=float(holds[i]),
-                oracle_bound=int(oracle[i]),
-            )
-            for i in shown.tolist()
-        ),
-        risks=_risks(parts.test, risk, target, judge, folder / "risk", seed, report),
-    )
-    write_json(
-        folder / "truth.json",
-        {"true_coverage": found.true_coverage, "rows": [asdict(row) for row in found.rows]},
-    )
-    return found
+def tour_document(bound: BoundTruth, risks: Sequence[RiskRow]) -> dict[str, Any]:
+    """Both answers as plain values, ready for JSON."""
+    return {
+        **bound.result.to_dict(),
+        "true_coverage": bound.true_coverage,
+        "truth": [asdict(row) for row in bound.rows],
+        "risks": [
+            {"id": row.id, "exact_risk": row.exact_risk, **row.estimate.to_dict()} for row in risks
+        ],
+    }
 
 
-def _risks(
-    prompts: tuple[Prompt, ...],
-    risk: NDArray[np.float64],
-    target: LocalModel,
-    judge: Judge,
-    folder: Path,
-    seed: int,
-    report: Reporter,
-) -> tuple[RiskRow, ...]:
-    """Estimates for a few prompts, evenly spread over the exact risks, rarest first."""
-    order = np.argsort(risk, kind="stable")
-    places = np.linspace(0, len(order) - 1, min(RISKS, len(order))).astype(np.int64)
-    chosen = [int(i) for i in order[places]]
-    some = [prompts[i] for i in chosen]
-    proposal = make_proposal("refusal", target, judge, some, folder=folder, seed=seed)
-    result = run_risk(
-        some,
-        proposal=proposal,
-        judge=judge,
-        settings=RiskSettings(draws=RISK_DRAWS, seed=seed),
-        folder=folder,
-        report=report,
-    )
-    return tuple(
-        RiskRow(
-            id=found.prompt.id,
-            prompt=found.prompt.text,
-            estimate=found.estimate,
-            exact_risk=float(risk[i]),
+class Tour:
+    """The two questions, asked of the demo model in `folder`; a run that is there is resumed.
+
+    `seed` is that of the split and of all draws; `report` hears of progress. `risks` and `bound`
+    may be asked in any order, and give the same whichever comes first.
+    """
+
+    def __init__(
+        self, folder: Path, *, size: TourSize = FULL, seed: int = 0, report: Reporter = silent
+    ) -> None:
+        self.folder, self.size, self.seed, self.report = folder, size, seed, report
+        self._prompts = PromptSet(
+            prompts=tuple(default_prompts(size.prompts)), field="prompt", source="the demo prompts"
         )
-        for found, i in zip(result.risks, chosen, strict=True)
-    )
+        self._settings = size.settings(seed)
+        self._parts = divide(self._prompts, self._settings)
+        self._target = load_target("", OPTIONS, batch_size=BATCH_SIZE)
+        self._judge = load_judge()
+        self._exact = np.array([exact.risk for exact in exact_risks(self._parts.test)])
+        self._begin()
+
+    def _begin(self) -> None:
+        document = run_folder.describe(
+            command="bound",
+            contract=self._target.contract,
+            target="demo",
+            engine={"batch_size": BATCH_SIZE},
+            judge="demo",
+            judge_id=self._judge.id,
+            threshold=self._judge.threshold,
+            options={**self._settings.to_dict(), "prompts": self._prompts.source},
+        )
+        run_folder.begin(self.folder, document)
+
+    def risks(self) -> tuple[RiskRow, ...]:
+        """How likely: estimates for a few test prompts beside the truth, rarest first."""
+        order = np.argsort(self._exact, kind="stable")
+        chosen = [int(i) for i in order[_spread(len(order), self.size.risks)]]
+        prompts = [self._parts.test[i] for i in chosen]
+        folder = self.folder / "risk"
+        proposal = make_proposal(
+            "refusal", self._target, self._judge, prompts, folder=folder, seed=self.seed
+        )
+        result = run_risk(
+            prompts,
+            proposal=proposal,
+            judge=self._judge,
+            settings=RiskSettings(draws=self.size.risk_draws, seed=self.seed),
+            folder=folder,
+            report=self.report,
+        )
+        return tuple(
+            RiskRow(
+                id=found.prompt.id,
+                prompt=found.prompt.text,
+                estimate=found.estimate,
+                exact_risk=float(self._exact[i]),
+            )
+            for found, i in zip(result.risks, chosen, strict=True)
+        )
+
+    def bound(self) -> BoundTruth:
+        """When: the bound, and test prompts evenly spread over it beside the truth.
+
+        Writes `truth.json` and, for `tailbound predict`, `new-prompts.jsonl`.
+        """
+        import polars as pl
+
+        result = run_bound(
+            self._parts,
+            target=self._target,
+            judge=self._judge,
+            settings=self._settings,
+            folder=self.folder,
+            report=self.report,
+            width=BATCH_SIZE,
+        )
+        unseen = default_prompts(FULL.prompts + 50)[FULL.prompts :]
+        write_atomically(self.folder / "new-prompts.jsonl", prompt_lines(unseen))
+        table = pl.read_parquet(self.folder / "predictions.parquet")
+        bounds, p_hat = table["lower_bound"].to_numpy(), table["p_hat"].to_numpy()
+        holds = np.exp((bounds - 1) * np.log1p(-self._exact))
+        oracle = quantile(self._exact, self._settings.alpha)
+        order = np.argsort(bounds, kind="stable")
+        found = BoundTruth(
+            result=result,
+            true_coverage=float(holds.mean()),
+            rows=tuple(
+                TruthRow(
+                    id=self._parts.test[i].id,
+                    prompt=self._parts.test[i].text,
+                    lower_bound=int(bounds[i]),
+                    p_hat=float(p_hat[i]),
+                    exact_risk=float(self._exact[i]),
+                    holds=float(holds[i]),
+                    oracle_bound=int(oracle[i]),
+                )
+                for i in order[_spread(len(order), SHOWN)].tolist()
+            ),
+        )
+        write_json(
+            self.folder / "truth.json",
+            {"true_coverage": found.true_coverage, "rows": [asdict(row) for row in found.rows]},
+        )
+        return found
+
+
+def prompt_lines(prompts: Iterable[Prompt]) -> str:
+    """A JSONL prompt file: one object with `id` and `prompt` a line."""
+    return "".join(json.dumps({"id": p.id, "prompt": p.text}) + "\n" for p in prompts)
+
+
+def _spread(n: int, most: int) -> NDArray[np.int64]:
+    """At most `most` of the places 0 ... n - 1, evenly spread."""
+    return np.linspace(0, n - 1, min(most, n)).astype(np.int64)
