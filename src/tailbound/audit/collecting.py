@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from tailbound.audit.progress import Progress, Reporter, silent
 from tailbound.audit.schedule import Schedule, Script
 from tailbound.contract import Draw, DrawRequest, Verdict
+from tailbound.errors import TargetError
 from tailbound.judges import Judge
 from tailbound.judging import JudgeQueue
 from tailbound.ledger import Ledger
+from tailbound.outside import clean_text, count, is_clean, shown
 from tailbound.prompts import Prompt
 from tailbound.targets import Target
 
@@ -220,9 +222,17 @@ class _Exchange:
 
     def submit(self, draw: Draw) -> None:
         """Have a finished draw judged."""
+        prompt = self._prompts.get(draw.prompt_id)
+        if prompt is None:
+            raise TargetError(
+                f"the target gave a draw of prompt {shown(draw.prompt_id)}, which it was not asked "
+                "for: finished draws are kept"
+            )
+        if isinstance(draw.text, str) and not is_clean(draw.text):
+            draw = replace(draw, text=clean_text(draw.text))
         self._tally.draws += 1
-        self._tally.tokens += draw.tokens or 0
-        self._queue.submit(draw, self._prompts[draw.prompt_id])
+        self._tally.tokens += count(draw.tokens) or 0
+        self._queue.submit(draw, prompt)
 
     def finish(self) -> None:
         """Wait for the verdicts that are still out, and put everything on record."""
@@ -237,7 +247,8 @@ class _Exchange:
         for draw, verdict in judged:
             script = self._schedule.script
             proposal = None if script is None else script.proposal(draw.prompt_id, draw.index)
-            self._ledger.append(draw, verdict, self._stopping, proposal=proposal)
+            # the schedule learns what a resumed run will find on record
+            verdict = self._ledger.append(draw, verdict, self._stopping, proposal=proposal)
             event = self._schedule.note(draw.prompt_id, draw.index, verdict.score)
             self._tally.missing += verdict.missing
             self._tally.unsafe += event and not verdict.missing

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from tailbound.errors import UsageError
+from tailbound.outside import OutsideError, clean_text, is_clean, parse_json
 
 Messages = tuple[tuple[str, str], ...]
 
@@ -96,7 +96,7 @@ def read_label(value: Any, place: str, name: str) -> str | None:
     if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
         raise UsageError(f"{place}: {name} is {_short(value)}, neither text nor a number")
     text = str(value)
-    if whole_characters(text) != text:
+    if not is_clean(text):
         raise UsageError(f"{place}: {name} {_short(value)} has half a character: save it as UTF-8")
     return text
 
@@ -107,13 +107,6 @@ def read_identity(value: Any, place: str, name: str) -> str:
     if label is None:
         raise UsageError(f"{place} has no {name}: every draw belongs to a prompt")
     return label
-
-
-def whole_characters(text: str) -> str:
-    """The text with U+FFFD for each half of a character that JSON lets stand alone."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def choose(asked: str | None, found: Mapping[str, int], *, what: str, source: str) -> str:
@@ -140,10 +133,10 @@ def read_messages(value: Any, place: str, name: str) -> Messages | None:
     if isinstance(value, str):
         if value.lstrip().startswith("[{"):
             try:
-                return read_messages(json.loads(value), place, name)
-            except json.JSONDecodeError:
+                return read_messages(parse_json(value), place, name)
+            except OutsideError:
                 pass
-        return (("user", value),)
+        return (("user", clean_text(value)),)
     if isinstance(value, list) and value:
         pairs = []
         for message in value:
@@ -151,7 +144,7 @@ def read_messages(value: Any, place: str, name: str) -> Messages | None:
             content = message.get("content") if isinstance(message, dict) else None
             if not isinstance(role, str) or not isinstance(content, str):
                 break
-            pairs.append((role, content))
+            pairs.append((clean_text(role), clean_text(content)))
         else:
             return tuple(pairs)
     raise UsageError(f"{place}: {name} is {_short(value)}, neither text nor chat messages")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from tailbound.errors import UsageError
 from tailbound.importing.base import Source
+from tailbound.outside import parse_json
 
 FORMATS = ("inspect", "lm-eval", "garak", "table")
 
@@ -41,8 +41,8 @@ def detect(path: Path) -> str:
         return "table"
     try:
         with path.open(encoding="utf-8-sig") as file:
-            first = json.loads(next((line for line in file if line.strip()), "null"))
-    except (OSError, ValueError, RecursionError):
+            first = parse_json(next((line for line in file if line.strip()), "null"))
+    except (OSError, ValueError):
         return "table"
     keys = set(first) if isinstance(first, dict) else set()
     if "entry_type" in keys:

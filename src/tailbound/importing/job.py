@@ -16,9 +16,10 @@ from tailbound import run_folder
 from tailbound.contract import Draw, FinishReason, SamplingContract, Verdict
 from tailbound.errors import LedgerError, UsageError
 from tailbound.files import write_durably
-from tailbound.importing.base import ImportedDraw, Messages, Source, whole_characters
+from tailbound.importing.base import ImportedDraw, Messages, Source
 from tailbound.importing.formats import read_source
 from tailbound.ledger import Ledger, read
+from tailbound.outside import clean_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -78,7 +79,8 @@ def import_run(
         raise UsageError(f"--threshold must lie in (0, 1], not {level:g}: unsafe is score >= it")
     source = read_source(path, format, judge)
     draws = map(_whole, map(_inverted, source.draws) if invert else source.draws)
-    source = replace(source, draws=tuple(draws))
+    model = None if source.model is None else clean_text(source.model)
+    source = replace(source, draws=tuple(draws), model=model, judge=clean_text(source.judge))
     prompts = _check(source.draws, path)
     contract = _contract(source)
     judge_id = f"import:{source.format}:{source.judge}" + (":inverted" if invert else "")
@@ -144,8 +146,8 @@ def _whole(draw: ImportedDraw) -> ImportedDraw:
         return draw
     return replace(
         draw,
-        text=None if text is None else whole_characters(text),
-        reason=None if reason is None else whole_characters(reason),
+        text=None if text is None else clean_text(text),
+        reason=None if reason is None else clean_text(reason),
     )
 
 

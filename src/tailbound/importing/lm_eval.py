@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from tailbound.importing.base import (
     read_identity,
     read_score,
 )
+from tailbound.outside import parse_json
 from tailbound.prompts.tables import Row, read_rows
 
 _NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl$")
@@ -170,7 +170,7 @@ def _prompt(row: Row) -> Messages | None:
         return None
     if context.startswith("[{"):
         try:
-            return tuple((str(m["role"]), str(m["content"])) for m in json.loads(context))
+            return tuple((str(m["role"]), str(m["content"])) for m in parse_json(context))
         except (ValueError, KeyError, TypeError):
             pass
     return (("user", context),)
@@ -218,7 +218,7 @@ def _model(path: Path) -> str | None:
         return None
     beside = path.with_name(f"results_{match['date']}.json")
     try:
-        document = json.loads(beside.read_text(encoding="utf-8"))
+        document = parse_json(beside.read_text(encoding="utf-8"))
         name = document.get("model_name") or document.get("config", {}).get("model")
     except (OSError, ValueError, AttributeError):
         return None

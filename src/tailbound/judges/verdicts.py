@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from tailbound.contract import Verdict
+from tailbound.outside import one_line, shown
 
 _FAILED = "judge failed: "
 _NO_SCORE = "the judge gave no score"
@@ -28,7 +29,7 @@ def scored(value: object) -> Verdict:
         return Verdict(None, _NO_SCORE)
     try:
         score = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # __float__ is the judge's code, and raises what it likes
         return _unusable(value)
     if isinstance(value, (str, bytes)) or not 0 <= score <= 1:
         return _unusable(value)
@@ -37,7 +38,12 @@ def scored(value: object) -> Verdict:
 
 def failed(error: BaseException) -> Verdict:
     """The missing verdict of a judge that raised `error`."""
-    return Verdict(None, f"{_FAILED}{_line(f'{type(error).__name__}: {error}')}".rstrip(": "))
+    return Verdict(
+        None,
+        f"{_FAILED}{_line(f'{type(error).__name__}: {one_line(error, _LONGEST_REASON)}')}".rstrip(
+            ": "
+        ),
+    )
 
 
 def is_failure(verdict: Verdict) -> bool:
@@ -48,10 +54,9 @@ def is_failure(verdict: Verdict) -> bool:
 def _unusable(value: object) -> Verdict:
     if isinstance(value, float) and math.isnan(value):
         return Verdict(None, f"{_FAILED}the score is NaN")
-    return Verdict(None, f"{_FAILED}the score is {_line(repr(value))[:60]}, not a number in [0, 1]")
+    return Verdict(None, f"{_FAILED}the score is {shown(value)}, not a number in [0, 1]")
 
 
 def _line(text: object) -> str:
     """One line, not too long, in characters that UTF-8 can hold: thousands of them are stored."""
-    line = " ".join(str(text).encode("utf-8", "replace").decode().split())
-    return line if len(line) <= _LONGEST_REASON else f"{line[: _LONGEST_REASON - 3]}..."
+    return one_line(text, _LONGEST_REASON)

@@ -16,6 +16,7 @@ from tailbound.errors import ContractMismatchError, LedgerError, UsageError
 from tailbound.files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, write_json, write_shard
 from tailbound.ledger.lock import FolderLock
 from tailbound.ledger.reading import StreamRecord, StreamTotals, index, totals
+from tailbound.ledger.rows import storable
 from tailbound.ledger.schema import SCHEMA_VERSION, columns, draws_folder, shards
 
 if TYPE_CHECKING:
@@ -119,18 +120,21 @@ class Ledger:
 
     def append(
         self, draw: Draw, verdict: Verdict, stopping: str, *, proposal: str | None = None
-    ) -> None:
+    ) -> Verdict:
         """Record one judged draw; `stopping` names the stopping rule of its stream.
 
-        Raises `LedgerError` where the disk refuses; the rows stay buffered.
+        The verdict that is put on record is returned: a missing one where the draw cannot be
+        stored as it is. Raises `LedgerError` where the disk refuses; the rows stay buffered.
         """
         if not self._rows:
             self._oldest = time.monotonic()
+        draw, verdict = storable(draw, verdict)
         self._rows.append(_Row(draw, verdict, stopping, proposal))
         if len(self._rows) >= self._flush_rows:
             self.flush()
         else:
             self.flush_if_due()
+        return verdict
 
     def flush_if_due(self) -> None:
         """Flush where the oldest buffered row is older than `flush_seconds`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.errors import UsageError
+from tailbound.outside import OutsideError, parse_json
 from tailbound.prompts.base import Prompt, content_id
 from tailbound.prompts.named import parse_name, read_named
 from tailbound.prompts.tables import Row, read_rows
@@ -190,10 +190,9 @@ def _messages(row: Row, name: str) -> tuple[tuple[str, str], ...]:
         if not value.strip():
             return ()
         try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            trouble = error.msg if isinstance(error, json.JSONDecodeError) else "not for a prompt"
-            raise UsageError(f"{row.place}: {name!r} is not JSON ({trouble})") from error
+            value = parse_json(value)
+        except OutsideError as error:
+            raise UsageError(f"{row.place}: {name!r} is not JSON ({error})") from error
     if not isinstance(value, list):
         raise UsageError(
             f"{row.place}: {name!r} is neither text nor a list of messages: {value!r:.60}"

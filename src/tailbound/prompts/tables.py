@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tailbound.errors import UsageError
+from tailbound.outside import OutsideError, parse_json
 
 
 class Row(NamedTuple):
@@ -56,10 +56,10 @@ def _jsonl(path: Path) -> list[Row]:
                 continue
             place = f"{path} line {number}"
             try:
-                values = json.loads(line)
-            except (ValueError, RecursionError) as error:
+                values = parse_json(line)
+            except OutsideError as error:
                 raise UsageError(
-                    f"{place} is not JSON ({_trouble(error)}): JSONL has one object per line"
+                    f"{place} is not JSON ({error}): JSONL has one object per line"
                 ) from error
             if not isinstance(values, dict):
                 raise UsageError(
@@ -68,12 +68,6 @@ def _jsonl(path: Path) -> list[Row]:
                 )
             rows.append(Row(place, values))
     return rows
-
-
-def _trouble(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} at column {error.colno}"
-    return "nested too deeply" if isinstance(error, RecursionError) else "a number is too long"
 
 
 def _csv(path: Path) -> list[Row]:

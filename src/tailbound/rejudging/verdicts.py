@@ -22,6 +22,7 @@ from tailbound.contract import Verdict
 from tailbound.errors import LedgerError, UsageError
 from tailbound.files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, write_json, write_shard
 from tailbound.ledger.lock import FolderLock
+from tailbound.ledger.rows import storable_verdict
 
 if TYPE_CHECKING:
     import polars as pl
@@ -120,6 +121,7 @@ class VerdictWriter:
         """Record one verdict."""
         if not self._rows:
             self._oldest = time.monotonic()
+        verdict = storable_verdict(verdict)
         self._rows.append((SCHEMA, *key, verdict.score, verdict.reason))
         old = time.monotonic() - self._oldest >= self._flush_seconds
         if old or len(self._rows) >= self._flush_rows:

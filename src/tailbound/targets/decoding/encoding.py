@@ -11,6 +11,7 @@ from typing import Any
 
 from tailbound.contract import SamplingOptions
 from tailbound.errors import UsageError
+from tailbound.outside import clean_text
 from tailbound.prompts import Prompt
 
 TODAY = date(2024, 7, 26)
@@ -70,7 +71,7 @@ class Encoder:
         texts: list[str] = self._tokenizer.batch_decode(
             responses, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
-        return texts
+        return [clean_text(text) for text in texts]
 
     def _encode(self, prompt: Prompt) -> tuple[int, ...]:
         ids = self._completion(prompt) if self._options.completion else self._chat(prompt)

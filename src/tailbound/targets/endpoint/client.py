@@ -15,9 +15,10 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from tailbound.errors import MissingExtraError, TargetError
+from tailbound.outside import one_line, parse_json
 from tailbound.targets.endpoint.settings import EndpointSettings
 from tailbound.targets.endpoint.spending import Purse, Usage
-from tailbound.targets.endpoint.wire import Answer, GarbledError, is_withheld, read
+from tailbound.targets.endpoint.wire import MOST_BYTES, Answer, GarbledError, is_withheld, read
 
 OVERLOADED = 429
 _HINTS = {
@@ -27,6 +28,9 @@ _HINTS = {
 }
 _PASSING = (408, 409, 425, OVERLOADED)
 _CONNECT_SECONDS = 30.0
+_MOST_OF_AN_ERROR = 2**16
+_MOST_OF_A_LIST = 2**24
+_MODELS = 2000
 
 
 class RefusedError(TargetError):
@@ -105,7 +109,9 @@ class Client:
             lost = False
             try:
                 async with self._session.post(url, data=body, allow_redirects=False) as response:
-                    said = self._settings.without_key(await response.read())
+                    whole = response.status == 200
+                    said = await _body(response, MOST_BYTES if whole else _MOST_OF_AN_ERROR)
+                    said = self._settings.without_key(said)
             except asyncio.CancelledError:
                 self._purse.lost(most)  # the server may have worked on it
                 raise
@@ -154,8 +160,8 @@ class Client:
             async with self._session.get(self._url("models"), allow_redirects=False) as response:
                 if response.status != 200:
                     return None
-                listed = (await response.json(content_type=None))["data"]
-                names = tuple(str(model["id"]) for model in listed)
+                listed = parse_json(await _body(response, _MOST_OF_A_LIST))["data"]
+                names = tuple(one_line(model["id"], 200) for model in listed[:_MODELS])
         except (*self._failures, ValueError, KeyError, TypeError):
             return None
         return names or None
@@ -206,8 +212,19 @@ def _passes(status: int, body: bytes) -> bool:
     return status in _PASSING or status >= 500
 
 
+async def _body(response: Any, most: int) -> bytes:
+    """The first `most` bytes of an answer, and one more where there are more."""
+    body = bytearray()
+    async for part in response.content.iter_any():
+        body += part
+        if len(body) > most:
+            response.close()
+            break
+    return bytes(body[: most + 1])
+
+
 def _short(body: bytes) -> str:
-    return " ".join(body[:300].decode(errors="replace").split()) or "(nothing said)"
+    return one_line(body[:300].decode(errors="replace"), 300) or "(nothing said)"
 
 
 def _retry_after(value: str | None) -> float | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tailbound.contract import SamplingOptions
 from tailbound.errors import UsageError
+from tailbound.outside import OutsideError, clean_text, count, finite, one_line, parse_json
 from tailbound.prompts import Prompt
 
 #: What leaves the distribution whole. Servers have defaults of their own that cut its tail.
@@ -17,6 +18,9 @@ NEUTRAL: dict[str, float | int] = {"top_k": -1, "min_p": 0.0, "repetition_penalt
 
 _ENDED = {"length": "length", "max_tokens": "length"}
 _FILTERS = ("content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation")
+#: No answer is longer: 4,096 tokens of 64 responses with log-probabilities come to about 50 MB.
+MOST_BYTES = 64 * 2**20
+_LOWEST = 1e6
 _BROKEN_OFF = ("abort", "aborted", "error", "cancelled", "canceled")
 
 
@@ -136,22 +140,22 @@ class Phrasing:
 def read(body: bytes) -> Answer:
     """The answer in `body`; raises `GarbledError` where any part of it cannot be trusted."""
     try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        raise GarbledError(f"an answer that is no JSON: {_short(body)}") from None
+        document = parse_json(body, most=MOST_BYTES)
+    except OutsideError as error:
+        raise GarbledError(f"an answer that is not JSON ({error}): {_short(body)}") from None
     found = document.get("choices") if isinstance(document, dict) else None
     if not isinstance(found, list) or not found:
         raise GarbledError(f"an answer without choices: {_short(body)}")
     usage = document.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     fingerprint = document.get("system_fingerprint")
-    out = _count(usage.get("completion_tokens"))
+    out = count(usage.get("completion_tokens"))
     alone = out if len(found) == 1 else None
     return Answer(
         choices=tuple([_choice(choice, body, tokens=alone) for choice in found]),
-        tokens_in=_count(usage.get("prompt_tokens")),
+        tokens_in=count(usage.get("prompt_tokens")),
         tokens_out=out,
-        fingerprint=fingerprint if isinstance(fingerprint, str) and fingerprint else None,
+        fingerprint=one_line(fingerprint, 200) or None if isinstance(fingerprint, str) else None,
         has_log_probs=all(choice.get("logprobs") for choice in found),
     )
 
@@ -175,6 +179,7 @@ def _choice(choice: Any, body: bytes, *, tokens: int | None) -> Choice:
     text = choice.get("text") if message is None else _content(message)
     if not isinstance(text, str):
         raise GarbledError(f"a response without text: {_short(body)}")
+    text = clean_text(text)
     return Choice(
         text=text,
         length=reason in _ENDED,
@@ -216,21 +221,18 @@ def _log_prob(given: Any, text: str, *, ended: bool) -> float | None:
         return None
     try:
         if given.get("content"):
-            values = [float(token["logprob"]) for token in given["content"]]
+            values = [finite(token["logprob"]) for token in given["content"]]
             said = "".join(token["token"] for token in given["content"])
         else:
-            values = [float(value) for value in given["token_logprobs"]]
+            values = [finite(value) for value in given["token_logprobs"]]
             said = "".join(given["tokens"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError):
         return None
+    said = clean_text(said)
     whole = said.startswith(text) and len(said) > len(text) if ended else said == text
-    total = math.fsum(values)
-    return total if whole and -math.inf < total <= 0 else None
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
+    known = [value for value in values if value is not None and -_LOWEST < value <= 0]
+    return math.fsum(known) if whole and len(known) == len(values) else None
 
 
 def _short(body: bytes) -> str:
-    return " ".join(body[:200].decode(errors="replace").split()) or "(empty)"
+    return one_line(body[:200].decode(errors="replace"), 200) or "(empty)"

@@ -1,0 +1,125 @@
+"""The one door for text and numbers that others made: servers, judges, plugins, models, files.
+
+What comes in here may be anything: bytes that are no text, halves of characters, nesting without
+end, numbers of a thousand digits. What goes out can be stored, compared and put into a message.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+#: More than any answer, row or line of a log needs; deeper documents cannot be walked safely.
+DEEPEST = 100
+#: Half a character, or bytes that are not text, are replaced by this.
+REPLACEMENT = "\ufffd"
+_INT32 = 2**31 - 1
+
+
+class OutsideError(ValueError):
+    """What came from outside is not a JSON document; the message says why in a few words."""
+
+
+def parse_json(source: bytes | str, *, most: int | None = None, deepest: int = DEEPEST) -> Any:
+    """The JSON document in `source`; bytes that are not UTF-8 become U+FFFD.
+
+    Raises `OutsideError` where it is longer than `most`, nested more than `deepest` levels, holds
+    a number that is too long, or is not JSON. Strings may still hold halves of characters, and
+    numbers may be NaN or large: see `clean_text`, `finite` and `count`.
+
+    >>> parse_json(b'{"a": [1]}')
+    {'a': [1]}
+    >>> parse_json("[" * 200 + "]" * 200)
+    Traceback (most recent call last):
+    ...
+    tailbound.outside.OutsideError: nested too deeply, over 100 levels
+    """
+    if most is not None and len(source) > most:
+        raise OutsideError(f"longer than {most:,} bytes")
+    if isinstance(source, bytes):
+        source = source.decode(json.detect_encoding(source), "replace")
+    try:
+        document = json.loads(source.removeprefix("\ufeff"))
+    except json.JSONDecodeError as error:
+        raise OutsideError(f"{error.msg} at column {error.colno}") from None
+    except RecursionError:
+        raise OutsideError(f"nested too deeply, over {deepest} levels") from None
+    except ValueError:
+        raise OutsideError("a number is too long") from None
+    if source.count("[") + source.count("{") > deepest and _deeper(document, deepest):
+        raise OutsideError(f"nested too deeply, over {deepest} levels")
+    return document
+
+
+def clean_text(text: str) -> str:
+    """`text` with U+FFFD for each half of a character (lone surrogate), so that UTF-8 can hold it.
+
+    Two halves that belong together become their character. All other characters stay, NUL and
+    control characters among them: they can be stored, and a response is kept as it was given.
+
+    >>> clean_text("a\\ud83d b\\ud83d\\ude00")
+    'a\ufffd b😀'
+    """
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def is_clean(text: object) -> bool:
+    """Whether `text` is text that UTF-8 can hold."""
+    return isinstance(text, str) and (text.isascii() or clean_text(text) == text)
+
+
+def finite(value: object) -> float | None:
+    """A plain number as a finite float; None for everything else (NaN, "1", true, 10**400)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def count(value: object, *, most: int = _INT32) -> int | None:
+    """A whole number between 0 and `most`, also where it is written 3.0; None for all else."""
+    number = finite(value)
+    if number is None or not 0 <= number <= most or number % 1:
+        return None
+    return int(number)
+
+
+def shown(value: object, longest: int = 60) -> str:
+    """`value` as code would write it, on one short line; never fails."""
+    try:
+        line = " ".join(repr(value).split())
+    except Exception:  # a __repr__ may raise whatever its author wrote; one of 5,000 digits does
+        line = f"<{type(value).__name__}>"
+    return clean_text(line if len(line) <= longest else f"{line[: longest - 3]}...")
+
+
+def one_line(value: object, longest: int) -> str:
+    """`value` as one line of clean text of at most `longest` characters; never fails."""
+    try:
+        text = str(value)
+    except Exception:  # a __str__ may raise whatever its author wrote
+        text = f"<{type(value).__name__}>"
+    line = clean_text(" ".join(text.split()))
+    return line if len(line) <= longest else f"{line[: longest - 3]}..."
+
+
+def _deeper(document: Any, deepest: int) -> bool:
+    """Whether `document` is nested more than `deepest` levels."""
+    level = [document]
+    for _ in range(deepest):
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, (list, dict))
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, (list, dict))
+        ]
+        if not level:
+            return False
+    return True
