@@ -146,7 +146,7 @@ def test_a_function_that_leaves_ends_nothing(module: str) -> None:
 
 def test_reasons_are_one_short_line_that_can_be_stored(module: str) -> None:
     reason = str(verdict(f"python:{module}:shouting", "a").reason)
-    assert reason.startswith("judge failed: RuntimeError: bad ? xxx")
+    assert reason.startswith("judge failed: RuntimeError: bad \ufffd xxx")
     assert len(reason) < 600
     assert "\n" not in reason
     assert reason.encode()
@@ -159,8 +159,11 @@ def test_reasons_are_one_short_line_that_can_be_stored(module: str) -> None:
         ("true", Verdict(1.0)),
         ("text", Verdict(None, "judge failed: the score is '0.5', not a number in [0, 1]")),
         ("number", Verdict(None, "5")),
-        ("lines", Verdict(None, "a ?")),
-        ("huge", Verdict(None, f"judge failed: the score is 1{'0' * 59}, not a number in [0, 1]")),
+        ("lines", Verdict(None, "a \ufffd")),
+        (
+            "huge",
+            Verdict(None, f"judge failed: the score is 1{'0' * 56}..., not a number in [0, 1]"),
+        ),
         ("why", Verdict(0.5, "so so")),
     ],
 )
