@@ -33,7 +33,7 @@ def test_meaning_is_near_where_words_are_not() -> None:
 
 def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match=r"the embedding model .* cannot be loaded") as caught:
+    with pytest.raises(UsageError, match=r"cannot load the embedding model ") as caught:
         EmbeddingFeatures(str(tmp_path / "empty"))
     assert "\n" not in str(caught.value)
 

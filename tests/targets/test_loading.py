@@ -16,9 +16,9 @@ from tiny_models import Queue, local_model, network, prompt, requests, tokenizer
 
 from tailbound.contract import SamplingOptions
 from tailbound.errors import MissingExtraError, UsageError
+from tailbound.huggingface import fingerprint
 from tailbound.prompts import Prompt
 from tailbound.targets import Target, WhiteBox
-from tailbound.targets.decoding import identity
 from tailbound.targets.registry import list_targets, load_target
 
 OPTIONS = SamplingOptions(max_new_tokens=6)
@@ -61,16 +61,16 @@ def test_revision_of_a_folder(
 ) -> None:
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "README.md").write_text("about")
-    assert identity.folder_revision(copy) == identity.folder_revision(folder)
+    assert fingerprint.folder_revision(copy) == fingerprint.folder_revision(folder)
     weights = copy / "model.safetensors"
     changed = bytearray(weights.read_bytes())
     changed[-1] ^= 1
     weights.write_bytes(changed)
-    assert identity.folder_revision(copy) != identity.folder_revision(folder)
+    assert fingerprint.folder_revision(copy) != fingerprint.folder_revision(folder)
     # large files by head and tail
-    monkeypatch.setattr(identity, "WHOLE_FILE", 100)
-    monkeypatch.setattr(identity, "SAMPLE", 50)
-    assert identity.folder_revision(copy) != identity.folder_revision(folder)
+    monkeypatch.setattr(fingerprint, "WHOLE_FILE", 100)
+    monkeypatch.setattr(fingerprint, "SAMPLE", 50)
+    assert fingerprint.folder_revision(copy) != fingerprint.folder_revision(folder)
 
 
 def test_contract_tells_what_defines_the_distribution(folder: Path) -> None:
@@ -111,7 +111,7 @@ def test_wrong_specs(spec: str, engine: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("options", "engine", "message"),
     [
-        ({}, {"revision": "main"}, "drop --revision"),
+        ({}, {"revision": "main"}, "drop the revision"),
         ({}, {"device": "toaster"}, "unknown device 'toaster'"),
         ({}, {"device": "meta"}, "computes nothing"),
         ({}, {"batch_size": 0}, "batch-size must be at least 1"),
@@ -127,7 +127,7 @@ def test_wrong_options(
 
 def test_missing_device(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UsageError, match="use --device cpu"):
+    with pytest.raises(UsageError, match="not available here: use cpu"):
         load_target(f"hf:{folder}", OPTIONS, device="cuda")
 
 

@@ -30,8 +30,8 @@ from tiny_models import (
 
 from tailbound.contract import SamplingOptions
 from tailbound.errors import UsageError
+from tailbound.huggingface.fingerprint import folder_revision
 from tailbound.prompts import Prompt
-from tailbound.targets.decoding.identity import folder_revision
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.registry import load_target
 
@@ -96,7 +96,7 @@ def _no_default_template(folder: Path) -> None:
         (lambda f: (f / "tokenizer.json").write_text("{}"), "cannot load hf:odd"),
         (lambda f: _configure(f, num_attention_heads=5), "not a multiple of the number"),
         (lambda f: _configure(f, quantization_config={"quant_method": "awq"}), "requires gptq"),
-        (_encoder_decoder, "no model that transformers loads as a causal"),
+        (_encoder_decoder, "not a model that transformers loads as a causal"),
         (_own_code, "code of its own, which is not run here"),
         (_no_tokenizer, "cannot load hf:odd"),
         (_adapter, "is an adapter, not a model.*--proposal lora:"),

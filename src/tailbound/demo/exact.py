@@ -15,10 +15,9 @@ from tailbound.demo.enumeration import Masses, enumerate_replies
 from tailbound.demo.files import Variant, model_folder, weights_digest
 from tailbound.demo.replies import REFUSE
 from tailbound.demo.world import is_forbidden
-from tailbound.errors import MissingExtraError
+from tailbound.huggingface.checkpoints import load_checkpoint
 from tailbound.judges.demo import PATTERNS
 from tailbound.prompts import Prompt, content_id
-from tailbound.targets.decoding.quiet import no_progress_bars
 
 MAX_NEW_TOKENS = 32
 TOLERANCE = 1e-3
@@ -103,16 +102,9 @@ def load_model(variant: Variant = "model") -> Any:
 
     Raises `MissingExtraError` without transformers and torch.
     """
-    try:
-        import torch
-        from transformers import AutoModelForCausalLM
-    except ImportError as error:
-        raise MissingExtraError("the demo model", "hf") from error
-    with no_progress_bars():
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            model_folder(variant), dtype=torch.float32
-        )
-    return model.eval().requires_grad_(False)
+    return load_checkpoint(
+        model_folder(variant), shown="demo", needed_by="the demo model", dtype="float32"
+    ).model
 
 
 def truth_file(variant: Variant) -> Path:

@@ -1,1 +1,14 @@
-"""What every use of Hugging Face models shares, so that it is done in one way."""
+"""Everything that reads a Hugging Face checkpoint, so that it is done in one way.
+
+    places.py             folders, names on the hub, devices; what is in the cache without a network
+    checkpoints.py        configurations, tokenizers and models: `load_checkpoint`
+    adapters.py           LoRA adapters, merged into a copy of a model
+    sentence_encoders.py  encoders of sentence-transformers
+    fingerprint.py        which model this is
+    hf_logging.py         loading without what the libraries print
+    key_values.py         the cache of keys and values by the name that transformers uses
+
+Code that comes with a checkpoint is never run and never asked about, pickles are read as weights
+alone, weights that are missing are an error, and every error is one line. No other module calls
+`from_pretrained`.
+"""

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from tailbound.contract import Verdict
 from tailbound.errors import UsageError
+from tailbound.huggingface.checkpoints import Kind, context_length
+from tailbound.huggingface.places import DTYPES
 from tailbound.judges.base import Exchange
-from tailbound.judges.checkpoints import DTYPES, Loaded, context_length, load_checkpoint
+from tailbound.judges.models import JudgeModel, load_model
 from tailbound.judges.showing import RESPONSE, SEE, request_text
 from tailbound.judges.spec import SpecOptions
 from tailbound.judges.verdicts import scored
@@ -40,7 +42,7 @@ class ClassifierJudge:
 
     def __init__(
         self,
-        loaded: Loaded,
+        loaded: JudgeModel,
         *,
         labels: Sequence[str],
         function: str,
@@ -196,13 +198,8 @@ def load(name: str, *, threshold: float | None = None) -> ClassifierJudge:
     dtype = options.choice("dtype", DTYPES, "auto")
     device = options.text("device", "auto") or "auto"
     options.done()
-    loaded = load_checkpoint(
-        "classifier",
-        options.name,
-        kind="AutoModelForSequenceClassification",
-        revision=revision,
-        dtype=dtype,
-        device=device,
+    loaded = load_model(
+        "classifier", options.name, Kind.CLASSIFIER, revision=revision, dtype=dtype, device=device
     )
     limit = context_length(loaded.model, loaded.tokenizer)
     if limit is not None and max_length > limit:
@@ -233,7 +230,7 @@ def _label_names(model: Any) -> list[str]:
     return [str(known[number]) for number in range(len(known))]
 
 
-def _labels(loaded: Loaded, asked: str | None) -> list[str]:
+def _labels(loaded: JudgeModel, asked: str | None) -> list[str]:
     """The labels whose probability is the score."""
     names = _label_names(loaded.model)
     if asked is None:
@@ -254,7 +251,7 @@ def _labels(loaded: Loaded, asked: str | None) -> list[str]:
     return sorted(set(wanted), key=names.index)
 
 
-def _function(loaded: Loaded) -> str:
+def _function(loaded: JudgeModel) -> str:
     config = loaded.model.config
     if config.problem_type == "regression":
         raise UsageError(

@@ -10,9 +10,11 @@ from typing import Protocol
 
 from tailbound.contract import Verdict
 from tailbound.errors import UsageError
+from tailbound.huggingface.checkpoints import Kind, context_length
+from tailbound.huggingface.places import DTYPES
 from tailbound.judges.base import Exchange
-from tailbound.judges.checkpoints import DTYPES, context_length, load_checkpoint
 from tailbound.judges.guard_formats import FORMATS, GuardFormat, guess_format
+from tailbound.judges.models import load_model
 from tailbound.judges.showing import BOTH, SEE, conversation
 from tailbound.judges.spec import SpecOptions
 from tailbound.judges.verdicts import scored
@@ -122,13 +124,8 @@ def load(name: str, *, threshold: float | None = None) -> GuardJudge:
             f"Add ?format=... out of {', '.join(FORMATS)}"
         )
     own_template = None if template is None else _read_template(template)
-    loaded = load_checkpoint(
-        "guard",
-        options.name,
-        kind="AutoModelForCausalLM",
-        revision=revision,
-        dtype=dtype,
-        device=device,
+    loaded = load_model(
+        "guard", options.name, Kind.READER, revision=revision, dtype=dtype, device=device
     )
     model = GuardModel(
         loaded.model,

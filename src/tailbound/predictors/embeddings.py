@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tailbound.errors import MissingExtraError, UsageError
+from tailbound.huggingface.sentence_encoders import load_sentence_encoder
 from tailbound.predictors.texts import texts
 from tailbound.prompts import Prompt
 
@@ -31,20 +31,9 @@ class EmbeddingFeatures:
         Raises `MissingExtraError` without sentence-transformers, and `UsageError` where it cannot
         be loaded.
         """
-        try:
-            from sentence_transformers import SentenceTransformer
-        except ImportError as error:
-            raise MissingExtraError("--features embeddings", "embeddings") from error
         self.model = model
         self._batch_size = batch_size
-        try:
-            self._encoder: Any = SentenceTransformer(_place(model))
-        except (OSError, ValueError, RuntimeError) as error:
-            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UsageError(
-                f"the embedding model {model!r} cannot be loaded ({line[:120]}): give a folder, or "
-                "its name on the hub with a connection"
-            ) from error
+        self._encoder: Any = load_sentence_encoder(_place(model), needed_by="--features embeddings")
 
     def features(self, prompts: Sequence[Prompt]) -> NDArray[np.float32]:
         """Shape (len(prompts), dimensions of the encoder)."""

@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tailbound.errors import MissingExtraError, UsageError
+from tailbound.errors import UsageError
 from tailbound.files import write_json
+from tailbound.huggingface.hf_logging import quiet
 from tailbound.predictors.likelihood import log_odds, pooled_rate
 from tailbound.predictors.texts import texts
 from tailbound.prompts import Prompt
@@ -56,7 +56,7 @@ class FinetunedFeatures:
         self._encoders: list[Any] = []
         self._base = 0.0
         self._fold_of: dict[str, int] = {}
-        self._tokenizer, _ = _load(model, model)
+        self._tokenizer, _ = _load(model)
 
     def learn(
         self,
@@ -90,7 +90,7 @@ class FinetunedFeatures:
         for fold in range(folds):
             seen = np.flatnonzero(dealt != fold)
             encoder = self._tune([written[i] for i in seen], k[seen], n[seen], [seed, 1 + fold])
-            with _quiet():
+            with quiet():
                 encoder.save_pretrained(folder / f"fold-{fold}")
             self._encoders.append(encoder)
         self._tokenizer.save_pretrained(folder / "tokenizer")
@@ -135,9 +135,7 @@ class FinetunedFeatures:
         self._fold_of = {str(name): int(fold) for name, fold in state["folds"].items()}
         self._encoders = []
         for fold in range(1 + max(self._fold_of.values())):
-            self._tokenizer, encoder = _load(
-                str(folder / f"fold-{fold}"), str(folder / "tokenizer")
-            )
+            self._tokenizer, encoder = _load(folder / f"fold-{fold}", folder / "tokenizer")
             self._encoders.append(encoder.eval().to(_device()))
 
     def _digest(
@@ -170,7 +168,7 @@ class FinetunedFeatures:
         scale = max(float(n.mean()), 1.0)
         with torch.random.fork_rng():
             torch.manual_seed(int(rng.integers(2**31)))
-            _, encoder = _load(self.model, self.model)
+            _, encoder = _load(self.model)
             encoder.to(device).train()
             optimizer = torch.optim.AdamW(
                 encoder.parameters(), lr=self._learning_rate, weight_decay=WEIGHT_DECAY
@@ -230,38 +228,17 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No bars, and no word about the new output layer, which is meant to be new."""
-    from transformers.utils import logging as hf_logging
+def _load(model: str | Path, tokenizer: Path | None = None) -> tuple[Any, Any]:
+    """(tokenizer, encoder): with a new output, or with a tokenizer beside it the one it has."""
+    from tailbound.huggingface.checkpoints import Kind, load_checkpoint
+    from tailbound.huggingface.places import find_model
 
-    logging: Any = hf_logging
-    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if shown:
-            logging.enable_progress_bar()
-
-
-def _load(model: str, tokenizer: str) -> tuple[Any, Any]:
-    """(tokenizer, encoder with one output)."""
-    try:
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
-    except ImportError as error:
-        raise MissingExtraError("--features finetune", "hf") from error
-    try:
-        with _quiet():
-            return (
-                AutoTokenizer.from_pretrained(tokenizer),
-                AutoModelForSequenceClassification.from_pretrained(model, num_labels=1),
-            )
-    except (OSError, ValueError, RuntimeError) as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UsageError(
-            f"the encoder {model!r} cannot be loaded ({line[:120]}): give a folder, or its name on "
-            "the hub with a connection"
-        ) from error
+    source = model if isinstance(model, Path) else find_model(model, who="finetune: ") or model
+    read = load_checkpoint(
+        source,
+        shown=f"the encoder {model}",
+        kind=Kind.ENCODER if tokenizer is None else Kind.CLASSIFIER,
+        needed_by="--features finetune",
+        tokenizer=tokenizer,
+    )
+    return read.tokenizer, read.model

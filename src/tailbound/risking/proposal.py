@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tailbound.errors import ContractMismatchError, MissingExtraError, UsageError
+from tailbound.errors import ContractMismatchError, UsageError
 from tailbound.files import write_json
 from tailbound.prompts import Prompt, read_prompts
 
@@ -251,35 +251,15 @@ def _checkpoint(target: LocalModel, name: str) -> LocalModel:
 
 def _adapted(target: LocalModel, name: str) -> LocalModel:
     """The target with a LoRA adapter merged into a copy of its weights."""
-    import copy
-    import warnings
-
-    from tailbound.targets.decoding.identity import folder_revision
+    from tailbound.huggingface.adapters import merged
+    from tailbound.huggingface.fingerprint import folder_revision
     from tailbound.targets.decoding.model import LocalModel
 
     folder = Path(name).expanduser()
-    if not (folder / "adapter_config.json").is_file():
-        raise UsageError(
-            f"{name or '(no folder)'} holds no adapter (adapter_config.json is missing)"
-        )
-    if not any((folder / f"adapter_model.{end}").is_file() for end in ("safetensors", "bin")):
-        raise UsageError(f"{name} holds no weights of an adapter (adapter_model.safetensors)")
-    try:
-        from peft import PeftModel
-    except ImportError as error:
-        raise MissingExtraError("a LoRA adapter as proposal", "lora") from error
     with target.network.bare() as model:
-        base = copy.deepcopy(model)
-    try:
-        with warnings.catch_warnings():
-            # peft still asks transformers by names that are to go
-            warnings.simplefilter("ignore", FutureWarning)
-            merged = PeftModel.from_pretrained(base, folder).merge_and_unload()
-    except (ValueError, RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"the adapter {name} does not fit the target: {reason}") from error
+        adapted = merged(model, folder, name=name)
     return LocalModel(
-        merged.eval().requires_grad_(False),
+        adapted,
         target.tokenizer,
         target.options,
         name=f"lora:{folder.resolve().name}",

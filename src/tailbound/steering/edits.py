@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from tailbound.errors import UsageError
 from tailbound.files import write_json
+from tailbound.huggingface.hf_logging import quiet
 from tailbound.steering.interventions import Ablate, unit_vector
 from tailbound.steering.modules import anatomy
-from tailbound.targets.decoding.quiet import quiet
 
 EDIT_NOTE = "tailbound-edit.json"
 """The file that tells an edited checkpoint from any other."""

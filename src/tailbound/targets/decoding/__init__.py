@@ -10,8 +10,7 @@
     referee.py        the canonical decision where rounding could change a token
     decoder.py        the loop that keeps the batch full
     scoring.py        the same density, teacher-forced
-    identity.py       which model this is
     model.py          all of it behind the seam of `tailbound.targets`
 
-Everything here but `uniforms` and `identity` imports torch: import it inside functions.
+Everything here but `uniforms` imports torch: import it inside functions.
 """
