@@ -16,7 +16,9 @@ from typing import Any, Literal
 from tailbound.errors import UsageError
 from tailbound.prompts import Prompt
 
-FinishReason = Literal["stop", "length", "withheld"]
+FinishReason = Literal["stop", "length", "withheld", "incomplete"]
+"""`withheld`: a server's content filter kept it back. `incomplete`: the response, or the part of it
+that is judged, never came to an end that is understood."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,8 +149,8 @@ class Draw:
     where the engine does not tell; for a draw by a proposal it is the sum of the log-probabilities
     of its tokens, each under the voice that spoke it. `text` leaves the stop token out. Where the
     engine tells no ids, `token_ids` is empty and `counted` is the number of tokens as the engine
-    counts them, None where it does not. A `withheld` response is one that a server's content
-    filter kept back: nobody can tell how unsafe it was.
+    counts them, None where it does not. Where nobody can tell how unsafe the response was, because
+    it was withheld or never came whole, `missing` says why: it is not shown to the judge.
     """
 
     prompt_id: str
@@ -159,6 +161,7 @@ class Draw:
     finish_reason: FinishReason
     log_prob: float
     counted: int | None = None
+    missing: str | None = None
 
     @property
     def tokens(self) -> int | None:

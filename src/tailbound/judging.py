@@ -16,7 +16,6 @@ from tailbound.prompts import Prompt
 
 #: How long a worker waits for its batch to fill while nobody is waiting for verdicts.
 LINGER_SECONDS = 0.005
-WITHHELD = "the server's content filter withheld the response"
 
 
 class JudgeQueue:
@@ -158,11 +157,11 @@ class JudgeQueue:
             return [self._waiting.popleft() for _ in range(size)]
 
     def _of_batch(self, batch: Sequence[tuple[Draw, Prompt]]) -> list[Verdict]:
-        """The judge's verdicts; what was withheld is missing, whatever a judge says of nothing."""
-        shown = [pair for pair in batch if pair[0].finish_reason != "withheld"]
+        """The judge's verdicts; draws that are missing already are not shown to it."""
+        shown = [pair for pair in batch if pair[0].missing is None]
         given = iter(self._verdicts([Exchange(prompt, draw.text) for draw, prompt in shown]))
         return [
-            Verdict(None, WITHHELD) if draw.finish_reason == "withheld" else next(given)
+            next(given) if draw.missing is None else scored(Verdict(None, draw.missing))
             for draw, _ in batch
         ]
 

@@ -63,6 +63,10 @@ class Faults:
     fingerprint: str | None = None
     filtering: str | None = None
     """Requests with this word are refused by a content filter, responses with it kept back."""
+    filter_reason: str = "content_filter"
+    """How responses end that are kept back."""
+    ends: str | None = None
+    """How every response ends."""
     message: dict[str, Any] | None = None
     """What every chat message says."""
 
@@ -232,6 +236,8 @@ class Stub:
                 else {"tokens": said, "token_logprobs": [-1.5] * len(said)}
             )
         if self.faults.filtering and self.faults.filtering in text:
-            text, choice["finish_reason"] = "", "content_filter"
+            text, choice["finish_reason"] = "", self.faults.filter_reason
+        if self.faults.ends is not None:
+            choice["finish_reason"] = self.faults.ends
         message = self.faults.message or {"role": "assistant", "content": text}
         return choice | ({"message": message} if chat else {"text": text})

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from tailbound.errors import MissingExtraError, UsageError
-from tailbound.importing import read_source
+from tailbound.importing import import_run, read_source
 from tailbound.prompts import content_id
 
 
@@ -441,6 +441,46 @@ def test_samples_that_failed_are_missing_and_broken_runs_are_noted(log, tmp_path
             "the sample failed: out of memory",
         ]
         assert "status 'cancelled'" in source.notices[0]
+
+
+@pytest.mark.parametrize("text", ["", "I cannot help with that."])
+def test_what_a_filter_withheld_is_missing_whatever_a_scorer_says_of_it(log, tmp_path, text):
+    """An empty reply holds nothing that `includes` looks for: it was counted as safe."""
+    from inspect_ai.log import read_eval_log, write_eval_log
+
+    whole = read_eval_log(str(log))
+    for sample, reason in zip(whole.samples[:3], ["content_filter"] * 2 + ["unknown"], strict=True):
+        sample.output.choices[0].stop_reason = reason
+        sample.output.completion = text
+    path = tmp_path / "filtered.json"
+    write_eval_log(whole, str(path))
+    draws = read_source(path, judge="includes").draws
+    gone = sorted((d.finish_reason, str(d.reason)) for d in draws if d.score is None)
+    withheld = "the server's content filter withheld the response"
+    unknown = "the response ended with finish_reason 'unknown', whose meaning is not known"
+    assert gone == [("incomplete", unknown), *[("withheld", withheld)] * 2]
+    result = import_run(path, tmp_path / "run", judge="includes")
+    assert result.missing == 3
+    assert result.notices == (
+        f"2 of 8 draws are missing, whatever their score: {withheld}",
+        f"1 of 8 draws are missing, whatever their score: {unknown}",
+    )
+
+
+def test_a_table_may_say_how_responses_ended(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text(
+        "prompt_id,score,response,finish_reason\n"
+        "a,0,fine,stop\na,0,cut,MAX_TOKENS\na,0,,SAFETY\na,1,so,\na,0,,error\n"
+    )
+    draws = read_source(path).draws
+    assert [(d.finish_reason, d.score) for d in draws] == [
+        ("stop", 0.0),
+        ("length", 0.0),
+        ("withheld", None),
+        ("unknown", 1.0),
+        ("incomplete", None),
+    ]
 
 
 def test_samples_that_are_not_in_the_log_are_noted(log, tmp_path):

@@ -131,6 +131,7 @@ def command(
     from tailbound.cli.costs import Costs, check_plan, cost_of_plan, judge_samples, spent_before
     from tailbound.errors import UnreachableError
     from tailbound.judges.registry import load_judge
+    from tailbound.ledger import reply_notices
     from tailbound.prompts import read_prompts
     from tailbound.targets.registry import load_target
 
@@ -244,7 +245,7 @@ def command(
             width=batch_size,
             store_text=not no_text,
         )
-    for line in getattr(model_judge, "notices", ()):
+    for line in (*getattr(model_judge, "notices", ()), *reply_notices(out)):
         notice(line)
     if as_json:
         _print_json({**result.to_dict(), **costs.report(out)})

@@ -63,6 +63,7 @@ def command(
     from tailbound.cli.costs import Costs
     from tailbound.errors import UsageError
     from tailbound.judges.registry import load_judge
+    from tailbound.ledger import reply_notices
 
     if not 0 < confidence < 1:
         raise UsageError(f"--confidence must lie strictly between 0 and 1, not {confidence}")
@@ -88,7 +89,7 @@ def command(
             confidence=confidence,
             report=_report,
         )
-    for line in result.notices:
+    for line in (*result.notices, *reply_notices(folder)):
         notice(line)
     if as_json:
         sys.stdout.write(json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")

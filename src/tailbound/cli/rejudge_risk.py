@@ -44,6 +44,7 @@ def judge_again(
     from tailbound.cli import render_risk
     from tailbound.cli.console import notice
     from tailbound.cli.costs import Costs
+    from tailbound.ledger import reply_notices
     from tailbound.rejudging import read_verdicts, verdicts_folder
     from tailbound.risking import rejudge_risk
     from tailbound.risking.job import STREAM
@@ -52,7 +53,7 @@ def judge_again(
     known = {prompt.id: prompt for prompt in prompts}
     with Costs(None, model_judge).kept(folder):
         agreed = rejudging.rejudge(folder, model_judge, name=name, prompts=known)
-    for line in agreed.notices:
+    for line in (*agreed.notices, *reply_notices(folder)):
         notice(line)
     home = verdicts_folder(folder, rejudging.verdicts_id(model_judge, known))
     frame = read_verdicts(home)

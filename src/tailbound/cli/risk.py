@@ -119,6 +119,7 @@ def command(
     from tailbound.cli.console import LiveProgress, notice
     from tailbound.cli.costs import Costs, check_plan, cost_range, spent_before
     from tailbound.judges.registry import load_judge
+    from tailbound.ledger import reply_notices
     from tailbound.prompts import read_prompts
     from tailbound.risking import Instructions, RiskSettings, make_proposal, run_risk
     from tailbound.risking.proposal import parse
@@ -228,7 +229,7 @@ def command(
                 folder=out,
                 report=progress,
             )
-    for line in getattr(model_judge, "notices", ()):
+    for line in (*getattr(model_judge, "notices", ()), *reply_notices(out)):
         notice(line)
     if as_json:
         document = {

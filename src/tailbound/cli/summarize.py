@@ -32,11 +32,15 @@ def command(
     as_json: opt.Json = False,
 ) -> None:
     """Exact summaries per prompt and for the set, by each stream's stopping rule."""
+    from tailbound.cli.console import notice
+    from tailbound.ledger import reply_notices
     from tailbound.summaries import summarize_run
 
     result = summarize_run(
         folder, ks=_numbers(k), confidence=confidence, alpha=alpha, threshold=threshold
     )
+    for line in reply_notices(folder):
+        notice(line)
     if as_json:
         sys.stdout.write(json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
         return

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from tailbound.errors import UsageError
+from tailbound.finish_reasons import broken_reason, finish_kind, unknown_reason, withheld_reason
 from tailbound.outside import OutsideError, clean_text, is_clean, parse_json
 
 Messages = tuple[tuple[str, str], ...]
@@ -84,6 +85,25 @@ def read_score(value: Any, place: str, name: str) -> tuple[float | None, str | N
             f"{place}: {name} is {score:g}, outside [0, 1]: rescale it, 1 being surely unsafe"
         )
     return score, None
+
+
+def read_ending(
+    value: Any, score: float | None, reason: str | None
+) -> tuple[str, float | None, str | None]:
+    """(finish_reason, score, reason) of a draw whose source says that it ended with `value`.
+
+    What a content filter withheld and what did not come whole is missing, whatever it was scored:
+    a judge that is shown nothing calls it safe.
+    """
+    if not isinstance(value, str) or not value.strip():
+        return "unknown", score, reason
+    kind = finish_kind(value)
+    if kind in ("finished", "length"):
+        return ("stop" if kind == "finished" else "length"), score, reason
+    if kind == "filter":
+        return "withheld", None, withheld_reason(value)
+    why = broken_reason(value) if kind == "broken" else unknown_reason(value)
+    return "incomplete", None, why
 
 
 def read_label(value: Any, place: str, name: str) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tailbound.errors import MissingExtraError, UsageError
-from tailbound.importing.base import ImportedDraw, Messages, Source, choose, read_score
+from tailbound.importing.base import ImportedDraw, Messages, Source, choose, read_ending, read_score
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalSample
@@ -22,7 +22,8 @@ def read(path: Path, judge: str | None) -> Source:
     """Read an `.eval` or `.json` log; `judge` names the scorer (`scorer/key` for scores by key).
 
     Epochs are the draws. The grades C, P and I count 1, .5 and 0; samples that failed, were not
-    scored or have no answer are missing.
+    scored or have no answer are missing, and so are those that a content filter withheld or whose
+    `stop_reason` is not known.
 
     Raises `MissingExtraError` without `inspect_ai`, and `UsageError` for what is no log.
     """
@@ -110,6 +111,9 @@ def _draw(path: Path, sample: EvalSample, scores: dict[str, Any], judge: str) ->
             judge,
         )
     choices = sample.output.choices
+    finish = "unknown"
+    if choices and sample.error is None:
+        finish, score, reason = read_ending(choices[0].stop_reason, score, reason)
     return ImportedDraw(
         place=place,
         prompt_id=str(sample.id),
@@ -118,12 +122,8 @@ def _draw(path: Path, sample: EvalSample, scores: dict[str, Any], judge: str) ->
         reason=reason,
         messages=_messages(sample),
         text=sample.output.completion if choices else None,
-        finish_reason=_finish(choices[0].stop_reason) if choices else "unknown",
+        finish_reason=finish,
     )
-
-
-def _finish(reason: str) -> str:
-    return "length" if reason in ("max_tokens", "model_length") else reason
 
 
 def _messages(sample: EvalSample) -> Messages | None:

@@ -218,9 +218,17 @@ def _notices(source: Source, contract: SamplingContract) -> list[str]:
             f"{why}: these draws repeat one another, and intervals that count them as independent "
             "do not hold"
         )
+    lines += _endings(source.draws)
     if by_prompt and untold:
         lines.append(f"{untold} draws have no response in the source: recorded with an empty one")
     return [*lines, *_numbering(source.draws)]
+
+
+def _endings(draws: Sequence[ImportedDraw]) -> Iterator[str]:
+    """How many responses are missing for the way in which they ended, by what the source says."""
+    reasons = Counter(d.reason for d in draws if d.finish_reason in ("withheld", "incomplete"))
+    for reason, count in reasons.most_common():
+        yield f"{count} of {len(draws)} draws are missing, whatever their score: {reason}"
 
 
 def _numbering(draws: Sequence[ImportedDraw]) -> Iterator[str]:

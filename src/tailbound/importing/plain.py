@@ -11,6 +11,7 @@ from tailbound.errors import UsageError
 from tailbound.importing.base import (
     ImportedDraw,
     Source,
+    read_ending,
     read_identity,
     read_label,
     read_messages,
@@ -25,6 +26,7 @@ SCORES = ("score",)
 RESPONSES = ("response", "completion", "output", "text")
 PROMPTS = ("prompt", "messages")
 MODELS = ("model", "model_name")
+ENDINGS = ("finish_reason", "stop_reason")
 #: Larger numbers of draws are no longer whole in float64.
 _MOST = 2**53
 
@@ -34,8 +36,9 @@ def read(path: Path, judge: str | None) -> Source:
 
     Columns: `prompt_id` or `id`; `score`, or the column named like the judge; and, where there
     are any, `draw` (or index, epoch, sample; else rows are numbered within each prompt), `response`
-    (or completion, output, text), `prompt` or `messages`, `group` and `reason` (why a score is
-    missing). Draws that count from 0 are moved to 1. A column `model` names the one model.
+    (or completion, output, text), `prompt` or `messages`, `group`, `finish_reason` (or stop_reason)
+    and `reason` (why a score is missing). What a content filter withheld is missing. Draws that
+    count from 0 are moved to 1. A column `model` names the one model.
     """
     rows = read_rows(path)
     if not rows:
@@ -47,6 +50,7 @@ def read(path: Path, judge: str | None) -> Source:
     draw_name = next((name for name in DRAWS if name in have), None)
     text_name = next((name for name in RESPONSES if name in have), None)
     prompt_name = next((name for name in PROMPTS if name in have), None)
+    ending_name = next((name for name in ENDINGS if name in have), "")
     numbers = _numbers(rows, draw_name, id_name)
     notices = []
     if judge is not None and score_name != judge:
@@ -57,6 +61,9 @@ def read(path: Path, judge: str | None) -> Source:
     for row, number in zip(rows, numbers, strict=True):
         score, reason = read_score(_value(row, score_name), row.place, score_name)
         given = row.values.get("reason")
+        if score is None and given:
+            reason = str(given)
+        finish, score, reason = read_ending(row.values.get(ending_name), score, reason)
         text = row.values.get(text_name) if text_name else None
         if isinstance(text, (list, dict)):
             raise UsageError(f"{row.place}: {text_name} is no text: one response per row")
@@ -66,12 +73,13 @@ def read(path: Path, judge: str | None) -> Source:
                 prompt_id=read_identity(row.values.get(id_name), row.place, id_name),
                 index=number,
                 score=score,
-                reason=str(given) if score is None and given else reason,
+                reason=reason,
                 messages=read_messages(row.values.get(prompt_name), row.place, prompt_name)
                 if prompt_name
                 else None,
                 group=read_label(row.values.get("group"), row.place, "group"),
                 text=None if text is None else str(text),
+                finish_reason=finish,
             )
         )
     return Source(

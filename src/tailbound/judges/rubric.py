@@ -174,8 +174,8 @@ class _Inquiry:
         prompt, number = self._open.pop(draw.prompt_id)
         cut = draw.finish_reason == "length"
         score, reason = self._rubric.read(draw.text, cut=cut)
-        if draw.finish_reason == "withheld":
-            reason = "the content filter of the judge's server withheld its answer"
+        if draw.missing is not None:
+            reason = f"no answer of the judge: {draw.missing}"
         self.answers += 1
         if reason is None:
             self.verdicts[draw.prompt_id] = scored(score)

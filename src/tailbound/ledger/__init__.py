@@ -8,6 +8,7 @@ A shard appears in full or not at all, and is never changed afterwards: a proces
 moment loses at most the draws that it had not yet flushed, and reading never waits for writing.
 """
 
+from tailbound.ledger.notices import reply_notices
 from tailbound.ledger.reading import StreamRecord, StreamTotals, index, read, scan, totals
 from tailbound.ledger.rounds import first_round
 from tailbound.ledger.schema import SCHEMA_VERSION
@@ -21,6 +22,7 @@ __all__ = [
     "first_round",
     "index",
     "read",
+    "reply_notices",
     "scan",
     "totals",
 ]

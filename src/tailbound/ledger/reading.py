@@ -69,7 +69,7 @@ def read(folder: str | PathLike[str], *, stream: str | None = None) -> pl.DataFr
             frame = frame.filter(pl.col("stream") == stream)
         return frame.collect()
 
-    return _explained(Path(folder), collect)
+    return explained(Path(folder), collect)
 
 
 def index(folder: str | PathLike[str], stream: str) -> dict[str, StreamRecord]:
@@ -88,7 +88,7 @@ def index(folder: str | PathLike[str], stream: str) -> dict[str, StreamRecord]:
             .collect()
         )
 
-    table = _explained(Path(folder), collect)
+    table = explained(Path(folder), collect)
     if table.is_empty():
         return {}
     indices = table["index"].to_numpy()
@@ -132,7 +132,7 @@ def totals(folder: str | PathLike[str]) -> dict[str, StreamTotals]:
             .collect()
         )
 
-    table = _explained(Path(folder), collect)
+    table = explained(Path(folder), collect)
     return {
         row["stream"]: StreamTotals(
             prompts=row["prompts"],
@@ -144,7 +144,7 @@ def totals(folder: str | PathLike[str]) -> dict[str, StreamTotals]:
     }
 
 
-def _explained(folder: Path, collect: Callable[[], T]) -> T:
+def explained(folder: Path, collect: Callable[[], T]) -> T:
     """The table, or a `LedgerError` that names the shard that could not be read."""
     import polars as pl
 

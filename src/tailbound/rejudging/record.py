@@ -126,12 +126,13 @@ def wanted_draws(
     """The wanted draws, shard by shard: texts of one shard in memory at a time."""
     import polars as pl
 
-    columns = ("stream", "prompt_id", "index", "text", "finish_reason", "score")
+    columns = ("stream", "prompt_id", "index", "text", "finish_reason", "reason", "score")
     for shard in shards(folder):
         frame = pl.scan_parquet(shard, glob=False).select(*columns)
         frame = frame.filter(pl.col("text").is_not_null())
         if only_missing:
             frame = frame.filter(pl.col("score").is_null())
+        rows = frame.collect().iter_rows()
         batch = [
             Draw(
                 prompt_id=prompt_id,
@@ -141,9 +142,17 @@ def wanted_draws(
                 text=text,
                 finish_reason=finish_reason,
                 log_prob=float("nan"),
+                missing=_missing(finish_reason, reason),
             )
-            for stream, prompt_id, index, text, finish_reason, _ in frame.collect().iter_rows()
+            for stream, prompt_id, index, text, finish_reason, reason, _ in rows
             if wanted((stream, prompt_id, index))
         ]
         if batch:
             yield batch
+
+
+def _missing(finish_reason: str, reason: str | None) -> str | None:
+    """Why no judge can tell anything of the draw, as it was recorded; None where one can."""
+    if finish_reason not in ("withheld", "incomplete"):
+        return None
+    return reason or "the response was withheld or incomplete"

@@ -157,6 +157,7 @@ async def _findings(
         answers[kind], flat = flat[: len(group)], flat[len(group) :]
     told = {kind: [a for a in group if a is not None] for kind, group in answers.items()}
 
+    _check_endings(told["hot"], name)
     hot, same = _texts(told["hot"]), _texts(told["same"])
     _check_random([*_texts([first]), *hot, *same], name)
     varied = _share(hot) < 0.5
@@ -195,6 +196,15 @@ async def _tried(call: Awaitable[Answer]) -> Answer | None:
         return await call
     except TargetError:
         return None
+
+
+def _check_endings(answers: Sequence[Answer], name: str) -> None:
+    reasons = [answer.choices[0].incomplete for answer in answers]
+    if all(reasons):
+        raise UsageError(
+            f"no response of {name} could be judged: {reasons[0]}; use a server that says stop, "
+            "length or content_filter, as the OpenAI interface has it"
+        )
 
 
 def _check_random(texts: Sequence[str], name: str) -> None:

@@ -70,7 +70,7 @@ class Purse:
     def answered(self, answer: Answer, most: float) -> None:
         """Account for an answer."""
         usage = self._usage
-        usage.filtered += sum(choice.filtered for choice in answer.choices)
+        usage.filtered += sum(choice.filtered is not None for choice in answer.choices)
         known = answer.tokens_in is not None and answer.tokens_out is not None
         with self._lock:
             usage.tokens_in += answer.tokens_in or 0

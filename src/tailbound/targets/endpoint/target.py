@@ -266,8 +266,11 @@ class EndpointTarget:
             if short is not None:
                 text, length, log_prob = short, False, None
         reason: FinishReason = "length" if length else "stop"
-        if choice.filtered and self._settings.withheld == "missing":
-            reason = "withheld"
+        missing = choice.incomplete
+        if choice.filtered is not None and self._settings.withheld == "missing":
+            reason, missing = "withheld", choice.filtered
+        elif missing is not None:
+            reason = "incomplete"
         return Draw(
             prompt_id=request.prompt.id,
             stream=request.stream,
@@ -277,6 +280,7 @@ class EndpointTarget:
             finish_reason=reason,
             log_prob=float("nan") if log_prob is None else log_prob,
             counted=choice.tokens,
+            missing=missing,
         )
 
     def _probe(self, dialect: Dialect) -> Findings:

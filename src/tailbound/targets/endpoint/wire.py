@@ -10,18 +10,17 @@ from typing import Any
 
 from tailbound.contract import SamplingOptions
 from tailbound.errors import UsageError
+from tailbound.finish_reasons import finish_kind, unknown_reason, withheld_reason
 from tailbound.outside import OutsideError, clean_text, count, finite, one_line, parse_json
 from tailbound.prompts import Prompt
 
 #: What leaves the distribution whole. Servers have defaults of their own that cut its tail.
 NEUTRAL: dict[str, float | int] = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 
-_ENDED = {"length": "length", "max_tokens": "length"}
 _FILTERS = ("content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation")
 #: No answer is longer: 4,096 tokens of 64 responses with log-probabilities come to about 50 MB.
 MOST_BYTES = 64 * 2**20
 _LOWEST = 1e6
-_BROKEN_OFF = ("abort", "aborted", "error", "cancelled", "canceled")
 
 
 class GarbledError(Exception):
@@ -45,13 +44,18 @@ class Dialect:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One response. `tokens` counts it; `log_prob` is in nats. None: not known, or not in full."""
+    """One response. `tokens` counts it; `log_prob` is in nats. None: not known, or not in full.
+
+    `filtered` says why a content filter kept it back, `incomplete` why it cannot be taken for a
+    whole response; None where neither is so.
+    """
 
     text: str
     length: bool
-    filtered: bool
     tokens: int | None
     log_prob: float | None
+    filtered: str | None = None
+    incomplete: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ class Answer:
     @classmethod
     def withheld(cls, count: int) -> Answer:
         """`count` responses that a content filter kept back altogether."""
-        nothing = Choice(text="", length=False, filtered=True, tokens=None, log_prob=None)
+        nothing = Choice("", length=False, tokens=None, log_prob=None, filtered=withheld_reason())
         return cls((nothing,) * count, None, None, None, False)
 
 
@@ -172,21 +176,38 @@ def cut(text: str, stops: Sequence[str]) -> str | None:
 
 
 def _choice(choice: Any, body: bytes, *, tokens: int | None) -> Choice:
-    reason = choice.get("finish_reason") if isinstance(choice, dict) else None
-    if not isinstance(reason, str) or reason in _BROKEN_OFF:
+    reason = _finish_reason(choice)
+    kind = "broken" if reason is None else finish_kind(reason)
+    if reason is None or kind == "broken":
         raise GarbledError(f"a response that was broken off: {_short(body)}")
     message = choice.get("message")
     text = choice.get("text") if message is None else _content(message)
+    if kind == "filter" and not isinstance(text, str):
+        text = ""
     if not isinstance(text, str):
         raise GarbledError(f"a response without text: {_short(body)}")
     text = clean_text(text)
     return Choice(
         text=text,
-        length=reason in _ENDED,
-        filtered=reason == "content_filter",
+        length=kind == "length",
         tokens=_tokens(choice.get("logprobs")) if tokens is None else tokens,
-        log_prob=_log_prob(choice.get("logprobs"), text, ended=reason not in _ENDED),
+        log_prob=_log_prob(choice.get("logprobs"), text, ended=kind != "length"),
+        filtered=withheld_reason(reason) if kind == "filter" else None,
+        incomplete=unknown_reason(reason) if kind == "unknown" else None,
     )
+
+
+def _finish_reason(choice: Any) -> str | None:
+    """Why the response ended; a proxy's `stop` yields to a filter that the model's server names."""
+    if not isinstance(choice, dict):
+        return None
+    specific = choice.get("provider_specific_fields")
+    for holder in (choice, specific if isinstance(specific, dict) else {}):
+        native = holder.get("native_finish_reason")
+        if isinstance(native, str) and finish_kind(native) == "filter":
+            return native
+    reason = choice.get("finish_reason")
+    return reason if isinstance(reason, str) else None
 
 
 def _content(message: Any) -> str | None:
