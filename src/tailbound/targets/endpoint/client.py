@@ -10,20 +10,18 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
-from tailbound.errors import MissingExtraError, TargetError
+from tailbound.errors import MissingExtraError, TargetError, UsageError
 from tailbound.outside import one_line, parse_json
 from tailbound.targets.endpoint.settings import EndpointSettings
 from tailbound.targets.endpoint.spending import Purse, Usage
+from tailbound.targets.endpoint.waiting import hopeless, retry_after, wait_seconds
 from tailbound.targets.endpoint.wire import MOST_BYTES, Answer, GarbledError, is_withheld, read
 
 OVERLOADED = 429
+_KEY_REFUSED = (401, 403)
 _HINTS = {
-    401: ": is the key right (OPENAI_API_KEY, or the variable that --key-env names)?",
-    403: ": is the key right (OPENAI_API_KEY, or the variable that --key-env names)?",
     404: ": does --base-url end as the server's does (mostly /v1), and is the model's name right?",
 }
 _PASSING = (408, 409, 425, OVERLOADED)
@@ -54,6 +52,7 @@ class Client:
     def __init__(self, settings: EndpointSettings, usage: Usage, purse: Purse) -> None:
         try:
             import aiohttp
+            import yarl
         except ImportError as error:
             raise MissingExtraError("a target behind an endpoint", "endpoint") from error
         self._aiohttp = aiohttp
@@ -63,6 +62,12 @@ class Client:
         self._session: Any = None
         self._random = random.Random()
         self._base = settings.base_url.rstrip("/")
+        try:
+            yarl.URL(self._base)
+        except ValueError as error:
+            raise UsageError(
+                f"the base URL {self._base!r} is not a URL ({error}): correct --base-url"
+            ) from None
         self._urls: dict[str, Any] = {}
         self._giving_up = asyncio.Event()
         self._failures = (TimeoutError, aiohttp.ClientError, OSError)
@@ -116,6 +121,12 @@ class Client:
                 self._purse.lost(most)  # the server may have worked on it
                 raise
             except self._failures as error:
+                cure = hopeless(error)
+                if cure is not None:
+                    self._purse.released(most)
+                    raise TargetError(
+                        self._settings.redacted(f"{url} cannot be used: {cure}")
+                    ) from None
                 reason = self._name(error)
                 lost = not isinstance(error, self._unsent)
             else:
@@ -136,13 +147,19 @@ class Client:
                             self._settings.redacted(
                                 f"{url} refuses the request with {reason}"
                                 + (f" (it has moved to {moved})" if moved else "")
-                                + _HINTS.get(response.status, "")
+                                + self._hint(response.status)
                             ),
                             response.status,
                             withheld=is_withheld(said[:10_000].decode(errors="replace")),
                         )
-                    asked = _retry_after(response.headers.get("Retry-After"))
-            wait = self._wait(attempt, asked)
+                    asked = retry_after(response.headers.get("Retry-After"))
+            wait = wait_seconds(
+                attempt,
+                asked,
+                first=self._settings.first_wait,
+                longest=self._settings.longest_wait,
+                rng=self._random,
+            )
             if lost:
                 self._purse.lost(most)
             if self._giving_up.is_set() or time.monotonic() + wait > started + limit:
@@ -173,10 +190,19 @@ class Client:
             self._urls[path] = URL(f"{self._base}/{path}")
         return self._urls[path]
 
+    def _hint(self, status: int) -> str:
+        """What to look at first where the server refuses with `status`."""
+        if status not in _KEY_REFUSED:
+            return _HINTS.get(status, "")
+        name = self._settings.key_name
+        if self._settings.key is None:
+            return f": no key was sent: set {name}, or name another variable with --key-env"
+        return f": is the key in {name} right? (--key-env names another variable)"
+
     def _name(self, error: BaseException) -> str:
         if isinstance(error, TimeoutError):
             return f"no answer within {self._settings.timeout:g} s"
-        return f"{type(error).__name__}: {error}".removesuffix(": ")
+        return one_line(f"{type(error).__name__}: {error}".removesuffix(": "), 300)
 
     def _failed(
         self, url: Any, attempts: int, reason: str, seconds: float, asked: float | None
@@ -188,15 +214,6 @@ class Client:
                 f"{reason}{waits}): see to the server, then run the same command again"
             )
         )
-
-    def _wait(self, attempt: int, asked: float | None) -> float:
-        """Seconds until the next attempt: what the server asks for, else doubling with jitter."""
-        if asked is not None:
-            return asked
-        longest = min(
-            self._settings.first_wait * 2.0 ** min(attempt - 1, 30), self._settings.longest_wait
-        )
-        return longest * (0.5 + self._random.random() / 2)
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -225,19 +242,3 @@ async def _body(response: Any, most: int) -> bytes:
 
 def _short(body: bytes) -> str:
     return one_line(body[:300].decode(errors="replace"), 300) or "(nothing said)"
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds that a `Retry-After` header asks for, which gives seconds or a date."""
-    if value is None:
-        return None
-    try:
-        return min(max(0.0, float(value)), 1e6)
-    except ValueError:
-        pass
-    try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return max(0.0, (date - datetime.now(UTC)).total_seconds())

@@ -91,8 +91,8 @@ class Findings:
 async def probe(client: Client, model: str, options: SamplingOptions, dialect: Dialect) -> Findings:
     """Ask the server, and adapt `dialect` to it.
 
-    Raises `UsageError` where it cannot be reached, refuses the model or the options, or cannot be
-    trusted to sample what the contract says.
+    Raises `TargetError` where it cannot be reached, and `UsageError` where it refuses the model or
+    the options, or cannot be trusted to sample what the contract says.
     """
     name = f"openai:{model}"
     whole = SamplingOptions(max_new_tokens=TOKENS, completion=options.completion)
@@ -108,8 +108,10 @@ async def probe(client: Client, model: str, options: SamplingOptions, dialect: D
         await _rehearse(client, Phrasing(model, options, dialect), options, findings, name)
     except UsageError:
         raise
-    except TargetError as error:
+    except RefusedError as error:
         raise UsageError(f"{name} cannot be used: {error}") from None
+    except TargetError as error:  # the server is not there, or is overloaded: no wrong usage
+        raise TargetError(f"{name} cannot be used: {error}") from None
     return findings
 
 

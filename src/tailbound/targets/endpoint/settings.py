@@ -10,10 +10,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tailbound.errors import UsageError
+from tailbound.outside import one_line, shown
 
 DEFAULT_URL = "https://api.openai.com/v1"
 DEFAULT_KEY = "OPENAI_API_KEY"
+_KEYED = urlsplit(DEFAULT_URL).hostname
 _SECRET_LENGTH = 12
+_CREDENTIALS = re.compile(r"(://)[^/@\s]+@")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,7 @@ class EndpointSettings:
 
     base_url: str
     key: str | None = field(default=None, repr=False)
+    key_name: str = DEFAULT_KEY
     concurrency: int = 64
     per_request: int | None = None
     timeout: float = 300.0
@@ -71,13 +75,21 @@ class EndpointSettings:
             raise UsageError("give both --price-in and --price-out (0 for what costs nothing)")
 
     def _check_url(self) -> None:
-        parts = urlsplit(self.base_url)
-        if "@" in parts.netloc or parts.query:
+        if "@" in self.base_url or "?" in self.base_url:
             # not repeated here: what it holds may be a secret
-            raise UsageError("--base-url must hold no key or password: use OPENAI_API_KEY")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(
-                f"--base-url must be such as http://127.0.0.1:8000/v1, not {self.base_url!r}"
+                "--base-url must hold no key, password or query: give the key in OPENAI_API_KEY"
+            )
+        problem = _url_problem(self.base_url)
+        if problem is not None:
+            raise UsageError(
+                f"--base-url must be such as http://127.0.0.1:8000/v1, not {shown(self.base_url)}: "
+                f"{problem}"
+            )
+        if self.key is None and urlsplit(self.base_url).hostname == _KEYED:
+            raise UsageError(
+                f"{self.base_url} needs a key, and {self.key_name} is not set: set it, or give "
+                "--base-url for another server"
             )
 
     @property
@@ -98,11 +110,34 @@ class EndpointSettings:
         """`body` without the key, where that is long enough to be told from other text."""
         if self.key is None or len(self.key) < _SECRET_LENGTH:
             return body
-        return body.replace(self.key.encode(), b"[key]")
+        key = self.key.encode()
+        # some servers write / as \/ in JSON
+        return body.replace(key, b"[key]").replace(key.replace(b"/", b"\\/"), b"[key]")
 
     def redacted(self, text: str) -> str:
-        """`text` without the key."""
+        """`text` without the key, and without passwords in URLs, that of a proxy for instance."""
+        text = _CREDENTIALS.sub(r"\1[password]@", text)
         return text.replace(self.key, "[key]") if self.key else text
+
+
+def _url_problem(url: str) -> str | None:
+    """What is wrong with a base URL, None where nothing is."""
+    if not url.isprintable() or " " in url:
+        return "it holds spaces or control characters"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        return one_line(error, 80)
+    if parts.scheme not in ("http", "https"):
+        return "it begins with http:// or https://"
+    if not parts.hostname:
+        return "it names no server"
+    if port == 0 or parts.netloc.endswith(":"):
+        return "its port is a number from 1 to 65535, or left out"
+    if "#" in url:
+        return "a part behind # is never sent: drop it"
+    return None
 
 
 def environment(folder: Path | None = None) -> Mapping[str, str]:
@@ -136,7 +171,9 @@ def find_key(known: Mapping[str, str], name: str | None) -> str | None:
         # not repeated here: it may be the key itself
         raise UsageError("--key-env takes the name of an environment variable, never a key")
     if not known.get(name, "").strip():
-        raise UsageError(f"--key-env {name}: no such variable is set, nor in .env: set it")
+        # what looks like no variable's name is not repeated: it may be the key itself
+        said = name if re.fullmatch(r"[A-Z_][A-Z0-9_]{0,40}", name) else "(not shown)"
+        raise UsageError(f"--key-env {said}: no such variable is set, nor in .env: set it")
     return known[name].strip()
 
 

@@ -26,6 +26,7 @@ from tailbound.targets.endpoint.client import Client, RefusedError
 from tailbound.targets.endpoint.probe import Findings, probe
 from tailbound.targets.endpoint.session import Session
 from tailbound.targets.endpoint.settings import (
+    DEFAULT_KEY,
     DEFAULT_URL,
     EndpointSettings,
     environment,
@@ -45,8 +46,8 @@ class EndpointTarget:
     """One model of one server under one contract; `findings` say what the server honours.
 
     `usage` counts requests and tokens. `earlier_cost` was spent by earlier processes on the same
-    run, and counts towards `max_cost`. Raises `UsageError` where the server cannot be reached or
-    cannot be trusted, and `MissingExtraError` without aiohttp.
+    run, and counts towards `max_cost`. Raises `TargetError` where the server cannot be reached,
+    `UsageError` where it cannot be trusted, and `MissingExtraError` without aiohttp.
     """
 
     def __init__(
@@ -369,6 +370,7 @@ def load(
     settings = EndpointSettings(
         base_url=base_url or known.get("OPENAI_BASE_URL") or DEFAULT_URL,
         key=find_key(known, key_env),
+        key_name=key_env or DEFAULT_KEY,
         concurrency=min(batch_size, 64) if concurrency is None else concurrency,
         per_request=per_request,
         price_in=price_in,
