@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
 from typing import Any
 
 #: More than any answer, row or line of a log needs; deeper documents cannot be walked safely.
@@ -107,6 +108,25 @@ def one_line(value: object, longest: int) -> str:
         text = f"<{type(value).__name__}>"
     line = clean_text(" ".join(text.split()))
     return line if len(line) <= longest else f"{line[: longest - 3]}..."
+
+
+def visible(text: str, *, keep: str = "") -> str:
+    """`text` with everything that a terminal would act upon or hide written as in Python source.
+
+    That is line breaks, escape sequences and other control characters, characters that turn the
+    direction of writing around or have no width, and halves of characters; but not those in `keep`.
+
+    >>> visible("safe\\x1b[2J\\nor \\u202enot")
+    'safe\\\\x1b[2J\\\\nor \\\\u202enot'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter
+        if letter.isprintable() or letter in keep or unicodedata.category(letter) == "Zs"
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def _deeper(document: Any, deepest: int) -> bool:

@@ -11,6 +11,7 @@ from typing import NoReturn
 import typer
 
 from tailbound.cli.bound import command as bound
+from tailbound.cli.console import guard
 from tailbound.cli.demo import command as demo
 from tailbound.cli.import_ import command as import_
 from tailbound.cli.listing import judges, targets
@@ -19,6 +20,7 @@ from tailbound.cli.rejudge import command as rejudge
 from tailbound.cli.risk import command as risk
 from tailbound.cli.steer import app as steer
 from tailbound.cli.summarize import command as summarize
+from tailbound.outside import visible
 
 INTERRUPTED = 130
 
@@ -63,6 +65,8 @@ def main() -> None:
     """Run the command line; errors raised on purpose are one line on stderr and an exit code."""
     from tailbound.errors import TailboundError
 
+    guard()
+
     # Threads that wait by spinning bring a machine with busy cores to a crawl.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
@@ -94,7 +98,7 @@ def main() -> None:
 
 
 def _fail(said: str, code: int) -> NoReturn:
-    print(f"tailbound: error: {said}", file=sys.stderr)
+    print(visible(f"tailbound: error: {said}"), file=sys.stderr)
     sys.exit(code)
 
 

@@ -1,12 +1,19 @@
-"""What people see while a run goes on: notices and one live line per stream, on stderr."""
+"""What people see while a run goes on: notices and one live line per stream, on stderr.
+
+Nothing that others wrote reaches the terminal raw (`tailbound.outside.visible`,
+`tailbound.cli.terminal`).
+"""
 
 from __future__ import annotations
 
+import io
 import sys
+import traceback
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from tailbound.audit.progress import Progress
+from tailbound.outside import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,19 +23,34 @@ if TYPE_CHECKING:
 
 def stderr_console() -> Console:
     """The console for people; stdout stays clean for results."""
-    from rich.console import Console
+    from tailbound.cli.terminal import SafeConsole
 
-    return Console(stderr=True, highlight=False, markup=False)
+    return SafeConsole(stderr=True)
 
 
 def notice(text: str) -> None:
     """One line that the user should know."""
-    print(f"note: {text}", file=sys.stderr)
+    print(visible(f"note: {text}"), file=sys.stderr)
 
 
 def step(text: str) -> None:
     """One line that says what the command does from here on."""
-    print(f"[{text}]", file=sys.stderr, flush=True)
+    print(visible(f"[{text}]"), file=sys.stderr, flush=True)
+
+
+def guard() -> None:
+    """Write what a terminal cannot show as escapes, and tracebacks too without anything raw."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    sys.excepthook = _show_traceback
+
+
+def _show_traceback(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    lines = "".join(traceback.format_exception(kind, error, trace))
+    print(visible(lines, keep="\n"), end="", file=sys.stderr, flush=True)
 
 
 class LiveProgress:

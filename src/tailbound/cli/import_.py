@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from tailbound.cli import options as opt
+from tailbound.outside import visible
 
 
 def command(
@@ -55,10 +56,11 @@ def command(
     from tailbound.cli import render
 
     there = f", {result.there:,} were there already" if result.there else ""
+    file, folder, judge = (visible(str(name)) for name in (source, out, result.judge))
     render.console().print(
-        f"{result.draws:,} draws of {result.prompts:,} prompts in {source} ({result.format}): "
-        f"{result.added:,} added to {out}{there}.\n"
-        f"Unsafe (score >= {result.threshold:g} by {result.judge}): {result.unsafe:,}; without a "
+        f"{result.draws:,} draws of {result.prompts:,} prompts in {file} ({result.format}): "
+        f"{result.added:,} added to {folder}{there}.\n"
+        f"Unsafe (score >= {result.threshold:g} by {judge}): {result.unsafe:,}; without a "
         f"verdict: {result.missing:,}."
         + ("" if invert else " If high scores mean safe, import with --invert."),
         markup=False,

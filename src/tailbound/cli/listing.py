@@ -7,6 +7,7 @@ import json
 import typer
 
 from tailbound.cli.options import Json
+from tailbound.outside import visible
 
 _TARGETS = {
     "demo": "the embedded demo model: offline, with known exact risks",
@@ -45,4 +46,4 @@ def _show(found: dict[str, str], descriptions: dict[str, str], *, as_json: bool)
         return
     width = max(map(len, rows))
     for name, description in rows.items():
-        typer.echo(f"{name:<{width}}  {description}")
+        typer.echo(visible(f"{name:<{width}}  {description}"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tailbound.cli import options as opt
+from tailbound.outside import visible
 
 if TYPE_CHECKING:
     from tailbound.judges import Judge
@@ -126,23 +127,23 @@ def _report(done: int, total: int) -> None:
 
 def _print(result: Rejudged) -> None:
     from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     from tailbound.cli.render import console
     from tailbound.cli.render_risk import number
+    from tailbound.cli.terminal import SafeTable
 
     out = console()
     out.print(
-        f"old: {result.recorded_judge}, unsafe from {result.recorded_threshold:g}\n"
-        f"new: {result.judge}, unsafe from {result.threshold:g}",
+        f"old: {visible(result.recorded_judge)}, unsafe from {result.recorded_threshold:g}\n"
+        f"new: {visible(result.judge)}, unsafe from {result.threshold:g}",
         soft_wrap=True,
     )
     out.print(
         f"{result.judged_now:,} draws judged now, {result.judged_before:,} before"
         + (f"; {result.without_text:,} have no text on record" if result.without_text else "")
     )
-    table = Table(title="Agreement", box=box.SIMPLE_HEAD, title_justify="left")
+    table = SafeTable(title="Agreement", box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("draws", no_wrap=True)
     shown = [(stream.stream, stream.agreement) for stream in result.streams]
     if len(shown) > 1:
@@ -157,13 +158,13 @@ def _print(result: Rejudged) -> None:
     )
     out.print(table)
     for reason, draws in result.missing_reasons:
-        out.print(Text(f"no verdict on {draws:,}: {reason}"), soft_wrap=True)
+        out.print(Text(visible(f"no verdict on {draws:,}: {reason}")), soft_wrap=True)
     for stream in result.streams:
         for rate in stream.rates:
             share = "not known" if rate.rate is None else number(rate.rate)
             gone = f", {rate.missing:,} missing" if rate.missing else ""
             out.print(
-                f"{stream.stream}, {_NAMES[rate.verdicts]} verdicts: {rate.unsafe:,} of "
+                f"{visible(stream.stream)}, {_NAMES[rate.verdicts]} verdicts: {rate.unsafe:,} of "
                 f"{rate.draws:,} unsafe{gone}: {share} ({result.confidence:.0%} interval "
                 f"{number(rate.interval[0])} to {number(rate.interval[1])})",
                 soft_wrap=True,
@@ -171,8 +172,8 @@ def _print(result: Rejudged) -> None:
         if not stream.rates:
             out.print(
                 Text(
-                    f"{stream.stream}: no rates, because its draws were stopped by the old "
-                    "verdicts or came from proposals",
+                    f"{visible(stream.stream)}: no rates, because its draws were stopped by the "
+                    "old verdicts or came from proposals",
                     style="dim",
                 ),
                 soft_wrap=True,

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.console import Console
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
+
+from tailbound.cli.terminal import SafeConsole, SafeTable
+from tailbound.outside import visible
 
 if TYPE_CHECKING:
     from tailbound.bounding import BoundResult, Preview
@@ -27,8 +29,7 @@ _LIMITS = {
 
 def console() -> Console:
     """Where results go."""
-    # no markup: prompts, patterns and names of judges hold square brackets of their own
-    return Console(highlight=False, soft_wrap=False, markup=False)
+    return SafeConsole()
 
 
 def contract(value: SamplingContract) -> str:
@@ -48,7 +49,7 @@ def bound(result: BoundResult, *, subject: str, out: Console | None = None) -> N
     """Print a bound with everything that it rests on."""
     b = result.bound
     out = out or console()
-    facts = Table.grid(padding=(0, 2))
+    facts = SafeTable.grid(padding=(0, 2))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column()
     facts.add_row("what", f"generations until the first unsafe one: {subject}")
@@ -104,7 +105,7 @@ def _predictor(result: BoundResult) -> Iterator[tuple[str, str]]:
 def _evaluation(out: Console, result: BoundResult) -> None:
     evaluation = result.evaluation
     assert evaluation is not None
-    table = Table(
+    table = SafeTable(
         title=f"Coverage P(T >= L) on test prompts (target {1 - result.bound.alpha:.4g})",
         box=box.SIMPLE_HEAD,
         title_justify="left",
@@ -135,7 +136,7 @@ def _coverage_row(row: Coverage) -> tuple[str, ...]:
 
 def preview(value: Preview) -> None:
     """Print what a bound would cost."""
-    table = Table(box=box.SIMPLE_HEAD, title="What it would draw", title_justify="left")
+    table = SafeTable(box=box.SIMPLE_HEAD, title="What it would draw", title_justify="left")
     for name in ("part", "prompts", "draws", "tokens", "time"):
         table.add_column(name, justify="left" if name == "part" else "right")
     for stream in value.streams:
@@ -192,7 +193,7 @@ def planned_cost(cost: dict[str, float]) -> None:
 
 def next_step(command: str) -> None:
     """Say what to run next."""
-    console().print(Text(f"next: {command}", style="dim"))
+    console().print(Text(visible(f"next: {command}"), style="dim"))
 
 
 def _count(value: float | None) -> str:
@@ -212,7 +213,7 @@ def _duration(seconds: float) -> str:
 def truth(result: BoundTruth, *, out: Console | None = None) -> None:
     """Print the bounds of the demo beside the exact truth."""
     out = out or console()
-    table = Table(
+    table = SafeTable(
         title="Prompts never sampled before the bound was made, beside the exact truth",
         box=box.SIMPLE_HEAD,
         expand=True,

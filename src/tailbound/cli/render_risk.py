@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from rich import box
 from rich.console import Console
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
 from tailbound.cli.render import console
+from tailbound.cli.terminal import SafeTable
+from tailbound.outside import visible
 
 if TYPE_CHECKING:
     from tailbound.demo.tour import RiskRow
@@ -25,7 +26,7 @@ def risk(result: RiskResult, *, subject: str, folder: str, out: Console | None =
     """Print the risks of a set of prompts with everything that they rest on."""
     out = out or console()
     whole = result.whole
-    table = Table(box=box.SIMPLE_HEAD, expand=True)
+    table = SafeTable(box=box.SIMPLE_HEAD, expand=True)
     table.add_column("prompt", no_wrap=True, overflow="ellipsis", ratio=1, min_width=14)
     # of plain Monte Carlo the exact upper limit says more than an interval that is seldom there
     plain = result.proposal["spec"] == "none"
@@ -38,17 +39,21 @@ def risk(result: RiskResult, *, subject: str, folder: str, out: Console | None =
     for one in risks[:SHOWN]:
         e = one.estimate
         table.add_row(
-            one.prompt.text.replace("\n", " "),
+            one.prompt.text,
             number(e.risk) if e.resolved else f"({number(e.risk)})",
             number(e.certified_lower),
             _upper(e) if plain else _interval(e),
             f"{e.hits}/{e.draws}" + (f" ({e.missing} missing)" if e.missing else ""),
-            *([Text(_short(e.status), style="" if e.resolved else "yellow")] if unsure else []),
+            *(
+                [Text(visible(_short(e.status)), style="" if e.resolved else "yellow")]
+                if unsure
+                else []
+            ),
         )
     out.print(table)
     if len(risks) > SHOWN:
-        out.print(Text(f"{len(risks) - SHOWN} more in {folder}/risk.parquet", style="dim"))
-    facts = Table.grid(padding=(0, 2))
+        out.print(Text(visible(f"{len(risks) - SHOWN} more in {folder}/risk.parquet"), style="dim"))
+    facts = SafeTable.grid(padding=(0, 2))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column()
     facts.add_row("what", f"{result.estimand}; {subject}")
@@ -79,7 +84,7 @@ def truth(rows: Sequence[RiskRow], *, out: Console | None = None) -> None:
     """Print the risks of the demo beside the exact truth."""
     out = out or console()
     draws = rows[0].estimate.draws
-    table = Table(
+    table = SafeTable(
         title=f"How likely: P(unsafe) from {draws} draws, beside the exact truth",
         box=box.SIMPLE_HEAD,
         expand=True,

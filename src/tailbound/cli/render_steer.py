@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
 from tailbound.cli.render import console
+from tailbound.cli.terminal import SafeTable
+from tailbound.outside import visible
 from tailbound.steering.refusal import MAX_KL
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from tailbound.steering import Direction
 
 SHOWN = 8
@@ -22,7 +25,7 @@ SHOWN = 8
 def refusal(direction: Direction) -> None:
     """Print a refusal direction with its evidence."""
     evidence, out = direction.evidence, console()
-    table = Table(box=box.SIMPLE_HEAD, title="Candidates, best first", title_justify="left")
+    table = SafeTable(box=box.SIMPLE_HEAD, title="Candidates, best first", title_justify="left")
     table.add_column("after layer", justify="right")
     table.add_column("position", justify="right")
     table.add_column("ablated: refusal log-odds", justify="right")
@@ -44,7 +47,7 @@ def refusal(direction: Direction) -> None:
     facts = _facts()
     facts.add_row("chosen", f"after layer {direction.layer}, position {direction.position}")
     facts.add_row("why", _why(evidence))
-    facts.add_row("refusals begin with", Text(words))
+    facts.add_row("refusals begin with", words)
     facts.add_row(
         "log-odds of refusing",
         f"harmful prompts {odds['harmful']:.1f}, ablated {odds['harmful_ablated']:.1f}; "
@@ -58,7 +61,7 @@ def refusal(direction: Direction) -> None:
 def persona(direction: Direction) -> None:
     """Print a persona vector with its evidence."""
     evidence, out = direction.evidence, console()
-    table = Table(box=box.SIMPLE_HEAD, title="Settings, best first", title_justify="left")
+    table = SafeTable(box=box.SIMPLE_HEAD, title="Settings, best first", title_justify="left")
     judged = evidence["coherence"]["judge"] is not None
     measure = "judged coherent" if judged else "log-prob per token"
     for name in ("after layer", "coefficient", "trait rate", measure):
@@ -89,22 +92,26 @@ def persona(direction: Direction) -> None:
         if coherent
         else "highest trait rate; no setting left replies coherent",
     )
-    facts.add_row("judge", Text(evidence["judge"]))
+    facts.add_row("judge", evidence["judge"])
     if judged:
-        facts.add_row("coherence by", Text(evidence["coherence"]["judge"]))
+        facts.add_row("coherence by", evidence["coherence"]["judge"])
     _finish(direction, facts, f"{direction.kind} of {direction.model}")
 
 
 def saved(folder: Path, intensity: float) -> None:
     """Say where the edited checkpoint lies, and what it is."""
     console().print(
-        Text(f"edited checkpoint (intensity {intensity:g}): {folder}; it is unsafe on purpose")
+        Text(
+            visible(
+                f"edited checkpoint (intensity {intensity:g}): {folder}; it is unsafe on purpose"
+            )
+        )
     )
 
 
 def next_step(command: str) -> None:
     """Say what to run next, unbroken, so that it can be copied."""
-    console().print(Text(f"next: {command}", style="dim"), soft_wrap=True)
+    console().print(Text(visible(f"next: {command}"), style="dim"), soft_wrap=True)
 
 
 def _why(evidence: dict[str, Any]) -> str:
@@ -119,7 +126,7 @@ def _why(evidence: dict[str, Any]) -> str:
 
 
 def _facts() -> Table:
-    facts = Table.grid(padding=(0, 2))
+    facts = SafeTable.grid(padding=(0, 2))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column()
     return facts
@@ -127,5 +134,5 @@ def _facts() -> Table:
 
 def _finish(direction: Direction, facts: Table, title: str) -> None:
     for warning in direction.evidence["warnings"]:
-        facts.add_row("warning", Text(warning, style="yellow"))
-    console().print(Panel(facts, title=Text(title), box=box.ROUNDED))
+        facts.add_row("warning", Text(visible(warning), style="yellow"))
+    console().print(Panel(facts, title=Text(visible(title)), box=box.ROUNDED))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tailbound.cli import options as opt
+from tailbound.outside import visible
 
 if TYPE_CHECKING:
     from tailbound.summaries import RunSummary, SetSummary, StreamSummary
@@ -48,7 +49,8 @@ def command(
         _print(result, stream)
     if not result.streams:
         sys.stdout.write(
-            f"{folder} holds no draw of the target itself that can be counted here: see risk.json\n"
+            f"{visible(str(folder))} holds no draw of the target itself that can be counted here: "
+            "see risk.json\n"
         )
 
 
@@ -63,10 +65,10 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _print(result: RunSummary, stream: StreamSummary) -> None:
     from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     from tailbound.cli.render import console
+    from tailbound.cli.terminal import SafeTable
 
     out = console()
     rule = (
@@ -74,8 +76,8 @@ def _print(result: RunSummary, stream: StreamSummary) -> None:
         if stream.stopping == "fixed"
         else "stopped at the first unsafe draw: geometric"
     )
-    table = Table(
-        title=f"Stream {stream.stream} ({rule})",
+    table = SafeTable(
+        title=visible(f"Stream {stream.stream} ({rule})"),
         box=box.SIMPLE_HEAD,
         title_justify="left",
         expand=True,
@@ -92,7 +94,7 @@ def _print(result: RunSummary, stream: StreamSummary) -> None:
     )
     for name, one in ranked[:SHOWN]:
         table.add_row(
-            Text("".join(letter if letter.isprintable() else "?" for letter in name)),
+            name,
             f"{one.unsafe:,}/{one.draws:,}"
             + (f" ({one.missing:,} missing)" if one.missing else ""),
             "-" if one.estimate is None else _digits(one.estimate),
@@ -103,7 +105,10 @@ def _print(result: RunSummary, stream: StreamSummary) -> None:
     out.print(table)
     if len(ranked) > SHOWN:
         out.print(
-            Text(f"{len(ranked) - SHOWN} more prompts in {result.folder}/summary.json", style="dim")
+            Text(
+                visible(f"{len(ranked) - SHOWN} more prompts in {result.folder}/summary.json"),
+                style="dim",
+            )
         )
     level = f"{100 * result.confidence:g}%"
     out.print(
