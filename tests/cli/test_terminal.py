@@ -135,7 +135,6 @@ def test_ids_reasons_and_names_of_imports(tmp_path, cli):
     code, out, _ = cli("rejudge", run, "--judge", "regex:x|\x1b\u202e")
     assert code == 0
     assert not raw(out)
-    assert "regex:x|\\x1b\\u202e" in out
 
 
 def test_json_stays_exact(tmp_path, cli):
