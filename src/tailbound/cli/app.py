@@ -13,6 +13,7 @@ import typer
 from tailbound.cli.bound import command as bound
 from tailbound.cli.console import guard
 from tailbound.cli.demo import command as demo
+from tailbound.cli.doctor import command as doctor
 from tailbound.cli.import_ import command as import_
 from tailbound.cli.listing import judges, targets
 from tailbound.cli.predict import command as predict
@@ -42,6 +43,7 @@ app.command("rejudge")(rejudge)
 app.command("import")(import_)
 app.command("targets")(targets)
 app.command("judges")(judges)
+app.command("doctor")(doctor)
 
 
 def _show_version(asked: bool) -> None:

@@ -1,0 +1,1 @@
+"""One package or module for each command: checks, work and results, without a terminal."""
