@@ -43,7 +43,8 @@ def parse_json(source: bytes | str, *, most: int | None = None, deepest: int = D
     try:
         document = json.loads(source.removeprefix("\ufeff"))
     except json.JSONDecodeError as error:
-        raise OutsideError(f"{error.msg} at column {error.colno}") from None
+        line = f"line {error.lineno} " if error.lineno > 1 else ""
+        raise OutsideError(f"{error.msg} at {line}column {error.colno}") from None
     except RecursionError:
         raise OutsideError(f"nested too deeply, over {deepest} levels") from None
     except ValueError:

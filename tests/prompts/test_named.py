@@ -187,6 +187,7 @@ def test_trouble_with_the_hub_is_one_line_with_a_way_out(
         read_prompts("strongreject")
     assert "\n" not in str(caught.value)
     assert "download it by hand from https://github.com/alexandrasouly" in str(caught.value)
+    assert str(caught.value).endswith("and give strongreject:FILE")
 
 
 def test_offline_the_real_library_gives_one_clear_line(

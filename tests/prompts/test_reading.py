@@ -119,7 +119,7 @@ def test_csv_with_line_breaks_names_the_line_where_a_record_starts(tmp_path: Pat
 
 BAD = {
     "not_there.jsonl": (None, r"no prompt file .*not_there\.jsonl: check the path"),
-    "kind.txt": ("a", r"kind\.txt ends in '\.txt': rows are read from \.jsonl"),
+    "kind.doc": ("a", r"kind\.doc ends in '\.doc': rows are read from \.jsonl"),
     "line.jsonl": (
         '{"prompt": "a"}\n{"prompt": }\n',
         r"line\.jsonl line 2 is not JSON",
@@ -159,7 +159,7 @@ BAD = {
     "columns.csv": ("prompt,prompt\na,b\n", r"columns\.csv has two columns 'prompt': rename one"),
     "quote.csv": ('prompt\n"a\n', r"quote\.csv line 2 is not CSV"),
     "file.parquet": ("nonsense", r"file\.parquet is not a Parquet file"),
-    "latin.jsonl": (b'{"prompt": "\xe9"}\n', r"latin\.jsonl is not UTF-8 text \(byte 12\)"),
+    "latin.jsonl": (b'{"prompt": "\xe9"}\n', r"latin\.jsonl line 1 is not UTF-8 text \(byte 12 "),
 }
 
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailbound.errors import UsageError
-from tailbound.prompts import Prompt, one_per_group, split
+from tailbound.prompts import Prompt, least_units, one_per_group, split
+from tailbound.prompts.splits import part_sizes
 
 
 def prompt(name: str, group: str | None = None) -> Prompt:
@@ -20,18 +21,53 @@ def part_of(parts: tuple[tuple[Prompt, ...], ...]) -> dict[str, int]:
 
 
 def test_shares_are_met_and_nothing_is_lost() -> None:
-    ungrouped = [prompt(str(i)) for i in range(20_000)]
-    parts = split(ungrouped)
-    assert sum(map(len, parts)) == len(ungrouped)
-    for part, share in zip(parts, (0.4, 0.4, 0.2), strict=True):
-        assert abs(len(part) / len(ungrouped) - share) < 0.015
+    for shares, count, sizes in [
+        ((0.4, 0.4, 0.2), 20_000, [8000, 8000, 4000]),
+        ((0.25, 0.5, 0.25), 40, [10, 20, 10]),
+        ((0.5, 0.5, 0), 40, [20, 20, 0]),
+        ((0.3, 0.5, 0.2), 40, [12, 20, 8]),
+        ((0.4, 0.4, 0.2), 51, [20, 21, 10]),
+        ((0.5, 0.5, 0), 41, [21, 20, 0]),
+    ]:
+        parts = split([prompt(str(i)) for i in range(count)], shares=shares)
+        assert [len(part) for part in parts] == sizes
+        assert len({p.id for part in parts for p in part}) == count
 
 
 @given(st.integers(0, 50), st.randoms())
-def test_the_part_depends_on_unit_and_seed_alone(seed: int, rng: random.Random) -> None:
-    whole = part_of(split(PROMPTS, seed=seed))
-    some = rng.sample(PROMPTS, 500)
-    assert part_of(split(some, seed=seed)) == {p.id: whole[p.id] for p in some}
+def test_the_part_depends_on_units_and_seed_and_not_on_the_order(
+    seed: int, rng: random.Random
+) -> None:
+    some = rng.sample(PROMPTS, 300)
+    whole = part_of(split(some, seed=seed))
+    assert part_of(split(rng.sample(some, 300), seed=seed)) == whole
+
+
+@given(st.integers(0, 50), st.integers(30, 300))
+def test_a_prompt_more_moves_at_most_one_other_across_each_cut(seed: int, count: int) -> None:
+    some = [prompt(str(i)) for i in range(count)]
+    before, after = part_of(split(some[:-1], seed=seed)), part_of(split(some, seed=seed))
+    moved = [(before[name], after[name]) for name in before if before[name] != after[name]]
+    assert len(moved) <= 2
+    assert all(abs(a - b) == 1 for a, b in moved)
+    assert len({min(pair) for pair in moved}) == len(moved)
+
+
+@given(st.tuples(*[st.integers(0, 60)] * 3), st.tuples(*[st.integers(0, 20)] * 3).filter(any))
+def test_the_least_number_of_units_is_the_least(
+    least: tuple[int, int, int], weights: tuple[int, int, int]
+) -> None:
+    shares = [weight / sum(weights) for weight in weights]
+    needed = least_units(least, shares)
+
+    def enough(units: int) -> bool:
+        return all(s >= n for s, n in zip(part_sizes(units, shares), least, strict=True))
+
+    if needed is None:
+        assert any(n > 0 and share == 0 for n, share in zip(least, shares, strict=True))
+        return
+    assert all(enough(units) for units in range(needed, needed + 200))
+    assert needed == 0 or not enough(needed - 1)
 
 
 def test_groups_stay_together_and_seeds_differ() -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tailbound.bounding.settings import BoundSettings
 from tailbound.errors import UnreachableError, UsageError
-from tailbound.prompts import Prompt, PromptSet, one_per_group, split
+from tailbound.prompts import Prompt, PromptSet, least_units, one_per_group, split
 from tailbound.survival import required
 
 MINIMUM_TRAIN, MINIMUM_CALIBRATION = 10, 20
@@ -27,6 +27,11 @@ class Parts:
     calibration: tuple[Prompt, ...]
     test: tuple[Prompt, ...]
     supplied: dict[str, float]
+
+    @property
+    def all(self) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...], tuple[Prompt, ...]]:
+        """The three parts, in order."""
+        return self.train, self.calibration, self.test
 
     def by_name(self) -> dict[str, tuple[Prompt, ...]]:
         """The prompts of each part, by its name."""
@@ -54,15 +59,13 @@ def divide(prompts: PromptSet, settings: BoundSettings) -> Parts:
         least_train = MINIMUM_TRAIN
     else:  # nothing is fitted; the other guarantees fix their design by predictions for these
         least_train = 0 if settings.guarantee == "marginal" else 1
-    for name, have, least in (
-        ("training", len(parts.train), least_train),
-        ("calibration", len(parts.calibration), MINIMUM_CALIBRATION),
-        ("test", len(parts.test), 1 if settings.shares[2] > 0 else 0),
-    ):
-        if have < least:
+    least = (least_train, MINIMUM_CALIBRATION, 1 if settings.shares[2] > 0 else 0)
+    for name, part, need in zip(("training", "calibration", "test"), parts.all, least, strict=True):
+        if len(part) < need:
             raise UsageError(
-                f"{have} of the {len(prompts)} prompts of {prompts.source} fell into the {name} "
-                f"part, which needs at least {least}: give more prompts, or change --split"
+                f"{len(part)} of the {len(prompts)} prompts of {prompts.source} fell into the "
+                f"{name} part, which needs at least {need}: {_in_all(least, settings)}give more "
+                "prompts, or change --split"
             )
     missing = [p.id for p in prompts if not np.isfinite(parts.supplied.get(p.id, np.nan))]
     if parts.supplied and missing:
@@ -81,6 +84,17 @@ def divide(prompts: PromptSet, settings: BoundSettings) -> Parts:
         raise UnreachableError(
             f"the guarantee {settings.guarantee!r} at alpha = {settings.alpha:g} needs at least "
             f"{needed.minimum_prompts} calibration prompts to state any bound, and there are "
-            f"{len(parts.calibration)}: give more prompts, or use --guarantee marginal"
+            f"{len(parts.calibration)}: "
+            f"{_in_all((least_train, needed.minimum_prompts, least[2]), settings)}give more "
+            "prompts, or use --guarantee marginal"
         )
     return parts
+
+
+def _in_all(least: tuple[int, int, int], settings: BoundSettings) -> str:
+    """How many prompts the split of `settings` takes for parts of so many, in words."""
+    units = least_units(least, settings.shares)
+    if units is None:
+        return ""
+    shares = ",".join(f"{share:g}" for share in settings.shares)
+    return f"a split of {shares} needs at least {units} prompts in all (one of each group), so "

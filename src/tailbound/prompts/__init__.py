@@ -1,9 +1,10 @@
 """Prompt sets: reading, naming, grouping and splitting the prompts of an audit."""
 
 from tailbound.prompts.base import Prompt, content_id
+from tailbound.prompts.columns import KNOWN_FIELDS
 from tailbound.prompts.keeping import check_kept, keep_prompts, kept_prompts
-from tailbound.prompts.reading import KNOWN_FIELDS, PromptSet, read_prompts
-from tailbound.prompts.splits import Split, one_per_group, split
+from tailbound.prompts.reading import PromptSet, read_prompts
+from tailbound.prompts.splits import Split, least_units, one_per_group, split
 
 __all__ = [
     "KNOWN_FIELDS",
@@ -14,6 +15,7 @@ __all__ = [
     "content_id",
     "keep_prompts",
     "kept_prompts",
+    "least_units",
     "one_per_group",
     "read_prompts",
     "split",

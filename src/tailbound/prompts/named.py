@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tailbound.errors import MissingExtraError, UsageError
-from tailbound.prompts.recipes import find_recipe
+from tailbound.prompts.recipes import RECIPES, find_recipe
 from tailbound.prompts.tables import Row
 
 PREFIX = "hf-dataset:"
@@ -23,7 +23,8 @@ _COMMIT = re.compile(r"@([0-9a-f]{40})/")
 class DatasetName:
     """`hf-dataset:ORG/NAME[@REVISION][#[CONFIG/]SPLIT]`, taken apart.
 
-    `field` is the column that a recipe names, `origin` where its authors publish the set.
+    `field` is the column that a recipe names, `origin` where its authors publish the set, `recipe`
+    its short name.
     """
 
     dataset: str
@@ -32,6 +33,7 @@ class DatasetName:
     split: str | None = None
     field: str | None = None
     origin: str | None = None
+    recipe: str | None = None
 
     def __str__(self) -> str:
         part = "/".join(one for one in (self.config, self.split) if one)
@@ -69,6 +71,7 @@ def parse_name(text: str) -> DatasetName | None:
         split=recipe.split,
         field=recipe.field,
         origin=recipe.origin,
+        recipe=next(key for key, value in RECIPES.items() if value is recipe),
     )
 
 
@@ -116,6 +119,7 @@ def read_named(name: DatasetName) -> NamedRows:
             split=split,
             field=name.field,
             origin=name.origin,
+            recipe=name.recipe,
         )
     source, notices = _provenance(name, loaded)
     # pictures and sounds would be decoded, row by row, for nothing
@@ -162,7 +166,9 @@ def _explained(name: DatasetName, error: Exception) -> UsageError:
         told = error.__cause__  # the error itself says only that there was one
     line = " ".join(str(told).split())[:200] or type(told).__name__
     by_hand = (
-        f", or download it by hand from {name.origin} and give the file" if name.origin else ""
+        f", or download it by hand from {name.origin} and give {name.recipe}:FILE"
+        if name.origin
+        else ""
     )
     if isinstance(error, ConnectionError) or "offline" in line.lower():
         return UsageError(

@@ -1,8 +1,8 @@
-"""From the rows of a file to a prompt set: fields, ids, duplicates and empty prompts."""
+"""From the rows of a file to a prompt set: ids, groups, duplicates and empty prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
@@ -14,30 +14,22 @@ from numpy.typing import NDArray
 from tailbound.errors import UsageError
 from tailbound.outside import OutsideError, parse_json
 from tailbound.prompts.base import Prompt, content_id
+from tailbound.prompts.chat import Messages, NotMessagesError, parse_messages
+from tailbound.prompts.columns import Columns, find_columns
 from tailbound.prompts.named import parse_name, read_named
-from tailbound.prompts.tables import Row, read_rows
-
-#: Fields that hold the prompt in well-known sets, in the order in which they are looked for.
-KNOWN_FIELDS = (
-    "prompt",
-    "prompt.text",
-    "messages",
-    "forbidden_prompt",
-    "goal",
-    "Goal",
-    "Behavior",
-    "instruction",
-    "input",
-)
+from tailbound.prompts.opening import STANDARD_INPUT
+from tailbound.prompts.recipes import RECIPES, check_is_file, only_population, parse_recipe_file
+from tailbound.prompts.tables import Row, is_index, read_rows
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PromptSet:
     """The prompts of a file, in its order, and what was left out.
 
-    `field` is the column that was read; `duplicates` and `empty` count the rows that were left
-    out because their content stands in an earlier row, or because they have none; `notices` say
-    so in words. `p_hat` is the column of that name, shape (len(prompts),), NaN where a row has
+    `field` is the column that was read (or the template). Rows whose prompt stands in an earlier
+    row are left out: `duplicates` counts those that are the same in every column of text, and
+    `repeated` those that differ in another one. `empty` counts rows without a prompt. `notices`
+    say so in words. `p_hat` is the column of that name, shape (len(prompts),), NaN where a row has
     none, or None where the file has no such column.
     """
 
@@ -45,6 +37,7 @@ class PromptSet:
     field: str
     source: str
     duplicates: int = 0
+    repeated: int = 0
     empty: int = 0
     notices: tuple[str, ...] = ()
     p_hat: NDArray[np.float64] | None = None
@@ -68,41 +61,42 @@ class PromptSet:
 def read_prompts(
     path: str | PathLike[str], *, field: str | None = None, limit: int | None = None
 ) -> PromptSet:
-    """Read a JSONL, CSV or Parquet file of prompts, or a set by its name.
+    """Read a file of prompts (`tailbound.prompts.tables`), or a set by its name.
 
     A name is `hf-dataset:ORG/NAME[@REVISION][#[CONFIG/]SPLIT]` (`tailbound.prompts.named`), or a
-    short one of `tailbound.prompts.recipes`, such as `strongreject`.
+    short one of `tailbound.prompts.recipes`, such as `strongreject`. `strongreject:FILE` is the
+    same set from the file that its authors publish.
 
-    The prompt is the column `field` (dots go into nested records: `prompt.text`), or the first
-    of `KNOWN_FIELDS` that the file has. It is a text, or chat messages
-    `[{"role": ..., "content": ...}]` (in CSV: the same as JSON). Optional columns: `id` (else the
-    hash of the content), `group` (wordings of one query share it), `p_hat` (predictions of the
-    user's own). `limit` keeps the first so many usable prompts.
+    The prompt is the column `field` (dots go into nested records: `prompt.text`), a template with
+    columns in braces (`{context}\\n\\n{question}`), or the first of `KNOWN_FIELDS` that the file
+    has, with the column that completes it (`tailbound.prompts.columns`). It is a text, or chat
+    messages `[{"role": ..., "content": ...}]` (in CSV: the same as JSON). Optional columns: `id`
+    (else the hash of the content), `group` (wordings of one query share it), `p_hat` (predictions
+    of the user's own). `limit` keeps the first so many usable prompts.
 
-    Rows whose content repeats an earlier row, and rows with no content, are left out and counted.
+    Rows whose prompt repeats an earlier row's, and rows without one, are left out and counted.
 
     Raises `UsageError`, with file and line, where the file is missing or unreadable, has no known
-    field, has one id for two different prompts, or has no prompts.
+    field, has one that may belong to the prompts and is not known to, has one id for two
+    different prompts, or has no prompts.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"limit must be at least 1, not {limit}; leave it out to read all")
     rows, source, proposed, notices = _rows_of(fspath(path))
     if not rows:
         raise UsageError(f"{source} has no prompts: it is empty")
-    name = _find_field(rows, field or proposed, source)
-
+    columns, about = find_columns(rows, field or proposed, source)
+    left_out = _LeftOut(columns)
     prompts: list[Prompt] = []
     p_hat: list[float] = []
-    place_of_id: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {}
-    id_of_content: dict[tuple[tuple[str, str], ...], str] = {}
-    repeats: list[str] = []
-    empties: list[str] = []
+    place_of_id: dict[str, tuple[str, Messages]] = {}
+    held: dict[Messages, tuple[str, Row]] = {}
     for row in rows:
         if limit is not None and len(prompts) == limit:
             break
-        messages = _messages(row, name)
+        messages = _messages(row, columns)
         if not messages or not messages[-1][1].strip():
-            empties.append(row.place)
+            left_out.empty.append(row.place)
             continue
         given = _label(row, "id")
         mine = content_id(messages) if given is None else given
@@ -111,22 +105,25 @@ def read_prompts(
                 f"{row.place} has the id {mine!r} of a different prompt "
                 f"({place_of_id[mine][0]}): ids must be unique"
             )
-        if messages in id_of_content:
-            repeats.append(f"{row.place} repeats {id_of_content[messages]!r}")
+        if messages in held:
+            left_out.add_repeat(row, *held[messages])
             continue
         place_of_id[mine] = (row.place, messages)
-        id_of_content[messages] = mine
+        held[messages] = (mine, row)
         prompts.append(Prompt(id=mine, messages=messages, group=_label(row, "group")))
         p_hat.append(_number(row, "p_hat"))
     if not prompts:
-        raise UsageError(f"{source} has no prompts: all {len(rows)} rows are empty in {name!r}")
+        raise UsageError(
+            f"{source} has no prompts: all {len(rows)} rows are empty in {columns.name!r}"
+        )
     return PromptSet(
         prompts=tuple(prompts),
-        field=name,
+        field=columns.name,
         source=source,
-        duplicates=len(repeats),
-        empty=len(empties),
-        notices=(*notices, *_notices(repeats, empties)),
+        duplicates=len(left_out.duplicates),
+        repeated=len(left_out.repeated),
+        empty=len(left_out.empty),
+        notices=(*notices, *about, *left_out.notices()),
         p_hat=np.array(p_hat) if any("p_hat" in row.values for row in rows) else None,
     )
 
@@ -137,55 +134,71 @@ def _rows_of(text: str) -> tuple[list[Row], str, str | None, tuple[str, ...]]:
     if name is not None:
         found = read_named(name)
         return found.rows, found.source, name.field, found.notices
-    return read_rows(Path(text)), str(Path(text)), None, ()
+    if Path(text) == STANDARD_INPUT:
+        return read_rows(Path(text)), "standard input", None, ()
+    by_hand = parse_recipe_file(text)
+    if by_hand is None:
+        check_is_file(text)
+        return read_rows(Path(text)), str(Path(text)), None, ()
+    recipe, path = by_hand
+    rows, notices = only_population(RECIPES[recipe], read_rows(path), f"{path}")
+    return rows, f"{recipe}:{path}", None, notices
 
 
-_ABSENT = object()
+class _LeftOut:
+    """The rows that become no prompt of their own, and why."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.empty: list[str] = []
+        self.duplicates: list[str] = []
+        self.repeated: list[str] = []
+        self._main = columns.used[-1] if columns.template else columns.name
+        self._differing: dict[str, None] = {}
+        self._passed_over = {*columns.used, "id", "group", "p_hat"}
+
+    def add_repeat(self, row: Row, name: str, first: Row) -> None:
+        differing = [
+            column
+            for column in {**first.values, **row.values}
+            if column not in self._passed_over
+            and not is_index(column)
+            and _is_text(first.values.get(column), row.values.get(column))
+            and first.values.get(column) != row.values.get(column)
+        ]
+        self._differing.update(dict.fromkeys(differing))
+        kept = self.repeated if differing else self.duplicates
+        kept.append(f"{row.place} repeats {name!r}")
+
+    def notices(self) -> Iterator[str]:
+        if self.duplicates:
+            yield (
+                f"{_rows(len(self.duplicates))} left out as duplicates "
+                f"(first: {self.duplicates[0]})"
+            )
+        if self.repeated:
+            names = list(self._differing)
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            yield (
+                f"{_rows(len(self.repeated))} left out because the model would be given the same "
+                f"text again (first: {self.repeated[0]}), although other columns differ "
+                f"({', '.join(names[:5])}{more}): if one of them belongs to the prompt, join it by "
+                f"--field '{{{names[0]}}}\\n\\n{{{self._main}}}'"
+            )
+        if self.empty:
+            yield f"{_rows(len(self.empty))} left out as empty (first: {self.empty[0]})"
 
 
-def _value(values: dict[str, Any], name: str) -> Any:
-    """The value of a column, dots going into nested records; `_ABSENT` where there is none."""
-    if name in values:
-        return values[name]
-    value: Any = values
-    for part in name.split("."):
-        if not isinstance(value, dict) or part not in value:
-            return _ABSENT
-        value = value[part]
-    return value
+def _is_text(*values: Any) -> bool:
+    return any(isinstance(value, (str, list, dict)) and value for value in values)
 
 
-def _find_field(rows: Sequence[Row], field: str | None, source: str) -> str:
-    if field is not None:
-        if all(_value(row.values, field) is _ABSENT for row in rows):
-            raise UsageError(f"{source} has no field {field!r}: {_columns(rows)}")
-        return field
-    for name in KNOWN_FIELDS:
-        if any(isinstance(_value(row.values, name), (str, list)) for row in rows):
-            return name
-    raise UsageError(
-        f"{source} has no field that is known to hold prompts: {_columns(rows)}; "
-        "name one with --field"
-    )
-
-
-def _columns(rows: Sequence[Row]) -> str:
-    names = list(dict.fromkeys(name for row in rows[:1000] for name in row.values))
-    if not names:
-        return "it has no columns"
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return f"it has {', '.join(names[:20])}{more}"
-
-
-def _messages(row: Row, name: str) -> tuple[tuple[str, str], ...]:
+def _messages(row: Row, columns: Columns) -> Messages:
     """The chat messages of a row; empty where the field holds nothing."""
-    value = _value(row.values, name)
-    if value is _ABSENT:
-        raise UsageError(f"{row.place} has no field {name!r}: it has {', '.join(row.values)}")
+    value, name = columns.value(row), columns.name
     if value is None:
         return ()
     if isinstance(value, str):
-        if name.split(".")[-1] != "messages":
+        if columns.template or name.split(".")[-1] != "messages":
             return (("user", _whole(value, row, name)),)
         if not value.strip():
             return ()
@@ -197,17 +210,11 @@ def _messages(row: Row, name: str) -> tuple[tuple[str, str], ...]:
         raise UsageError(
             f"{row.place}: {name!r} is neither text nor a list of messages: {value!r:.60}"
         )
-    messages = []
-    for message in value:
-        role = message.get("role") if isinstance(message, dict) else None
-        content = message.get("content") if isinstance(message, dict) else None
-        if not isinstance(role, str) or not isinstance(content, str):
-            raise UsageError(
-                f"{row.place}: {name!r} holds {message!r:.80}; a message is "
-                '{"role": "user", "content": "text"}'
-            )
-        messages.append((role, _whole(content, row, name)))
-    return tuple(messages)
+    try:
+        messages = parse_messages(value)
+    except NotMessagesError as error:
+        raise UsageError(f"{row.place}: {name!r} holds {error}") from error
+    return tuple((_whole(role, row, name), _whole(text, row, name)) for role, text in messages)
 
 
 def _label(row: Row, name: str) -> str | None:
@@ -245,15 +252,6 @@ def _number(row: Row, name: str) -> float:
         cure = ": give the smallest probability that you would stand by" if number == 0 else ""
         raise UsageError(f"{row.place}: {name} must lie in (0, 1], not {value!r:.60}{cure}")
     return number
-
-
-def _notices(repeats: Sequence[str], empties: Sequence[str]) -> tuple[str, ...]:
-    notices = []
-    if repeats:
-        notices.append(f"{_rows(len(repeats))} left out as duplicates (first: {repeats[0]})")
-    if empties:
-        notices.append(f"{_rows(len(empties))} left out as empty (first: {empties[0]})")
-    return tuple(notices)
 
 
 def _rows(count: int) -> str:

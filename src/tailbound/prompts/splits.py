@@ -1,7 +1,7 @@
-"""Splits by hash: which part a prompt falls into depends on its unit and the seed alone.
+"""Splits by hash: the units of a prompt set in the order of their hashes, cut at rounded shares.
 
-Neither the order of the file nor the other prompts in it matter, so prompts can be added to a
-set, or taken out, without moving any of the rest from one part to another.
+The order of the file does not matter, and the sizes of the parts are the shares to within one. A
+prompt that is added to a set, or taken out, moves at most one other unit across each cut.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def split(
 ) -> Split:
     """Divide prompts into train, calibration and test by the hash of (seed, unit).
 
-    `shares` are the expected shares of the three parts and add up to 1; the sizes are binomial
-    around them. All wordings of one group fall into the same part.
+    `shares` are the shares of the units in the three parts and add up to 1 (`part_sizes`). All
+    wordings of one group are one unit and fall into the same part.
 
     Raises `UsageError` where the shares are not three numbers >= 0 that add up to 1.
     """
@@ -42,14 +42,44 @@ def split(
             "a split needs three shares >= 0 that add up to 1 (train, calibration, test), "
             f"not {', '.join(f'{share:g}' for share in shares)}"
         )
-    first, second = shares[0], shares[0] + shares[1]
-    if shares[2] == 0:
-        second = 1.0
+    prompts = tuple(prompts)
+    units = sorted({prompt.unit for prompt in prompts}, key=lambda unit: _order(seed, unit))
+    first, second, _ = part_sizes(len(units), shares)
+    place = {unit: number for number, unit in enumerate(units)}
     parts: tuple[list[Prompt], list[Prompt], list[Prompt]] = ([], [], [])
     for prompt in prompts:
-        u = _uniform("split", seed, prompt.unit)
-        parts[0 if u < first else 1 if u < second else 2].append(prompt)
+        rank = place[prompt.unit]
+        parts[0 if rank < first else 1 if rank < first + second else 2].append(prompt)
     return Split(*map(tuple, parts))
+
+
+def part_sizes(units: int, shares: Sequence[float]) -> tuple[int, int, int]:
+    """How many of so many units are in train, calibration and test.
+
+    The two cuts are `units` times the share of what stands before them, rounded to the nearest
+    whole number, halves up.
+    """
+    # sums of shares such as .1 + .2 lie just above or below what they stand for
+    first = math.floor(units * shares[0] + 0.5 + 1e-9)
+    second = units if shares[2] == 0 else math.floor(units * (shares[0] + shares[1]) + 0.5 + 1e-9)
+    return first, second - first, units - second
+
+
+def least_units(least: Sequence[int], shares: Sequence[float]) -> int | None:
+    """The smallest number from which on every part has the units it needs, `least` of each.
+
+    None where a part that needs some has no share.
+    """
+    if any(need > 0 and share == 0 for need, share in zip(least, shares, strict=True)):
+        return None
+    # a part of n units has n * share to within one, so that the last failure lies below this
+    most = max(
+        (math.ceil((need + 1) / s) for need, s in zip(least, shares, strict=True) if s), default=0
+    )
+    for units in range(most, -1, -1):
+        if any(size < need for size, need in zip(part_sizes(units, shares), least, strict=True)):
+            return units + 1
+    return 0
 
 
 def one_per_group(prompts: Sequence[Prompt], *, seed: int = 0) -> tuple[Prompt, ...]:
@@ -66,6 +96,10 @@ def one_per_group(prompts: Sequence[Prompt], *, seed: int = 0) -> tuple[Prompt, 
             chosen[prompt.unit] = mine
     kept = {prompt.id for _, _, prompt in chosen.values()}
     return tuple(prompt for prompt in prompts if prompt.id in kept)
+
+
+def _order(seed: int, unit: str) -> tuple[float, str]:
+    return _uniform("split", seed, unit), unit
 
 
 def _uniform(purpose: str, seed: int, name: str) -> float:
