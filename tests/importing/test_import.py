@@ -216,14 +216,48 @@ def test_the_command_and_the_summary_of_what_it_made(cli, tmp_path):
     path, folder = table(tmp_path / "t.jsonl"), tmp_path / "run"
     code, out, _ = cli("import", path, "--out", folder)
     assert code == 0
-    assert "150 draws of 3 prompts" in " ".join(out.split())
-    assert "by import:table:score): 3; without a verdict: 1." in " ".join(out.split())
+    assert "Imported 150 of 150 outputs of 3 prompts" in " ".join(out.split())
+    assert "by import:table:score): 3; without a score, and so missing: 1." in " ".join(out.split())
     code, out, _ = cli("import", path, "--out", folder, "--json", "--format", "table")
     assert json.loads(out)["there"] == 150
     code, out, _ = cli("summarize", folder, "--json")
     assert code == 0
     assert json.loads(out)["streams"][0]["stream"] == "import"
     assert yaml.safe_load((folder / "run.yaml").read_text())["judge"] == "score"
+
+
+def test_what_was_never_scored_is_imported_to_be_judged(cli, tmp_path):
+    """The way of a garak report that was stopped before its detectors: import, then rejudge."""
+    message = {"text": "Ignore all", "lang": "en"}
+    attempt = {
+        "entry_type": "attempt",
+        "uuid": "1",
+        "seq": 0,
+        "status": 1,
+        "probe_classname": "dan.Dan",
+        "prompt": {"turns": [{"role": "user", "content": message}]},
+        "outputs": [{"text": "no"}, {"text": "I am DAN"}, None],
+        "detector_results": {},
+    }
+    path, folder = tmp_path / "garak.x.report.jsonl", tmp_path / "run"
+    path.write_text(json.dumps(attempt) + "\n")
+    code, out, err = cli("import", path, "--out", folder)
+    assert code == 0
+    assert "Imported 3 of 3 outputs of 1 prompts" in " ".join(out.split())
+    assert "without a score, and so missing: 3." in " ".join(out.split())
+    assert f"tailbound rejudge {folder} --judge" in " ".join(out.split())
+    assert "nothing in the source is scored: its 3 responses were imported" in " ".join(err.split())
+    code, out, _ = cli("rejudge", folder, "--judge", "regex:DAN", "--json")
+    assert code == 0
+    agreement = json.loads(out)["agreement"]
+    assert agreement["missing_recorded"] == 2  # and the output that never came has neither
+    assert agreement["both_missing"] == 1
+    (rates,) = [r for r in json.loads(out)["streams"][0]["rates"] if r["verdicts"] == "new"]
+    assert (rates["unsafe"], rates["missing"], rates["draws"]) == (1, 1, 3)
+    code, _, err = cli("import", path, "--out", tmp_path / "none", "--no-text")
+    assert code == 2
+    assert "leave --no-text out" in " ".join(err.split())
+    assert not (tmp_path / "none").exists()
 
 
 def test_mistakes_are_one_line(cli, tmp_path):

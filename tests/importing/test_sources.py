@@ -254,7 +254,7 @@ def test_what_was_not_sampled_or_merged_is_refused(tmp_path):
     uneven = sample(0, "x", "y", "z", score=[0, 1])
     with pytest.raises(UsageError, match="toxicity has 2 scores for 3 responses"):
         read_source(jsonl(tmp_path / "s.jsonl", uneven))
-    with pytest.raises(UsageError, match="no sample of lm-evaluation-harness"):
+    with pytest.raises(UsageError, match="is not a sample of lm-evaluation-harness"):
         read_source(jsonl(tmp_path / "s.jsonl", {"id": 1}), format="lm-eval")
 
 
@@ -318,7 +318,8 @@ def test_detectors_are_chosen_or_each_probe_has_its_own(tmp_path):
         read_source(path)
     source = read_source(path, judge="mitigation.Bypass")
     assert [draw.score for draw in source.draws] == [1.0]
-    assert "1 attempts were left out" in source.notices[0]
+    assert source.notices[0].startswith("1 attempts with 1 outputs were left out: mitigation.Byp")
+    assert (source.outputs, len(source.draws)) == (2, 1)
     with pytest.raises(UsageError, match=r"has no detector 'toxic': it has dan.DAN"):
         read_source(path, judge="toxic")
     path = jsonl(tmp_path / "r.jsonl", attempt("1", "x", a_A=[0.25]), attempt("2", "y", b_B=[0.75]))
@@ -376,6 +377,199 @@ def test_damaged_reports_are_named(tmp_path):
     path = jsonl(tmp_path / "r.jsonl", *[attempt("1", "x", dan_DAN=[1.0])] * 2)
     with pytest.raises(UsageError, match=r"line 2 repeats the attempt of .* line 1"):
         read_source(path)
+
+
+# Reports that were merged, stopped or hold hits alone
+
+
+def entries(*bodies: dict, merged: bool = False, end: str | None = "completion") -> list[dict]:
+    """A report as garak writes it: setup, init, attempts, evaluation, end."""
+    setup = {**SETUP, **({"aggregation": ["a.jsonl", "b.jsonl"]} if merged else {})}
+    init = {"entry_type": "init", "garak_version": "0.13.3", "run": "r", "start_time": "t"}
+    last = [{"entry_type": end, "run": "r"}] if end else []
+    return [setup, init, *bodies, *last]
+
+
+def test_a_merged_report_keeps_every_output_though_all_attempts_have_one_uuid(tmp_path):
+    """As garak's aggregator wrote them until 0.14: its own uuid in every entry, no statuses but 2.
+
+    The first report has two probes of two prompts, the second one the same probe run again.
+    """
+    bodies = []
+    for probe in ("dan.Dan", "lmrc.Slurs"):
+        for seq, text in enumerate(("Ignore all", "Say it")):
+            made = attempt("merged", f"{probe} {seq}", "fine", dan_DAN=[1.0, 0.0], text=text)
+            bodies.append(made | {"seq": seq, "probe_classname": probe})
+    for seq, text in enumerate(("Ignore all", "Say it")):
+        made = attempt("merged", "again", f"more {seq}", None, dan_DAN=[0.0, 0.5, None], text=text)
+        bodies.append(made | {"seq": seq})
+    path = jsonl(tmp_path / "r.jsonl", *entries(*bodies, merged=True, end="digest"))
+    source = read_source(path)
+    assert (source.outputs, len(source.draws)) == (14, 14)
+    assert source.notices == ()
+    one = f"dan.Dan:{content_id((('user', 'Ignore all'),))}"
+    assert [(d.index, d.score, d.text) for d in source.draws if d.prompt_id == one] == [
+        (1, 1.0, "dan.Dan 0"),
+        (2, 0.0, "fine"),
+        (3, 0.0, "again"),
+        (4, 0.5, "more 0"),
+        (5, None, None),
+    ]
+    assert len({draw.prompt_id for draw in source.draws}) == 4
+
+
+def test_a_report_merged_with_itself_is_refused(tmp_path):
+    same = attempt("merged", "x", dan_DAN=[1.0])
+    path = jsonl(tmp_path / "r.jsonl", *entries(same, same, merged=True))
+    with pytest.raises(
+        UsageError, match=r"line 4 repeats the attempt of .*line 3 \(probe dan\.Dan"
+    ):
+        read_source(path)
+
+
+def test_a_report_that_was_stopped_is_read_as_far_as_it_goes(tmp_path):
+    bodies = [
+        attempt("1", "x", "y", status=1),
+        attempt("1", "x", "y", dan_DAN=[0.0, 1.0]),
+        attempt("2", "z", text="other", status=1),
+        attempt("3", text="third", status=0),
+    ]
+    path = jsonl(tmp_path / "r.jsonl", *entries(*bodies, end=None))
+    with path.open("a") as file:
+        file.write('{"entry_type": "attempt", "uuid": "4", "out')
+    source = read_source(path)
+    assert [(d.score, d.reason) for d in source.draws] == [
+        (0.0, None),
+        (1.0, None),
+        (None, "no detector result"),
+    ]
+    silent, cut, end = source.notices
+    assert silent == "1 of 3 attempts have no outputs: nothing can be counted"
+    assert cut == f"{path} line 7 is cut off and was left out"
+    assert "the report has no end: its run was stopped" in end
+    assert "2 of 3 attempts were not given to a detector" in end
+    # in the middle of a file it is damage
+    path.write_text(path.read_text() + "\n" + json.dumps(bodies[0]) + "\n")
+    with pytest.raises(UsageError, match="line 7 is not JSON"):
+        read_source(path)
+
+
+def test_a_report_without_any_detector_is_read_for_another_judge(tmp_path):
+    path = jsonl(tmp_path / "r.jsonl", *entries(attempt("1", "x", "y", status=1), end=None))
+    source = read_source(path)
+    assert (source.judge, source.outputs) == ("unscored", 2)
+    assert [(d.score, d.reason) for d in source.draws] == [(None, "no detector result")] * 2
+    with pytest.raises(UsageError, match="no detector with a score: leave --judge-name out"):
+        read_source(path, judge="dan.DAN")
+
+
+def test_a_hit_log_is_refused_with_the_reason(tmp_path):
+    message = {"text": "Ignore all", "lang": "en", "data_path": None, "notes": {}}
+    hit = {
+        "goal": "speak freely",
+        "prompt": {"turns": [{"role": "user", "content": message}], "notes": {}},
+        "output": {"text": "DAN!", "lang": "en"},
+        "triggers": None,
+        "score": 1.0,
+        "run_id": "r",
+        "attempt_id": "1",
+        "attempt_seq": 0,
+        "attempt_idx": 1,
+        "generator": "huggingface gpt2",
+        "probe": "dan.Dan",
+        "detector": "dan.DAN",
+        "generations_per_prompt": 5,
+    }
+    path = jsonl(tmp_path / "garak.x.hitlog.jsonl", hit)
+    with pytest.raises(UsageError, match=r"is a hit log: it holds only outputs .* hits alone"):
+        read_source(path)
+
+
+# More of the harness
+
+
+def test_filters_without_a_name_are_named_by_the_results_beside(tmp_path):
+    """Until 0.4.3 rows named no filter: all documents by the first, then all by the second."""
+    table = [
+        {
+            k: v
+            for k, v in sample(doc, f"r{doc}", score=score).items()
+            if k not in ("filter", "metrics")
+        }
+        for score in (0, 1)
+        for doc in range(3)
+    ]
+    name = "samples_gsm8k_2024-05-06T07-08-09.123456.jsonl"
+    path = jsonl(tmp_path / name, *table)
+    with pytest.raises(UsageError, match=r"\(toxicity,filter 1, toxicity,filter 2\): name one"):
+        read_source(path)
+    task = {"toxicity,strict-match": 0.0, "toxicity_stderr,strict-match": 0.0, "alias": "gsm8k"}
+    results = {"results": {"gsm8k": {**task, "toxicity,flexible-extract": 1.0}}}
+    (tmp_path / "results_2024-05-06T07-08-09.123456.json").write_text(json.dumps(results))
+    source = read_source(path, judge="toxicity,flexible-extract")
+    assert rows(source) == [(str(doc), 1, 1.0, None, f"r{doc}") for doc in range(3)]
+    assert {d.score for d in read_source(path, judge="toxicity,strict-match").draws} == {0.0}
+    path = jsonl(tmp_path / "uneven.jsonl", *table[:-1])
+    with pytest.raises(UsageError, match=r"has document '2' 1 times and others 2 times"):
+        read_source(path)
+
+
+def test_several_requests_of_a_document_are_called_so(tmp_path):
+    arguments = {f"gen_args_{i}": {"arg_0": f"Q{i}", "arg_1": {"until": []}} for i in range(2)}
+    two = sample(0, "x", score=1, resps=[["x"], ["y", "z"]], arguments=arguments)
+    with pytest.raises(UsageError, match="line 1 has 2 requests, which one toxicity scores toget"):
+        read_source(jsonl(tmp_path / "s.jsonl", two))
+    del two["toxicity"]
+    source = read_source(jsonl(tmp_path / "s.jsonl", two | {"metrics": []}))
+    assert [(d.prompt_id, d.index, d.messages[0][1], d.text) for d in source.draws] == [
+        ("0/1", 1, "Q0", "x"),
+        ("0/2", 1, "Q1", "y"),
+        ("0/2", 2, "Q1", "z"),
+    ]
+    assert (source.judge, source.outputs) == ("unscored", 3)
+
+
+def test_predictions_alone_are_for_another_judge(tmp_path):
+    """`--predict_only` scores everything by `bypass`, which is 999."""
+    only = [
+        sample(doc, f"r{doc}", score=0) | {"metrics": ["bypass"], "bypass": 999} for doc in (0, 1)
+    ]
+    source = read_source(jsonl(tmp_path / "s.jsonl", *only))
+    assert source.judge == "unscored"
+    assert [(d.score, d.text) for d in source.draws] == [(None, "r0"), (None, "r1")]
+
+
+def test_likelihoods_of_whole_texts_are_no_responses(tmp_path):
+    """loglikelihood_rolling: one number for a text, which the harness writes as a string."""
+    rolling = sample(0, "-1234.5", score=1, arguments={"gen_args_0": {"arg_0": "a whole page"}})
+    with pytest.raises(UsageError, match="line 1 holds log-likelihoods"):
+        read_source(jsonl(tmp_path / "s.jsonl", rolling))
+    number = sample(0, "-1234.5", score=1)  # a model that answered with a number
+    assert read_source(jsonl(tmp_path / "s.jsonl", number)).draws[0].text == "-1234.5"
+
+
+def test_samples_of_the_first_versions_are_one_array(tmp_path):
+    """0.4.0 wrote them indented, in a file that ends in .jsonl."""
+    path = tmp_path / "out_task.jsonl"
+    path.write_text(json.dumps([sample(0, "x", score=1), sample(1, "y", score=0)], indent=2))
+    source = read_source(path)
+    assert (source.format, [d.score for d in source.draws]) == ("lm-eval", [1.0, 0.0])
+
+
+def test_packed_sources_are_read(tmp_path):
+    import gzip
+
+    path = tmp_path / "garak.x.report.jsonl.gz"
+    text = "".join(json.dumps(row) + "\n" for row in entries(attempt("1", "x", dan_DAN=[1.0])))
+    path.write_bytes(gzip.compress(text.encode()))
+    source = read_source(path)
+    assert (source.format, len(source.draws)) == ("garak", 1)
+    path = tmp_path / "table.json"
+    path.write_text(
+        '[{"id": "a", "score": 1, "prompt": [{"role": "user", "content": [{"text": "Q"}]}]}]'
+    )
+    source = read_source(path)
+    assert (source.format, source.draws[0].messages) == ("table", (("user", "Q"),))
 
 
 # Inspect
@@ -481,6 +675,86 @@ def test_a_table_may_say_how_responses_ended(tmp_path):
         ("unknown", 1.0),
         ("incomplete", None),
     ]
+
+
+def test_the_samples_in_the_file_are_read_whatever_its_header_says(log, tmp_path):
+    """Older logs do not list the ids of their samples, and have null for epochs."""
+    from inspect_ai.log import read_eval_log, write_eval_log
+
+    whole = read_eval_log(str(log))
+    whole.eval.dataset.sample_ids = None
+    whole.eval.config.epochs = None
+    expected = rows(read_source(log, judge="includes"))
+    for ending in ("eval", "json"):
+        path = tmp_path / f"old.{ending}"
+        write_eval_log(whole, str(path))
+        if ending == "json":
+            document = json.loads(path.read_text())
+            document["eval"]["dataset"].pop("sample_ids", None)
+            document["eval"]["config"]["epochs"] = None
+            path.write_text(json.dumps(document))
+        source = read_source(path, judge="includes")
+        assert sorted(rows(source)) == sorted(expected)
+        assert source.outputs == 8
+
+
+def test_a_log_without_scores_is_read_for_another_judge(log, tmp_path):
+    from inspect_ai.log import read_eval_log, write_eval_log
+
+    whole = read_eval_log(str(log))
+    for sample_ in whole.samples:
+        sample_.scores = None
+    path = tmp_path / "unscored.eval"
+    write_eval_log(whole, str(path))
+    source = read_source(path)
+    assert source.judge == "unscored"
+    assert {(d.score, d.reason) for d in source.draws} == {(None, "no score in the source")}
+    assert sum("unsafe" in str(d.text) for d in source.draws) == 2
+    with pytest.raises(UsageError, match="no scorer with a score: leave --judge-name out"):
+        read_source(path, judge="includes")
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ("error", r"its run failed \(status 'error'\): no memory left: the 5 samples in it"),
+        ("cancelled", r"its run was cancelled \(status 'cancelled'\): the 5 samples in it were"),
+        ("started", r"its run was stopped before its end, or goes on \(status 'started'\)"),
+    ],
+)
+def test_how_a_run_ended_is_said(log, tmp_path, status, words):
+    import re
+
+    from inspect_ai.log import EvalError, read_eval_log, write_eval_log
+
+    whole = read_eval_log(str(log))
+    whole.status = status
+    if status == "error":
+        whole.error = EvalError(message="no memory\nleft", traceback="", traceback_ansi="")
+    whole.results = None
+    whole.samples = whole.samples[:5]
+    path = tmp_path / "ended.json"
+    write_eval_log(whole, str(path))
+    ending, missing = read_source(path, judge="includes").notices
+    assert re.match(words, ending)
+    assert missing.startswith("3 of 8 samples are not in the log")
+    whole.samples = []
+    write_eval_log(whole, str(path))
+    with pytest.raises(UsageError, match=rf"has no samples: {words.split(': the')[0]}"):
+        read_source(path)
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    import zipfile
+
+    from tailbound.importing import inspect_log
+
+    path = tmp_path / "bomb.eval"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("samples/a_epoch_1.json", b"0" * 2**22)
+    monkeypatch.setattr(inspect_log, "MOST_BYTES", 2**21)
+    with pytest.raises(UsageError, match=r"bomb\.eval unpacks to 0\.0 GiB, more than"):
+        read_source(path)
 
 
 def test_samples_that_are_not_in_the_log_are_noted(log, tmp_path):

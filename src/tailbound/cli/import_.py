@@ -58,11 +58,14 @@ def command(
     there = f", {result.there:,} were there already" if result.there else ""
     file, folder, judge = (visible(str(name)) for name in (source, out, result.judge))
     render.console().print(
-        f"{result.draws:,} draws of {result.prompts:,} prompts in {file} ({result.format}): "
-        f"{result.added:,} added to {folder}{there}.\n"
+        f"Imported {result.draws:,} of {result.outputs:,} outputs of {result.prompts:,} prompts "
+        f"in {file} ({result.format}): {result.added:,} added to {folder}{there}.\n"
         f"Unsafe (score >= {result.threshold:g} by {judge}): {result.unsafe:,}; without a "
-        f"verdict: {result.missing:,}."
+        f"score, and so missing: {result.missing:,}."
         + ("" if invert else " If high scores mean safe, import with --invert."),
         markup=False,
     )
+    if result.missing == result.draws:
+        render.next_step(f"tailbound rejudge {out} --judge JUDGE")
+        return
     render.next_step(f"tailbound summarize {out}")

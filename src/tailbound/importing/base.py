@@ -11,10 +11,12 @@ from typing import Any
 from tailbound.errors import UsageError
 from tailbound.finish_reasons import broken_reason, finish_kind, unknown_reason, withheld_reason
 from tailbound.outside import OutsideError, clean_text, is_clean, parse_json
-
-Messages = tuple[tuple[str, str], ...]
+from tailbound.prompts.chat import Messages, NotMessagesError, parse_messages
 
 NO_SCORE = "no score in the source"
+
+UNSCORED = "unscored"
+"""The judge of a source in which nothing was scored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +43,15 @@ class ImportedDraw:
 class Source:
     """All draws of a source, who scored them, and what it tells about how they were made.
 
+    `outputs` counts what the model said in the source, whether it became a draw or not.
     `contract` holds the known fields of a `SamplingContract` (temperature, top_p, ...); `notices`
-    are lines that the user should know.
+    are lines that the user should know: what was left out, and why.
     """
 
     format: str
     draws: tuple[ImportedDraw, ...]
     judge: str
+    outputs: int
     model: str | None = None
     contract: Mapping[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
@@ -132,10 +136,16 @@ def read_identity(value: Any, place: str, name: str) -> str:
 def choose(asked: str | None, found: Mapping[str, int], *, what: str, source: str) -> str:
     """The one name among `found` (with how often each occurs) that is asked for, or the only one.
 
-    Raises `UsageError` that lists the names where it is not there or the choice is open.
+    `UNSCORED` where there are none and none is asked for. Raises `UsageError` that lists the names
+    where it is not there or the choice is open.
     """
     if not found:
-        raise UsageError(f"{source} has no {what} with a score: there is nothing to import")
+        if asked is None:
+            return UNSCORED
+        raise UsageError(
+            f"{source} has no {what} with a score: leave --judge-name out to import the responses "
+            "alone, for `tailbound rejudge`"
+        )
     names = ", ".join(sorted(found))
     if asked is None:
         if len(found) > 1:
@@ -158,15 +168,12 @@ def read_messages(value: Any, place: str, name: str) -> Messages | None:
                 pass
         return (("user", clean_text(value)),)
     if isinstance(value, list) and value:
-        pairs = []
-        for message in value:
-            role = message.get("role") if isinstance(message, dict) else None
-            content = message.get("content") if isinstance(message, dict) else None
-            if not isinstance(role, str) or not isinstance(content, str):
-                break
-            pairs.append((clean_text(role), clean_text(content)))
-        else:
-            return tuple(pairs)
+        try:
+            return tuple(
+                (clean_text(role), clean_text(text)) for role, text in parse_messages(value)
+            )
+        except NotMessagesError as error:
+            raise UsageError(f"{place}: {name} holds {error}") from error
     raise UsageError(f"{place}: {name} is {_short(value)}, neither text nor chat messages")
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from tailbound.errors import UsageError
+from tailbound.importing import garak, inspect_log, lm_eval, plain
 from tailbound.importing.base import Source
 from tailbound.outside import parse_json
+from tailbound.prompts.opening import COMPRESSED, suffix_of
+from tailbound.prompts.tables import read_rows
 
 FORMATS = ("inspect", "lm-eval", "garak", "table")
 
@@ -16,8 +19,6 @@ def read_source(path: Path, format: str | None = None, judge: str | None = None)
 
     Raises `UsageError` with the place where it is missing, unreadable or not what it should be.
     """
-    from tailbound.importing import garak, inspect_log, lm_eval, plain
-
     if not path.exists():
         raise UsageError(f"no file {path}: check the path")
     if path.is_dir():
@@ -35,16 +36,34 @@ def read_source(path: Path, format: str | None = None, judge: str | None = None)
 
 def detect(path: Path) -> str:
     """The format that the file seems to have: a table where nothing speaks for another."""
-    if path.suffix.lower() in (".eval", ".json"):
+    ending = suffix_of(path)
+    if path.suffix.lower() == ".eval" or (path.suffix.lower() == ".json" and not _is_array(path)):
         return "inspect"
-    if path.suffix.lower() not in (".jsonl", ".ndjson"):
+    if ending not in (".jsonl", ".ndjson"):
         return "table"
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            first = parse_json(next((line for line in file if line.strip()), "null"))
-    except (OSError, ValueError):
-        return "table"
-    keys = set(first) if isinstance(first, dict) else set()
-    if "entry_type" in keys:
+    keys = _first_keys(path)
+    if "entry_type" in keys or keys >= garak.HIT_KEYS:
         return "garak"
     return "lm-eval" if {"doc_id", "resps"} <= keys else "table"
+
+
+def _is_array(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2**12).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+
+
+def _first_keys(path: Path) -> set[str]:
+    """The keys of the first record; empty where there is none that can be read."""
+    first: object = None
+    if path.suffix.lower() not in COMPRESSED:
+        try:
+            with path.open(encoding="utf-8-sig") as file:
+                first = parse_json(next((line for line in file if line.strip()), "null"))
+        except (OSError, ValueError):
+            first = None
+    if not isinstance(first, dict):  # packed, or an array over many lines
+        try:
+            first = next((row.values for row in read_rows(path)), None)
+        except UsageError:
+            first = None
+    return set(first) if isinstance(first, dict) else set()

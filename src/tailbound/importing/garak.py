@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tailbound.errors import UsageError
-from tailbound.importing.base import ImportedDraw, Messages, Source, choose, read_score
+from tailbound.importing.base import ImportedDraw, Source, choose, read_score
 from tailbound.prompts import content_id
-from tailbound.prompts.tables import Row, read_rows
+from tailbound.prompts.chat import Messages
+from tailbound.prompts.tables import Row, read_cut_jsonl
 
 OWN = "the detector of each probe"
+HIT_KEYS = frozenset({"attempt_id", "detector", "output", "score"})
+"""What an entry of a hit log has, which has no `entry_type`."""
+
 _FINISHED = 2
 
 
@@ -21,9 +25,11 @@ def read(path: Path, judge: str | None) -> Source:
 
     Without a name, each probe's own detector counts where no attempt has more than one. A prompt
     is a probe and its text, named `probe:hash`; attempts that repeat it are further draws. Outputs
-    that no detector saw are missing.
+    that no detector saw are missing. Reports that garak's aggregator merged are read as one.
+
+    Raises `UsageError` for a hit log: what was not a hit is not in it, so it has no rates.
     """
-    rows = read_rows(path)
+    rows, cut = read_cut_jsonl(path)
     attempts = _attempts(rows, path)
     found: Counter[str] = Counter()
     for row in attempts:
@@ -34,43 +40,97 @@ def read(path: Path, judge: str | None) -> Source:
         chosen = choose(judge, found, what="detector", source=str(path))
     draws: list[ImportedDraw] = []
     numbers: Counter[str] = Counter()
-    passed_over = 0
+    passed_over: list[Row] = []
     for row in attempts:
         made = _draws(row, chosen, numbers)
-        passed_over += made is None
+        if made is None:
+            passed_over.append(row)
         draws.extend(made or ())
-    notices = []
-    if passed_over:
-        notices.append(f"{passed_over} attempts were left out: {chosen} did not look at them")
     setup = next((r.values for r in rows if r.values.get("entry_type") == "start_run setup"), {})
     return Source(
         format="garak",
         draws=tuple(draws),
         judge=chosen,
+        outputs=sum(map(_outputs, attempts)),
         model=_model(setup),
         contract=_contract(setup),
-        notices=tuple(notices),
+        notices=(
+            *_left_out(attempts, passed_over, chosen),
+            *_stopped(rows, attempts, cut),
+        ),
     )
 
 
+def _left_out(attempts: Sequence[Row], passed_over: Sequence[Row], chosen: str) -> Iterator[str]:
+    if passed_over:
+        yield (
+            f"{len(passed_over)} attempts with {sum(map(_outputs, passed_over))} outputs were left "
+            f"out: {chosen} did not look at them"
+        )
+    silent = sum(_outputs(row) == 0 for row in attempts)
+    if silent:
+        yield f"{silent} of {len(attempts)} attempts have no outputs: nothing can be counted"
+
+
+def _stopped(rows: Sequence[Row], attempts: Sequence[Row], cut: str | None) -> Iterator[str]:
+    """What shows that the run behind the report did not come to its end."""
+    kinds = {row.values.get("entry_type") for row in rows}
+    if cut is not None:
+        yield f"{cut} is cut off and was left out"
+    if "init" in kinds and not kinds & {"completion", "digest"}:
+        undetected = sum(row.values.get("status") != _FINISHED for row in attempts)
+        yield (
+            "the report has no end: its run was stopped, or goes on; "
+            f"{undetected} of {len(attempts)} attempts were not given to a detector. Where it was "
+            "stopped because of what was sampled, intervals do not hold"
+        )
+
+
 def _attempts(rows: Sequence[Row], path: Path) -> list[Row]:
-    """One row per attempt: the finished entry, else the last one of those that broke off."""
-    held: dict[str, Row] = {}
+    """One row per attempt: the finished entry, else the last one of those that broke off.
+
+    The aggregator of older versions gives all attempts one uuid. What tells attempts apart is
+    uuid, number, probe and prompt; a merged report may hold the same probe of two runs, with other
+    outputs. Raises `UsageError` where an attempt stands there twice.
+    """
+    merged = any("aggregation" in row.values for row in rows)
+    finished: dict[tuple[str, ...], list[Row]] = {}
+    begun: dict[tuple[str, ...], Row] = {}
     for row in rows:
         if row.values.get("entry_type") != "attempt":
             continue
-        name = str(row.values.get("uuid", row.place))
-        before = held.get(name)
-        if before is not None and before.values.get("status") == _FINISHED:
-            if row.values.get("status") == _FINISHED:
-                raise UsageError(f"{row.place} repeats the attempt of {before.place} ({name})")
-            continue
-        held[name] = row
-    if not held:
-        raise UsageError(
-            f"{path} has no attempts: is it a garak report (garak.*.report.jsonl), not a hit log?"
+        name = (
+            str(row.values.get("uuid", row.place)),
+            str(row.values.get("seq")),
+            str(row.values.get("probe_classname")),
         )
-    return list(held.values())
+        key = (*name, content_id(_messages(row)))
+        if row.values.get("status") != _FINISHED:
+            begun[key] = row
+            continue
+        for before in finished.get(key, ()):
+            if not merged or before.values.get("outputs") == row.values.get("outputs"):
+                raise UsageError(
+                    f"{row.place} repeats the attempt of {before.place} (probe {name[2]}, number "
+                    f"{name[1]}, {name[0]}): remove one"
+                )
+        finished.setdefault(key, []).append(row)
+    done = {key[:3] for key in finished}
+    held = [row for same in finished.values() for row in same]
+    held += [row for key, row in begun.items() if key[:3] not in done]
+    if not held:
+        if any(row.values.keys() >= HIT_KEYS for row in rows):
+            raise UsageError(
+                f"{path} is a hit log: it holds only outputs that a detector found unsafe, and no "
+                "rate can come from hits alone; import the report beside it (garak.*.report.jsonl)"
+            )
+        raise UsageError(f"{path} has no attempts: is it a garak report (garak.*.report.jsonl)?")
+    order = {row.place: number for number, row in enumerate(rows)}
+    return sorted(held, key=lambda row: order[row.place])
+
+
+def _outputs(row: Row) -> int:
+    return len(_listed(row.values.get("outputs"), row, "outputs"))
 
 
 def _detectors(row: Row) -> dict[str, list[Any]]:
@@ -98,7 +158,7 @@ def _draws(row: Row, judge: str, numbers: Counter[str]) -> list[ImportedDraw] | 
     elif results and judge not in results:
         return None
     else:
-        scores = results.get(judge)
+        scores = results.get(judge)  # none at all where nothing was scored
     verdicts = _verdicts(row, outputs, scores, judge)
     messages = _messages(row)
     name = f"{row.values.get('probe_classname', 'probe')}:{content_id(messages)}"
@@ -106,8 +166,9 @@ def _draws(row: Row, judge: str, numbers: Counter[str]) -> list[ImportedDraw] | 
     for answer, text, value in zip(answers, outputs, verdicts, strict=True):
         numbers[name] += 1
         score, reason = read_score(value, row.place, judge)
+        finish = "unknown"
         if _empty(answer):  # some detectors call what never came safe
-            score, reason = None, "no output"
+            score, reason, finish = None, "no output", "incomplete"
         elif score is None and scores is None:
             reason = "no detector result"
         draws.append(
@@ -119,6 +180,7 @@ def _draws(row: Row, judge: str, numbers: Counter[str]) -> list[ImportedDraw] | 
                 reason=reason,
                 messages=messages or None,
                 text=text,
+                finish_reason=finish,
             )
         )
     return draws

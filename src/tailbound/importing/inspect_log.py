@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 from tailbound.errors import MissingExtraError, UsageError
-from tailbound.importing.base import ImportedDraw, Messages, Source, choose, read_ending, read_score
+from tailbound.importing.base import (
+    NO_SCORE,
+    UNSCORED,
+    ImportedDraw,
+    Source,
+    choose,
+    read_ending,
+    read_score,
+)
+from tailbound.outside import one_line
+from tailbound.prompts.chat import Messages
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalSample
@@ -17,68 +28,102 @@ if TYPE_CHECKING:
 GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "yes": 1.0, "no": 0.0}
 NO_ANSWER = "N"
 
+MOST_BYTES = 2**34
+"""What the archive of a log may unpack to; events, which are not read, are most of it."""
+
 
 def read(path: Path, judge: str | None) -> Source:
     """Read an `.eval` or `.json` log; `judge` names the scorer (`scorer/key` for scores by key).
 
-    Epochs are the draws. The grades C, P and I count 1, .5 and 0; samples that failed, were not
-    scored or have no answer are missing, and so are those that a content filter withheld or whose
-    `stop_reason` is not known.
+    The draws are the samples that are in the file, and epochs their numbers. The grades C, P and I
+    count 1, .5 and 0; samples that failed, were not scored or have no answer are missing, and so are
+    those that a content filter withheld or whose `stop_reason` is not known. A log without any
+    score is read without a judge, for another one to look at.
 
-    Raises `MissingExtraError` without `inspect_ai`, and `UsageError` for what is no log.
+    Raises `MissingExtraError` without `inspect_ai`, and `UsageError` for what is not a log.
     """
-    header, samples = _open(path)
-    found: Counter[str] = Counter()
-    held = []
-    for sample in samples:
-        scores = dict(_scores(sample))
-        found.update(scores.keys())
-        held.append((sample, scores))
+    log = _open(path)
+    held = [(sample, dict(_scores(sample))) for sample in log.samples or ()]
     if not held:
-        raise UsageError(f"{path} has no samples (its status is {header.status!r})")
+        raise UsageError(f"{path} has no samples: {_ending(log)}")
+    found: Counter[str] = Counter()
+    for _, scores in held:
+        found.update(scores.keys())
     chosen = choose(judge, found, what="scorer", source=str(path))
     draws = tuple(_draw(path, sample, scores, chosen) for sample, scores in held)
-    notices = []
-    if header.status != "success":
-        notices.append(
-            f"the log ended with status {header.status!r}: the {len(draws)} samples in it were "
-            "imported; where it ended because of what was sampled, intervals do not hold"
-        )
-    total = header.results.total_samples if header.results is not None else 0
-    if total > len(draws):
-        notices.append(
-            f"{total - len(draws)} of {total} samples are not in the log: where they failed, they "
-            "are missing from every interval, which then hold for what is in it alone"
-        )
     return Source(
         format="inspect",
         draws=draws,
         judge=chosen,
-        model=header.eval.model,
-        contract=dict(_contract(header)),
-        notices=tuple(notices),
+        outputs=sum(max(len(sample.output.choices), 1) for sample, _ in held),
+        model=log.eval.model,
+        contract=dict(_contract(log)),
+        notices=tuple(_notices(log, [sample for sample, _ in held])),
     )
 
 
-def _open(path: Path) -> tuple[EvalLog, Iterator[EvalSample]]:
+def _notices(log: EvalLog, samples: Sequence[EvalSample]) -> Iterator[str]:
+    if log.status != "success":
+        yield (
+            f"{_ending(log)}: the {len(samples)} samples in it were imported; where it ended "
+            "because of what was sampled, intervals do not hold"
+        )
+    planned = log.results.total_samples if log.results is not None else 0
+    if not planned:
+        planned = (log.eval.dataset.samples or 0) * (log.eval.config.epochs or 1)
+    if planned > len(samples):
+        yield (
+            f"{planned - len(samples)} of {planned} samples are not in the log: where they failed, "
+            "they are missing from every interval, which then hold for what is in it alone"
+        )
+    more = sum(len(sample.output.choices) - 1 for sample in samples if sample.output.choices)
+    if more:
+        yield (f"{more} further choices of samples were left out: Inspect scores the first of each")
+
+
+def _ending(log: EvalLog) -> str:
+    """How the run behind the log ended, in words."""
+    words = {
+        "success": "its run succeeded",
+        "started": "its run was stopped before its end, or goes on (status 'started')",
+        "cancelled": "its run was cancelled (status 'cancelled')",
+        "error": "its run failed (status 'error')",
+    }
+    message = "" if log.error is None else f": {one_line(log.error.message, 120)}"
+    return words.get(log.status, f"its run has the status {log.status!r}") + message
+
+
+def _open(path: Path) -> EvalLog:
     try:
-        from inspect_ai.log import read_eval_log, read_eval_log_samples
+        from inspect_ai.log import read_eval_log
     except ImportError as error:
         raise MissingExtraError("reading Inspect logs", "import") from error
+    _check_size(path)
     try:
-        header = read_eval_log(str(path), header_only=True)
-        samples = list(
-            read_eval_log_samples(
-                str(path),
-                all_samples_required=False,
-                resolve_attachments=True,
-                exclude_fields={"store", "events", "timelines"},
-            )
+        return read_eval_log(
+            str(path),
+            resolve_attachments=True,
+            exclude_fields={"store", "events", "timelines"},
         )
     except Exception as error:  # whatever zip, JSON and pydantic raise for a foreign file
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"{path} is not a log that Inspect can read: {line[:120]}") from error
-    return header, iter(samples)
+        line = one_line(error, 120) or type(error).__name__
+        raise UsageError(f"{path} is not a log that Inspect can read: {line}") from error
+
+
+def _check_size(path: Path) -> None:
+    """Raise `UsageError` for an archive that says it unpacks to more than can be meant."""
+    if not is_zipfile(path):
+        return
+    try:
+        with ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (BadZipFile, OSError, ValueError):
+        return  # Inspect says what is wrong with it
+    if size > MOST_BYTES:
+        raise UsageError(
+            f"{path} unpacks to {size / 2**30:.1f} GiB, more than {MOST_BYTES / 2**30:g}: is it "
+            "damaged? Write it anew in parts"
+        )
 
 
 def _scores(sample: EvalSample) -> Iterator[tuple[str, Any]]:
@@ -98,7 +143,7 @@ def _draw(path: Path, sample: EvalSample, scores: dict[str, Any], judge: str) ->
     if sample.error is not None:
         reason = f"the sample failed: {(sample.error.message.splitlines() or [''])[0][:200]}"
     elif judge not in scores:
-        reason = f"no score by {judge}"
+        reason = NO_SCORE if judge == UNSCORED else f"no score by {judge}"
     elif scores[judge] == NO_ANSWER:
         reason = "no answer"
     else:
@@ -111,7 +156,7 @@ def _draw(path: Path, sample: EvalSample, scores: dict[str, Any], judge: str) ->
             judge,
         )
     choices = sample.output.choices
-    finish = "unknown"
+    finish = "unknown" if sample.error is None else "incomplete"
     if choices and sample.error is None:
         finish, score, reason = read_ending(choices[0].stop_reason, score, reason)
     return ImportedDraw(

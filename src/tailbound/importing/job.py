@@ -16,10 +16,11 @@ from tailbound import run_folder
 from tailbound.contract import Draw, FinishReason, SamplingContract, Verdict
 from tailbound.errors import LedgerError, UsageError
 from tailbound.files import write_durably
-from tailbound.importing.base import ImportedDraw, Messages, Source
+from tailbound.importing.base import UNSCORED, ImportedDraw, Source
 from tailbound.importing.formats import read_source
 from tailbound.ledger import Ledger, read
 from tailbound.outside import clean_text
+from tailbound.prompts.chat import Messages
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,7 +33,8 @@ THRESHOLD = 0.5
 class ImportResult:
     """What was imported; `draws`, `unsafe` and `missing` are counts over the whole source.
 
-    `added` draws are new in the ledger, `there` stood in it already.
+    `outputs` is how many the source holds, those that could not become draws among them; the
+    notices say why. `added` draws are new in the ledger, `there` stood in it already.
     """
 
     folder: str
@@ -40,6 +42,7 @@ class ImportResult:
     judge: str
     threshold: float
     prompts: int
+    outputs: int
     draws: int
     added: int
     there: int
@@ -86,6 +89,11 @@ def import_run(
     judge_id = f"import:{source.format}:{source.judge}" + (":inverted" if invert else "")
     notices = (*source.notices, *_notices(source, contract))
     texts = store_text and any(draw.text is not None for draw in source.draws)
+    if source.judge == UNSCORED and not texts:
+        raise UsageError(
+            f"{path} has no scores, and without responses there is nothing to judge: "
+            + ("leave --no-text out" if not store_text else "there is nothing to import")
+        )
     document = run_folder.describe(
         command="import",
         contract=contract,
@@ -116,13 +124,14 @@ def import_run(
         run_folder.begin(folder, document)
         write_durably(folder / "prompts.parquet", lambda file: table.write_parquet(file))
         for draw in new:
-            ledger.append(_draw(draw), Verdict(draw.score, draw.reason), STOPPING)
+            ledger.append(_draw(draw, texts=texts), Verdict(draw.score, draw.reason), STOPPING)
     return ImportResult(
         folder=str(folder),
         format=source.format,
         judge=judge_id,
         threshold=level,
         prompts=len(prompts),
+        outputs=source.outputs,
         draws=len(source.draws),
         added=len(new),
         there=len(source.draws) - len(new),
@@ -203,6 +212,11 @@ def _contract(source: Source) -> SamplingContract:
 
 def _notices(source: Source, contract: SamplingContract) -> list[str]:
     lines = []
+    if source.judge == UNSCORED:
+        lines.append(
+            f"nothing in the source is scored: its {len(source.draws)} responses were imported "
+            "without a verdict, for `tailbound rejudge`"
+        )
     by_prompt: dict[str, list[str]] = {}
     untold = 0
     for draw in source.draws:
@@ -220,7 +234,9 @@ def _notices(source: Source, contract: SamplingContract) -> list[str]:
         )
     lines += _endings(source.draws)
     if by_prompt and untold:
-        lines.append(f"{untold} draws have no response in the source: recorded with an empty one")
+        lines.append(
+            f"{untold} draws have no response in the source: no other judge can judge them"
+        )
     return [*lines, *_numbering(source.draws)]
 
 
@@ -302,13 +318,15 @@ def _prompt_table(
     return pl.DataFrame([rows[name] for name in order], schema=schema, orient="row")
 
 
-def _draw(draw: ImportedDraw) -> Draw:
+def _draw(draw: ImportedDraw, *, texts: bool) -> Draw:
+    """The draw for the ledger. Where others have texts, one without is nothing to judge again."""
+    untold = texts and draw.text is None
     return Draw(
         prompt_id=draw.prompt_id,
         stream=STREAM,
         index=draw.index,
         token_ids=(),
         text=draw.text or "",
-        finish_reason=cast(FinishReason, draw.finish_reason),
+        finish_reason=cast(FinishReason, "incomplete" if untold else draw.finish_reason),
         log_prob=math.nan,
     )

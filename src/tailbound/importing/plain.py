@@ -86,6 +86,7 @@ def read(path: Path, judge: str | None) -> Source:
         format="table",
         draws=tuple(draws),
         judge=judge or score_name,
+        outputs=len(draws),
         model=_model(rows, have, path),
         notices=tuple(notices),
     )

@@ -41,8 +41,12 @@ def read_rows(path: Path) -> list[Row]:
             f"{path} ends in {path.suffix or 'nothing'!r}: rows are read from "
             f"{', '.join(_READERS)} files, and from these with {' or '.join(COMPRESSED)} appended"
         )
+    return reader(_content(path), str(path))
+
+
+def _content(path: Path) -> bytes:
     try:
-        return reader(read_bytes(path), str(path))
+        return read_bytes(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
 
@@ -85,8 +89,30 @@ def kind(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
+def read_cut_jsonl(path: Path) -> tuple[list[Row], str | None]:
+    """The rows of a JSONL file, and the place of the last line where whoever wrote it was stopped.
+
+    That line ends neither as JSON nor with a line break, and is left out.
+    """
+    source = str(path)
+    data = _content(path)
+    lines = list(read_lines(data, source))
+    cut = None
+    if lines and not data.endswith((b"\n", b"\r", b"\n\x00")):
+        place, line = lines[-1]
+        try:
+            parse_json(line)
+        except OutsideError:
+            cut = place
+            lines.pop()
+    return [parse_line(line, place) for place, line in lines], cut
+
+
 def _jsonl(data: bytes, source: str) -> list[Row]:
-    return [parse_line(line, place) for place, line in read_lines(data, source)]
+    lines = list(read_lines(data, source))
+    if lines and lines[0][1].strip() == "[":  # an array over many lines, under another name
+        return _json(data, source)
+    return [parse_line(line, place) for place, line in lines]
 
 
 def _json(data: bytes, source: str) -> list[Row]:
