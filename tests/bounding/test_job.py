@@ -196,8 +196,18 @@ def test_predictions_for_new_prompts_come_from_the_same_predictor(tmp_path):
         assert new[row["id"]].p_hat == pytest.approx(row["p_hat"], rel=1e-5)
 
 
+def test_forty_prompts_are_enough_for_the_default_split_and_39_are_not():
+    parts = divide(prompt_set(40), BoundSettings(budget=5))
+    assert [len(part) for part in parts.all] == [12, 20, 8]
+    with pytest.raises(
+        UsageError, match=r"^19 of the 39 .* calibration part, .* least 20: "
+    ) as caught:
+        divide(prompt_set(39), BoundSettings(budget=5))
+    assert "a split of 0.3,0.5,0.2 needs at least 40 prompts in all" in str(caught.value)
+
+
 def test_too_few_prompts_are_refused_before_anything_is_drawn():
-    with pytest.raises(UsageError, match="needs at least 20"):
+    with pytest.raises(UsageError, match=r"least 20: a split of 0\.6,0\.2,0\.2 needs at least 98 "):
         divide(prompt_set(30), BoundSettings(budget=5, shares=(0.6, 0.2, 0.2)))
     with pytest.raises(UnreachableError, match=r"'pac' at alpha = 0\.02 needs at least"):
         divide(prompt_set(100), BoundSettings(budget=30, alpha=0.02, guarantee="pac"))

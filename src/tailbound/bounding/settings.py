@@ -17,7 +17,7 @@ class BoundSettings:
     """The options of `tailbound bound` that are about statistics.
 
     `budget` is the average number of draws per calibration prompt; `train_draws` are made of each
-    training prompt, and at most `test_draws` of each test prompt. `shares` are the expected
+    training prompt, and at most `test_draws` of each test prompt. `shares` are the
     shares of training, calibration and test prompts. `features` says what the predictor reads
     (`tailbound.bounding.features`), None for hidden states or else words. `allow_missing` goes on
     where missing verdicts are too frequent for a useful bound. `max_draws` is a hard limit on the

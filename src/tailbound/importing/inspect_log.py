@@ -36,9 +36,9 @@ def read(path: Path, judge: str | None) -> Source:
     """Read an `.eval` or `.json` log; `judge` names the scorer (`scorer/key` for scores by key).
 
     The draws are the samples that are in the file, and epochs their numbers. The grades C, P and I
-    count 1, .5 and 0; samples that failed, were not scored or have no answer are missing, and so are
-    those that a content filter withheld or whose `stop_reason` is not known. A log without any
-    score is read without a judge, for another one to look at.
+    count 1, .5 and 0. Missing are samples that failed, were not scored or have no answer, and those
+    that a content filter withheld or whose `stop_reason` is not known. A log without any score is
+    read without a judge, for another one to look at.
 
     Raises `MissingExtraError` without `inspect_ai`, and `UsageError` for what is not a log.
     """
