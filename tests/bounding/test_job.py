@@ -207,7 +207,7 @@ def test_forty_prompts_are_enough_for_the_default_split_and_39_are_not():
 
 
 def test_too_few_prompts_are_refused_before_anything_is_drawn():
-    with pytest.raises(UsageError, match=r"least 20: a split of 0\.6,0\.2,0\.2 needs at least 98 "):
+    with pytest.raises(UsageError, match=r"least 20: a split of 0\.6,0\.2,0\.2 needs at least 99 "):
         divide(prompt_set(30), BoundSettings(budget=5, shares=(0.6, 0.2, 0.2)))
     with pytest.raises(UnreachableError, match=r"'pac' at alpha = 0\.02 needs at least"):
         divide(prompt_set(100), BoundSettings(budget=30, alpha=0.02, guarantee="pac"))
