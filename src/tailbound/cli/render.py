@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from tailbound.cli.terminal import SafeConsole, SafeTable
-from tailbound.outside import visible
+from tailbound.outside import REPLACEMENT, visible
 
 if TYPE_CHECKING:
     from tailbound.bounding import BoundResult, Preview
@@ -179,6 +179,11 @@ def _requests(found: dict[str, float]) -> str:
         + (
             f"; {found['uncounted']:,.0f} answers came without counts, taken at their most"
             if found["uncounted"]
+            else ""
+        )
+        + (
+            f"; {found['damaged']:,.0f} responses hold what is not text, shown as {REPLACEMENT}"
+            if found.get("damaged")
             else ""
         )
     )

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 
 from tailbound.errors import TargetError
+from tailbound.outside import REPLACEMENT
 from tailbound.targets.endpoint.settings import EndpointSettings
 from tailbound.targets.endpoint.wire import Answer
 
@@ -15,7 +16,8 @@ class Usage:
     """Counts so far, the probe included.
 
     `retries` are requests sent again, `uncounted` answers without token counts, `filtered`
-    responses that the server's content filter withheld.
+    responses that the server's content filter withheld, `damaged` those with U+FFFD in place of
+    bytes or halves of characters that are not text.
     """
 
     requests: int = 0
@@ -24,6 +26,7 @@ class Usage:
     tokens_out: int = 0
     uncounted: int = 0
     filtered: int = 0
+    damaged: int = 0
 
 
 class Purse:
@@ -71,6 +74,7 @@ class Purse:
         """Account for an answer."""
         usage = self._usage
         usage.filtered += sum(choice.filtered is not None for choice in answer.choices)
+        usage.damaged += sum(REPLACEMENT in choice.text for choice in answer.choices)
         known = answer.tokens_in is not None and answer.tokens_out is not None
         with self._lock:
             usage.tokens_in += answer.tokens_in or 0
