@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
@@ -16,6 +17,8 @@ from tailbound.prompts import Prompt
 
 #: How long a worker waits for its batch to fill while nobody is waiting for verdicts.
 LINGER_SECONDS = 0.005
+#: How long a process that is told to end waits for one more verdict.
+GRACE_SECONDS = 10.0
 
 
 class JudgeQueue:
@@ -79,16 +82,18 @@ class JudgeQueue:
         with self._lock:
             return self._hand_out()
 
-    def wait(self) -> list[tuple[Draw, Verdict]]:
+    def wait(self, *, within: float | None = None) -> list[tuple[Draw, Verdict]]:
         """At least one verdict as soon as there is one; none where nothing is pending.
 
+        None either where none comes `within` so many seconds; without that it waits for ever.
         Raises `JudgeError` where there will be none because the judge is broken.
         """
         with self._lock:
             self._wanted = True
             self._work.notify_all()
             while self._pending and not self._done and self._broken is None:
-                self._finished.wait()
+                if not self._finished.wait(within):
+                    break
             self._wanted = False
             return self._hand_out()
 
@@ -97,13 +102,17 @@ class JudgeQueue:
         with self._lock:
             return self._hand_out() if self._done else []
 
-    def close(self) -> None:
-        """Stop the workers after the batch that they are at; what still waits is dropped."""
+    def close(self, *, within: float | None = None) -> None:
+        """Stop the workers after the batch that they are at; what still waits is dropped.
+
+        After `within` seconds those are not waited for either; None waits as long as it takes.
+        """
         with self._lock:
             self._closed = True
             self._work.notify_all()
+        ends = None if within is None else time.monotonic() + within
         for thread in self._threads:
-            thread.join()
+            thread.join(None if ends is None else max(0.0, ends - time.monotonic()))
 
     def __enter__(self) -> Self:
         return self
@@ -114,7 +123,8 @@ class JudgeQueue:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        told_to_end = kind is not None and not issubclass(kind, Exception)
+        self.close(within=1.0 if told_to_end else None)
 
     def _hand_out(self) -> list[tuple[Draw, Verdict]]:
         if not self._done and self._broken is not None:

@@ -19,7 +19,7 @@ from tailbound.audit.schedule import Schedule, Script
 from tailbound.contract import Draw, DrawRequest, Verdict
 from tailbound.errors import TargetError
 from tailbound.judges import Judge
-from tailbound.judging import JudgeQueue
+from tailbound.judging import GRACE_SECONDS, JudgeQueue
 from tailbound.ledger import Ledger
 from tailbound.outside import clean_text, count, is_clean, shown
 from tailbound.prompts import Prompt
@@ -136,9 +136,13 @@ class Audit:
             try:
                 for draw in self._target.sample(exchange, seed=self._seed):
                     exchange.submit(draw)
-            finally:
-                # Also when the target failed: what has been drawn is judged and kept.
+            except Exception:  # the target failed: what has been drawn is judged and kept
                 exchange.finish()
+                raise
+            except BaseException:  # told to end: likewise, but not by a judge that hangs
+                exchange.finish(within=GRACE_SECONDS)
+                raise
+            exchange.finish()
 
     def _tally(self, stream: str) -> _Tally:
         if stream not in self._tallies:
@@ -234,11 +238,17 @@ class _Exchange:
         self._tally.tokens += count(draw.tokens) or 0
         self._queue.submit(draw, prompt)
 
-    def finish(self) -> None:
-        """Wait for the verdicts that are still out, and put everything on record."""
+    def finish(self, *, within: float | None = None) -> None:
+        """Wait for the verdicts that are still out, and put everything on record.
+
+        With `within`, no longer than until none has come for so many seconds.
+        """
         try:
             while self._queue.pending:
-                self._record(self._queue.wait())
+                found = self._queue.wait(within=within)
+                if not found:
+                    break
+                self._record(found)
         finally:
             self._ledger.flush()
             self._tell(last=True)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 import unicodedata
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tailbound.contract import Verdict
 from tailbound.errors import UsageError
 from tailbound.judges.base import Exchange
+from tailbound.judges.limited_regex import LIMIT, LimitedSearch
+from tailbound.judges.linear_regex import NotLinearError, Search, linear_search
+from tailbound.judges.verdicts import failed
 
 _FOUND = Verdict(1.0)
 _NOT_FOUND = Verdict(0.0)
@@ -25,18 +28,59 @@ _RUNS_TOGETHER = re.compile(
 """Letters of scripts without spaces between words, and of Korean, which joins particles to them."""
 
 
-@dataclass(frozen=True, slots=True)
 class PatternJudge:
-    """Scores 1 where `pattern` occurs in the response, else 0; never missing."""
+    """Scores 1 where `pattern` occurs in the response, else 0.
 
-    id: str
-    pattern: re.Pattern[str]
-    threshold: float = 0.5
+    RE2 looks for it in time that grows with the response alone. A pattern or a response that RE2
+    cannot read as Python does goes to Python's own engine, in a process of its own and for at most
+    `limit` seconds of computing: past them the verdict is missing. `id` begins with `name` and ends
+    with the engines.
+    """
+
+    def __init__(
+        self, name: str, pattern: str, *, threshold: float = 0.5, limit: float = LIMIT
+    ) -> None:
+        self._limited = LimitedSearch(pattern, limit=limit)
+        try:
+            self._linear: Search | None = linear_search(pattern)
+        except NotLinearError:
+            self._linear = None
+        self._late = _failed_after(limit)
+        self._seen = self._missed = 0
+        self._lock = threading.Lock()
+        self.threshold = threshold
+        engine = "python" if self._linear is None else "re2"
+        self.id = f"{name}?engine={engine}"
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a person should know after judging: how many responses took too long."""
+        if not self._missed:
+            return ()
+        return (
+            f"{self.id}: the search took too long on {self._missed:,} of {self._seen:,} responses, "
+            "whose verdicts are missing: a pattern without repetitions inside repetitions, "
+            "backreferences and lookarounds takes no longer than the response is long",
+        )
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """One verdict for each exchange, in order."""
-        search = self.pattern.search
-        return [_FOUND if search(item.response) else _NOT_FOUND for item in exchanges]
+        texts = [exchange.response for exchange in exchanges]
+        found = [None if self._linear is None else self._linear(text) for text in texts]
+        left = [at for at, answer in enumerate(found) if answer is None]
+        if left:
+            for at, answer in zip(left, self._limited([texts[at] for at in left]), strict=True):
+                found[at] = answer
+        with self._lock:
+            self._seen += len(found)
+            self._missed += sum(answer is None for answer in found)
+        return [
+            self._late if answer is None else _FOUND if answer else _NOT_FOUND for answer in found
+        ]
+
+
+def _failed_after(limit: float) -> Verdict:
+    return failed(TimeoutError(f"the search took more than {limit:g} s of computing"))
 
 
 def load_regex(name: str, *, threshold: float = 0.5) -> PatternJudge:
@@ -54,13 +98,13 @@ def load_regex(name: str, *, threshold: float = 0.5) -> PatternJudge:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of syntax that may change some day
-            pattern = re.compile(name)
+            re.compile(name)
     except re.error as error:
         where = "" if error.pos is None else f" at position {error.pos}"
         raise UsageError(f"regex {name!r} is no regular expression: {error.msg}{where}") from error
     except (OverflowError, RecursionError) as error:
         raise UsageError(f"regex {name[:60]!r} is more than Python can match: {error}") from error
-    return PatternJudge(f"regex:{_hash(name)}", pattern, threshold)
+    return PatternJudge(f"regex:{_hash(name)}", name, threshold=threshold)
 
 
 def load_keywords(name: str, *, threshold: float = 0.5) -> PatternJudge:
@@ -88,22 +132,33 @@ def load_keywords(name: str, *, threshold: float = 0.5) -> PatternJudge:
     phrases = [phrase for phrase in phrases if phrase]
     if not phrases:
         raise UsageError(f"keyword file {name!r} has no phrase: write one on each line")
-    longest_first = sorted(phrases, key=len, reverse=True)
-    pattern = re.compile("|".join(map(_phrase, longest_first)), re.IGNORECASE)
-    return PatternJudge(f"keywords:{_hash(chr(10).join(phrases))}", pattern, threshold)
+    # phrases whose ends are alike share what is looked at beside them: so it is written once
+    groups: dict[tuple[str, str], list[str]] = {}
+    for phrase in sorted(phrases, key=len, reverse=True):
+        groups.setdefault(_ends(phrase), []).append(_phrase(phrase))
+    pattern = "|".join(
+        f"{before}(?:{'|'.join(choices)}){behind}" for (before, behind), choices in groups.items()
+    )
+    name = f"keywords:{_hash(chr(10).join(phrases))}"
+    return PatternJudge(name, f"(?i){pattern}", threshold=threshold)
+
+
+def _ends(phrase: str) -> tuple[str, str]:
+    """What stands before and behind a phrase: no letter where words have ends that show."""
+    return (
+        "" if _RUNS_TOGETHER.match(phrase[0]) else r"(?<!\w)",
+        "" if _RUNS_TOGETHER.match(phrase[-1]) else r"(?!\w)",
+    )
 
 
 def _phrase(phrase: str) -> str:
-    """The regular expression of one phrase, as whole words where words have ends that show.
+    """The regular expression of one phrase.
 
     Accents may be part of their letters or follow them; both apostrophes are one.
     """
-    before = "" if _RUNS_TOGETHER.match(phrase[0]) else r"(?<!\w)"
-    behind = "" if _RUNS_TOGETHER.match(phrase[-1]) else r"(?!\w)"
     forms = sorted({unicodedata.normalize(form, phrase) for form in ("NFC", "NFD")})
     choices = "|".join(r"\s+".join(map(re.escape, form.split())) for form in forms)
-    choices = re.sub("['’]", "['’]", choices)
-    return f"{before}(?:{choices}){behind}"
+    return re.sub("['’]", "['’]", choices)
 
 
 def _hash(text: str) -> str:

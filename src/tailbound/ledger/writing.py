@@ -14,6 +14,7 @@ from uuid import uuid4
 from tailbound.contract import Draw, SamplingContract, Verdict
 from tailbound.errors import ContractMismatchError, LedgerError, UsageError
 from tailbound.files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, write_json, write_shard
+from tailbound.interrupts import uninterrupted
 from tailbound.ledger.lock import FolderLock
 from tailbound.ledger.reading import StreamRecord, StreamTotals, index, totals
 from tailbound.ledger.rows import storable
@@ -147,9 +148,10 @@ class Ledger:
             return
         frame = self._frame()
         name = f"part-{self._next_shard:06d}-{uuid4().hex[:8]}.parquet"
-        write_shard(draws_folder(self.folder) / name, frame)
-        self._next_shard += 1
-        self._rows.clear()
+        with uninterrupted():
+            write_shard(draws_folder(self.folder) / name, frame)
+            self._next_shard += 1
+            self._rows.clear()
 
     def index(self, stream: str) -> dict[str, StreamRecord]:
         """The draws of a stream that are on record, by prompt id; flushes first."""

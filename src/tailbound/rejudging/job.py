@@ -19,7 +19,7 @@ from tailbound.contract import Draw, Verdict
 from tailbound.errors import JudgeError
 from tailbound.files import write_json
 from tailbound.judges import Judge, is_failure
-from tailbound.judging import JudgeQueue
+from tailbound.judging import GRACE_SECONDS, JudgeQueue
 from tailbound.prompts import Prompt
 from tailbound.rejudging.agreement import (
     Agreement,
@@ -213,6 +213,7 @@ def _ask(
 ) -> None:
     """Have all draws judged; verdicts go to `writer` and `tally`, and `told` hears of batches."""
     queue = JudgeQueue(judge, batch_size=BATCH)
+    within: float | None = None
     try:
         for draws in batches:
             for draw in draws:
@@ -222,8 +223,13 @@ def _ask(
                     writer.append(_key(draw), verdict)
                     tally.count(verdict)
             told()
+    except Exception:
+        raise
+    except BaseException:  # told to end
+        within = GRACE_SECONDS
+        raise
     finally:
-        queue.close()
+        queue.close(within=within)
         # interrupted: the batch that the judge was at may have cost money
         for draw, verdict in queue.rest():
             writer.append(_key(draw), verdict)

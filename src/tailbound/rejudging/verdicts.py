@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tailbound.contract import Verdict
 from tailbound.errors import LedgerError, UsageError
 from tailbound.files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, write_json, write_shard
+from tailbound.interrupts import uninterrupted
 from tailbound.ledger.lock import FolderLock
 from tailbound.ledger.rows import storable_verdict
 
@@ -134,10 +135,11 @@ class VerdictWriter:
         if not self._rows:
             return
         frame = pl.DataFrame(self._rows, schema=columns(), orient="row")
-        # one process writes here, so numbers do not meet
-        write_shard(self._folder / f"part-{self._next:06d}.parquet", frame)
-        self._next += 1
-        self._rows.clear()
+        with uninterrupted():
+            # one process writes here, so numbers do not meet
+            write_shard(self._folder / f"part-{self._next:06d}.parquet", frame)
+            self._next += 1
+            self._rows.clear()
 
     def close(self) -> None:
         """Write what is buffered and let the folder go."""
