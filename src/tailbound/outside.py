@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
 from typing import Any
 
@@ -15,6 +16,8 @@ from typing import Any
 DEEPEST = 100
 #: Half a character, or bytes that are not text, are replaced by this.
 REPLACEMENT = "\ufffd"
+_CREDENTIALS = re.compile(r"(://)[^/\s]*@")
+_QUERY = re.compile(r"(://[^\s?]*)\?[^\s]+")
 _INT32 = 2**31 - 1
 
 
@@ -109,6 +112,15 @@ def one_line(value: object, longest: int) -> str:
         text = f"<{type(value).__name__}>"
     line = clean_text(" ".join(text.split()))
     return line if len(line) <= longest else f"{line[: longest - 3]}..."
+
+
+def without_passwords(text: str) -> str:
+    """`text` with user names, passwords and queries of the URLs in it left out.
+
+    >>> without_passwords("at https://me:secret@host/v1?key=5 now")
+    'at https://[password]@host/v1?[query] now'
+    """
+    return _QUERY.sub(r"\1?[query]", _CREDENTIALS.sub(r"\1[password]@", text))
 
 
 def visible(text: str, *, keep: str = "") -> str:

@@ -163,3 +163,13 @@ def test_what_is_typed_comes_back_visible(tmp_path, cli, monkeypatch, arguments)
     assert code == 2
     assert not raw(out + err)
     assert err.count("\n") == 1
+
+
+def test_what_doctor_shows_of_the_environment(cli, monkeypatch):
+    monkeypatch.setenv("HF_HOME", f"/h{ESCAPES}")
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://me:hunter2@h/v1?key=hunter3")
+    for arguments in (("doctor",), ("doctor", "--json")):
+        _, out, err = cli(*arguments)
+        assert not raw(out + err)
+        assert "hunter" not in out
+        assert "https://[password]@h/v1?[query]" in out

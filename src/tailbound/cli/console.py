@@ -28,6 +28,11 @@ def stderr_console() -> Console:
     return SafeConsole(stderr=True)
 
 
+def say(text: str = "") -> None:
+    """One line of a result on stdout."""
+    print(visible(text))
+
+
 def notice(text: str) -> None:
     """One line that the user should know."""
     print(visible(f"note: {text}"), file=sys.stderr)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from tailbound.cli import options as opt
+from tailbound.outside import visible
 
 _FOLDER, _QUICK_FOLDER = Path("tailbound-demo"), Path("tailbound-demo-quick")
 
@@ -93,7 +94,7 @@ def _write_prompts(path: Path) -> None:
     if path.exists() and path.read_bytes() != text.encode():
         raise UsageError(f"--prompts {path} exists and holds something else: name a new file")
     write_atomically(path, text)
-    print(f"{FULL.prompts:,} prompts written to {path}", file=sys.stderr)
+    print(visible(f"{FULL.prompts:,} prompts written to {path}"), file=sys.stderr)
     common = "--target demo --judge demo"
     render.next_step(f"tailbound bound {path} {common} --limit 400 --budget 30 --out runs/when")
     render.next_step(f"tailbound risk {path} {common} --limit 5 --out runs/how-likely")

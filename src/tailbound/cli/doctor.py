@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from tailbound.cli import options as opt
+from tailbound.cli.console import say
 
 if TYPE_CHECKING:
     from tailbound.workflows.doctor import Diagnosis, Part
@@ -40,20 +41,20 @@ def command(as_json: opt.Json = False) -> None:
 
 def _print(found: Diagnosis) -> None:
     memory = "" if found.memory is None else f", {found.memory / 2**30:.0f} GiB of memory"
-    print(f"tailbound {found.tailbound}, Python {found.python}, {found.platform}")
-    print(f"{found.cores} cores{memory}, {found.disk_free / 2**30:.0f} GiB free in {found.folder}")
-    print(f"devices: {', '.join(found.devices) or 'not known without torch'}")
+    say(f"tailbound {found.tailbound}, Python {found.python}, {found.platform}")
+    say(f"{found.cores} cores{memory}, {found.disk_free / 2**30:.0f} GiB free in {found.folder}")
+    say(f"devices: {', '.join(found.devices) or 'not known without torch'}")
     for name, value in found.environment.items():
-        print(f"{name} = {value}")
-    print(f"keys set: {', '.join(found.keys) or 'none'}")
-    print()
+        say(f"{name} = {value}")
+    say(f"keys set: {', '.join(found.keys) or 'none'}")
+    say()
     for part in found.parts:
         mark = "ok     " if part.works else "missing"
-        print(f"{mark} {part.extra or 'core':<11} {_FEATURES.get(part.extra, '')}")
+        say(f"{mark} {part.extra or 'core':<11} {_FEATURES.get(part.extra, '')}")
         if not part.works:
-            print(f"        {_lacks(part)}: {part.cure}")
+            say(f"        {_lacks(part)}: {part.cure}")
     for problem in found.problems:
-        print(f"problem: {problem}")
+        say(f"problem: {problem}")
 
 
 def _lacks(part: Part) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tailbound.errors import TailboundError
+from tailbound.outside import without_passwords
 
 _DEVELOPMENT = {"dev", "docs"}
 _ENVIRONMENT = ("HF_HOME", "HF_HUB_OFFLINE", "OPENAI_BASE_URL")
@@ -106,7 +107,9 @@ def diagnose(folder: Path = Path()) -> Diagnosis:
         folder=str(folder.resolve()),
         devices=_devices(),
         parts=parts,
-        environment={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+        environment={
+            name: without_passwords(os.environ[name]) for name in _ENVIRONMENT if name in os.environ
+        },
         keys=tuple(name for name in _KEYS if os.environ.get(name)),
         problems=tuple(_broken_plugins()),
     )

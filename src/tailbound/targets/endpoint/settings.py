@@ -10,13 +10,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tailbound.errors import UsageError
-from tailbound.outside import one_line, shown
+from tailbound.outside import one_line, shown, without_passwords
 
 DEFAULT_URL = "https://api.openai.com/v1"
 DEFAULT_KEY = "OPENAI_API_KEY"
 _KEYED = urlsplit(DEFAULT_URL).hostname
 _SECRET_LENGTH = 12
-_CREDENTIALS = re.compile(r"(://)[^/@\s]+@")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +115,7 @@ class EndpointSettings:
 
     def redacted(self, text: str) -> str:
         """`text` without the key, and without passwords in URLs, that of a proxy for instance."""
-        text = _CREDENTIALS.sub(r"\1[password]@", text)
+        text = without_passwords(text)
         return text.replace(self.key, "[key]") if self.key else text
 
 
