@@ -63,6 +63,8 @@ class Faults:
     fingerprint: str | None = None
     filtering: str | None = None
     """Requests with this word are refused by a content filter, responses with it kept back."""
+    refusal: tuple[int, str] | None = None
+    """How requests are refused that the filter does not let pass: status and body."""
     filter_reason: str = "content_filter"
     """How responses end that are kept back."""
     ends: str | None = None
@@ -167,6 +169,9 @@ class Stub:
             said = faults.said or f"no, with {request.headers.get('Authorization')}"
             return web.Response(status=faults.status, text=said)
         if faults.filtering and faults.filtering in json.dumps(payload):
+            if faults.refusal is not None:
+                status, text = faults.refusal
+                return web.Response(status=status, text=text, content_type="application/json")
             error = {"code": "content_filter", "message": "the prompt triggered the filter"}
             return web.json_response({"error": error}, status=400)
         if payload.keys() & faults.unknown or payload.get("top_k", 0) > faults.lowest_top_k > -10:

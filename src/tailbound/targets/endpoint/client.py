@@ -14,10 +14,11 @@ from typing import Any
 
 from tailbound.errors import MissingExtraError, TargetError, UsageError
 from tailbound.outside import one_line, parse_json
+from tailbound.targets.endpoint.refusals import Refusal, prompt_refusal
 from tailbound.targets.endpoint.settings import EndpointSettings
 from tailbound.targets.endpoint.spending import Purse, Usage
 from tailbound.targets.endpoint.waiting import hopeless, retry_after, wait_seconds
-from tailbound.targets.endpoint.wire import MOST_BYTES, Answer, GarbledError, is_withheld, read
+from tailbound.targets.endpoint.wire import MOST_BYTES, Answer, GarbledError, read
 
 OVERLOADED = 429
 _KEY_REFUSED = (401, 403)
@@ -34,13 +35,13 @@ _MODELS = 2000
 class RefusedError(TargetError):
     """The server does not take the request, however often it is sent.
 
-    `withheld` says that its content filter refuses what the prompt says.
+    `refusal` is set where it turns away this prompt and may well take others.
     """
 
-    def __init__(self, message: str, status: int, *, withheld: bool = False) -> None:
+    def __init__(self, message: str, status: int, *, refusal: Refusal | None = None) -> None:
         super().__init__(message)
         self.status = status
-        self.withheld = withheld
+        self.refusal = refusal
 
 
 class Client:
@@ -134,24 +135,21 @@ class Client:
                     try:
                         answer = read(said)
                     except GarbledError as error:
+                        refusal = prompt_refusal(200, said)
+                        if refusal is not None:
+                            self._purse.lost(most)
+                            raise self._refused(url, 200, said, refusal) from None
                         reason, lost = str(error), True
                     else:
                         self._purse.answered(answer, most)
                         return answer
                 else:
                     reason = f"status {response.status}: {_short(said)}"
-                    if not _passes(response.status, said):
+                    refusal = prompt_refusal(response.status, said)
+                    if refusal is not None or not _passes(response.status, said):
                         self._purse.released(most)
                         moved = response.headers.get("Location")
-                        raise RefusedError(
-                            self._settings.redacted(
-                                f"{url} refuses the request with {reason}"
-                                + (f" (it has moved to {moved})" if moved else "")
-                                + self._hint(response.status)
-                            ),
-                            response.status,
-                            withheld=is_withheld(said[:10_000].decode(errors="replace")),
-                        )
+                        raise self._refused(url, response.status, said, refusal, moved)
                     asked = retry_after(response.headers.get("Retry-After"))
             wait = wait_seconds(
                 attempt,
@@ -203,6 +201,21 @@ class Client:
         if isinstance(error, TimeoutError):
             return f"no answer within {self._settings.timeout:g} s"
         return one_line(f"{type(error).__name__}: {error}".removesuffix(": "), 300)
+
+    def _refused(
+        self, url: Any, status: int, said: bytes, refusal: Refusal | None, moved: str | None = None
+    ) -> RefusedError:
+        # a server that has answered knows the key, the address and the model
+        hint = "" if self._purse.answers else self._hint(status)
+        return RefusedError(
+            self._settings.redacted(
+                f"{url} refuses the request with status {status}: {_short(said)}"
+                + (f" (it has moved to {moved})" if moved else "")
+                + hint
+            ),
+            status,
+            refusal=refusal,
+        )
 
     def _failed(
         self, url: Any, attempts: int, reason: str, seconds: float, asked: float | None

@@ -34,7 +34,7 @@ class Purse:
 
     Before a request is sent, the most that it can cost is held; when it is answered, that is
     given back and what it did cost is added. What an attempt cost that was never answered is not
-    known: it counts at its most.
+    known: it counts at its most. `answers` counts the answers so far.
     """
 
     def __init__(self, settings: EndpointSettings, usage: Usage) -> None:
@@ -44,6 +44,7 @@ class Purse:
         self._held = 0.0
         self._before = 0.0
         self._unknown = 0.0
+        self.answers = 0
 
     @property
     def spent(self) -> float:
@@ -77,6 +78,7 @@ class Purse:
         usage.damaged += sum(REPLACEMENT in choice.text for choice in answer.choices)
         known = answer.tokens_in is not None and answer.tokens_out is not None
         with self._lock:
+            self.answers += 1
             usage.tokens_in += answer.tokens_in or 0
             usage.tokens_out += answer.tokens_out or 0
             usage.uncounted += not known

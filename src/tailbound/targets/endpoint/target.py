@@ -24,6 +24,7 @@ from tailbound.targets.base import DrawSource
 from tailbound.targets.endpoint import probe as probing
 from tailbound.targets.endpoint.client import Client, RefusedError
 from tailbound.targets.endpoint.probe import Findings, probe
+from tailbound.targets.endpoint.refusals import Refusal
 from tailbound.targets.endpoint.session import Session
 from tailbound.targets.endpoint.settings import (
     DEFAULT_KEY,
@@ -68,6 +69,7 @@ class EndpointTarget:
         self._purse = Purse(settings, self.usage)
         self._earlier = earlier_cost
         self._purse.carry(earlier_cost)
+        self._too_long: dict[str, Refusal] = {}
         dialect = Dialect()
         self._phrasing = Phrasing(model, options, dialect)
         self.findings: Findings = self._probe(dialect)
@@ -250,13 +252,19 @@ class EndpointTarget:
         self, client: Client, group: Sequence[DrawRequest], seeds: _Seeds, most: float
     ) -> Answer:
         prompt = group[0].prompt
+        if prompt.id in self._too_long:  # a filter may let the next draw pass, a limit does not
+            self._purse.released(most)
+            return Answer.refused(len(group), self._too_long[prompt.id])
         body = self._phrasing.request(prompt, seed=seeds.of(group[0]), n=len(group))
         try:
             return await client.ask(self._phrasing.path, body, most=most)
         except RefusedError as error:
-            if error.withheld:
-                self.usage.filtered += len(group)
-                return Answer.withheld(len(group))
+            if error.refusal is not None:
+                if error.refusal.kind == "filter":
+                    self.usage.filtered += len(group)
+                else:
+                    self._too_long[prompt.id] = error.refusal
+                return Answer.refused(len(group), error.refusal)
             raise TargetError(f"prompt {prompt.id!r}: {error}; finished draws are kept") from None
 
     def _draw(self, request: DrawRequest, choice: Choice) -> Draw:

@@ -13,11 +13,11 @@ from tailbound.errors import UsageError
 from tailbound.finish_reasons import finish_kind, unknown_reason, withheld_reason
 from tailbound.outside import OutsideError, clean_text, count, finite, one_line, parse_json
 from tailbound.prompts import Prompt
+from tailbound.targets.endpoint.refusals import Refusal
 
 #: What leaves the distribution whole. Servers have defaults of their own that cut its tail.
 NEUTRAL: dict[str, float | int] = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
 
-_FILTERS = ("content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation")
 #: No answer is longer: 4,096 tokens of 64 responses with log-probabilities come to about 50 MB.
 MOST_BYTES = 64 * 2**20
 _LOWEST = 1e6
@@ -69,9 +69,17 @@ class Answer:
     has_log_probs: bool
 
     @classmethod
-    def withheld(cls, count: int) -> Answer:
-        """`count` responses that a content filter kept back altogether."""
-        nothing = Choice("", length=False, tokens=None, log_prob=None, filtered=withheld_reason())
+    def refused(cls, count: int, refusal: Refusal) -> Answer:
+        """`count` responses that never came, because the server refuses the prompt."""
+        filtered = refusal.kind == "filter"
+        nothing = Choice(
+            text="",
+            length=False,
+            tokens=None,
+            log_prob=None,
+            filtered=refusal.reason if filtered else None,
+            incomplete=None if filtered else refusal.reason,
+        )
         return cls((nothing,) * count, None, None, None, False)
 
 
@@ -162,11 +170,6 @@ def read(body: bytes) -> Answer:
         fingerprint=one_line(fingerprint, 200) or None if isinstance(fingerprint, str) else None,
         has_log_probs=all(choice.get("logprobs") for choice in found),
     )
-
-
-def is_withheld(body: str) -> bool:
-    """Whether a refusal of a request (its body) comes from a content filter."""
-    return any(word in body for word in _FILTERS)
 
 
 def cut(text: str, stops: Sequence[str]) -> str | None:
