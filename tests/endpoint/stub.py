@@ -60,6 +60,10 @@ class Faults:
     strict: set[str] = field(default_factory=set)
     """Parameters that it refuses, naming the first."""
     usage: bool = True
+    usage_of_one: bool = False
+    """Of several responses of one request it counts the first."""
+    prompt_words: bool = False
+    """Prompts are counted by their words."""
     fingerprint: str | None = None
     filtering: str | None = None
     """Requests with this word are refused by a content filter, responses with it kept back."""
@@ -207,10 +211,12 @@ class Stub:
         asked = {k: v for k, v in payload.items() if k not in self.faults.ignores}
         count = min(asked.get("n", 1), self.faults.most_choices)
         choices = [self._choice(asked, number, chat) for number in range(count)]
-        tokens = sum(c.pop("_tokens") for c in choices)
+        counts = [c.pop("_tokens") for c in choices]
+        tokens = counts[0] if self.faults.usage_of_one else sum(counts)
+        words = len(json.dumps(payload).split()) if self.faults.prompt_words else 10
         document: dict[str, Any] = {"choices": choices}
         if self.faults.usage:
-            document["usage"] = {"prompt_tokens": 10, "completion_tokens": tokens}
+            document["usage"] = {"prompt_tokens": words, "completion_tokens": tokens}
         if self.faults.fingerprint:
             document["system_fingerprint"] = self.faults.fingerprint
         return document

@@ -22,8 +22,9 @@ SAMPLES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class StreamCost:
-    """Prompts and draws of one part, and tokens at the rate of the probe.
+    """Prompts and draws of one part, and tokens of responses at the rate of the probe.
 
+    `prompt_tokens` are those of all prompts of the part, each as often as it is drawn from.
     `draws` is exact for training, the planned average for calibration (prompts with early unsafe
     draws cost less), and an upper limit for test.
     """
@@ -31,6 +32,7 @@ class StreamCost:
     part: str
     prompts: int
     draws: int
+    prompt_tokens: int
     tokens: int
     seconds: float
 
@@ -66,23 +68,25 @@ class Preview:
 
 def preview_bound(parts: Parts, *, target: Target, settings: BoundSettings) -> Preview:
     """Count the draws of every part; time and tokens come from `PROBE_DRAWS` real draws."""
-    tokens, rate, drawn = _probe(target, parts.calibration, settings.seed)
-    prompts = {prompt.id: prompt for prompt in parts.calibration}
+    everyone = (*(() if parts.supplied else parts.train), *parts.calibration, *parts.test)
+    tokens, counted, rate, drawn = _probe(target, _spread(everyone), settings.seed)
+    prompts = {prompt.id: prompt for prompt in everyone}
     plan = (
-        ("train", parts.train, 0 if parts.supplied else len(parts.train) * settings.train_draws),
-        ("calibration", parts.calibration, round(len(parts.calibration) * settings.budget)),
-        ("test", parts.test, len(parts.test) * settings.test_draws),
+        ("train", parts.train, 0 if parts.supplied else settings.train_draws),
+        ("calibration", parts.calibration, settings.budget),
+        ("test", parts.test, settings.test_draws),
     )
     return Preview(
         streams=tuple(
             StreamCost(
                 part=part,
                 prompts=len(members),
-                draws=draws,
-                tokens=round(draws * tokens),
-                seconds=draws / rate,
+                draws=round(len(members) * each),
+                prompt_tokens=round(each * counted * _prompt_tokens(target, members)),
+                tokens=round(len(members) * each * tokens),
+                seconds=len(members) * each / rate,
             )
-            for part, members, draws in plan
+            for part, members, each in plan
         ),
         tokens_per_draw=tokens,
         draws_per_second=rate,
@@ -121,15 +125,35 @@ class _Probe:
         return taken
 
 
-def _probe(target: Target, prompts: Sequence[Prompt], seed: int) -> tuple[float, float, list[Draw]]:
-    """(tokens per draw, draws per second, draws), from draws in a stream of their own."""
+def _spread(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """At most `PROBE_DRAWS` prompts, from the shortest to the longest."""
+    ranked = sorted(prompts, key=lambda prompt: sum(len(text) for _, text in prompt.messages))
+    if len(ranked) <= PROBE_DRAWS:
+        return ranked
+    return [ranked[(2 * i + 1) * len(ranked) // (2 * PROBE_DRAWS)] for i in range(PROBE_DRAWS)]
+
+
+def _prompt_tokens(target: Target, prompts: Sequence[Prompt]) -> int:
+    return int(target.prompt_tokens(prompts).sum()) if prompts else 0
+
+
+def _probe(
+    target: Target, prompts: Sequence[Prompt], seed: int
+) -> tuple[float, float, float, list[Draw]]:
+    """(tokens per draw, prompt tokens counted for each one expected, draws per second, draws).
+
+    The draws are of a stream of their own. A server counts the prompt its own way, and once for
+    several draws of one request.
+    """
     list(target.sample(_Probe(prompts[:1]), seed=seed))  # the first call also warms up
     started = time.perf_counter()
     # several draws of one request may be counted together
     usage = getattr(target, "usage", None)
-    before = 0 if usage is None else usage.tokens_out
+    before = (0, 0) if usage is None else (usage.tokens_in, usage.tokens_out)
     drawn = list(target.sample(_Probe(prompts), seed=seed))
     rate = len(drawn) / (time.perf_counter() - started)
-    counted = sum(draw.tokens or 0 for draw in drawn)
-    tokens = counted if usage is None else usage.tokens_out - before
-    return tokens / len(drawn), rate, drawn
+    if usage is None:
+        return sum(draw.tokens or 0 for draw in drawn) / len(drawn), 1.0, rate, drawn
+    asked = [prompts[i % len(prompts)] for i in range(PROBE_DRAWS)]
+    counted = (usage.tokens_in - before[0]) / max(1, _prompt_tokens(target, asked))
+    return (usage.tokens_out - before[1]) / len(drawn), counted, rate, drawn

@@ -208,7 +208,7 @@ def command(
         before = costs.now()
         preview = bounding.preview_bound(parts, target=model, settings=settings)
         judge_samples(model_judge, preview)
-        cost = cost_of_plan(costs, before, preview)
+        cost = cost_of_plan(model, costs, before, preview)
         if as_json:
             _print_json({**preview.to_dict(), **cost})
         else:

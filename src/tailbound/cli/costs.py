@@ -103,17 +103,27 @@ def spent_before(target: str, folder: Path) -> Account:
     return {"earlier_cost": read_accounts(folder).get("target", {}).get("cost", 0.0)}
 
 
-def cost_of_plan(costs: Costs, before: Mapping[str, Account], preview: Preview) -> Account:
-    """{"cost", "judge_cost"} of a plan, at what the draws of its preview cost.
+def cost_of_plan(
+    target: object, costs: Costs, before: Mapping[str, Account], preview: Preview
+) -> Account:
+    """{"cost", "judge_cost"} of a plan: all prompts of all parts, responses as in its preview.
 
+    Behind a server that counts no tokens, draws are expected to cost what those of the preview did.
     `before` are the accounts from before the preview. The judge of a preview has judged some.
     """
     after = costs.now()
     found: Account = {}
     if "target" in after:
         spent = after["target"]["cost"] - before["target"]["cost"]
-        # the preview draws everything twice: the first time warms up
-        found["cost"] = preview.draws * spent / (2 * preview.probe_draws)
+        if after["target"]["uncounted"] > before["target"]["uncounted"]:
+            # the preview draws everything twice: the first time warms up
+            found["cost"] = preview.draws * spent / (2 * preview.probe_draws)
+        else:
+            endpoint: Any = target
+            found["cost"] = endpoint.price(
+                sum(stream.prompt_tokens for stream in preview.streams),
+                sum(stream.tokens for stream in preview.streams),
+            )
     if "judge" in after and preview.samples:
         spent = after["judge"]["cost"] - before["judge"]["cost"]
         found["judge_cost"] = preview.draws * spent / len(preview.samples)

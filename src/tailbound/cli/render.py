@@ -137,7 +137,7 @@ def _coverage_row(row: Coverage) -> tuple[str, ...]:
 def preview(value: Preview) -> None:
     """Print what a bound would cost."""
     table = SafeTable(box=box.SIMPLE_HEAD, title="What it would draw", title_justify="left")
-    for name in ("part", "prompts", "draws", "tokens", "time"):
+    for name in ("part", "prompts", "draws", "prompt tokens", "tokens", "time"):
         table.add_column(name, justify="left" if name == "part" else "right")
     for stream in value.streams:
         note = {"calibration": " (planned)", "test": " (at most)"}.get(stream.part, "")
@@ -145,11 +145,18 @@ def preview(value: Preview) -> None:
             stream.part + note,
             f"{stream.prompts:,}",
             f"{stream.draws:,}",
+            f"{stream.prompt_tokens:,}",
             f"{stream.tokens:,}",
             _duration(stream.seconds),
         )
-    total_tokens = sum(stream.tokens for stream in value.streams)
-    table.add_row("all", "", f"{value.draws:,}", f"{total_tokens:,}", _duration(value.seconds))
+    table.add_row(
+        "all",
+        "",
+        f"{value.draws:,}",
+        f"{sum(stream.prompt_tokens for stream in value.streams):,}",
+        f"{sum(stream.tokens for stream in value.streams):,}",
+        _duration(value.seconds),
+    )
     out = console()
     out.print(table)
     need = value.requirement

@@ -39,10 +39,12 @@ Post = Callable[..., Awaitable[Answer]]
 class Findings:
     """True where the server honours an option; None where that could not be told.
 
-    `n` is False also where the responses of one request repeat each other. `top_k` and `min_p` say
-    whether a value that leaves one token makes draws equal; `log_probs`, whether they are given.
-    `models` are the names that it lists. `accepted` are the parameters beyond the OpenAI ones that
-    the server takes, `refused` those that it does not, `limit` its name for the longest response.
+    `n` is False also where the responses of one request repeat each other, and where `usage_of_all`
+    is: the tokens of one response of several are counted, which would hide what they cost. `top_k`
+    and `min_p` say whether a value that leaves one token makes draws equal; `log_probs`, whether
+    they are given. `models` are the names that it lists. `accepted` are the parameters beyond the
+    OpenAI ones that the server takes, `refused` those that it does not, `limit` its name for the
+    longest response.
     """
 
     random: bool
@@ -55,6 +57,7 @@ class Findings:
     top_k: bool | None
     min_p: bool | None
     usage: bool
+    usage_of_all: bool
     fingerprint: str | None
     models: tuple[str, ...] | None
     accepted: tuple[str, ...]
@@ -69,7 +72,12 @@ class Findings:
     def notices(self) -> tuple[str, ...]:
         """Lines that a person should see."""
         found = []
-        if not self.n:
+        if not self.usage_of_all:
+            found.append(
+                "the server counts the tokens of one response where several were asked for: every "
+                "draw is a request of its own, so that all are counted"
+            )
+        elif not self.n:
             found.append("the server ignores n: every draw is a request of its own")
         if not self.seed:
             found.append("the server ignores seed: a run goes on, but no draw can be repeated")
@@ -170,10 +178,11 @@ async def _findings(
     }
     many = [choice.text for answer in told["many"] for choice in answer.choices]
     prints = {answer.fingerprint for group in told.values() for answer in group}
+    usage_of_all = _counts_all(told["many"], told["hot"])
     seed = dialect.seed and len(set(same)) == 1 and len(set(hot)) > 1
     return Findings(
         random=True,
-        n=len(many) == _MANY and len(set(many)) > (2 if varied else 1),
+        n=usage_of_all and len(many) == _MANY and len(set(many)) > (2 if varied else 1),
         seed=seed,
         temperature=temperature,
         stop=await _stop(post, hot),
@@ -182,6 +191,7 @@ async def _findings(
         top_k=extras["top_k"],
         min_p=extras["min_p"],
         usage=all(a.tokens_in is not None and a.tokens_out is not None for a in told["hot"]),
+        usage_of_all=usage_of_all,
         fingerprint=prints.pop() if len(prints) == 1 else None,
         models=models,
         accepted=tuple(sorted(dialect.extras)),
@@ -207,6 +217,19 @@ def _check_endings(answers: Sequence[Answer], name: str) -> None:
             f"no response of {name} could be judged: {reasons[0]}; use a server that says stop, "
             "length or content_filter, as the OpenAI interface has it"
         )
+
+
+def _counts_all(many: Sequence[Answer], single: Sequence[Answer]) -> bool:
+    """Whether all responses of one request are counted, by the usual text per token."""
+    text = sum(len(answer.choices[0].text) for answer in single if answer.tokens_out)
+    tokens = sum(answer.tokens_out or 0 for answer in single)
+    for answer in many:
+        if len(answer.choices) < _MANY or answer.tokens_out is None or not text:
+            continue
+        expected = sum(len(choice.text) for choice in answer.choices) * tokens / text
+        if answer.tokens_out < 0.6 * expected:
+            return False
+    return True
 
 
 def _check_random(texts: Sequence[str], name: str) -> None:

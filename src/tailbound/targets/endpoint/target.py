@@ -116,6 +116,10 @@ class EndpointTarget:
         """What earlier processes spent on the same run."""
         return self._earlier
 
+    def price(self, tokens_in: float, tokens_out: float) -> float:
+        """What so many tokens of prompts and of responses cost."""
+        return self._settings.cost(tokens_in, tokens_out)
+
     def cost_at_most(self, prompts: Sequence[Prompt], draws: float) -> float:
         """What `draws` draws of each prompt cost if every response is as long as it may be."""
         return draws * sum(self._most(prompt, 1) for prompt in prompts)

@@ -163,8 +163,11 @@ def read(body: bytes) -> Answer:
     fingerprint = document.get("system_fingerprint")
     out = count(usage.get("completion_tokens"))
     alone = out if len(found) == 1 else None
+    choices = tuple([_choice(choice, body, tokens=alone) for choice in found])
+    if out is not None:  # some servers count one of several responses
+        out = max(out, sum(choice.tokens or 0 for choice in choices))
     return Answer(
-        choices=tuple([_choice(choice, body, tokens=alone) for choice in found]),
+        choices=choices,
         tokens_in=count(usage.get("prompt_tokens")),
         tokens_out=out,
         fingerprint=one_line(fingerprint, 200) or None if isinstance(fingerprint, str) else None,
