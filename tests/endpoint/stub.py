@@ -65,6 +65,8 @@ class Faults:
     prompt_words: bool = False
     """Prompts are counted by their words."""
     fingerprint: str | None = None
+    model: str | None = None
+    """Who answers, as it says itself."""
     filtering: str | None = None
     """Requests with this word are refused by a content filter, responses with it kept back."""
     refusal: tuple[int, str] | None = None
@@ -219,6 +221,8 @@ class Stub:
             document["usage"] = {"prompt_tokens": words, "completion_tokens": tokens}
         if self.faults.fingerprint:
             document["system_fingerprint"] = self.faults.fingerprint
+        if self.faults.model:
+            document["model"] = self.faults.model
         return document
 
     def _choice(self, asked: dict[str, Any], number: int, chat: bool) -> dict[str, Any]:

@@ -65,6 +65,7 @@ def test_an_honest_server():
         assert {k for k, v in found.items() if v is True} == {
             *("random", "n", "seed", "temperature", "stop", "max_tokens", "log_probs"),
             *("top_k", "min_p", "usage"),
+            "usage_of_all",
         }
         assert len(made.notices) == 1
         first = texts(made, 40)

@@ -245,7 +245,11 @@ def command(
             width=batch_size,
             store_text=not no_text,
         )
-    for line in (*getattr(model_judge, "notices", ()), *reply_notices(out)):
+    for line in (
+        *getattr(model, "late_notices", ()),
+        *getattr(model_judge, "notices", ()),
+        *reply_notices(out),
+    ):
         notice(line)
     if as_json:
         _print_json({**result.to_dict(), **costs.report(out)})

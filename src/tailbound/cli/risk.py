@@ -229,7 +229,11 @@ def command(
                 folder=out,
                 report=progress,
             )
-    for line in (*getattr(model_judge, "notices", ()), *reply_notices(out)):
+    for line in (
+        *getattr(model, "late_notices", ()),
+        *getattr(model_judge, "notices", ()),
+        *reply_notices(out),
+    ):
         notice(line)
     if as_json:
         document = {

@@ -42,9 +42,9 @@ class Findings:
     `n` is False also where the responses of one request repeat each other, and where `usage_of_all`
     is: the tokens of one response of several are counted, which would hide what they cost. `top_k`
     and `min_p` say whether a value that leaves one token makes draws equal; `log_probs`, whether
-    they are given. `models` are the names that it lists. `accepted` are the parameters beyond the
-    OpenAI ones that the server takes, `refused` those that it does not, `limit` its name for the
-    longest response.
+    they are given. `models` are the names that it lists, `served` those that it answers by.
+    `accepted` are the parameters beyond the OpenAI ones that the server takes, `refused` those that
+    it does not, `limit` its name for the longest response.
     """
 
     random: bool
@@ -58,7 +58,8 @@ class Findings:
     min_p: bool | None
     usage: bool
     usage_of_all: bool
-    fingerprint: str | None
+    served: tuple[str, ...]
+    fingerprints: tuple[str, ...]
     models: tuple[str, ...] | None
     accepted: tuple[str, ...]
     refused: tuple[str, ...]
@@ -177,7 +178,7 @@ async def _findings(
         for key in ("top_k", "min_p")
     }
     many = [choice.text for answer in told["many"] for choice in answer.choices]
-    prints = {answer.fingerprint for group in told.values() for answer in group}
+    everyone = [first, *(answer for group in told.values() for answer in group)]
     usage_of_all = _counts_all(told["many"], told["hot"])
     seed = dialect.seed and len(set(same)) == 1 and len(set(hot)) > 1
     return Findings(
@@ -192,7 +193,8 @@ async def _findings(
         min_p=extras["min_p"],
         usage=all(a.tokens_in is not None and a.tokens_out is not None for a in told["hot"]),
         usage_of_all=usage_of_all,
-        fingerprint=prints.pop() if len(prints) == 1 else None,
+        served=tuple(sorted({a.model for a in everyone if a.model is not None})),
+        fingerprints=tuple(sorted({a.fingerprint for a in everyone if a.fingerprint is not None})),
         models=models,
         accepted=tuple(sorted(dialect.extras)),
         refused=tuple(

@@ -25,6 +25,7 @@ from tailbound.targets.endpoint import probe as probing
 from tailbound.targets.endpoint.client import Client, RefusedError
 from tailbound.targets.endpoint.probe import Findings, probe
 from tailbound.targets.endpoint.refusals import Refusal
+from tailbound.targets.endpoint.served import ServedModel
 from tailbound.targets.endpoint.session import Session
 from tailbound.targets.endpoint.settings import (
     DEFAULT_KEY,
@@ -73,18 +74,20 @@ class EndpointTarget:
         dialect = Dialect()
         self._phrasing = Phrasing(model, options, dialect)
         self.findings: Findings = self._probe(dialect)
+        self._served = ServedModel(model, self.findings.served, self.findings.fingerprints)
         dialect.seed = self.findings.seed
         dialect.stop = self.findings.stop is not False
         dialect.log_probs = settings.log_probs and self.findings.log_probs and self._whole
         self.notices: tuple[str, ...] = (
             *self.findings.notices,
             *self._other_name(),
+            *self._served.notices,
             "behind an endpoint draws are reproducible in distribution only",
         )
         self._contract = SamplingContract.resolved(
             options,
             target=f"openai:{model}",
-            revision=self.findings.fingerprint,
+            revision=self._served.revision,
             precision="remote",
         )
 
@@ -97,6 +100,11 @@ class EndpointTarget:
     def reproducible(self) -> str:
         """Always `"distribution"`."""
         return "distribution"
+
+    @property
+    def late_notices(self) -> tuple[str, ...]:
+        """What a person should know after a run: a fingerprint that changed."""
+        return self._served.late_notices
 
     @property
     def cost(self) -> float:
@@ -261,7 +269,7 @@ class EndpointTarget:
             return Answer.refused(len(group), self._too_long[prompt.id])
         body = self._phrasing.request(prompt, seed=seeds.of(group[0]), n=len(group))
         try:
-            return await client.ask(self._phrasing.path, body, most=most)
+            answer = await client.ask(self._phrasing.path, body, most=most)
         except RefusedError as error:
             if error.refusal is not None:
                 if error.refusal.kind == "filter":
@@ -270,6 +278,8 @@ class EndpointTarget:
                     self._too_long[prompt.id] = error.refusal
                 return Answer.refused(len(group), error.refusal)
             raise TargetError(f"prompt {prompt.id!r}: {error}; finished draws are kept") from None
+        self._served.check(answer)
+        return answer
 
     def _draw(self, request: DrawRequest, choice: Choice) -> Draw:
         text, log_prob = choice.text, choice.log_prob

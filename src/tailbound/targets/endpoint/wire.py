@@ -60,13 +60,17 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The responses of one request; token counts are None where the server gives none."""
+    """The responses of one request; token counts are None where the server gives none.
+
+    `model` and `fingerprint` are what it says of itself.
+    """
 
     choices: tuple[Choice, ...]
     tokens_in: int | None
     tokens_out: int | None
     fingerprint: str | None
     has_log_probs: bool
+    model: str | None = None
 
     @classmethod
     def refused(cls, count: int, refusal: Refusal) -> Answer:
@@ -160,7 +164,6 @@ def read(body: bytes) -> Answer:
         raise GarbledError(f"an answer without choices: {_short(body)}")
     usage = document.get("usage")
     usage = usage if isinstance(usage, dict) else {}
-    fingerprint = document.get("system_fingerprint")
     out = count(usage.get("completion_tokens"))
     alone = out if len(found) == 1 else None
     choices = tuple([_choice(choice, body, tokens=alone) for choice in found])
@@ -170,7 +173,8 @@ def read(body: bytes) -> Answer:
         choices=choices,
         tokens_in=count(usage.get("prompt_tokens")),
         tokens_out=out,
-        fingerprint=one_line(fingerprint, 200) or None if isinstance(fingerprint, str) else None,
+        fingerprint=_name(document.get("system_fingerprint")),
+        model=_name(document.get("model")),
         has_log_probs=all(choice.get("logprobs") for choice in found),
     )
 
@@ -232,6 +236,10 @@ def _content(message: Any) -> str | None:
         return str(message["refusal"])
     # a model that ends at once says nothing, which servers give as null or leave out
     return "" if content is None or content == "" else None
+
+
+def _name(value: Any) -> str | None:
+    return one_line(value, 200) or None if isinstance(value, str) else None
 
 
 def _tokens(given: Any) -> int | None:
