@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 from tailbound.contract import Draw, Verdict
-from tailbound.errors import JudgeError
+from tailbound.errors import JudgeError, UnreachableError
 from tailbound.judges.base import Exchange, Judge
 from tailbound.judges.verdicts import failed, is_failure, scored
 from tailbound.prompts import Prompt
@@ -19,6 +19,42 @@ from tailbound.prompts import Prompt
 LINGER_SECONDS = 0.005
 #: How long a process that is told to end waits for one more verdict.
 GRACE_SECONDS = 10.0
+
+
+def verdicts_of(judge: Judge, exchanges: Sequence[Exchange]) -> list[Verdict]:
+    """One verdict for each exchange, whatever the judge does.
+
+    Where it raises on a batch it gets the items one by one; one on which it raises again is
+    missing, with the reason. Raises `JudgeError` where the judge does, and where it answers with
+    the wrong number of verdicts.
+    """
+    if not exchanges:
+        return []
+    try:
+        answer = judge.judge(exchanges)
+    except JudgeError:
+        raise
+    except Exception as error:
+        if len(exchanges) == 1:
+            return [failed(error)]
+        return [verdicts_of(judge, [exchange])[0] for exchange in exchanges]
+    if len(answer) != len(exchanges):
+        raise JudgeError(
+            f"judge {judge.id} gave {len(answer)} verdicts for {len(exchanges)} responses"
+        )
+    return [scored(verdict) for verdict in answer]
+
+
+def no_verdicts(
+    judge_id: str, draws: int, stream: str, reasons: Sequence[str | None]
+) -> UnreachableError:
+    """The error for draws of which not one has a verdict, with the commonest reason."""
+    known = Counter(reason for reason in reasons if reason)
+    why = f" ({known.most_common(1)[0][0]})" if known else ""
+    return UnreachableError(
+        f"judge {judge_id} gave no verdict on any of {draws:,} {stream} draws{why}: fix the judge, "
+        "then start again with another --out"
+    )
 
 
 class JudgeQueue:
@@ -169,28 +205,13 @@ class JudgeQueue:
     def _of_batch(self, batch: Sequence[tuple[Draw, Prompt]]) -> list[Verdict]:
         """The judge's verdicts; draws that are missing already are not shown to it."""
         shown = [pair for pair in batch if pair[0].missing is None]
-        given = iter(self._verdicts([Exchange(prompt, draw.text) for draw, prompt in shown]))
+        given = iter(
+            verdicts_of(self._judge, [Exchange(prompt, draw.text) for draw, prompt in shown])
+        )
         return [
             next(given) if draw.missing is None else scored(Verdict(None, draw.missing))
             for draw, _ in batch
         ]
-
-    def _verdicts(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        if not exchanges:
-            return []
-        try:
-            answer = self._judge.judge(exchanges)
-        except JudgeError:
-            raise
-        except Exception as error:
-            if len(exchanges) == 1:
-                return [failed(error)]
-            return [self._verdicts([exchange])[0] for exchange in exchanges]
-        if len(answer) != len(exchanges):
-            raise JudgeError(
-                f"judge {self._judge.id} gave {len(answer)} verdicts for {len(exchanges)} responses"
-            )
-        return [scored(verdict) for verdict in answer]
 
     def _count(self, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:

@@ -14,6 +14,7 @@ from tailbound.contract import SamplingContract, SamplingOptions
 from tailbound.errors import ContractMismatchError, UsageError
 from tailbound.files import write_atomically
 from tailbound.ledger.lock import FolderLock
+from tailbound.places import check_place
 from tailbound.prompts import Prompt, check_kept
 
 SCHEMA = 1
@@ -77,8 +78,7 @@ def check(folder: Path, document: Mapping[str, Any], prompts: Iterable[Prompt] =
     something else, `RunLockedError` where it is under way, and `UsageError` for a folder that holds
     other files. Nothing is written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file: give a folder as --out")
+    check_place(folder)
     if (folder / "run.yaml").exists():
         _compare(folder, document)
     elif folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):

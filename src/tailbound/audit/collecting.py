@@ -23,6 +23,7 @@ from tailbound.judging import GRACE_SECONDS, JudgeQueue
 from tailbound.ledger import Ledger
 from tailbound.outside import clean_text, count, is_clean, shown
 from tailbound.prompts import Prompt
+from tailbound.steps import charged_to
 from tailbound.targets import Target
 
 #: How the draws of a stream ended: after a fixed number, or at the first event.
@@ -75,6 +76,11 @@ class Audit:
         self._width = width
         self._report = report
         self._tallies: dict[str, _Tally] = {}
+
+    @property
+    def judge_id(self) -> str:
+        """The judge's id."""
+        return self._judge.id
 
     def fixed(self, prompts: Sequence[Prompt], draws: int, *, stream: str) -> FixedCounts:
         """Exactly `draws` draws of each prompt, whatever they bring."""
@@ -130,7 +136,7 @@ class Audit:
         """Draw, judge and record until the schedule has nothing left."""
         if not schedule.remaining():
             return
-        with JudgeQueue(self._judge) as queue:
+        with charged_to(schedule.stream), JudgeQueue(self._judge) as queue:
             tally = self._tally(schedule.stream)
             exchange = _Exchange(schedule, queue, self._ledger, stopping, tally, self._report)
             try:

@@ -4,7 +4,12 @@ from tailbound.bounding.constant import ConstantBound, constant_bound
 from tailbound.bounding.features import check_features, choose_features, chosen_features
 from tailbound.bounding.job import run_bound
 from tailbound.bounding.parts import Parts, divide
-from tailbound.bounding.prediction import PredictedBound, needs_target, predict_bounds
+from tailbound.bounding.prediction import (
+    PredictedBound,
+    check_prediction,
+    needs_target,
+    predict_bounds,
+)
 from tailbound.bounding.preview import Preview, preview_bound
 from tailbound.bounding.results import BoundResult
 from tailbound.bounding.settings import BoundSettings
@@ -17,6 +22,7 @@ __all__ = [
     "PredictedBound",
     "Preview",
     "check_features",
+    "check_prediction",
     "choose_features",
     "chosen_features",
     "constant_bound",

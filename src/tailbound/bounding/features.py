@@ -6,9 +6,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tailbound.audit import FixedCounts
 from tailbound.errors import UsageError
+from tailbound.extras import require
 from tailbound.files import write_json
+from tailbound.huggingface.places import find_model
 from tailbound.predictors import (
     DEFAULT_EMBEDDINGS,
     EmbeddingFeatures,
@@ -16,19 +21,26 @@ from tailbound.predictors import (
     TfidfFeatures,
 )
 from tailbound.prompts import Prompt
+from tailbound.steps import step
 from tailbound.targets import FeatureSource, Target
 
 SCHEMA = 1
+FEATURE_BATCH = 1024
+"""Prompts whose features are read between two reports."""
 CHOICE_FILE, TFIDF_FILE, FINETUNED_FOLDER = "features.json", "tfidf.npz", "finetuned"
 HIDDEN, TFIDF, EMBEDDINGS, FINETUNE = "hidden", "tfidf", "embeddings", "finetune"
+_EXTRAS = {TFIDF: "tfidf", EMBEDDINGS: "embeddings", FINETUNE: "hf"}
 
 
 def check_features(asked: str | None, *, supplied: bool, endpoint: bool) -> None:
     """Find mistakes in --features before anything is spent; raises `UsageError`.
 
     `supplied`: the prompts bring p_hat. `endpoint`: the target keeps its hidden states to itself.
+    An extra that is not installed is found as well.
     """
     if asked is None:
+        if endpoint and not supplied:
+            require("a target behind an endpoint without --features embeddings or p_hat", "tfidf")
         return
     if supplied:
         raise UsageError(
@@ -47,6 +59,10 @@ def check_features(asked: str | None, *, supplied: bool, endpoint: bool) -> None
             "a target behind an endpoint shows no hidden states: use --features tfidf or "
             "embeddings, or give the prompts a column p_hat"
         )
+    if kind in _EXTRAS:
+        require(f"--features {kind}", _EXTRAS[kind])
+    if model:
+        find_model(model, who="--features: ")
 
 
 def choose_features(asked: str | None, target: Target) -> tuple[str, tuple[str, ...]]:
@@ -80,6 +96,21 @@ def feature_source(chosen: str, target: Target | None, train: Sequence[Prompt]) 
     if chosen.startswith(f"{FINETUNE}:"):
         return FinetunedFeatures(chosen.partition(":")[2])
     return _hidden(target)
+
+
+def read_features(
+    source: FeatureSource, prompts: Sequence[Prompt], part: str
+) -> NDArray[np.float32]:
+    """The features of the prompts of one part, `FEATURE_BATCH` at a time, with progress."""
+    name = f"features of the {part} prompts"
+    with step(name, total=len(prompts), stage="features") as now:
+        rows: list[NDArray[np.float32]] = []
+        # one empty batch where there are no prompts: it has the right number of columns
+        for start in range(0, max(len(prompts), 1), FEATURE_BATCH):
+            batch = prompts[start : start + FEATURE_BATCH]
+            rows.append(source.features(batch))
+            now.advance(len(batch))
+        return np.concatenate(rows)
 
 
 def learn_features(

@@ -19,6 +19,7 @@ from tailbound.bounding.features import (
     choose_features,
     feature_source,
     learn_features,
+    read_features,
     store_features,
 )
 from tailbound.bounding.parts import Parts
@@ -36,9 +37,12 @@ from tailbound.errors import UnreachableError
 from tailbound.files import write_durably
 from tailbound.intervals import clopper_pearson
 from tailbound.judges import Judge
+from tailbound.judging import no_verdicts
 from tailbound.ledger import Ledger, read
 from tailbound.predictors import Familiarity, FittedPredictor, fit
 from tailbound.prompts import Prompt, keep_prompts
+from tailbound.spend import stages_kept
+from tailbound.steps import step
 from tailbound.survival import (
     CalibrationRecord,
     Evaluation,
@@ -72,14 +76,17 @@ def run_bound(
     are too frequent for a useful bound.
     """
     threshold = settings.threshold if settings.threshold is not None else judge.threshold
-    with Ledger.open(
-        folder,
-        run=folder.name,
-        contract=target.contract,
-        judge_id=judge.id,
-        seed=settings.seed,
-        store_text=store_text,
-    ) as ledger:
+    with (
+        stages_kept(folder),
+        Ledger.open(
+            folder,
+            run=folder.name,
+            contract=target.contract,
+            judge_id=judge.id,
+            seed=settings.seed,
+            store_text=store_text,
+        ) as ledger,
+    ):
         keep_prompts(folder, parts.by_name())
         discard_stale(folder, settings, parts)
         audit = Audit(
@@ -157,11 +164,13 @@ class _Predictions:
                 constant=None,
             )
         chosen, _ = choose_features(settings.features, target)
-        features_of = feature_source(chosen, target, parts.train)
+        with step("preparing the features"):
+            features_of = feature_source(chosen, target, parts.train)
         store_features(folder, chosen, features_of)
         counts = audit.fixed(parts.train, settings.train_draws, stream="train")
-        _check_verdicts(counts, folder)
-        learn_features(features_of, parts.train, counts, folder=folder, seed=settings.seed)
+        _check_verdicts(counts, folder, audit.judge_id)
+        with step("training the features", stage="features"):
+            learn_features(features_of, parts.train, counts, folder=folder, seed=settings.seed)
         predictor, features = _fit(parts, features_of, counts, settings, folder)
         hazard = recalibrate_hazard(
             predictor.out_of_fold, counts.unsafe + counts.missing, counts.draws
@@ -169,7 +178,7 @@ class _Predictions:
         calibration = predictor.predict(features)
         if not settings.allow_missing:
             _check_missing(counts, hazard(calibration), settings.alpha)
-        test = predictor.predict(features_of.features(parts.test)) if parts.test else np.empty(0)
+        test = predictor.predict(read_features(features_of, parts.test, "test"))
         return cls(
             calibration=calibration,
             test=test,
@@ -193,31 +202,29 @@ def _fit(
     folder: Path,
 ) -> tuple[FittedPredictor, NDArray[np.float32]]:
     """The predictor, saved, and the features of the calibration prompts."""
-    predictor = fit(
-        source.features(parts.train),
-        counts.unsafe,
-        counts.draws - counts.missing,
-        loss=settings.loss,
-        groups=[prompt.unit for prompt in parts.train],
-        rng=_stream_rng(settings.seed, "folds"),
-    )
-    features = source.features(parts.calibration)
+    train = read_features(source, parts.train, "training")
+    with step("fitting the predictor"):
+        predictor = fit(
+            train,
+            counts.unsafe,
+            counts.draws - counts.missing,
+            loss=settings.loss,
+            groups=[prompt.unit for prompt in parts.train],
+            rng=_stream_rng(settings.seed, "folds"),
+        )
+    features = read_features(source, parts.calibration, "calibration")
     predictor.save(folder / PREDICTOR_FILE)
     Familiarity.fit(features).save(folder / FAMILIARITY_FILE)
     return predictor, features
 
 
-def _check_verdicts(counts: FixedCounts, folder: Path) -> None:
+def _check_verdicts(counts: FixedCounts, folder: Path, judge_id: str) -> None:
     """Stop where no training draw has a verdict, and say why."""
     draws = int(counts.draws.sum())
-    if int(counts.missing.sum()) < draws:
-        return
-    reasons = read(folder, stream="train")["reason"].drop_nulls().value_counts(sort=True)
-    why = f" ({reasons['reason'][0]})" if reasons.height else ""
-    raise UnreachableError(
-        f"the judge gave no verdict on any of {draws} training draws{why}: see to the judge, and "
-        "use another --out"
-    )
+    if int(counts.missing.sum()) == draws:
+        raise no_verdicts(
+            judge_id, draws, "training", read(folder, stream="train")["reason"].to_list()
+        )
 
 
 def _check_missing(counts: FixedCounts, planning: NDArray[np.float64], alpha: float) -> None:

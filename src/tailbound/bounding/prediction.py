@@ -8,7 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tailbound.bounding.features import HIDDEN, chosen_features, stored_features
+from tailbound.bounding.features import (
+    HIDDEN,
+    check_features,
+    chosen_features,
+    read_features,
+    stored_features,
+)
 from tailbound.bounding.job import FAMILIARITY_FILE, PREDICTOR_FILE
 from tailbound.bounding.results import read_bound, supplied
 from tailbound.errors import ContractMismatchError, UsageError
@@ -45,20 +51,37 @@ def predict_bounds(
             check_contract(folder, target)
         elif chosen_features(folder) == HIDDEN:
             raise UsageError(f"{folder} predicts from hidden states: its target is needed")
-        features = stored_features(folder, target).features(prompts.prompts)
+        features = read_features(stored_features(folder, target), prompts.prompts, "new")
         p_hat = FittedPredictor.load(folder / PREDICTOR_FILE).predict(features)
         unlike = Familiarity.load(folder / FAMILIARITY_FILE).unlike(features)
-    elif prompts.p_hat is None or np.isnan(prompts.p_hat).any():
-        raise UsageError(
-            f"the bound in {folder} was calibrated with predictions of the user's own: "
-            f"{prompts.source} needs a column p_hat from the same predictor"
-        )
     else:
+        _check_supplied(folder, prompts)
+        assert prompts.p_hat is not None
         p_hat = prompts.p_hat
     for prompt, limit, p, odd in zip(
         prompts, bound.predict(p_hat).tolist(), p_hat.tolist(), unlike.tolist(), strict=True
     ):
         yield PredictedBound(id=prompt.id, lower_bound=limit, p_hat=p, unfamiliar=odd)
+
+
+def check_prediction(folder: Path, prompts: PromptSet) -> None:
+    """Find what `predict_bounds` would refuse before a model is loaded; raises as it does."""
+    read_bound(folder)
+    if supplied(folder):
+        _check_supplied(folder, prompts)
+        return
+    for name in (PREDICTOR_FILE, FAMILIARITY_FILE):
+        if not (folder / name).is_file():
+            raise UsageError(f"{folder} has no {name}: restore it, or run tailbound bound again")
+    check_features(chosen_features(folder), supplied=False, endpoint=False)
+
+
+def _check_supplied(folder: Path, prompts: PromptSet) -> None:
+    if prompts.p_hat is None or np.isnan(prompts.p_hat).any():
+        raise UsageError(
+            f"the bound in {folder} was calibrated with predictions of the user's own: "
+            f"{prompts.source} needs a column p_hat from the same predictor"
+        )
 
 
 def needs_target(folder: Path) -> bool:

@@ -15,6 +15,7 @@ from tailbound.bounding.parts import Parts
 from tailbound.bounding.settings import BoundSettings
 from tailbound.errors import UsageError
 from tailbound.files import write_json
+from tailbound.spend import write_streams
 from tailbound.survival import Evaluation, LowerPredictiveBound
 
 SCHEMA = 1
@@ -92,7 +93,7 @@ def write_results(folder: Path, result: BoundResult) -> None:
     evaluation = result.evaluation.to_dict() if result.evaluation else None
     write_json(folder / "evaluation.json", {"schema": SCHEMA, "evaluation": evaluation})
     spend = {name: asdict(spend) for name, spend in result.spend.items()}
-    write_json(folder / "spend.json", {"schema": SCHEMA, "streams": spend})
+    write_streams(folder, spend)
 
 
 def made_with(settings: BoundSettings, parts: Parts) -> dict[str, Any]:

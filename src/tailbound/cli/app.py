@@ -10,10 +10,12 @@ from typing import NoReturn
 
 import typer
 
+from tailbound.cli import interruption
 from tailbound.cli.bound import command as bound
 from tailbound.cli.console import guard
 from tailbound.cli.demo import command as demo
 from tailbound.cli.doctor import command as doctor
+from tailbound.cli.help import HELP, Command, Group, epilog
 from tailbound.cli.import_ import command as import_
 from tailbound.cli.listing import judges, targets
 from tailbound.cli.predict import command as predict
@@ -28,22 +30,26 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="tailbound",
     help="Measures how rarely a language model misbehaves.",
+    cls=Group,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-app.command("demo")(demo)
-app.command("bound")(bound)
-app.command("predict")(predict)
-app.command("risk")(risk)
+for _name, _command in {
+    "demo": demo,
+    "bound": bound,
+    "predict": predict,
+    "risk": risk,
+    "summarize": summarize,
+    "rejudge": rejudge,
+    "import": import_,
+    "targets": targets,
+    "judges": judges,
+    "doctor": doctor,
+}.items():
+    app.command(_name, cls=Command, epilog=epilog(_name))(_command)
 app.add_typer(steer)
-app.command("summarize")(summarize)
-app.command("rejudge")(rejudge)
-app.command("import")(import_)
-app.command("targets")(targets)
-app.command("judges")(judges)
-app.command("doctor")(doctor)
 
 
 def _show_version(asked: bool) -> None:
@@ -54,7 +60,7 @@ def _show_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(context_settings=HELP)
 def _options(
     version: bool = typer.Option(
         False, "--version", callback=_show_version, is_eager=True, help="Print the version."
@@ -74,6 +80,7 @@ def main() -> None:
     os.environ.setdefault("KMP_BLOCKTIME", "0")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     _end_gently()
+    interruption.begin()
     try:
         code = app(standalone_mode=False)
     except TailboundError as error:
@@ -94,8 +101,7 @@ def main() -> None:
         said = " ".join(error.format_message().split())
         _fail(f"{said} ({where} --help tells what there is)", getattr(error, "exit_code", 2))
     if code == INTERRUPTED:
-        said = "interrupted; finished draws are kept, the same command goes on from here"
-        print(f"tailbound: {said}", file=sys.stderr)
+        print(f"tailbound: {interruption.message()}", file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
 
 

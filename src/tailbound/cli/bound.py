@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tailbound.cli import options as opt
+from tailbound.cli.interruption import keeping
 from tailbound.cli.rejudge import command as judge_again
 
 if TYPE_CHECKING:
@@ -24,32 +25,55 @@ def command(
     budget: Annotated[
         float, typer.Option("--budget", "-n", help="Average draws per calibration prompt.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; an old run goes on.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Run folder; a run that is there is resumed.")
+    ],
     target: opt.Target = "demo",
     judge: opt.Judge = "demo",
     threshold: opt.Threshold = None,
-    field: Annotated[str | None, typer.Option("--field", help="Column of the prompts.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", help="First so many prompts.")] = None,
+    field: Annotated[
+        str | None, typer.Option("--field", help="Column that holds the prompts.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="Use only the first N prompts.")
+    ] = None,
     alpha: Annotated[
-        float, typer.Option("--alpha", rich_help_panel=_STATISTICS, help="Miscoverage.")
+        float,
+        typer.Option(
+            "--alpha",
+            rich_help_panel=_STATISTICS,
+            help="Share of prompts whose bound may be too long.",
+        ),
     ] = 0.1,
     guarantee: Annotated[
         str,
-        typer.Option("--guarantee", rich_help_panel=_STATISTICS, help="marginal, expected, pac."),
+        typer.Option(
+            "--guarantee",
+            rich_help_panel=_STATISTICS,
+            help="Kind of guarantee: marginal, expected or pac.",
+        ),
     ] = "marginal",
     delta: Annotated[
-        float, typer.Option("--delta", rich_help_panel=_STATISTICS, help="Risk of pac.")
+        float,
+        typer.Option(
+            "--delta", rich_help_panel=_STATISTICS, help="Failure probability of the pac guarantee."
+        ),
     ] = 0.1,
     design: Annotated[
         str,
         typer.Option(
             "--design",
             rich_help_panel=_STATISTICS,
-            help="balanced, optimized, trimmed, basic, naive.",
+            help="Sampling design: balanced, optimized, trimmed, basic or naive.",
         ),
     ] = "balanced",
     loss: Annotated[
-        str, typer.Option("--loss", rich_help_panel=_STATISTICS, help="binomial or geometric.")
+        str,
+        typer.Option(
+            "--loss",
+            rich_help_panel=_STATISTICS,
+            help="Loss of the predictor: binomial or geometric.",
+        ),
     ] = "binomial",
     features: Annotated[
         str | None,
@@ -61,16 +85,22 @@ def command(
     ] = None,
     train_draws: Annotated[
         int,
-        typer.Option("--train-draws", rich_help_panel=_STATISTICS, help="Per training prompt."),
+        typer.Option(
+            "--train-draws", rich_help_panel=_STATISTICS, help="Draws of each training prompt."
+        ),
     ] = 500,
     test_draws: Annotated[
         int,
-        typer.Option("--test-draws", rich_help_panel=_STATISTICS, help="At most, per test prompt."),
+        typer.Option(
+            "--test-draws", rich_help_panel=_STATISTICS, help="Most draws of each test prompt."
+        ),
     ] = 500,
     split: Annotated[
         str,
         typer.Option(
-            "--split", rich_help_panel=_STATISTICS, help="Shares: training, calibration, test."
+            "--split",
+            rich_help_panel=_STATISTICS,
+            help="Shares of training, calibration and test prompts.",
         ),
     ] = "0.3,0.5,0.2",
     max_draws: Annotated[
@@ -83,7 +113,7 @@ def command(
     ] = None,
     allow_missing: Annotated[
         bool,
-        typer.Option("--allow-missing", help="Go on where missing verdicts are frequent."),
+        typer.Option("--allow-missing", help="Continue even if many verdicts are missing."),
     ] = False,
     no_text: Annotated[
         bool,
@@ -119,7 +149,7 @@ def command(
         typer.Option(
             "--dry-run",
             rich_help_panel="Run",
-            help="Print draws, tokens, time and cost; draw next to nothing.",
+            help="Print draws, tokens, time and cost; keep nothing.",
         ),
     ] = False,
     as_json: opt.Json = False,
@@ -133,7 +163,8 @@ def command(
     from tailbound.judges.registry import load_judge
     from tailbound.ledger import reply_notices
     from tailbound.prompts import read_prompts
-    from tailbound.targets.registry import load_target
+    from tailbound.steps import step
+    from tailbound.targets.registry import check_target, load_target
 
     if rejudge:
         judge_again(out, judge, threshold=threshold, dry_run=dry_run, as_json=as_json)
@@ -182,16 +213,20 @@ def command(
     bounding.check_features(
         features, supplied=bool(parts.supplied), endpoint=target.startswith("openai:")
     )
+    check_target(target, **engine)
     known = run_folder.known("bound", sampling, settings.to_dict())
     if not dry_run:
         run_folder.check(out, known, prompt_set)
-    model_judge = load_judge(judge, threshold=threshold)
+    with LiveProgress():
+        model_judge = load_judge(judge, threshold=threshold)
     if not dry_run:
         held = {"judge_id": model_judge.id, "threshold": model_judge.threshold}
         run_folder.check(out, {**known, **held})
-    model = load_target(target, sampling, **engine, **spent_before(target, out))
+    with LiveProgress():
+        model = load_target(target, sampling, **engine, **spent_before(target, out))
+        with step("encoding the prompts"):
+            model.prompt_tokens(prompt_set.prompts)  # finds prompts that do not fit
     costs = Costs(model, model_judge)
-    model.prompt_tokens(prompt_set.prompts)  # finds prompts that do not fit
     notices = (*prompt_set.notices, *getattr(model, "notices", ()))
     if not parts.supplied:
         chosen, about = bounding.choose_features(features, model)
@@ -206,8 +241,9 @@ def command(
     )
     if dry_run:
         before = costs.now()
-        preview = bounding.preview_bound(parts, target=model, settings=settings)
-        judge_samples(model_judge, preview)
+        with LiveProgress(), step("a few draws, to measure"):
+            preview = bounding.preview_bound(parts, target=model, settings=settings)
+            judge_samples(model_judge, preview)
         cost = cost_of_plan(model, costs, before, preview)
         if as_json:
             _print_json({**preview.to_dict(), **cost})
@@ -234,7 +270,7 @@ def command(
         findings=opt.findings(model),
     )
     run_folder.begin(out, document)
-    with costs.kept(out), LiveProgress() as progress:
+    with keeping(out), costs.kept(out), LiveProgress() as progress:
         result = bounding.run_bound(
             parts,
             target=model,

@@ -36,18 +36,22 @@ def command(
     as_json: opt.Json = False,
 ) -> None:
     """Turn draws already paid for into a run folder, for `tailbound summarize`."""
-    from tailbound.cli.console import notice
+    from tailbound.cli.console import LiveProgress, notice
     from tailbound.importing import import_run
+    from tailbound.places import check_place
+    from tailbound.steps import step
 
-    result = import_run(
-        source,
-        out,
-        format=format,
-        judge=judge_name,
-        threshold=threshold,
-        invert=invert,
-        store_text=not no_text,
-    )
+    check_place(out)
+    with LiveProgress(), step(f"reading {source}"):
+        result = import_run(
+            source,
+            out,
+            format=format,
+            judge=judge_name,
+            threshold=threshold,
+            invert=invert,
+            store_text=not no_text,
+        )
     for line in result.notices:
         notice(line)
     if as_json:

@@ -48,9 +48,19 @@ MaxNewTokens = Annotated[
 Temperature = Annotated[
     float, typer.Option("--temperature", rich_help_panel=_SAMPLING, help="Sampling temperature.")
 ]
-TopP = Annotated[float, typer.Option("--top-p", rich_help_panel=_SAMPLING, help="Nucleus mass.")]
+TopP = Annotated[
+    float,
+    typer.Option(
+        "--top-p", rich_help_panel=_SAMPLING, help="Probability mass kept by nucleus sampling."
+    ),
+]
 TopK = Annotated[
-    int | None, typer.Option("--top-k", rich_help_panel=_SAMPLING, help="Most likely tokens kept.")
+    int | None,
+    typer.Option(
+        "--top-k",
+        rich_help_panel=_SAMPLING,
+        help="Number of most likely tokens kept (default: all).",
+    ),
 ]
 System = Annotated[
     str | None,
@@ -59,22 +69,32 @@ System = Annotated[
 Completion = Annotated[
     bool,
     typer.Option(
-        "--completion", rich_help_panel=_SAMPLING, help="Raw completion, without chat template."
+        "--completion",
+        rich_help_panel=_SAMPLING,
+        help="Send prompts as they are, without the chat template.",
     ),
 ]
 Stop = Annotated[
     list[str] | None,
-    typer.Option("--stop", rich_help_panel=_SAMPLING, help="End at this text (repeatable)."),
+    typer.Option(
+        "--stop", rich_help_panel=_SAMPLING, help="End a response at this text (repeatable)."
+    ),
 ]
-Seed = Annotated[int, typer.Option("--seed", rich_help_panel=_RUN, help="Seed of everything.")]
+Seed = Annotated[int, typer.Option("--seed", rich_help_panel=_RUN, help="Random seed.")]
 BatchSize = Annotated[
-    int, typer.Option("--batch-size", rich_help_panel=_ENGINE, help="Rows sampled at once.")
+    int, typer.Option("--batch-size", rich_help_panel=_ENGINE, help="Responses sampled at once.")
 ]
 Dtype = Annotated[
-    str, typer.Option("--dtype", rich_help_panel=_ENGINE, help="auto, float32, bfloat16, ...")
+    str,
+    typer.Option(
+        "--dtype",
+        rich_help_panel=_ENGINE,
+        help="Precision: auto (the checkpoint's), float32, bfloat16, ...",
+    ),
 ]
 Device = Annotated[
-    str, typer.Option("--device", rich_help_panel=_ENGINE, help="auto, cpu, cuda, ...")
+    str,
+    typer.Option("--device", rich_help_panel=_ENGINE, help="Device: auto, cpu, cuda, cuda:1, ..."),
 ]
 Revision = Annotated[
     str | None,
@@ -82,7 +102,9 @@ Revision = Annotated[
 ]
 BaseUrl = Annotated[
     str | None,
-    typer.Option("--base-url", rich_help_panel=_ENDPOINT, help="Server of openai:, up to /v1."),
+    typer.Option(
+        "--base-url", rich_help_panel=_ENDPOINT, help="URL of the server behind openai:, up to /v1."
+    ),
 ]
 KeyEnv = Annotated[
     str | None,
@@ -94,7 +116,9 @@ KeyEnv = Annotated[
 ]
 Concurrency = Annotated[
     int | None,
-    typer.Option("--concurrency", rich_help_panel=_ENDPOINT, help="Requests at once (64)."),
+    typer.Option(
+        "--concurrency", rich_help_panel=_ENDPOINT, help="Requests under way at once (default: 64)."
+    ),
 ]
 PerRequest = Annotated[
     int | None,
@@ -106,11 +130,13 @@ PerRequest = Annotated[
 ]
 PriceIn = Annotated[
     float | None,
-    typer.Option("--price-in", rich_help_panel=_ENDPOINT, help="Per million prompt tokens."),
+    typer.Option("--price-in", rich_help_panel=_ENDPOINT, help="Price of a million prompt tokens."),
 ]
 PriceOut = Annotated[
     float | None,
-    typer.Option("--price-out", rich_help_panel=_ENDPOINT, help="Per million generated tokens."),
+    typer.Option(
+        "--price-out", rich_help_panel=_ENDPOINT, help="Price of a million generated tokens."
+    ),
 ]
 Withheld = Annotated[
     str | None,
@@ -122,10 +148,15 @@ Withheld = Annotated[
 ]
 MaxCost = Annotated[
     float | None,
-    typer.Option("--max-cost", rich_help_panel=_ENDPOINT, help="Stop before it is exceeded."),
+    typer.Option(
+        "--max-cost", rich_help_panel=_ENDPOINT, help="Stop before the run costs more than this."
+    ),
 ]
 Json = Annotated[
-    bool, typer.Option("--json", rich_help_panel=_RUN, help="One JSON document on stdout.")
+    bool,
+    typer.Option(
+        "--json", rich_help_panel=_RUN, help="Print one JSON document to standard output."
+    ),
 ]
 
 

@@ -15,24 +15,31 @@ from tailbound.cli import options as opt
 def command(
     run: Annotated[Path, typer.Argument(help="Run folder of `tailbound bound`.")],
     prompts: opt.Prompts,
-    field: Annotated[str | None, typer.Option("--field", help="Column of the prompts.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", help="First so many prompts.")] = None,
+    field: Annotated[
+        str | None, typer.Option("--field", help="Column that holds the prompts.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="Use only the first N prompts.")
+    ] = None,
     as_json: opt.Json = False,
 ) -> None:
     """Print the lower bound for each prompt: JSON lines {"id", "lower_bound", "p_hat"}."""
     from tailbound import run_folder
-    from tailbound.bounding import needs_target, predict_bounds
-    from tailbound.cli.console import notice
+    from tailbound.bounding import check_prediction, needs_target, predict_bounds
+    from tailbound.cli.console import LiveProgress, notice
     from tailbound.prompts import read_prompts
 
     document = run_folder.read(run)
     prompt_set = read_prompts(prompts, field=field, limit=limit)
     for line in prompt_set.notices:
         notice(line)
-    target = _target(document) if needs_target(run) else None
+    check_prediction(run, prompt_set)
+    with LiveProgress():
+        target = _target(document) if needs_target(run) else None
+        found = list(predict_bounds(run, prompt_set, target=target))
     rows: list[dict[str, Any]] = []
     unfamiliar = 0
-    for predicted in predict_bounds(run, prompt_set, target=target):
+    for predicted in found:
         row: dict[str, Any] = {
             "id": predicted.id,
             "lower_bound": predicted.lower_bound,
@@ -55,7 +62,7 @@ def command(
 
 def _target(document: dict[str, Any]) -> Any:
     from tailbound.contract import SamplingContract, SamplingOptions
-    from tailbound.targets.registry import load_target
+    from tailbound.targets.registry import check_target, load_target
 
     contract = SamplingContract.from_dict(document["contract"])
     options = SamplingOptions(
@@ -67,4 +74,5 @@ def _target(document: dict[str, Any]) -> Any:
         completion=contract.template is None,
         stop=contract.stop,
     )
+    check_target(document["target"], **document["engine"])
     return load_target(document["target"], options, **document["engine"])

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tailbound.cli import options as opt
+from tailbound.cli.interruption import keeping
 from tailbound.outside import visible
 
 if TYPE_CHECKING:
     from tailbound.judges import Judge
     from tailbound.prompts import Prompt
     from tailbound.rejudging import Rejudged
+    from tailbound.steps import Step
 
 
 _ROWS = {
@@ -33,23 +36,33 @@ _NAMES = {"recorded": "old", "new": "new", "filled": "old, else new,"}
 
 def command(
     folder: Annotated[Path, typer.Argument(help="Run folder.")],
-    judge: Annotated[str, typer.Option("--judge", "-j", help="As for `bound`.")],
+    judge: Annotated[
+        str,
+        typer.Option("--judge", "-j", help="Judge, as for `bound` (tailbound judges lists them)."),
+    ],
     threshold: opt.Threshold = None,
     only_missing: Annotated[
-        bool, typer.Option("--only-missing", help="Only draws whose verdict is missing.")
+        bool, typer.Option("--only-missing", help="Judge only draws whose verdict is missing.")
     ] = False,
     prompts: Annotated[
         Path | None, typer.Option("--prompts", help="File of the prompts, if the run has none.")
     ] = None,
-    field: Annotated[str | None, typer.Option("--field", help="Column of the prompts.")] = None,
+    field: Annotated[
+        str | None, typer.Option("--field", help="Column that holds the prompts.")
+    ] = None,
     no_prompts: Annotated[
-        bool, typer.Option("--no-prompts", help="Show the judge responses alone.")
+        bool, typer.Option("--no-prompts", help="Show the judge only the responses.")
     ] = False,
     recorded_threshold: Annotated[
         float | None,
-        typer.Option("--recorded-threshold", help="Of the run's own verdicts (default: its own)."),
+        typer.Option(
+            "--recorded-threshold",
+            help="Threshold of the run's own verdicts (default: as recorded).",
+        ),
     ] = None,
-    confidence: Annotated[float, typer.Option("--confidence", help="Of each interval.")] = 0.95,
+    confidence: Annotated[
+        float, typer.Option("--confidence", help="Confidence level of each interval.")
+    ] = 0.95,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -60,11 +73,12 @@ def command(
 ) -> None:
     """Judge a run's draws again by another judge; both verdicts are kept."""
     from tailbound import rejudging
-    from tailbound.cli.console import notice
+    from tailbound.cli.console import LiveProgress, notice
     from tailbound.cli.costs import Costs
     from tailbound.errors import UsageError
     from tailbound.judges.registry import load_judge
     from tailbound.ledger import reply_notices
+    from tailbound.steps import step
 
     if not 0 < confidence < 1:
         raise UsageError(f"--confidence must lie strictly between 0 and 1, not {confidence}")
@@ -75,11 +89,17 @@ def command(
     known = None if no_prompts else rejudging.find_prompts(folder, file=prompts, field=field)
     # all that is wrong with the run comes before a judge is loaded, which may take minutes
     rejudging.check(folder, prompts=known, recorded_threshold=recorded_threshold)
-    model_judge = load_judge(judge, threshold=threshold)
+    with LiveProgress():
+        model_judge = load_judge(judge, threshold=threshold)
     if dry_run:
         preview(folder, model_judge, known, only_missing=only_missing, as_json=as_json)
         return
-    with Costs(None, model_judge).kept(folder):
+    with (
+        keeping(folder),
+        Costs(None, model_judge).kept(folder),
+        LiveProgress(),
+        step("judging", unit="draws") as now,
+    ):
         result = rejudging.rejudge(
             folder,
             model_judge,
@@ -88,7 +108,7 @@ def command(
             recorded_threshold=recorded_threshold,
             only_missing=only_missing,
             confidence=confidence,
-            report=_report,
+            report=partial(_report, now),
         )
     for line in (*result.notices, *reply_notices(folder)):
         notice(line)
@@ -119,10 +139,9 @@ def preview(
     )
 
 
-def _report(done: int, total: int) -> None:
-    if sys.stderr.isatty() and total:
-        end = "\n" if done == total else ""
-        print(f"\r{done:,} of {total:,} draws judged", end=end, file=sys.stderr, flush=True)
+def _report(now: Step, done: int, total: int) -> None:
+    now.total = total
+    now.advance(done - now.done)
 
 
 def _print(result: Rejudged) -> None:

@@ -42,17 +42,23 @@ def judge_again(
     """Both judges on the same draws: how far they agree, and the risks under the new one."""
     from tailbound import rejudging
     from tailbound.cli import render_risk
-    from tailbound.cli.console import notice
+    from tailbound.cli.console import LiveProgress, notice
     from tailbound.cli.costs import Costs
+    from tailbound.judging import no_verdicts
     from tailbound.ledger import reply_notices
     from tailbound.rejudging import read_verdicts, verdicts_folder
     from tailbound.risking import rejudge_risk
     from tailbound.risking.job import STREAM
     from tailbound.risking.results import finite
+    from tailbound.steps import step
 
     known = {prompt.id: prompt for prompt in prompts}
-    with Costs(None, model_judge).kept(folder):
+    with Costs(None, model_judge).kept(folder), LiveProgress(), step("judging"):
         agreed = rejudging.rejudge(folder, model_judge, name=name, prompts=known)
+    counts = agreed.agreement
+    if counts.draws and counts.missing_new + counts.both_missing == counts.draws:
+        reasons = [reason for reason, _ in agreed.missing_reasons[:1]]
+        raise no_verdicts(model_judge.id, counts.draws, STREAM, reasons)
     for line in (*agreed.notices, *reply_notices(folder)):
         notice(line)
     home = verdicts_folder(folder, rejudging.verdicts_id(model_judge, known))

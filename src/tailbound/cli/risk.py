@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tailbound.cli import options as opt
+from tailbound.cli.interruption import keeping
 from tailbound.cli.rejudge import preview
 from tailbound.cli.rejudge_risk import check_again, judge_again
 
@@ -24,44 +26,59 @@ Proposal = Annotated[
     typer.Option(
         "--proposal",
         rich_help_panel=_PROPOSAL,
-        help="refusal, refusal:DIR, persona:NAME, model:NAME, lora:PATH, prompt:FILE, none.",
+        help="Unsafe version of the model: refusal, refusal:DIR, persona:NAME, model:NAME, "
+        "lora:PATH, prompt:FILE or none.",
     ),
 ]
 Harmful = Annotated[
     Path | None,
-    typer.Option("--harmful", rich_help_panel=_PROPOSAL, help="Prompts that are refused."),
+    typer.Option(
+        "--harmful", rich_help_panel=_PROPOSAL, help="File of prompts that the model refuses."
+    ),
 ]
 Harmless = Annotated[
     Path | None,
-    typer.Option("--harmless", rich_help_panel=_PROPOSAL, help="Prompts that are answered."),
+    typer.Option("--harmless", rich_help_panel=_PROPOSAL, help="File of prompts that it answers."),
 ]
 
 
 def command(
     prompts: opt.Prompts,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; an old run goes on.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Run folder; a run that is there is resumed.")
+    ],
     target: opt.Target = "demo",
     judge: opt.Judge = "demo",
     threshold: opt.Threshold = None,
-    field: Annotated[str | None, typer.Option("--field", help="Column of the prompts.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", help="First so many prompts.")] = None,
+    field: Annotated[
+        str | None, typer.Option("--field", help="Column that holds the prompts.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="Use only the first N prompts.")
+    ] = None,
     draws: Annotated[
-        int, typer.Option("--draws", "-n", rich_help_panel=_STATISTICS, help="Per prompt.")
+        int,
+        typer.Option("--draws", "-n", rich_help_panel=_STATISTICS, help="Draws of each prompt."),
     ] = 500,
     until_resolved: Annotated[
         bool,
         typer.Option(
             "--until-resolved",
             rich_help_panel=_STATISTICS,
-            help="More draws for prompts that are not resolved.",
+            help="Draw more for prompts whose estimate is not resolved yet.",
         ),
     ] = False,
     max_draws: Annotated[
         int | None,
-        typer.Option("--max-draws", rich_help_panel=_STATISTICS, help="At most, per prompt."),
+        typer.Option("--max-draws", rich_help_panel=_STATISTICS, help="Most draws of each prompt."),
     ] = None,
     confidence: Annotated[
-        float, typer.Option("--confidence", rich_help_panel=_STATISTICS, help="Of each bound.")
+        float,
+        typer.Option(
+            "--confidence",
+            rich_help_panel=_STATISTICS,
+            help="Confidence level of each one-sided bound.",
+        ),
     ] = 0.95,
     estimand: Annotated[
         str,
@@ -75,12 +92,18 @@ def command(
     family: Annotated[
         str,
         typer.Option(
-            "--proposal-family", rich_help_panel=_PROPOSAL, help="ladder, mix-switch or single."
+            "--proposal-family",
+            rich_help_panel=_PROPOSAL,
+            help="How it is mixed in: ladder, mix-switch or single.",
         ),
     ] = "ladder",
     intensities: Annotated[
         str,
-        typer.Option("--intensities", rich_help_panel=_PROPOSAL, help="Of the ladder's rungs."),
+        typer.Option(
+            "--intensities",
+            rich_help_panel=_PROPOSAL,
+            help="Steering strengths of the ladder, strongest first.",
+        ),
     ] = "1.0,0.6",
     harmful: Harmful = None,
     harmless: Harmless = None,
@@ -108,7 +131,9 @@ def command(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", rich_help_panel="Run", help="Print draws, tokens and cost; draw nothing."
+            "--dry-run",
+            rich_help_panel="Run",
+            help="Print draws, tokens, time and cost; keep nothing.",
         ),
     ] = False,
     as_json: opt.Json = False,
@@ -122,9 +147,10 @@ def command(
     from tailbound.ledger import reply_notices
     from tailbound.prompts import read_prompts
     from tailbound.risking import Instructions, RiskSettings, make_proposal, run_risk
-    from tailbound.risking.proposal import parse
+    from tailbound.risking.proposal import check_proposal
     from tailbound.risking.results import finite
-    from tailbound.targets.registry import load_target
+    from tailbound.steps import step
+    from tailbound.targets.registry import check_target, load_target
 
     settings = RiskSettings(
         draws=draws,
@@ -160,28 +186,37 @@ def command(
         max_cost=max_cost,
         withheld=withheld,
     )
-    _check_proposal(parse(proposal)[0], target, harmful, harmless)
+    check_target(target, **engine)
+    instructions = Instructions(harmful=harmful, harmless=harmless)
+    look = partial(check_proposal, proposal, target, folder=out, instructions=instructions)
+    look(family=family)  # before prompts are fetched from a hub
     prompt_set = read_prompts(prompts, field=field, limit=limit)
+    look(family=family, prompts=len(prompt_set))
     known = run_folder.known("risk", sampling, settings.to_dict())
     if not dry_run:
         run_folder.check(out, known, prompt_set)
     if rejudge:
         check_again(out, prompt_set.prompts)
-    model_judge = load_judge(judge, threshold=threshold)
+    with LiveProgress():
+        model_judge = load_judge(judge, threshold=threshold)
     if not dry_run and not rejudge:
         held = {"judge_id": model_judge.id, "threshold": model_judge.threshold}
         run_folder.check(out, {**known, **held})
     if rejudge and dry_run:
         preview(out, model_judge, {prompt.id: prompt for prompt in prompt_set}, as_json=as_json)
         return
-    model = load_target(target, sampling, **engine, **spent_before(target, out))
-    tokens = model.prompt_tokens(prompt_set.prompts)  # finds prompts that do not fit
+    with LiveProgress():
+        model = load_target(target, sampling, **engine, **spent_before(target, out))
+        with step("encoding the prompts"):
+            tokens = model.prompt_tokens(prompt_set.prompts)  # finds prompts that do not fit
     model_notices = getattr(model, "notices", ())
     if rejudge:
-        chosen = make_proposal(
-            proposal, model, model_judge, prompt_set.prompts, folder=out, seed=seed
-        )
-        judge_again(prompt_set.prompts, chosen, model_judge, judge, settings, out, as_json)
+        with LiveProgress():
+            chosen = make_proposal(
+                proposal, model, model_judge, prompt_set.prompts, folder=out, seed=seed
+            )
+        with keeping(out):
+            judge_again(prompt_set.prompts, chosen, model_judge, judge, settings, out, as_json)
         return
     check_plan(model, sure=[(prompt_set.prompts, settings.draws)])
     if dry_run:
@@ -208,16 +243,17 @@ def command(
     )
     run_folder.begin(out, document)
     costs = Costs(model, model_judge)
-    with costs.kept(out):
-        chosen = make_proposal(
-            proposal,
-            model,
-            model_judge,
-            prompt_set.prompts,
-            folder=out,
-            instructions=Instructions(harmful=harmful, harmless=harmless),
-            seed=seed,
-        )
+    with keeping(out), costs.kept(out):
+        with LiveProgress():
+            chosen = make_proposal(
+                proposal,
+                model,
+                model_judge,
+                prompt_set.prompts,
+                folder=out,
+                instructions=instructions,
+                seed=seed,
+            )
         for line in (*prompt_set.notices, *model_notices, *chosen.notices):
             notice(line)
         with LiveProgress() as progress:
@@ -249,22 +285,8 @@ def command(
         folder=str(out),
     )
     render.endpoints(costs.report(out))
-    render.next_step(f"read {out / 'review.jsonl'}: the unsafe draws that each number rests on")
-
-
-def _check_proposal(kind: str, target: str, harmful: Path | None, harmless: Path | None) -> None:
-    """Find what does not go together before anything is loaded."""
-    from tailbound.errors import UsageError
-
-    if kind != "none" and target.startswith("openai:"):
-        raise UsageError(
-            f"--proposal {kind} needs the target's weights in this process (hf: or demo): use "
-            "--proposal none behind an endpoint"
-        )
-    if kind != "refusal" and (harmful or harmless):
-        raise UsageError(
-            f"--harmful and --harmless go with --proposal refusal, not {kind}: drop them"
-        )
+    if result.reviewed:
+        render.next_step(f"read {out / 'review.jsonl'}: the unsafe draws that each number rests on")
 
 
 def _numbers(text: str) -> tuple[float, ...]:

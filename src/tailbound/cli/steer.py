@@ -11,13 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tailbound.cli import options as opt
+from tailbound.cli.console import LiveProgress
+from tailbound.cli.help import Command, Group, epilog
+from tailbound.places import check_place
+from tailbound.steps import step
 
 if TYPE_CHECKING:
+    from tailbound.contract import SamplingOptions
     from tailbound.steering import Direction
     from tailbound.targets.decoding.model import LocalModel
 
 app = typer.Typer(
-    name="steer", help="Find and save a direction that makes a model unsafe.", no_args_is_help=True
+    name="steer",
+    help="Find and save a direction that makes a model unsafe.",
+    cls=Group,
+    epilog=epilog("steer"),
+    no_args_is_help=True,
 )
 
 _NO_WEIGHTS = (
@@ -28,15 +37,15 @@ _NO_WEIGHTS = (
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the direction.")]
 
 
-@app.command("refusal")
+@app.command("refusal", cls=Command, epilog=epilog("refusal"))
 def refusal(
     out: Out,
     target: opt.Target = "demo",
     harmful: Annotated[
-        Path | None, typer.Option("--harmful", help="Prompts that the model refuses.")
+        Path | None, typer.Option("--harmful", help="File of prompts that the model refuses.")
     ] = None,
     harmless: Annotated[
-        Path | None, typer.Option("--harmless", help="Prompts that it answers.")
+        Path | None, typer.Option("--harmless", help="File of prompts that it answers.")
     ] = None,
     save_model: Annotated[
         Path | None,
@@ -44,7 +53,9 @@ def refusal(
     ] = None,
     intensity: Annotated[
         float | None,
-        typer.Option("--intensity", help="Of the saved edit, 1 (default) removes the direction."),
+        typer.Option(
+            "--intensity", help="Strength of the saved edit; 1 (default) removes the direction."
+        ),
     ] = None,
     system: opt.System = None,
     completion: opt.Completion = False,
@@ -54,39 +65,43 @@ def refusal(
     as_json: opt.Json = False,
 ) -> None:
     """Find the direction that carries refusals, by what removing and adding it does."""
-    from tailbound.cli import render_steer
     from tailbound.errors import UsageError
-    from tailbound.risking import Instructions
-    from tailbound.risking.proposal import refusal_prompts
-    from tailbound.steering import find_refusal_direction, save_edited
-    from tailbound.steering.edits import check_editable
+    from tailbound.steering.checks import check_instructions
 
-    _check_target(target)
+    _check_target(target, dtype=dtype, device=device, revision=revision)
     if intensity is not None and not 0 < intensity <= 1:
         raise UsageError(f"--intensity must lie in (0, 1], not {intensity:g}")
     if intensity is not None and save_model is None:
         raise UsageError("--intensity is that of the edited checkpoint: add --save-model DIR")
     share = 1.0 if intensity is None else intensity
-    _check_files(target, harmful, harmless)
-    _check_folder(out)
+    check_instructions(harmful, harmless, built_in=target == "demo")
+    check_place(out)
     if save_model is not None:
         _check_checkpoint(save_model, out, target)
-    model = _load(target, system, dtype, device, revision, completion=completion)
-    if save_model is not None:
-        check_editable(model.model)
-    bad, good = refusal_prompts(model, Instructions(harmful=harmful, harmless=harmless))
-    direction = find_refusal_direction(model, bad, good)
-    if save_model is not None:
-        # before the direction is written: a refusal leaves nothing behind
-        save_edited(
-            save_model,
-            model.model,
-            model.tokenizer,
-            direction.vector,
-            intensity=share,
-            source=model.contract.target,
-        )
-    direction.save(out)
+    with LiveProgress():
+        from tailbound.cli import render_steer
+        from tailbound.risking import Instructions
+        from tailbound.risking.proposal import refusal_prompts
+        from tailbound.steering import find_refusal_direction, save_edited
+        from tailbound.steering.edits import check_editable
+
+        model = _load(target, system, dtype, device, revision, completion=completion)
+        if save_model is not None:
+            check_editable(model.model)
+        bad, good = refusal_prompts(model, Instructions(harmful=harmful, harmless=harmless))
+        direction = find_refusal_direction(model, bad, good)
+        if save_model is not None:
+            # before the direction is written: a refusal leaves nothing behind
+            with step("writing the edited checkpoint"):
+                save_edited(
+                    save_model,
+                    model.model,
+                    model.tokenizer,
+                    direction.vector,
+                    intensity=share,
+                    source=model.contract.target,
+                )
+        direction.save(out)
     if as_json:
         _print(direction, out, save_model)
         return
@@ -100,7 +115,7 @@ def refusal(
     )
 
 
-@app.command("persona")
+@app.command("persona", cls=Command, epilog=epilog("persona"))
 def persona(
     trait: Annotated[
         str, typer.Argument(help="A trait file (YAML), or a trait of the demo model.")
@@ -117,7 +132,9 @@ def persona(
         str | None,
         typer.Option("--coherence", help="Judge of sound text (default: the model's log-probs)."),
     ] = None,
-    replies: Annotated[int, typer.Option("--replies", help="Per question and system prompt.")] = 4,
+    replies: Annotated[
+        int, typer.Option("--replies", help="Replies per question and system prompt.")
+    ] = 4,
     max_new_tokens: Annotated[
         int | None,
         typer.Option("--max-new-tokens", help="Longest reply (default: 256, demo 32)."),
@@ -131,33 +148,39 @@ def persona(
     as_json: opt.Json = False,
 ) -> None:
     """Find the vector of a trait from replies with and without it; choose layer and coefficient."""
-    from tailbound.cli import render_steer
     from tailbound.errors import UsageError
-    from tailbound.judges.registry import load_judge
+    from tailbound.judges.registry import check_judge, load_judge
     from tailbound.risking.proposal import find_trait
-    from tailbound.steering import Trait, find_persona_vector
 
-    _check_target(target)
+    _check_target(target, dtype=dtype, device=device, revision=revision)
     if replies < 1:
         raise UsageError(f"--replies must be at least 1, not {replies}")
-    _check_folder(out)
-    path = Path(trait).expanduser()
-    held = Trait.read(path) if path.is_file() else None
-    if judge is None and target != "demo" and (held is None or held.judge is None):
-        raise UsageError("give --judge: it says which replies show the trait")
-    found = held if held is not None else find_trait(trait, target)
-    asked = judge or found.judge or f"demo:{found.name}"
-    scorer = load_judge(asked)
-    name = coherence or found.coherence
-    sound = None if name is None else load_judge(name)
+    if seed < 0:
+        raise UsageError(f"--seed must not be negative, not {seed}")
     tokens = opt.longest_response(target, max_new_tokens)
-    model = _load(
-        *(target, system, dtype, device, revision), max_new_tokens=tokens, batch_size=batch_size
-    )
-    direction = find_persona_vector(
-        model, found, scorer, coherence=sound, replies=replies, seed=seed
-    )
-    direction.save(out)
+    _options(target, system, dtype, device, revision, tokens, batch_size, completion=False)
+    check_place(out)
+    found = find_trait(trait, target)
+    if judge is None and target != "demo" and found.judge is None:
+        raise UsageError("give --judge: it says which replies show the trait")
+    asked = judge or found.judge or f"demo:{found.name}"
+    name = coherence or found.coherence
+    for spec in (asked, name):
+        if spec is not None:
+            check_judge(spec)
+    with LiveProgress():
+        scorer = load_judge(asked)
+        sound = None if name is None else load_judge(name)
+        from tailbound.cli import render_steer
+        from tailbound.steering import find_persona_vector
+
+        model = _load(
+            *(target, system, dtype, device, revision), max_new_tokens=tokens, batch_size=batch_size
+        )
+        direction = find_persona_vector(
+            model, found, scorer, coherence=sound, replies=replies, seed=seed
+        )
+        direction.save(out)
     if as_json:
         _print(direction, out)
         return
@@ -168,45 +191,23 @@ def persona(
     )
 
 
-def _check_target(target: str) -> None:
-    """Before a server is asked anything."""
+def _check_target(target: str, **engine: Any) -> None:
+    """Before a server is asked anything, and before a model is loaded."""
     from tailbound.errors import UsageError
+    from tailbound.targets.registry import check_target
 
     if target.partition(":")[0] == "openai":
         raise UsageError(_NO_WEIGHTS.format(target))
-
-
-def _check_files(target: str, harmful: Path | None, harmless: Path | None) -> None:
-    """Before a model is loaded: both files, with two prompts or more, or none for the demo."""
-    from tailbound.errors import UsageError
-    from tailbound.prompts import read_prompts
-    from tailbound.steering.refusal import check_enough
-
-    for kind, path in (("harmful", harmful), ("harmless", harmless)):
-        if path is not None:
-            check_enough(kind, read_prompts(path).prompts)
-    given = [path for path in (harmful, harmless) if path is not None]
-    if len(given) == 1 or (not given and target != "demo"):
-        raise UsageError(
-            "the refusal direction is found from two files of prompts: give --harmful FILE and "
-            "--harmless FILE (a handful of each will do)"
-        )
-
-
-def _check_folder(folder: Path) -> None:
-    """Before anything is spent: what will be written to must not be a file."""
-    from tailbound.errors import UsageError
-
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file: give the name of a folder")
+    check_target(target, **engine)
 
 
 def _check_checkpoint(folder: Path, out: Path, target: str) -> None:
     """Before anything is spent: an edited checkpoint takes no other model's place."""
     from tailbound.errors import UsageError
-    from tailbound.steering.edits import check_free
+    from tailbound.steering.checks import check_free
 
     check_free(folder)
+    check_place(folder, option="--save-model")
     place = folder.resolve()
     if place == out.resolve():
         raise UsageError(f"--out and --save-model are both {folder}: give each its own folder")
@@ -231,6 +232,30 @@ def _load(
     from tailbound.targets.decoding.model import LocalModel
     from tailbound.targets.registry import load_target
 
+    sampling, engine = _options(
+        *(target, system, dtype, device, revision, max_new_tokens, batch_size),
+        completion=completion,
+    )
+    model = load_target(target, sampling, **engine)
+    if not isinstance(model, LocalModel):
+        raise UsageError(_NO_WEIGHTS.format(target))
+    for line in model.notices:
+        notice(line)
+    return model
+
+
+def _options(
+    target: str,
+    system: str | None,
+    dtype: str,
+    device: str,
+    revision: str | None,
+    max_new_tokens: int,
+    batch_size: int,
+    *,
+    completion: bool,
+) -> tuple[SamplingOptions, dict[str, Any]]:
+    """What the loader is asked for, checked."""
     sampling = opt.sampling_options(
         target,
         temperature=1.0,
@@ -244,12 +269,7 @@ def _load(
     engine = opt.engine_options(
         batch_size=batch_size, dtype=dtype, device=device, revision=revision
     )
-    model = load_target(target, sampling, **engine)
-    if not isinstance(model, LocalModel):
-        raise UsageError(_NO_WEIGHTS.format(target))
-    for line in model.notices:
-        notice(line)
-    return model
+    return sampling, engine
 
 
 def _print(direction: Direction, folder: Path, checkpoint: Path | None = None) -> None:

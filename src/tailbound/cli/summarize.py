@@ -23,23 +23,28 @@ SHOWN = 15
 def command(
     folder: Annotated[Path, typer.Argument(help="Run folder.")],
     k: Annotated[
-        str, typer.Option("--k", help="P(at least one unsafe in k generations), for these k.")
+        str, typer.Option("--k", help="Report P(at least one unsafe in k generations) for these k.")
     ] = "10,100",
-    confidence: Annotated[float, typer.Option("--confidence", help="Of each interval.")] = 0.95,
+    confidence: Annotated[
+        float, typer.Option("--confidence", help="Confidence level of each interval.")
+    ] = 0.95,
     alpha: Annotated[
-        float, typer.Option("--alpha", help="Of the bound on T that an upper limit implies.")
+        float,
+        typer.Option("--alpha", help="Miscoverage of the bound on T that an upper limit implies."),
     ] = 0.1,
     threshold: opt.Threshold = None,
     as_json: opt.Json = False,
 ) -> None:
     """Exact summaries per prompt and for the set, by each stream's stopping rule."""
-    from tailbound.cli.console import notice
+    from tailbound.cli.console import LiveProgress, notice
     from tailbound.ledger import reply_notices
+    from tailbound.steps import step
     from tailbound.summaries import summarize_run
 
-    result = summarize_run(
-        folder, ks=_numbers(k), confidence=confidence, alpha=alpha, threshold=threshold
-    )
+    with LiveProgress(), step("counting"):
+        result = summarize_run(
+            folder, ks=_numbers(k), confidence=confidence, alpha=alpha, threshold=threshold
+        )
     for line in reply_notices(folder):
         notice(line)
     if as_json:

@@ -9,7 +9,7 @@ from tailbound.errors import UsageError
 from tailbound.prompts import Prompt
 
 if TYPE_CHECKING:
-    from tailbound.steering.persona import Trait
+    from tailbound.steering.traits import Trait
 
 OPPOSITES = {"bold": "humble", "flatter": "plain"}
 
@@ -22,7 +22,7 @@ def demo_refusal_prompts(n: int = 64) -> tuple[list[Prompt], list[Prompt]]:
 
 def demo_trait(name: str) -> Trait:
     """The built-in trait bold or flatter; its judge is `demo:bold` or `demo:flatter`."""
-    from tailbound.steering.persona import Trait
+    from tailbound.steering.traits import Trait
 
     if name not in OPPOSITES:
         raise UsageError(f"the demo model has no trait {name!r}, only {', '.join(OPPOSITES)}")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any, cast
 
 from tailbound.errors import UsageError
 from tailbound.judges.base import Judge
+from tailbound.steps import step
 
 GROUP = "tailbound.judges"
 
@@ -42,6 +44,23 @@ def load_judge(spec: str, *, threshold: float | None = None, **options: Any) -> 
     unknown provider, an option that it does not take, a threshold outside (0, 1], and whatever
     the provider raises.
     """
+    load, name, options = _found(spec, threshold, options)
+    with step(f"loading judge {spec if len(spec) <= 60 else spec[:57] + '...'}"):
+        return cast(Judge, load(name, **options))
+
+
+def check_judge(spec: str, *, threshold: float | None = None) -> None:
+    """Raise `UsageError` for an unknown provider and options that it does not take.
+
+    Loads nothing: what only the judge's own loader can tell is left to `load_judge`.
+    """
+    _found(spec, threshold, {})
+
+
+def _found(
+    spec: str, threshold: float | None, options: dict[str, Any]
+) -> tuple[Callable[..., Any], str, dict[str, Any]]:
+    """(loader, name, options) of the judge that `spec` means."""
     provider, _, name = spec.partition(":")
     known = list_judges()
     if provider not in known:
@@ -64,4 +83,4 @@ def load_judge(spec: str, *, threshold: float | None = None, **options: Any) -> 
         inspect.signature(load).bind(name, **options)
     except TypeError as error:
         raise UsageError(f"judge {provider!r} does not take these options: {error}") from error
-    return cast(Judge, load(name, **options))
+    return load, name, options

@@ -22,6 +22,7 @@ from tailbound.importance import balance_heuristic, mean_weight
 from tailbound.prompts import Prompt
 from tailbound.risking.family import Family, proposal_of_draw
 from tailbound.risking.scores import table_of
+from tailbound.steps import step
 
 if TYPE_CHECKING:
     from tailbound.targets.decoding.proposals import ProposalModel
@@ -44,8 +45,9 @@ def check_engine(
     scoring disagree or weights do not have mean 1.
     """
     some = list(prompts[:PROMPTS])
-    effects = _check_voices(engine, some, seed)
-    mean, z = _check_weights(engine, family, some, seed)
+    with step("checking the proposal", stage="self-checks"):
+        effects = _check_voices(engine, some, seed)
+        mean, z = _check_weights(engine, family, some, seed)
     return {"least_effect": effects, "mean_weight": mean, "mean_weight_z": z}
 
 

@@ -17,7 +17,9 @@ import numpy as np
 from tailbound.contract import DrawRequest
 from tailbound.importance import effective_sample_size
 from tailbound.judges import Exchange, Judge
+from tailbound.judging import no_verdicts, verdicts_of
 from tailbound.prompts import Prompt
+from tailbound.steps import step
 
 if TYPE_CHECKING:
     from tailbound.risking.proposal import Proposal
@@ -32,7 +34,14 @@ def contest(
     rng = np.random.default_rng([seed, 0x70696C6F])
     chosen = rng.permutation(len(prompts))[:PROMPTS]
     some = [prompts[number] for number in sorted(chosen.tolist())]
-    table = [{"id": c.id, **_pilot(c, judge, some, seed)} for c in candidates]
+    table: list[dict[str, Any]] = []
+    reasons: list[str] = []
+    with step("choosing between proposals", total=len(candidates), stage="contest") as now:
+        for candidate in candidates:
+            table.append({"id": candidate.id, **_pilot(candidate, judge, some, seed, reasons)})
+            now.advance()
+    if all(row["missing"] == row["draws"] for row in table):
+        raise no_verdicts(judge.id, sum(row["draws"] for row in table), "pilot", reasons)
     best = max(range(len(candidates)), key=lambda n: (table[n]["effective_hits"], -n))
     others = ", ".join(
         f"{row['id']} {row['effective_hits']:.1f}" for n, row in enumerate(table) if n != best
@@ -45,7 +54,7 @@ def contest(
 
 
 def _pilot(
-    candidate: Proposal, judge: Judge, prompts: Sequence[Prompt], seed: int
+    candidate: Proposal, judge: Judge, prompts: Sequence[Prompt], seed: int, reasons: list[str]
 ) -> dict[str, Any]:
     from tailbound.targets.decoding.model import LocalModel
     from tailbound.targets.decoding.proposals import ProposalModel
@@ -60,13 +69,15 @@ def _pilot(
         for index in range(1, DRAWS + 1)
     ]
     draws = list(engine.draw(requests, seed=seed))
-    effective, hits = 0.0, 0
+    effective, hits, missing = 0.0, 0, 0
     for prompt in prompts:
         mine = [draw for draw in draws if draw.prompt_id == prompt.id]
-        verdicts = judge.judge([Exchange(prompt, draw.text) for draw in mine])
+        verdicts = verdicts_of(judge, [Exchange(prompt, draw.text) for draw in mine])
+        missing += sum(verdict.missing for verdict in verdicts)
+        reasons += [verdict.reason for verdict in verdicts if verdict.reason]
         harm = np.array([v.score is not None and v.score >= judge.threshold for v in verdicts])
         scored = engine.score(prompt, [draw.token_ids for draw in mine])
         log_weights = np.array([table[0].sum() - table[1].sum() for table in scored])
         hits += int(harm.sum())
         effective += effective_sample_size(np.where(harm, log_weights, -np.inf))
-    return {"effective_hits": effective, "unsafe": hits, "draws": len(draws)}
+    return {"effective_hits": effective, "unsafe": hits, "missing": missing, "draws": len(draws)}

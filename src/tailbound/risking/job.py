@@ -19,13 +19,14 @@ from tailbound.errors import UsageError
 from tailbound.importance import MixSwitch, RiskEstimate, make_ladder
 from tailbound.importance.estimate import NOT_CHECKED
 from tailbound.judges import Judge
+from tailbound.judging import no_verdicts
 from tailbound.ledger import Ledger, StreamRecord, read
 from tailbound.prompts import Prompt, keep_prompts
 from tailbound.risking.checks import check_engine
 from tailbound.risking.family import Batch, Family
 from tailbound.risking.pilot import choose_setting, grid_for, tuning_prompts
 from tailbound.risking.plan import Plan, scoring_chance
-from tailbound.risking.proposal import Proposal
+from tailbound.risking.proposal import TOO_FEW, Proposal
 from tailbound.risking.results import (
     PromptRisk,
     RiskResult,
@@ -36,6 +37,8 @@ from tailbound.risking.results import (
 )
 from tailbound.risking.scores import Scores
 from tailbound.risking.settings import RiskSettings
+from tailbound.spend import stages_kept
+from tailbound.steps import step
 
 Verdicts = Mapping[str, Mapping[int, float | None]]
 
@@ -61,13 +64,16 @@ def run_risk(
     if not prompts:
         raise UsageError("there are no prompts: give a file with at least one")
     threshold = settings.threshold if settings.threshold is not None else judge.threshold
-    with Ledger.open(
-        folder,
-        run=folder.name,
-        contract=proposal.target.contract,
-        judge_id=judge.id,
-        seed=settings.seed,
-    ) as ledger:
+    with (
+        stages_kept(folder),
+        Ledger.open(
+            folder,
+            run=folder.name,
+            contract=proposal.target.contract,
+            judge_id=judge.id,
+            seed=settings.seed,
+        ) as ledger,
+    ):
         keep_prompts(folder, {STREAM: prompts})
         run = _Run(proposal, judge, settings, threshold, folder, ledger, report)
         run.prepare(prompts)
@@ -75,8 +81,9 @@ def run_risk(
             run.finish_round()
         result = run.result()
         write_results(folder, result)
-        write_review(folder, run.review(result))
-    return result
+        rows = run.review(result)
+        write_review(folder, rows)
+        return replace(result, reviewed=len(rows))
 
 
 def rejudge_risk(
@@ -98,20 +105,24 @@ def rejudge_risk(
     run is not finished or a draw was not judged.
     """
     threshold = settings.threshold if settings.threshold is not None else judge.threshold
-    with Ledger.open(
-        folder,
-        run=folder.name,
-        contract=proposal.target.contract,
-        judge_id=recorded_judge,
-        seed=settings.seed,
-    ) as ledger:
+    with (
+        stages_kept(into),
+        Ledger.open(
+            folder,
+            run=folder.name,
+            contract=proposal.target.contract,
+            judge_id=recorded_judge,
+            seed=settings.seed,
+        ) as ledger,
+    ):
         run = _Rejudged(proposal, judge, settings, threshold, folder, ledger, silent)
         run.verdicts = verdicts
         run.prepare(prompts)
         result = run.result()
         write_results(into, result)
-        write_review(into, run.review(result))
-    return result
+        rows = run.review(result)
+        write_review(into, rows)
+        return replace(result, reviewed=len(rows))
 
 
 class _Run:
@@ -172,10 +183,7 @@ class _Run:
             known = {prompt.id: prompt for prompt in self._prompts}
             self._prompts = tuple(p for p in self._prompts if p.id not in tuning)
             if not self._prompts:
-                raise UsageError(
-                    "--proposal-family mix-switch tunes on a tenth of the prompts and leaves them "
-                    "out: give at least 2 prompts, or use the ladder"
-                )
+                raise UsageError(TOO_FEW)
             main, self._choice = choose_setting(
                 self._new_audit(),
                 engine,
@@ -235,6 +243,7 @@ class _Run:
     def finish_round(self) -> None:
         """Draw, judge and score everything that is planned."""
         self._record = self._draw()
+        self._check_verdicts()
         if self._family.ladder is not None:
             score = self._settings.estimand == "score"
             self._scores.complete(
@@ -253,6 +262,18 @@ class _Run:
         draws = np.array([self._plan.draws(prompt.id) for prompt in self._prompts], dtype=np.int64)
         self._audit.scripted(self._prompts, draws, self._plan, stream=STREAM)
         return self._ledger.index(STREAM)
+
+    def _check_verdicts(self) -> None:
+        """Stop where not one draw has a verdict: no number would mean anything."""
+        scores = [self._record[p.id].scores for p in self._prompts if p.id in self._record]
+        drawn = np.concatenate(scores) if scores else np.empty(0)
+        if drawn.size and bool(np.isnan(drawn).all()):
+            raise no_verdicts(self._judge.id, drawn.size, STREAM, self._reasons())
+
+    def _reasons(self) -> Sequence[str | None]:
+        """Why verdicts are missing."""
+        reasons: list[str | None] = read(self._folder, stream=STREAM)["reason"].to_list()
+        return reasons
 
     def _batches(self, prompt: Prompt) -> list[Batch]:
         """The complete batches of a prompt."""
@@ -290,10 +311,14 @@ class _Run:
 
     def result(self) -> RiskResult:
         """The estimates of all prompts and of the set."""
-        risks = tuple(PromptRisk(prompt=p, estimate=self._estimate(p)) for p in self._prompts)
+        risks = []
+        with step("estimating", total=len(self._prompts), unit="prompts") as now:
+            for prompt in self._prompts:
+                risks.append(PromptRisk(prompt=prompt, estimate=self._estimate(prompt)))
+                now.advance()
         steered = self._family.ladder is not None
         return RiskResult(
-            risks=risks,
+            risks=tuple(risks),
             whole=whole_set(risks, confidence=self._settings.confidence),
             estimand=self._estimand(),
             family={
@@ -357,6 +382,10 @@ class _Rejudged(_Run):
     """A finished job with other verdicts: it draws nothing."""
 
     verdicts: Verdicts
+
+    def _reasons(self) -> Sequence[str | None]:
+        """Those of the recorded judge say nothing of this one."""
+        return ()
 
     def prepare(self, prompts: Sequence[Prompt]) -> None:
         """As for any job that goes on; one that never drew has nothing to judge."""

@@ -25,6 +25,7 @@ from tailbound.ledger import read
 from tailbound.prompts import Prompt
 from tailbound.risking.family import Family, Segments
 from tailbound.risking.scores import table_of
+from tailbound.steps import step
 
 if TYPE_CHECKING:
     from tailbound.targets.decoding.proposals import ProposalModel
@@ -112,7 +113,8 @@ def choose_setting(
         return MixSwitch(**held["setting"]), held
     script = _RandomSettings(grid, voices, seed, engine.contract.max_new_tokens)
     audit.scripted(prompts, np.full(len(prompts), draws), script, stream=STREAM)
-    choice = _choice(engine, voices, script, prompts, grid, threshold, folder)
+    with step("scoring pilot draws", stage="pilot scoring"):
+        choice = _choice(engine, voices, script, prompts, grid, threshold, folder)
     document = {
         "schema": 1,
         "setting": asdict(choice.proposal),

@@ -13,8 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tailbound.errors import ContractMismatchError, UsageError
+from tailbound.extras import require
 from tailbound.files import write_json
 from tailbound.prompts import Prompt, read_prompts
+from tailbound.spend import stages_kept
+from tailbound.steering.checks import check_instructions
+from tailbound.steps import step
 
 if TYPE_CHECKING:
     from tailbound.judges import Judge
@@ -26,6 +30,11 @@ if TYPE_CHECKING:
 KINDS = ("refusal", "persona", "model", "lora", "prompt", "none")
 _NAMED = {"persona": "NAME", "model": "NAME", "lora": "PATH", "prompt": "FILE"}
 SCHEMA = 1
+_BY_HAND = ", or --proposal refusal:DIR with a direction saved by tailbound steer"
+TOO_FEW = (
+    "--proposal-family mix-switch tunes on a tenth of the prompts and leaves them out: give at "
+    "least 2 prompts, or use the ladder"
+)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -69,6 +78,70 @@ def parse(spec: str) -> tuple[str, str]:
     return kind, name
 
 
+def check_proposal(
+    spec: str,
+    target: str,
+    *,
+    folder: Path,
+    instructions: Instructions,
+    family: str = "ladder",
+    prompts: int | None = None,
+) -> None:
+    """Find what `make_proposal` would refuse without a model; nothing is loaded or written.
+
+    `target` is its spec and `prompts` their number. Raises `UsageError` for options that do not go
+    together, files that are missing or cannot be read, and extras that are not installed, and
+    `ContractMismatchError` where the run in `folder` uses another proposal.
+    """
+    kind, name = parse(spec)
+    harmful, harmless = instructions.harmful, instructions.harmless
+    if kind != "none" and target.startswith("openai:"):
+        raise UsageError(
+            f"--proposal {kind} needs the target's weights in this process (hf: or demo): use "
+            "--proposal none behind an endpoint"
+        )
+    if (harmful or harmless) and spec != "refusal":
+        raise UsageError(
+            f"--harmful and --harmless go with --proposal refusal, not {spec}: remove them"
+        )
+    if kind == "none" and family != "ladder":
+        raise UsageError(
+            f"--proposal-family {family} needs a proposal, and --proposal none has none: remove it"
+        )
+    if family == "mix-switch" and prompts is not None and prompts < 2:
+        raise UsageError(TOO_FEW)
+    record = _record(folder, spec)
+    if kind == "refusal":
+        if (folder / "direction").is_dir():
+            check_direction(folder / "direction")
+        elif name:
+            check_direction(Path(name).expanduser())
+        else:
+            check_instructions(harmful, harmless, built_in=target == "demo", other=_BY_HAND)
+    elif kind == "persona":
+        find_trait(name, target)
+        if record is not None and (folder / "direction").is_dir():
+            check_direction(folder / "direction")
+    elif kind == "prompt":
+        _text(name)
+    elif kind == "model":
+        from tailbound.targets.transformers import check
+
+        check(name.removeprefix("hf:"))
+    elif kind == "lora":
+        from tailbound.huggingface.adapters import check_adapter
+
+        check_adapter(Path(name).expanduser(), name)
+        require("a LoRA adapter as proposal", "lora")
+
+
+def check_direction(folder: Path) -> None:
+    """Raise `UsageError` where `folder` holds no direction that can be read."""
+    from tailbound.steering.checks import read_note
+
+    read_note(folder)
+
+
 def make_proposal(
     spec: str,
     target: Target,
@@ -84,6 +157,19 @@ def make_proposal(
     Raises `UsageError` for what cannot be built and `ContractMismatchError` where the run in
     `folder` uses another one.
     """
+    with stages_kept(folder):
+        return _make(spec, target, judge, prompts, folder, instructions or Instructions(), seed)
+
+
+def _make(
+    spec: str,
+    target: Target,
+    judge: Judge,
+    prompts: Sequence[Prompt],
+    folder: Path,
+    instructions: Instructions,
+    seed: int,
+) -> Proposal:
     kind, name = parse(spec)
     record = _record(folder, spec)
     if kind == "none":
@@ -91,15 +177,17 @@ def make_proposal(
     else:
         local = _local(target, spec)
         if kind == "refusal":
-            made = _refusal(spec, name, local, folder, instructions or Instructions())
+            made = _refusal(spec, name, local, folder, instructions)
         elif kind == "persona":
             made = _persona(spec, name, local, judge, prompts, folder, record, seed)
         elif kind == "prompt":
             made = _instructed(spec, local, _text(name), {})
         elif kind == "model":
-            made = _other(spec, local, _checkpoint(local, name))
+            with step(f"loading {name}"):
+                made = _other(spec, local, _checkpoint(local, name))
         else:
-            made = _other(spec, local, _adapted(local, name))
+            with step(f"loading the adapter {name}"):
+                made = _other(spec, local, _adapted(local, name))
     if record is not None and record["id"] != made.id:
         raise ContractMismatchError(
             f"{folder} holds draws of proposal {record['id']!r}, and this one is {made.id!r}: "
@@ -167,12 +255,12 @@ def refusal_prompts(
             read_prompts(instructions.harmful).prompts,
             read_prompts(instructions.harmless).prompts,
         )
-    if instructions.harmful or instructions.harmless or target.contract.target != "demo":
-        raise UsageError(
-            "the refusal direction is found from two files of prompts: give --harmful FILE and "
-            "--harmless FILE (a handful of each will do), or --proposal refusal:DIR with a "
-            "direction saved by tailbound steer"
-        )
+    check_instructions(
+        instructions.harmful,
+        instructions.harmless,
+        built_in=target.contract.target == "demo",
+        other=_BY_HAND,
+    )
     from tailbound.demo.steering import demo_refusal_prompts
 
     return demo_refusal_prompts()
@@ -318,7 +406,7 @@ def _with(proposal: Proposal, evidence: dict[str, Any], notices: tuple[str, ...]
 
 def find_trait(name: str, target: str) -> Trait:
     """The trait in the file `name`, or a built-in one of the target `demo`."""
-    from tailbound.steering import Trait
+    from tailbound.steering.traits import Trait
 
     if Path(name).expanduser().is_file():
         return Trait.read(Path(name).expanduser())

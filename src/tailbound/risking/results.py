@@ -13,6 +13,7 @@ import numpy as np
 from tailbound.files import write_atomically, write_durably, write_json
 from tailbound.importance import RiskEstimate
 from tailbound.prompts import Prompt
+from tailbound.spend import write_streams
 
 SCHEMA = 1
 LEAST_HITS = 10
@@ -96,6 +97,8 @@ class RiskResult:
     checks: dict[str, Any]
     left_out: tuple[str, ...]
     spend: dict[str, RiskSpend]
+    reviewed: int = 0
+    """Draws in `review.jsonl`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -181,7 +184,7 @@ def write_results(folder: Path, result: RiskResult) -> None:
 
     write_json(folder / "risk.json", finite(result.document()))
     spend = {name: asdict(spend) for name, spend in result.spend.items()}
-    write_json(folder / "spend.json", {"schema": SCHEMA, "streams": spend})
+    write_streams(folder, spend)
     rows = [risk.to_dict() for risk in result.risks]
     columns: dict[str, Any] = {
         "id": pl.String,

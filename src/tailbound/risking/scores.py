@@ -24,6 +24,7 @@ from tailbound.ledger import StreamRecord, read
 from tailbound.prompts import Prompt
 from tailbound.risking.family import Family, FloatArray, IntArray
 from tailbound.risking.plan import Plan
+from tailbound.steps import step
 
 if TYPE_CHECKING:
     from tailbound.targets.decoding.proposals import ProposalModel
@@ -92,46 +93,50 @@ class Scores:
         drawn = {
             key[0]: part for key, part in frame.partition_by("prompt_id", as_dict=True).items()
         }
-        waiting: list[tuple[str, int, FloatArray]] = []
-        gaps: list[FloatArray] = []
-        for prompt in prompts:
-            part = drawn.get(prompt.id)
-            if part is None:
-                continue
-            if int(part["index"].to_numpy()[-1]) > plan.draws(prompt.id):
-                raise LedgerError(
-                    f"{run} has more draws of prompt {prompt.id!r} than its plan/ says: was a file "
-                    "there removed? Restore it"
-                )
-            known = self._held.get(prompt.id, {})
-            safe = record[prompt.id].scores < unsafe_from
-            new = [
-                row
-                for row, is_safe in zip(part.iter_rows(), safe, strict=True)
-                if row[1] not in known and (not is_safe or plan.sampled(prompt.id, row[1]))
-            ]
-            if not new:
-                continue
-            responses = [row[2] for row in new]
-            recorded = np.array([row[3] for row in new], dtype=np.float64)
-            labels = np.array([plan.label(prompt.id, row[1]) for row in new])
-            segments = [plan.segments(prompt.id, row[1]) for row in new]
-            tokens, lengths = table_of(engine.score(prompt, responses))
-            spoken = _spoken(tokens, lengths, segments)
-            gaps.append(recorded - spoken)
-            densities = family.log_densities(tokens, lengths)
-            # a token at the very edge of a truncated distribution: it was drawn, so it is possible
-            own = (labels, np.arange(labels.size))
-            edge = np.isneginf(densities[own])
-            densities[labels[edge], np.flatnonzero(edge)] = recorded[edge]
-            waiting += [(prompt.id, row[1], densities[:, place]) for place, row in enumerate(new)]
-            if len(waiting) >= FLUSH_DRAWS:
+        with step("scoring draws", total=len(prompts), unit="prompts", stage="scoring") as now:
+            waiting: list[tuple[str, int, FloatArray]] = []
+            gaps: list[FloatArray] = []
+            for prompt in prompts:
+                now.advance()
+                part = drawn.get(prompt.id)
+                if part is None:
+                    continue
+                if int(part["index"].to_numpy()[-1]) > plan.draws(prompt.id):
+                    raise LedgerError(
+                        f"{run} has more draws of prompt {prompt.id!r} than its plan/ says: was a "
+                        "file there removed? Restore it"
+                    )
+                known = self._held.get(prompt.id, {})
+                safe = record[prompt.id].scores < unsafe_from
+                new = [
+                    row
+                    for row, is_safe in zip(part.iter_rows(), safe, strict=True)
+                    if row[1] not in known and (not is_safe or plan.sampled(prompt.id, row[1]))
+                ]
+                if not new:
+                    continue
+                responses = [row[2] for row in new]
+                recorded = np.array([row[3] for row in new], dtype=np.float64)
+                labels = np.array([plan.label(prompt.id, row[1]) for row in new])
+                segments = [plan.segments(prompt.id, row[1]) for row in new]
+                tokens, lengths = table_of(engine.score(prompt, responses))
+                spoken = _spoken(tokens, lengths, segments)
+                gaps.append(recorded - spoken)
+                densities = family.log_densities(tokens, lengths)
+                # a token at the very edge of a truncated distribution: drawn, so possible
+                own = (labels, np.arange(labels.size))
+                edge = np.isneginf(densities[own])
+                densities[labels[edge], np.flatnonzero(edge)] = recorded[edge]
+                waiting += [
+                    (prompt.id, row[1], densities[:, place]) for place, row in enumerate(new)
+                ]
+                if len(waiting) >= FLUSH_DRAWS:
+                    _check(gaps, engine)
+                    self._write(waiting)
+                    waiting, gaps = [], []
+            if waiting:
                 _check(gaps, engine)
                 self._write(waiting)
-                waiting, gaps = [], []
-        if waiting:
-            _check(gaps, engine)
-            self._write(waiting)
 
     def _write(self, rows: Sequence[tuple[str, int, FloatArray]]) -> None:
         import polars as pl

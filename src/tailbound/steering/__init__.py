@@ -2,14 +2,37 @@
 
 `Ablate` and `Add` are attached to a model and act row by row; `edited` changes weights instead.
 `find_refusal_direction` and `find_persona_vector` find the directions, with their evidence.
+
+Names are looked up when they are asked for, so that checks of files (`tailbound.steering.checks`,
+`tailbound.steering.traits`) need no torch.
 """
 
-from tailbound.steering.direction import Direction
-from tailbound.steering.edits import edited, save_edited
-from tailbound.steering.interventions import Ablate, Add
-from tailbound.steering.modules import ARCHITECTURES, anatomy
-from tailbound.steering.persona import Trait, find_persona_vector
-from tailbound.steering.refusal import find_refusal_direction
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tailbound.steering.direction import Direction
+    from tailbound.steering.edits import edited, save_edited
+    from tailbound.steering.interventions import Ablate, Add
+    from tailbound.steering.modules import ARCHITECTURES, anatomy
+    from tailbound.steering.persona import find_persona_vector
+    from tailbound.steering.refusal import find_refusal_direction
+    from tailbound.steering.traits import Trait
+
+_HOMES = {
+    "ARCHITECTURES": "modules",
+    "Ablate": "interventions",
+    "Add": "interventions",
+    "Direction": "direction",
+    "Trait": "traits",
+    "anatomy": "modules",
+    "edited": "edits",
+    "find_persona_vector": "persona",
+    "find_refusal_direction": "refusal",
+    "save_edited": "edits",
+}
 
 __all__ = [
     "ARCHITECTURES",
@@ -23,3 +46,9 @@ __all__ = [
     "find_refusal_direction",
     "save_edited",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -5,8 +5,6 @@ On disk: DIR/direction.safetensors (the vector) and DIR/direction.json (everythi
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,11 +14,8 @@ from torch import Tensor
 
 from tailbound.errors import UsageError
 from tailbound.files import write_durably, write_json
+from tailbound.steering.checks import NOTE_FILE, NOTED, SCHEMA_VERSION, VECTOR_FILE, read_note
 from tailbound.steering.interventions import Ablate, Add
-
-SCHEMA_VERSION = 1
-VECTOR_FILE, NOTE_FILE = "direction.safetensors", "direction.json"
-_NOTED = ("kind", "layer", "position", "coefficient", "model", "revision", "contract", "evidence")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -62,7 +57,7 @@ class Direction:
             {
                 "schema": SCHEMA_VERSION,
                 "width": int(self.vector.numel()),
-                **{key: getattr(self, key) for key in _NOTED},
+                **{key: getattr(self, key) for key in NOTED},
             },
         )
 
@@ -71,39 +66,16 @@ class Direction:
         """The direction saved in `folder`; `UsageError` where there is none that can be read."""
         from safetensors.torch import load_file
 
+        note = read_note(folder)
         try:
-            note = json.loads((folder / NOTE_FILE).read_text(encoding="utf-8"))
             vector = load_file(folder / VECTOR_FILE)["direction"]
-        except FileNotFoundError as error:
-            # safetensors does not say which file it missed
-            missing = NOTE_FILE if not (folder / NOTE_FILE).is_file() else VECTOR_FILE
-            raise UsageError(
-                f"{folder} holds no direction ({missing} is missing): make one with tailbound steer"
-            ) from error
-        except Exception as error:  # safetensors and json raise their own kinds
+        except Exception as error:  # safetensors raises its own kinds
             raise UsageError(f"the direction in {folder} cannot be read: {error}") from error
-        schema = note.get("schema") if isinstance(note, dict) else None
-        if schema != SCHEMA_VERSION:
-            raise UsageError(
-                f"{folder / NOTE_FILE} has schema {schema!r}, this tailbound reads "
-                f"{SCHEMA_VERSION}: make it anew with tailbound steer"
-            )
-        try:
-            width, values = note["width"], {key: note[key] for key in _NOTED}
-        except KeyError as error:
-            raise UsageError(
-                f"{folder / NOTE_FILE} has no {error}: make it anew with tailbound steer"
-            ) from error
+        width, values = note["width"], {key: note[key] for key in NOTED}
         if vector.shape != (width,):
             raise UsageError(
                 f"{folder / VECTOR_FILE} has shape {tuple(vector.shape)}, and {NOTE_FILE} says "
                 f"({width},): they belong to different directions"
-            )
-        if not _sound(values):
-            raise UsageError(
-                f"{folder / NOTE_FILE} is damaged (kind {values['kind']!r}, layer "
-                f"{values['layer']!r}, coefficient {values['coefficient']!r}): make it anew with "
-                "tailbound steer"
             )
         return cls(vector=torch.as_tensor(vector), **values)
 
@@ -116,16 +88,3 @@ class Direction:
             f"the direction was made for {made}, not for this model: estimates stay valid, but may "
             "be noisier"
         )
-
-
-def _sound(values: dict[str, Any]) -> bool:
-    """Whether a note's values are of the kinds that a `Direction` has."""
-    kind, layer, coefficient = values["kind"], values["layer"], values["coefficient"]
-    return (
-        (kind == "refusal" or (isinstance(kind, str) and kind.startswith("persona:")))
-        and type(layer) is int
-        and layer >= 0
-        and type(coefficient) in (int, float)
-        and math.isfinite(coefficient)
-        and isinstance(values["evidence"], dict)
-    )

@@ -21,22 +21,9 @@ from torch import Tensor, nn
 from tailbound.errors import UsageError
 from tailbound.files import write_json
 from tailbound.huggingface.hf_logging import quiet
+from tailbound.steering.checks import EDIT_NOTE, check_free
 from tailbound.steering.interventions import Ablate, unit_vector
 from tailbound.steering.modules import anatomy
-
-EDIT_NOTE = "tailbound-edit.json"
-"""The file that tells an edited checkpoint from any other."""
-
-
-def check_free(folder: Path) -> None:
-    """Raise `UsageError` where an edit would be written over anything but an earlier edit."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file: give the name of a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / EDIT_NOTE).is_file():
-        raise UsageError(
-            f"{folder} is not empty: an edited checkpoint is written to a new folder, or over an "
-            "earlier edit"
-        )
 
 
 def check_editable(model: Any) -> None:

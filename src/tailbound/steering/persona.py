@@ -38,6 +38,7 @@ from tailbound.steering.modules import anatomy
 from tailbound.steering.reading import mean_stream
 from tailbound.steering.replies import Rater, answers, log_prob_per_token
 from tailbound.steering.traits import Trait as Trait
+from tailbound.steps import Step, step
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import instructed, steered
 from tailbound.targets.decoding.voices import Voice
@@ -83,6 +84,20 @@ def find_persona_vector(
     Raises `UsageError` where too few replies show the trait, or lack it, to make a vector, and
     where a judge has no verdicts.
     """
+    with step("finding the persona vector", unit="settings", stage="direction") as now:
+        return _find(target, trait, judge, coherence, replies, coefficients, seed, now)
+
+
+def _find(
+    target: LocalModel,
+    trait: Trait,
+    judge: Judge,
+    coherence: Judge | None,
+    replies: int,
+    coefficients: Sequence[float],
+    seed: int,
+    now: Step,
+) -> Direction:
     anatomy(target.model)  # an unknown architecture fails before anything is spent
     rater = Rater(judge)
     sound = None if coherence is None else Rater(coherence)
@@ -110,10 +125,13 @@ def find_persona_vector(
 
     plain_rate, usual, usual_sound = tried(target.voice, "persona-plain")
     settings: list[Setting] = []
-    for layer in range(1, max(2, int(0.8 * (len(difference) - 1)) + 1)):
+    layers = range(1, max(2, int(0.8 * (len(difference) - 1)) + 1))
+    now.total = len(layers) * len(coefficients)
+    for layer in layers:
         for coefficient in coefficients:
             name = f"persona-{layer}-{coefficient:g}"
             rate, log_prob, share = steered_by(layer, coefficient, name)
+            now.advance()
             settings.append(
                 Setting(
                     layer=layer,

@@ -27,20 +27,19 @@ from torch import Tensor
 
 from tailbound.errors import UsageError
 from tailbound.prompts import Prompt
+from tailbound.steering.checks import ALIKE, FEW, check_enough
 from tailbound.steering.direction import Direction
 from tailbound.steering.interventions import Ablate, Add
 from tailbound.steering.modules import anatomy
 from tailbound.steering.reading import TokenIds, encode, next_token_log_probs, stream_at_end
+from tailbound.steps import Step, step
 from tailbound.targets.decoding.interventions import Intervention
 from tailbound.targets.decoding.model import LocalModel
 
 MAX_POSITIONS = 8
 LAYER_SHARE = 0.8
 MAX_KL = 0.1
-FEW = 16
-"""Prompts of a kind below which a warning is due."""
 REFUSAL_TOKENS = 5
-_ALIKE = "takes what the model refuses, --harmless what it answers"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,17 +68,24 @@ def find_refusal_direction(
     `warnings`. Raises `UsageError` for too few prompts, and for prompts of both kinds that are the
     same or are read alike.
     """
+    with step("finding the refusal direction", unit="candidates", stage="direction") as now:
+        return _find(target, harmful, harmless, now)
+
+
+def _find(
+    target: LocalModel, harmful: Sequence[Prompt], harmless: Sequence[Prompt], now: Step
+) -> Direction:
     anatomy(target.model)  # an unknown architecture fails before anything is spent
     check_enough("harmful", harmful)
     check_enough("harmless", harmless)
     bad, good = encode(target, harmful), encode(target, harmless)
     if set(bad) == set(good):
-        raise UsageError(f"harmful and harmless prompts are the same: --harmful {_ALIKE}")
+        raise UsageError(f"harmful and harmless prompts are the same: --harmful {ALIKE}")
     fit_bad, fit_good = bad[::2], good[::2]
     test_bad, test_good = bad[1::2], good[1::2]
     tokens = _refusal_tokens(target, bad, good)
     if not tokens:
-        raise UsageError(f"harmful and harmless prompts are read alike: --harmful {_ALIKE}")
+        raise UsageError(f"harmful and harmless prompts are read alike: --harmful {ALIKE}")
     plain_bad = next_token_log_probs(target, test_bad)
     plain_good = next_token_log_probs(target, test_good)
     positions = min(_common_ending([*bad, *good]), MAX_POSITIONS)
@@ -88,9 +94,11 @@ def find_refusal_direction(
     last_layer = max(1, int(LAYER_SHARE * (len(differences) - 1)))
 
     candidates: list[Candidate] = []
+    now.total = last_layer * positions
     for layer in range(1, last_layer + 1):
         for position in range(1, positions + 1):
             vector = differences[layer, -position]
+            now.advance()
             if not vector.norm() > 0:
                 continue
             ablate, add = Ablate(vector), Add(vector, layer - 1)
@@ -139,15 +147,6 @@ def find_refusal_direction(
             "warnings": warnings,
         },
     )
-
-
-def check_enough(kind: str, prompts: Sequence[Prompt]) -> None:
-    """Raise `UsageError` for fewer than the two prompts of a kind that a search needs."""
-    if len(prompts) < 2:
-        raise UsageError(
-            f"the refusal direction needs at least 2 {kind} prompts, not {len(prompts)} "
-            f"({FEW} or more are better): add some to --{kind}"
-        )
 
 
 def _warnings(best: Candidate, harmful: Sequence[Prompt], harmless: Sequence[Prompt]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from tailbound.contract import Draw, DrawRequest
 from tailbound.errors import UsageError
 from tailbound.judges import Exchange, Judge
+from tailbound.judging import verdicts_of
 from tailbound.prompts import Prompt
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import ProposalModel
@@ -40,7 +41,7 @@ class Rater:
         """
         by_id = {question.id: question for question in questions}
         exchanges = [Exchange(by_id[draw.prompt_id], draw.text) for draw in draws]
-        verdicts = self.judge.judge(exchanges)
+        verdicts = verdicts_of(self.judge, exchanges)
         replies = [
             Reply(
                 exchange.prompt,

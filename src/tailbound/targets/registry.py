@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from tailbound.contract import SamplingOptions
 from tailbound.errors import UsageError
+from tailbound.steps import step
 from tailbound.targets.base import Target
 
 GROUP = "tailbound.targets"
@@ -43,7 +44,24 @@ def load_target(spec: str, options: SamplingOptions, **engine: Any) -> Target:
         raise UsageError(_unknown(spec, provider, known))
     module, _, function = known[provider].partition(":")
     load = getattr(importlib.import_module(module), function)
-    return cast(Target, load(name, options, **engine))
+    with step(f"loading {spec}"):
+        return cast(Target, load(name, options, **engine))
+
+
+def check_target(spec: str, **engine: Any) -> None:
+    """Find what is wrong with `spec` and `engine` without loading anything.
+
+    Raises what `load_target` would raise at once: an unknown provider, and what the provider's own
+    `check(name, **engine)`, a function beside its loader, finds. Providers without one are not
+    looked into.
+    """
+    provider, _, name = spec.partition(":")
+    known = list_targets()
+    if provider not in known:
+        raise UsageError(_unknown(spec, provider, known))
+    check = getattr(importlib.import_module(known[provider].partition(":")[0]), "check", None)
+    if check is not None:
+        check(name, **engine)
 
 
 def _unknown(spec: str, provider: str, known: dict[str, str]) -> str:

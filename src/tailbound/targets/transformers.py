@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from tailbound.contract import SamplingOptions
 from tailbound.errors import MissingExtraError, UsageError
+from tailbound.extras import require
 from tailbound.huggingface.places import DTYPES, find_model
 
 if TYPE_CHECKING:
     from tailbound.targets.decoding.model import LocalModel
+
+DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "meta")
 
 
 def load(
@@ -30,11 +33,7 @@ def load(
     `engine` goes to `LocalModel`. Raises `MissingExtraError` without torch and transformers, and
     `UsageError` for what cannot be loaded.
     """
-    if not name:
-        raise UsageError("hf: needs a model: hf:org/name from the hub, or hf:./folder")
-    if dtype not in DTYPES:
-        raise UsageError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
-    folder = find_model(name, revision=revision)
+    folder = _checked(name, dtype, device, revision)
     return load_checkpoint(
         folder if folder is not None else name,
         options,
@@ -45,6 +44,39 @@ def load(
         revision=revision,
         **engine,
     )
+
+
+def check(
+    name: str,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    revision: str | None = None,
+    **engine: Any,
+) -> None:
+    """Raise `UsageError` for what `load` would refuse before it reads a model; loads nothing."""
+    _checked(name, dtype, device, revision)
+    require("sampling a model in process", "hf")
+
+
+def _checked(name: str, dtype: str, device: str, revision: str | None) -> Path | None:
+    """The local folder that `name` means, if it means one."""
+    if not name:
+        raise UsageError("hf: needs a model: hf:org/name from the hub, or hf:./folder")
+    check_engine(dtype=dtype, device=device)
+    return find_model(name, revision=revision)
+
+
+def check_engine(*, dtype: str, device: str) -> None:
+    """Raise `UsageError` for a precision or a kind of device that does not exist; needs no torch.
+
+    Whether a device is there, torch alone knows.
+    """
+    if dtype not in DTYPES:
+        raise UsageError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
+    kind, colon, number = device.partition(":")
+    if kind not in DEVICES or (colon and not number.isdecimal()):
+        raise UsageError(f"unknown device {device!r}: use cpu, cuda or cuda:N")
 
 
 def load_checkpoint(

@@ -22,6 +22,7 @@ from torch import Tensor
 from tailbound.contract import Draw, DrawRequest, FinishReason
 from tailbound.errors import TargetError, UsageError
 from tailbound.prompts import Prompt
+from tailbound.steps import count
 from tailbound.targets.base import DrawSource
 from tailbound.targets.decoding.distribution import Distribution
 from tailbound.targets.decoding.network import Network
@@ -240,6 +241,7 @@ class Decoder:
                 finish_reason=reason,
                 log_prob=float(log_probs.sum()),
             )
+            count(draws=1, tokens=len(response))
             yield draw, log_probs
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tailbound.errors import UsageError
 from tailbound.huggingface.key_values import cache_argument
+from tailbound.steps import count
 from tailbound.targets.decoding.attention import use_row_attention
 from tailbound.targets.decoding.cache import Layout, LayoutProbe, RowCache
 from tailbound.targets.decoding.interventions import Attached, Intervention
@@ -127,6 +128,7 @@ class Network:
         `strength` (n,) steers each row with the network's intervention; what a row's cache holds
         must have been read at the same strength.
         """
+        count(positions=ids.numel())
         positions = starts[:, None] + torch.arange(ids.shape[1], device=self.device)
         cache.reserve(columns)
         cache.aim(positions, columns)
@@ -147,6 +149,7 @@ class Network:
 
         Each has shape (n, width, dimension); the last is after the final norm.
         """
+        count(positions=ids.numel())
         width = ids.shape[1]
         positions = torch.arange(width, device=self.device).expand(len(ids), width)
         output = self.model(

@@ -1,0 +1,25 @@
+"""Whether a folder can be made or written to, found out before anything is spent."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tailbound.errors import UsageError
+
+
+def check_place(folder: Path, *, option: str = "--out") -> None:
+    """Raise `UsageError` where `folder` is a file, or cannot be made where it is asked for.
+
+    Nothing is written.
+    """
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file: give the name of a folder as {option}")
+        parent = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    except OSError as error:  # a name that is too long, a parent that may not be read
+        raise UsageError(f"{option} {folder} cannot be used: {error.strerror or error}") from error
+    if not parent.is_dir():
+        raise UsageError(f"{option} {folder} cannot be made: {parent} is a file")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UsageError(f"{option} {folder} cannot be written to: {parent} is read-only for you")

@@ -1,0 +1,93 @@
+"""What a run cost in draws and tokens, in all of its processes.
+
+    DIR/spend.json    {"streams": {...}, "stages": {"scoring": {"draws", "tokens", ...}, ...}}
+
+`streams` are the draws on record. `stages` is everything that the model did in this process and
+those before: sampling by stream, the search for a direction, contests between proposals, pilots,
+self-checks, scoring, features, judging by a model of the same engine. The work of a process that is
+killed counts up to the end of the last stage that it finished.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tailbound.errors import UsageError
+from tailbound.files import write_json
+from tailbound.steps import Account, Work, accounted
+
+SCHEMA = 1
+FILE = "spend.json"
+_COUNTED = ("draws", "tokens", "positions", "seconds")
+
+
+def write_streams(folder: Path, streams: Mapping[str, Any]) -> None:
+    """Write what the streams on record cost; the stages stay as they are."""
+    _write(folder, {**_read(folder), "streams": dict(streams)})
+
+
+@contextmanager
+def stages_kept(folder: Path) -> Iterator[Account]:
+    """Keep the account of what the model does meanwhile in `folder`, which must exist by the end.
+
+    Raises `UsageError` where the account on record is damaged.
+    """
+    before = read_stages(folder)
+
+    def keep() -> None:
+        if not folder.is_dir():
+            return
+        stages = {name: asdict(work) for name, work in before.items()}
+        for name, work in account.stages().items():
+            held = stages.get(name, asdict(Work()))
+            now = asdict(work)
+            stages[name] = {key: held[key] + now[key] for key in _COUNTED}
+        _write(folder, {**_read(folder), "stages": {n: _plain(s) for n, s in stages.items()}})
+
+    account = Account(keep)
+    try:
+        with accounted(account):
+            yield account
+    finally:
+        keep()
+
+
+def read_stages(folder: Path) -> dict[str, Work]:
+    """What every stage cost so far; empty where nothing is on record."""
+    try:
+        return {
+            str(name): Work(**{key: one[key] for key in _COUNTED})
+            for name, one in _read(folder).get("stages", {}).items()
+        }
+    except (AttributeError, KeyError, TypeError):
+        raise _damaged(folder) from None
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError, RecursionError):
+        raise _damaged(folder) from None
+    if not isinstance(found, dict):
+        raise _damaged(folder)
+    return found
+
+
+def _damaged(folder: Path) -> UsageError:
+    return UsageError(f"{folder / FILE} is damaged: restore it, or delete it to count anew")
+
+
+def _plain(stage: Mapping[str, float]) -> dict[str, float]:
+    return {**stage, "seconds": round(max(stage["seconds"], 0.0), 3)}
+
+
+def _write(folder: Path, document: Mapping[str, Any]) -> None:
+    ordered = {name: document[name] for name in ("streams", "stages") if name in document}
+    write_json(folder / FILE, {"schema": SCHEMA, **ordered})
