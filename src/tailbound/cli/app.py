@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import NoReturn
 
 import typer
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for _name, _command in {
+_commands: dict[str, Callable[..., None]] = {
     "demo": demo,
     "bound": bound,
     "predict": predict,
@@ -47,7 +48,8 @@ for _name, _command in {
     "targets": targets,
     "judges": judges,
     "doctor": doctor,
-}.items():
+}
+for _name, _command in _commands.items():
     app.command(_name, cls=Command, epilog=epilog(_name))(_command)
 app.add_typer(steer)
 
