@@ -10,11 +10,12 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from tailbound.errors import UsageError
 from tailbound.prompts import Prompt
+from tailbound.thinking import THINKING
 
 FinishReason = Literal["stop", "length", "withheld", "incomplete"]
 """`withheld`: a server's content filter kept it back. `incomplete`: the response, or the part of it
@@ -25,7 +26,10 @@ that is judged, never came to an end that is understood."""
 class SamplingOptions:
     """What the user asks of the sampler; a target resolves it into a `SamplingContract`.
 
-    Defaults are the model's own distribution: temperature 1, top-p 1, top-k off.
+    Defaults are the model's own distribution: temperature 1, top-p 1, top-k off. `thinking` says
+    whether what a reasoning model thinks is judged with its reply (`judge`) or not (`drop`);
+    `thinking_room` are the tokens that such a model may write over `max_new_tokens`. `extra_body`
+    is a JSON object of further parameters for a server.
     """
 
     temperature: float = 1.0
@@ -35,6 +39,9 @@ class SamplingOptions:
     system: str | None = None
     completion: bool = False
     stop: tuple[str, ...] = ()
+    thinking: str = "drop"
+    thinking_room: int = 0
+    extra_body: str | None = None
 
     def __post_init__(self) -> None:
         if not (self.temperature > 0 and math.isfinite(self.temperature)):
@@ -50,10 +57,17 @@ class SamplingOptions:
             )
         if self.max_new_tokens < 1:
             raise UsageError(f"max-new-tokens must be at least 1, not {self.max_new_tokens}")
+        if self.thinking not in THINKING:
+            raise UsageError(f"thinking must be {' or '.join(THINKING)}, not {self.thinking!r}")
         if "" in self.stop:
             raise UsageError("an empty stop string would end every response at once: drop it")
         if self.completion and self.system is not None:
             raise UsageError("a raw completion has no system prompt: drop --system or --completion")
+
+    def with_room(self) -> SamplingOptions:
+        """The options for a model that thinks: `max_new_tokens` holds `thinking_room`."""
+        longest = self.max_new_tokens + self.thinking_room
+        return replace(self, max_new_tokens=longest, thinking_room=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +76,7 @@ class SamplingContract:
 
     `template` is the SHA-256 of the chat template, None for raw completions; `stop_ids` are all
     token ids that end a response (the stop token is part of the response and of its probability).
+    `thinking` and `extra_body` are as in `SamplingOptions`.
     """
 
     target: str
@@ -75,6 +90,8 @@ class SamplingContract:
     stop_ids: tuple[int, ...]
     stop: tuple[str, ...]
     precision: str
+    thinking: str = "drop"
+    extra_body: str | None = None
 
     @classmethod
     def resolved(
@@ -100,6 +117,8 @@ class SamplingContract:
             stop_ids=stop_ids,
             stop=options.stop,
             precision=precision,
+            thinking=options.thinking,
+            extra_body=options.extra_body,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -57,6 +57,16 @@ def no_verdicts(
     )
 
 
+def judge_draws(judge: Judge, pairs: Sequence[tuple[Draw, Prompt]]) -> list[Verdict]:
+    """`verdicts_of` draws and their prompts; draws that are missing already are not shown."""
+    shown = [Exchange(prompt, draw.text) for draw, prompt in pairs if draw.missing is None]
+    given = iter(verdicts_of(judge, shown))
+    return [
+        next(given) if draw.missing is None else scored(Verdict(None, draw.missing))
+        for draw, _ in pairs
+    ]
+
+
 class JudgeQueue:
     """Draws go in, verdicts come out, in the order in which the judge finishes; a context manager.
 

@@ -60,7 +60,10 @@ def known(command: str, sampling: SamplingOptions, options: Mapping[str, Any]) -
     """What `run.yaml` will say, as far as it is known before judge and target are loaded."""
     contract = {
         name: getattr(sampling, name)
-        for name in ("system", "temperature", "top_p", "top_k", "max_new_tokens")
+        for name in (
+            *("system", "temperature", "top_p", "top_k", "max_new_tokens"),
+            *("thinking", "extra_body"),
+        )
     }
     return {
         "command": command,

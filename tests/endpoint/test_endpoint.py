@@ -107,7 +107,7 @@ def test_what_servers_truncate_by_default_is_switched_off():
         assert made.findings.refused == ("min_p", "repetition_penalty")
         assert "does not heed min_p" in made.notices[0]
         texts(made, 1)
-        assert stub.payloads[-1]["top_k"] == 0
+        assert stub.payloads[-1]["top_k"] == -1  # what is not refused stays as it is
     with Stub(Faults(unknown={"top_k", "min_p"})) as stub:  # as hosted APIs have it
         made = target(stub)
         assert not made.findings.top_k

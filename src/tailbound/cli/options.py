@@ -80,6 +80,22 @@ Stop = Annotated[
         "--stop", rich_help_panel=_SAMPLING, help="End a response at this text (repeatable)."
     ),
 ]
+Thinking = Annotated[
+    str,
+    typer.Option(
+        "--thinking",
+        rich_help_panel=_SAMPLING,
+        help="Thoughts of a reasoning model: drop (judge the reply alone) or judge (both).",
+    ),
+]
+ExtraBody = Annotated[
+    str | None,
+    typer.Option(
+        "--extra-body",
+        rich_help_panel=_SAMPLING,
+        help="JSON object of further parameters for the server of openai:.",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", rich_help_panel=_RUN, help="Random seed.")]
 BatchSize = Annotated[
     int, typer.Option("--batch-size", rich_help_panel=_ENGINE, help="Responses sampled at once.")
@@ -187,8 +203,15 @@ def sampling_options(
     system: str | None,
     completion: bool,
     stop: list[str] | None,
+    thinking: str = "drop",
+    extra_body: str | None = None,
 ) -> SamplingOptions:
     """What the user asks of the sampler; a system prompt that names a file is read from it."""
+    if extra_body is not None:
+        from tailbound.targets.endpoint.extra_body import canonical
+
+        endpoint_options(target, extra_body=extra_body)
+        extra_body = canonical(extra_body)
     return SamplingOptions(
         temperature=temperature,
         top_p=top_p,
@@ -197,6 +220,8 @@ def sampling_options(
         system=_text_or_file(system),
         completion=completion,
         stop=tuple(stop or ()),
+        thinking=thinking,
+        extra_body=extra_body,
     )
 
 

@@ -73,6 +73,8 @@ def _target(document: dict[str, Any]) -> Any:
         system=contract.system,
         completion=contract.template is None,
         stop=contract.stop,
+        thinking=contract.thinking,
+        extra_body=contract.extra_body,
     )
     check_target(document["target"], **document["engine"])
     return load_target(document["target"], options, **document["engine"])

@@ -114,6 +114,8 @@ def command(
     system: opt.System = None,
     completion: opt.Completion = False,
     stop: opt.Stop = None,
+    thinking: opt.Thinking = "drop",
+    extra_body: opt.ExtraBody = None,
     batch_size: opt.BatchSize = 256,
     dtype: opt.Dtype = "auto",
     device: opt.Device = "auto",
@@ -172,6 +174,8 @@ def command(
         system=system,
         completion=completion,
         stop=stop,
+        thinking=thinking,
+        extra_body=extra_body,
     )
     engine = opt.engine_options(
         batch_size=batch_size, dtype=dtype, device=device, revision=revision

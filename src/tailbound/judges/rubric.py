@@ -34,6 +34,9 @@ STREAM = "judge"
 SAMPLING = {"temperature": 0.2, "max_new_tokens": 512}
 """How a judge is sampled where its rubric says nothing: nearly greedy, yet able to try again."""
 
+THINKING_ROOM = 3584
+"""Tokens more for a judge that thinks, where neither its rubric nor the user says how many."""
+
 GIVE_UP = 3
 """So many questions in a row, asked one by one, fail for good: then the judge is taken to be down
 for the rest of the call."""
@@ -44,7 +47,8 @@ class RubricJudge:
 
     An answer that cannot be read, a refusal and a failed request are tried again, up to
     `rubric.tries` times in all; then the verdict is missing with the last reason. An answer that
-    was read but does not meet the rubric's `require` is missing at once. Of an answer that was cut
+    was read but does not meet the rubric's `require` is missing at once. What a judge thinks before
+    it answers is not its answer. Of an answer that was cut
     the last line is left out: "1" may have been going to be "10", or "1 or 2".
     """
 
@@ -213,6 +217,8 @@ def load(name: str, *, threshold: float | None = None) -> RubricJudge:
     seed = options.whole("seed", 0, least=0)
     chosen = options.threshold(threshold, rubric.threshold)
     sampling: dict[str, Any] = {**SAMPLING, **rubric.sampling}
+    if "max_new_tokens" not in rubric.sampling and not options.has("max_new_tokens"):
+        sampling["thinking_room"] = THINKING_ROOM
     sampling["temperature"] = options.number("temperature", sampling["temperature"])
     sampling["max_new_tokens"] = options.whole("max_new_tokens", sampling["max_new_tokens"])
     engine = {**rubric.engine, **_engine(options.beginning("engine."))}

@@ -32,6 +32,10 @@ class SpecOptions:
                 raise UsageError(f"{provider} judge: option {key!r} is given twice: keep one")
             self._given[key] = unquote(value)
 
+    def has(self, key: str) -> bool:
+        """Whether the option is given."""
+        return key in self._given
+
     def text(self, key: str, default: str | None = None) -> str | None:
         """The value as it is written."""
         self._known.append(key)

@@ -16,8 +16,8 @@ import numpy as np
 
 from tailbound.contract import DrawRequest
 from tailbound.importance import effective_sample_size
-from tailbound.judges import Exchange, Judge
-from tailbound.judging import no_verdicts, verdicts_of
+from tailbound.judges import Judge
+from tailbound.judging import judge_draws, no_verdicts
 from tailbound.prompts import Prompt
 from tailbound.steps import step
 
@@ -72,7 +72,7 @@ def _pilot(
     effective, hits, missing = 0.0, 0, 0
     for prompt in prompts:
         mine = [draw for draw in draws if draw.prompt_id == prompt.id]
-        verdicts = verdicts_of(judge, [Exchange(prompt, draw.text) for draw in mine])
+        verdicts = judge_draws(judge, [(draw, prompt) for draw in mine])
         missing += sum(verdict.missing for verdict in verdicts)
         reasons += [verdict.reason for verdict in verdicts if verdict.reason]
         harm = np.array([v.score is not None and v.score >= judge.threshold for v in verdicts])

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from tailbound.contract import Draw, DrawRequest
 from tailbound.errors import UsageError
-from tailbound.judges import Exchange, Judge
-from tailbound.judging import verdicts_of
+from tailbound.judges import Judge
+from tailbound.judging import judge_draws
 from tailbound.prompts import Prompt
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import ProposalModel
@@ -40,15 +40,15 @@ class Rater:
         Raises `UsageError` where the judge has a verdict on none of them.
         """
         by_id = {question.id: question for question in questions}
-        exchanges = [Exchange(by_id[draw.prompt_id], draw.text) for draw in draws]
-        verdicts = verdicts_of(self.judge, exchanges)
+        pairs = [(draw, by_id[draw.prompt_id]) for draw in draws]
+        verdicts = judge_draws(self.judge, pairs)
         replies = [
             Reply(
-                exchange.prompt,
+                question,
                 draw,
                 None if verdict.score is None else verdict.score >= self.judge.threshold,
             )
-            for exchange, draw, verdict in zip(exchanges, draws, verdicts, strict=True)
+            for (draw, question), verdict in zip(pairs, verdicts, strict=True)
         ]
         answers = [reply.shown for reply in replies if reply.shown is not None]
         self.asked += len(replies)

@@ -13,6 +13,7 @@ share a batch, steered rows beside unsteered ones; every other network has a bat
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from tailbound.targets.decoding.network import Network
 from tailbound.targets.decoding.prefixes import Tokens
 from tailbound.targets.decoding.uniforms import draw_key, uniforms
 from tailbound.targets.decoding.voices import Voice
+from tailbound.thinking import Reply
 
 BLOCK = 64
 """Uniforms made at once for a row; a multiple of 4."""
@@ -37,10 +39,19 @@ NEVER = 1 << 60
 """The step at which a row changes its voice where it never does."""
 
 
+class ReadReply(Protocol):
+    """Finds what is judged in the text of a response."""
+
+    def __call__(self, prompt: Prompt, text: str, *, cut: bool) -> Reply:
+        """The reply to `prompt` in `text`; `cut` where that reached the length limit."""
+        ...
+
+
 class Decoder:
     """Samples draws of one contract, spoken by `voices`; number 0 is the target.
 
-    `decode` turns responses into text; `rows` is the number of draws in progress.
+    `decode` turns responses into text, `reply` finds in it what is judged: (prompt, text, whether
+    it was cut). `rows` is the number of draws in progress.
     """
 
     def __init__(
@@ -49,6 +60,7 @@ class Decoder:
         distribution: Distribution,
         *,
         decode: Callable[[Sequence[Sequence[int]]], list[str]],
+        reply: ReadReply,
         stop_ids: tuple[int, ...],
         stop: tuple[str, ...],
         max_new_tokens: int,
@@ -57,6 +69,7 @@ class Decoder:
         self._voices = tuple(voices)
         self._distribution = distribution
         self._decode = decode
+        self._reply = reply
         self._stop = stop
         self._max_new_tokens = max_new_tokens
         self._rows = rows
@@ -231,15 +244,18 @@ class Decoder:
             request = batch.requests[row]
             cuts = [at for stop in self._stop if (at := text.find(stop)) >= 0]
             reason: FinishReason = "stop" if end or cuts else "length"
+            text = text[: min(cuts)] if cuts else text
+            reply = self._reply(request.prompt, text, cut=reason == "length")
             log_probs = batch.log_probs[row, : len(response)].copy()
             draw = Draw(
                 prompt_id=request.prompt.id,
                 stream=request.stream,
                 index=request.index,
                 token_ids=tuple(response),
-                text=text[: min(cuts)] if cuts else text,
-                finish_reason=reason,
+                text=reply.text,
+                finish_reason=reason if reply.missing is None else "incomplete",
                 log_prob=float(log_probs.sum()),
+                missing=reply.missing,
             )
             count(draws=1, tokens=len(response))
             yield draw, log_probs

@@ -13,6 +13,7 @@ from tailbound.contract import SamplingOptions
 from tailbound.errors import UsageError
 from tailbound.outside import clean_text
 from tailbound.prompts import Prompt
+from tailbound.thinking import MARKS, TAGS, Reply, opening, read_reply
 
 TODAY = date(2024, 7, 26)
 """What templates that print the date are told: a prompt must not change from day to day."""
@@ -36,7 +37,6 @@ class Encoder:
     ) -> None:
         """`context` is the model's in tokens, `vocabulary` the number of ids that it can read."""
         self._tokenizer = tokenizer
-        self._options = options
         self._context = context
         self._vocabulary = vocabulary
         if not options.completion and not tokenizer.chat_template:
@@ -44,9 +44,19 @@ class Encoder:
                 "this model has no chat template: use --completion to continue raw text"
             )
         self._template = None if options.completion else _dated(_template(tokenizer))
+        self.options = self._options = self._with_room(options)
         self.stop_ids = _stop_ids(tokenizer, options.stop)
+        self._marks = _marks(tokenizer)
         # templating costs more than a decoding step; an audit asks for each prompt many times
         self.encode = lru_cache(maxsize=1 << 16)(self._encode)
+        self._opening = lru_cache(maxsize=1 << 16)(self._find_opening)
+
+    def _with_room(self, options: SamplingOptions) -> SamplingOptions:
+        """`options` with room for thoughts where the model has them, up to half its context."""
+        room = options.thinking_room if self.thinks else 0
+        if self._context is not None:
+            room = max(0, min(room, self._context // 2 - options.max_new_tokens))
+        return replace(options, thinking_room=room).with_room()
 
     def with_system(self, system: str) -> Encoder:
         """The same encoder under the system prompt `system`."""
@@ -64,14 +74,55 @@ class Encoder:
             return None
         return hashlib.sha256(self._template.encode()).hexdigest()
 
+    @property
+    def thinks(self) -> bool:
+        """Whether the chat template knows of thoughts."""
+        return any(tag in (self._template or "") for pair in TAGS for tag in pair)
+
     def decode(self, responses: Sequence[Sequence[int]]) -> list[str]:
-        """Text of each response, special tokens left out."""
+        """Text of each response, special tokens left out, unless they mark a thought."""
         if not responses:
             return []
         texts: list[str] = self._tokenizer.batch_decode(
             responses, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
+        for number, response in enumerate(responses if self._marks else ()):
+            if not self._marks.keys().isdisjoint(response):
+                texts[number] = self._marked(response)
         return [clean_text(text) for text in texts]
+
+    def _marked(self, response: Sequence[int]) -> str:
+        parts: list[str] = []
+        run: list[int] = []
+        for token in (*response, None):
+            if token is not None and token not in self._marks:
+                run.append(token)
+                continue
+            parts.append(
+                self._tokenizer.decode(
+                    run, skip_special_tokens=True, clean_up_tokenization_spaces=False
+                )
+            )
+            parts.append("" if token is None else self._marks[token])
+            run = []
+        return "".join(parts)
+
+    def reply(self, prompt: Prompt, text: str, *, cut: bool) -> Reply:
+        """What of `text`, written in response to `prompt` and `cut` or not, is the response."""
+        return read_reply(
+            text,
+            thinking=self._options.thinking,
+            cut=cut,
+            limit=self._options.max_new_tokens,
+            opening=self._opening(prompt),
+        )
+
+    def _find_opening(self, prompt: Prompt) -> str | None:
+        if self._options.completion:
+            return opening(prompt.text)
+        role, last = prompt.messages[-1]
+        text = self._chat_text(prompt)
+        return opening(text, prefill=last if role == "assistant" else "")
 
     def _encode(self, prompt: Prompt) -> tuple[int, ...]:
         ids = self._completion(prompt) if self._options.completion else self._chat(prompt)
@@ -101,6 +152,13 @@ class Encoder:
         return ids
 
     def _chat(self, prompt: Prompt) -> list[int]:
+        text = self._chat_text(prompt)
+        # the template brings its own first token
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return ids
+
+    def _chat_text(self, prompt: Prompt) -> str:
+        """The prompt as the template shows it, every message in it."""
         messages: list[dict[str, Any]] = [
             {"role": role, "content": content} for role, content in prompt.messages
         ]
@@ -125,9 +183,7 @@ class Encoder:
                         f"the model's chat template leaves the {message['role']} message of prompt "
                         f"{prompt.id!r} out" + (": use no system prompt here" if system else "")
                     )
-        # the template brings its own first token
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        return ids
+        return text
 
     def _rendered(self, prompt: Prompt, messages: Sequence[dict[str, Any]]) -> str:
         # a chat that ends with the assistant's words is continued from there
@@ -200,6 +256,15 @@ def _stop_ids(tokenizer: Any, stop: Sequence[str]) -> frozenset[int]:
                 f"of a text: use --stop {inside!r}"
             )
     return frozenset(found)
+
+
+def _marks(tokenizer: Any) -> dict[int, str]:
+    """Special tokens that open or close a thought: they are left out of no text."""
+    return {
+        id: token.content
+        for id, token in tokenizer.added_tokens_decoder.items()
+        if token.special and token.content in MARKS
+    }
 
 
 def _dated(template: str) -> str:

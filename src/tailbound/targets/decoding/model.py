@@ -21,6 +21,7 @@ from tailbound.targets.decoding.prefixes import BATCH_TOKENS, Prefixes
 from tailbound.targets.decoding.referee import Referee
 from tailbound.targets.decoding.scoring import score_tokens
 from tailbound.targets.decoding.voices import Voice
+from tailbound.thinking import thinking_notice
 
 PROMPT_CACHE_BYTES = 1 << 30
 
@@ -60,6 +61,8 @@ class LocalModel:
                 f"top-k {options.top_k} is more than the vocabulary of "
                 f"{self.network.vocabulary} tokens: leave it out for no limit"
             )
+        if options.extra_body is not None:
+            raise UsageError("--extra-body goes with --target openai:NAME, not with a local model")
         self.encoder = Encoder(
             tokenizer,
             options,
@@ -67,8 +70,11 @@ class LocalModel:
             # often more than there are logits, or than the tokenizer has: tables are padded
             vocabulary=int(model.get_input_embeddings().weight.shape[0]),
         )
+        options = self.encoder.options
         stop_ids = _stop_ids(model, self.encoder, self.network.vocabulary)
         notices += (*self.network.notices, *_generation_notices(model, options))
+        if self.encoder.thinks:
+            notices += (thinking_notice(options.thinking, options.max_new_tokens),)
         if not stop_ids:
             notices += ("the model names no stop token: every response has max-new-tokens tokens",)
         self._contract = SamplingContract.resolved(
@@ -130,6 +136,7 @@ class LocalModel:
             voices,
             self.distribution,
             decode=self.encoder.decode,
+            reply=self.encoder.reply,
             stop_ids=self._contract.stop_ids,
             stop=self._contract.stop,
             max_new_tokens=self._contract.max_new_tokens,

@@ -18,7 +18,13 @@ from tailbound.targets.endpoint.refusals import Refusal, prompt_refusal
 from tailbound.targets.endpoint.settings import EndpointSettings
 from tailbound.targets.endpoint.spending import Purse, Usage
 from tailbound.targets.endpoint.waiting import hopeless, retry_after, wait_seconds
-from tailbound.targets.endpoint.wire import MOST_BYTES, Answer, GarbledError, read
+from tailbound.targets.endpoint.wire import (
+    MOST_BYTES,
+    Answer,
+    GarbledError,
+    is_cut_short,
+    read,
+)
 
 OVERLOADED = 429
 _KEY_REFUSED = (401, 403)
@@ -35,12 +41,16 @@ _MODELS = 2000
 class RefusedError(TargetError):
     """The server does not take the request, however often it is sent.
 
-    `refusal` is set where it turns away this prompt and may well take others.
+    `refusal` is set where it turns away this prompt and may well take others; `said` are the words
+    of the server.
     """
 
-    def __init__(self, message: str, status: int, *, refusal: Refusal | None = None) -> None:
+    def __init__(
+        self, message: str, status: int, *, said: str = "", refusal: Refusal | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.said = said
         self.refusal = refusal
 
 
@@ -144,6 +154,9 @@ class Client:
                         self._purse.answered(answer, most)
                         return answer
                 else:
+                    if is_cut_short(response.status, said):
+                        self._purse.lost(most)  # the tokens of the thought are paid for
+                        return Answer.cut_short()
                     reason = f"status {response.status}: {_short(said)}"
                     refusal = prompt_refusal(response.status, said)
                     if refusal is not None or not _passes(response.status, said):
@@ -214,6 +227,7 @@ class Client:
                 + hint
             ),
             status,
+            said=said[:10_000].decode(errors="replace"),
             refusal=refusal,
         )
 

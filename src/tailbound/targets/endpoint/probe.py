@@ -1,6 +1,8 @@
 """What a server honours, found out by asking it: what it does not support it ignores in silence.
 
-Some forty short requests on one harmless prompt, most of them at once, as in a run. What is not
+One request as the run will make them, of its length and with its parameters, then some forty short
+ones, all on one harmless prompt and most of them at once. (A model that thinks where nobody sees it
+is asked at full length throughout: the first tokens of its responses show nothing.) What is not
 honoured is emulated where that is honest (`n` by repeated requests, `stop` by cutting), and refused
 where it is not: a server whose draws at temperature 1 do not differ, that ignores the temperature
 or that does not stop at `max_tokens`, measures something else.
@@ -10,15 +12,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tailbound.contract import SamplingOptions
 from tailbound.errors import TargetError, UsageError
 from tailbound.prompts import Prompt
+from tailbound.targets.endpoint.adapting import adapt
 from tailbound.targets.endpoint.client import Client, RefusedError
 from tailbound.targets.endpoint.session import gathered
-from tailbound.targets.endpoint.wire import NEUTRAL, Answer, Dialect, Phrasing
+from tailbound.targets.endpoint.thoughts import reply, style
+from tailbound.targets.endpoint.wire import NEUTRAL, Answer, Choice, Dialect, Phrasing
 
 PROMPT = Prompt(
     id="probe",
@@ -27,6 +31,8 @@ PROMPT = Prompt(
 REQUESTS = 50
 """About so many are sent, each of at most `TOKENS` tokens."""
 TOKENS = 24
+TRIALS = 3
+"""So many more full-length requests go to a model that thinks."""
 _HOT, _SAME, _COLD, _MANY, _FEW = 8, 3, 6, 4, 3
 _COLD_TEMPERATURE = 1e-3
 _PATIENCE = 20.0
@@ -44,7 +50,8 @@ class Findings:
     and `min_p` say whether a value that leaves one token makes draws equal; `log_probs`, whether
     they are given. `models` are the names that it lists, `served` those that it answers by.
     `accepted` are the parameters beyond the OpenAI ones that the server takes, `refused` those that
-    it does not, `limit` its name for the longest response.
+    it does not, `limit` its name for the longest response. `thinking` and `opening` are as in
+    `thoughts.style`; of `trials` full-length responses, `unfinished` held a thought and no reply.
     """
 
     random: bool
@@ -64,6 +71,10 @@ class Findings:
     accepted: tuple[str, ...]
     refused: tuple[str, ...]
     limit: str
+    thinking: str | None
+    opening: str | None
+    trials: int
+    unfinished: int
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for YAML or JSON."""
@@ -82,6 +93,18 @@ class Findings:
             found.append("the server ignores n: every draw is a request of its own")
         if not self.seed:
             found.append("the server ignores seed: a run goes on, but no draw can be repeated")
+        if self.temperature is False:
+            found.append("the server ignores the temperature: it samples at its own")
+        if own := [name for name in ("temperature", "top_p") if name in self.refused]:
+            found.append(
+                f"the server takes no {' and no '.join(own)}: what it samples at is not known, and "
+                "taken to be 1"
+            )
+        if self.unfinished:
+            found.append(
+                f"{self.unfinished} of {self.trials} trial responses held no reply, because the "
+                "thought used up --max-new-tokens: raise it, or verdicts will be missing"
+            )
         if self.stop is False:
             found.append("the server ignores stop: responses are cut here, and cost more tokens")
         if not self.log_probs:
@@ -97,24 +120,53 @@ class Findings:
         return tuple(found)
 
 
-async def probe(client: Client, model: str, options: SamplingOptions, dialect: Dialect) -> Findings:
+async def probe(
+    client: Client,
+    model: str,
+    options: SamplingOptions,
+    dialect: Dialect,
+    *,
+    afford: Callable[[int, int], None],
+) -> Findings:
     """Ask the server, and adapt `dialect` to it.
 
-    Raises `TargetError` where it cannot be reached, and `UsageError` where it refuses the model or
-    the options, or cannot be trusted to sample what the contract says.
+    `afford(requests, tokens)` is called before more is asked than a model that does not think is.
+    Raises `TargetError` where the server cannot be reached, `UsageError` where it refuses the model
+    or the options, or cannot be trusted to sample what the contract says, and what `afford` raises.
     """
     name = f"openai:{model}"
-    whole = SamplingOptions(max_new_tokens=TOKENS, completion=options.completion)
-    phrasing = Phrasing(model, whole, dialect)
 
-    async def post(*, seed: int, n: int = 1, **changes: Any) -> Answer:
-        body = phrasing.request(PROMPT, seed=seed, n=n, **changes)
-        return await client.ask(phrasing.path, body, patience=_PATIENCE)
+    def posts(of: SamplingOptions) -> Post:
+        phrasing = Phrasing(model, of, dialect)
+
+        async def post(*, seed: int, n: int = 1, **changes: Any) -> Answer:
+            body = phrasing.request(PROMPT, seed=seed, n=n, **changes)
+            return await client.ask(phrasing.path, body, patience=_PATIENCE)
+
+        return post
 
     try:
-        first = await _adapt(post, dialect)
-        findings = await _findings(post, phrasing, first, name, await client.models())
-        await _rehearse(client, Phrasing(model, options, dialect), options, findings, name)
+        trials = [await _settled(posts(options), dialect, options, name)]
+        if _style(trials)[0] is not None:
+            options = options.with_room()
+            afford(TRIALS, options.max_new_tokens)
+            trials += await gathered([posts(options)(seed=702 + i) for i in range(TRIALS)])
+        hidden = _style(trials)[0] == "hidden"
+        if hidden:
+            _check_hidden(options, name)
+            afford(REQUESTS, options.max_new_tokens)
+        whole = SamplingOptions(
+            max_new_tokens=options.max_new_tokens if hidden else TOKENS,
+            completion=options.completion,
+            extra_body=options.extra_body,
+        )
+        post = posts(whole)
+        first = await _settled(post, dialect, whole, name)
+        findings = await _findings(
+            post, Phrasing(model, whole, dialect), [first, *trials], options, name
+        )
+        findings = replace(findings, models=await client.models())
+        await _check_options(posts(options), options, findings, name)
     except UsageError:
         raise
     except RefusedError as error:
@@ -124,43 +176,45 @@ async def probe(client: Client, model: str, options: SamplingOptions, dialect: D
     return findings
 
 
-async def _adapt(post: Post, dialect: Dialect) -> Answer:
-    """The first answer; parameters that the server refuses are left out from then on."""
+async def _settled(post: Post, dialect: Dialect, options: SamplingOptions, name: str) -> Answer:
+    """The first answer; what the server refuses and nothing depends on is left out from then on."""
     while True:
         try:
             return await post(seed=1)
         except RefusedError as error:
-            if error.status not in _BAD_REQUEST:
+            if error.status not in _BAD_REQUEST or not adapt(dialect, options, error.said, name):
                 raise
-            said = str(error)
-            named = [extra for extra in dialect.extras if extra in said]
-            if "max_completion_tokens" in said and dialect.limit == "max_tokens":
-                dialect.limit = "max_completion_tokens"
-            elif dialect.seed and "seed" in said and not named:
-                dialect.seed = False
-            elif dialect.extras.get("top_k") == NEUTRAL["top_k"]:
-                dialect.extras["top_k"] = 0  # the other way to say "no limit"
-            elif dialect.extras:
-                for extra in named or list(dialect.extras):
-                    del dialect.extras[extra]
-            else:
-                raise
+
+
+def _style(answers: Sequence[Answer]) -> tuple[str | None, str | None]:
+    return style([choice for answer in answers for choice in answer.choices])
+
+
+def _check_hidden(options: SamplingOptions, name: str) -> None:
+    if options.thinking == "judge":
+        raise UsageError(
+            f"{name} thinks and does not show what: --thinking judge is not possible, drop it"
+        )
 
 
 async def _findings(
-    post: Post, phrasing: Phrasing, first: Answer, name: str, models: tuple[str, ...] | None
+    post: Post, phrasing: Phrasing, trials: Sequence[Answer], options: SamplingOptions, name: str
 ) -> Findings:
-    dialect = phrasing.dialect
-    cold: dict[str, Any] = {"temperature": _COLD_TEMPERATURE, "max_tokens": 8}
+    """What short requests show; `trials` are the first of them, and those of the run's length."""
+    dialect, (first, *long) = phrasing.dialect, trials
+    hidden = _style(long)[0] == "hidden"
+    # of a thought that nobody sees, a few tokens show nothing
+    brief: dict[str, Any] = {} if hidden else {"max_tokens": 8}
+    cold: dict[str, Any] = {"temperature": _COLD_TEMPERATURE, **brief}
     calls: dict[str, list[Awaitable[Answer | None]]] = {
         "hot": [post(seed=101 + i) for i in range(_HOT)],
         "same": [post(seed=7) for _ in range(_SAME)],
         "cold": [_tried(post(seed=201 + i, **cold)) for i in range(_COLD)],
         "many": [_tried(post(seed=301, n=_MANY))],
-        "short": [post(seed=7, max_tokens=1)],
+        "short": [_tried(post(seed=7, max_tokens=1))],
         "log_probs": [_tried(post(seed=401, max_tokens=4, logprobs=phrasing.log_probs_value))],
-        "top_k": [_tried(post(seed=501 + i, top_k=1, max_tokens=8)) for i in range(_FEW)],
-        "min_p": [_tried(post(seed=601 + i, min_p=1.0, max_tokens=8)) for i in range(_FEW)],
+        "top_k": [_tried(post(seed=501 + i, top_k=1, **brief)) for i in range(_FEW)],
+        "min_p": [_tried(post(seed=601 + i, min_p=1.0, **brief)) for i in range(_FEW)],
     }
     flat = await gathered([call for group in calls.values() for call in group])
     answers: dict[str, list[Answer | None]] = {}
@@ -170,24 +224,29 @@ async def _findings(
 
     _check_endings(told["hot"], name)
     hot, same = _texts(told["hot"]), _texts(told["same"])
-    _check_random([*_texts([first]), *hot, *same], name)
+    _check_random([*_texts([first]), *hot, *same], name, phrasing.longest)
     varied = _share(hot) < 0.5
-    temperature = _temperature(_texts(told["cold"]), hot, name)
+    thinking, opening = _style([*long, first, *told["hot"], *told["same"]])
+    # a model that thinks may take the temperature and not heed it, which is the same where it is 1
+    fixed = thinking is not None and options.temperature == 1
+    temperature = _temperature(_texts(told["cold"]), hot, name, fixed=fixed)
     extras = {
         key: _alike(_texts(told[key]), varied) if key in dialect.extras else False
         for key in ("top_k", "min_p")
     }
-    many = [choice.text for answer in told["many"] for choice in answer.choices]
-    everyone = [first, *(answer for group in told.values() for answer in group)]
+    many = [_seen(choice) for answer in told["many"] for choice in answer.choices]
+    everyone = [*trials, *(answer for group in told.values() for answer in group)]
     usage_of_all = _counts_all(told["many"], told["hot"])
     seed = dialect.seed and len(set(same)) == 1 and len(set(hot)) > 1
+    refused = {*NEUTRAL} - {*dialect.extras} | dialect.left_out
+    unfinished = [reply(choice, options, opening).missing for a in long for choice in a.choices]
     return Findings(
         random=True,
         n=usage_of_all and len(many) == _MANY and len(set(many)) > (2 if varied else 1),
         seed=seed,
         temperature=temperature,
-        stop=await _stop(post, hot),
-        max_tokens=_max_tokens(told["short"][0], [first, *told["hot"]], name),
+        stop=await _stop(post, hot, dialect, thinking),
+        max_tokens=_max_tokens(told["short"], [first, *told["hot"]], name, phrasing.longest),
         log_probs=any(answer.has_log_probs for answer in told["log_probs"]),
         top_k=extras["top_k"],
         min_p=extras["min_p"],
@@ -195,12 +254,14 @@ async def _findings(
         usage_of_all=usage_of_all,
         served=tuple(sorted({a.model for a in everyone if a.model is not None})),
         fingerprints=tuple(sorted({a.fingerprint for a in everyone if a.fingerprint is not None})),
-        models=models,
+        models=None,
         accepted=tuple(sorted(dialect.extras)),
-        refused=tuple(
-            sorted({*NEUTRAL} - {*dialect.extras} | (set() if dialect.seed else {"seed"}))
-        ),
+        refused=tuple(sorted(refused | (set() if dialect.seed else {"seed"}))),
         limit=dialect.limit,
+        thinking=thinking,
+        opening=opening,
+        trials=len(unfinished),
+        unfinished=sum(missing is not None for missing in unfinished),
     )
 
 
@@ -223,22 +284,23 @@ def _check_endings(answers: Sequence[Answer], name: str) -> None:
 
 def _counts_all(many: Sequence[Answer], single: Sequence[Answer]) -> bool:
     """Whether all responses of one request are counted, by the usual text per token."""
-    text = sum(len(answer.choices[0].text) for answer in single if answer.tokens_out)
+    text = sum(len(_seen(answer.choices[0])) for answer in single if answer.tokens_out)
     tokens = sum(answer.tokens_out or 0 for answer in single)
     for answer in many:
         if len(answer.choices) < _MANY or answer.tokens_out is None or not text:
             continue
-        expected = sum(len(choice.text) for choice in answer.choices) * tokens / text
+        expected = sum(len(_seen(choice)) for choice in answer.choices) * tokens / text
         if answer.tokens_out < 0.6 * expected:
             return False
     return True
 
 
-def _check_random(texts: Sequence[str], name: str) -> None:
+def _check_random(texts: Sequence[str], name: str, longest: int) -> None:
     if not any(texts):
         raise UsageError(
-            f"{name} gave {len(texts)} empty responses to {PROMPT.text!r}: nothing can be measured "
-            "(a reasoning model may need a larger --max-new-tokens than servers give by default)"
+            f"{name} gave {len(texts)} empty responses to {PROMPT.text!r} within {longest:,} "
+            "tokens: nothing can be measured (a model that thinks before it replies needs a larger "
+            "--max-new-tokens)"
         )
     if len(set(texts)) == 1:
         raise UsageError(
@@ -247,11 +309,16 @@ def _check_random(texts: Sequence[str], name: str) -> None:
         )
 
 
-def _temperature(cold: Sequence[str], hot: Sequence[str], name: str) -> bool | None:
-    """Whether draws next to temperature 0 are alike; a server's batching may make a few differ."""
-    if len(cold) < _COLD:
+def _temperature(cold: Sequence[str], hot: Sequence[str], name: str, *, fixed: bool) -> bool | None:
+    """Whether draws next to temperature 0 are alike; a server's batching may make a few differ.
+
+    `fixed` says that a server that does not heed it is none the worse for that.
+    """
+    if len(cold) < _COLD or not any(cold):
         return None
     if _share(cold) < 0.5:
+        if fixed:
+            return False
         raise UsageError(
             f"{name} ignores the temperature: {len(set(cold))} different texts in {len(cold)} "
             f"draws next to temperature 0 (such as {cold[0][:30]!r}); use a server that heeds it"
@@ -264,26 +331,49 @@ def _alike(texts: Sequence[str], varied: bool) -> bool | None:
         return False
     if len(set(texts)) > 1:
         return False
-    return True if varied else None
+    return True if varied and any(texts) else None
 
 
-def _max_tokens(short: Answer, long: Sequence[Answer], name: str) -> bool | None:
-    """Whether responses end at the limit; some servers count the end of a response as a token."""
-    text = short.choices[0].text
-    typical = sorted(len(answer.choices[0].text) for answer in long)[len(long) // 2]
-    over = short.tokens_out is not None and short.tokens_out > 2
-    over = over or any((a.tokens_out or 0) > TOKENS + 1 for a in long)
-    if over or (short.tokens_out is None and len(text) >= 0.8 * typical and typical >= 12):
+def _max_tokens(
+    short: Sequence[Answer], long: Sequence[Answer], name: str, longest: int
+) -> bool | None:
+    """Whether responses end at the limit; some servers count the end of a response as a token.
+
+    `short` is the response to a request for one token, where that was not refused.
+    """
+    texts = _texts(long)
+    typical = sorted(len(text) for text in texts)[len(texts) // 2]
+    over = any(_tokens(answer) > longest + 1 for answer in long)
+    text, tokens = "", None
+    if short:
+        text, tokens = _texts(short)[0], short[0].tokens_out
+        over = over or _tokens(short[0]) > 2
+        over = over or (tokens is None and len(text) >= 0.8 * typical and typical >= 12)
+    if over:
         raise UsageError(
             f"{name} ignores max_tokens: asked for 1 token it gave {text[:40]!r}"
-            + (f" ({short.tokens_out} tokens)" if short.tokens_out is not None else "")
+            + (f" ({tokens} tokens)" if tokens is not None else "")
             + "; use a server that heeds it"
         )
-    return None if typical <= len(text) else True
+    return None if not short or typical <= len(text) else True
 
 
-async def _stop(post: Post, hot: Sequence[str]) -> bool | None:
-    """Whether a character that most texts hold several times ends a text."""
+def _tokens(answer: Answer) -> int:
+    """Tokens of a response; those of a thought may have a limit of their own."""
+    return max(0, (answer.tokens_out or 0) - answer.tokens_thought)
+
+
+async def _stop(
+    post: Post, hot: Sequence[str], dialect: Dialect, thinking: str | None
+) -> bool | None:
+    """Whether a character that most texts hold several times ends a text.
+
+    Servers differ in whether they look for it in a thought: then that cannot be told.
+    """
+    if not dialect.stop:
+        return False
+    if thinking is not None:
+        return None
     counts = Counter(c for text in hot for c in set(text.strip()) if text.strip().count(c) > 1)
     if not counts or counts.most_common(1)[0][1] < len(hot) * 3 / 8:
         return None
@@ -296,24 +386,25 @@ async def _stop(post: Post, hot: Sequence[str]) -> bool | None:
     return not any(char in text.strip().partition(char)[2] for text in _texts(told))
 
 
-async def _rehearse(
-    client: Client, phrasing: Phrasing, options: SamplingOptions, findings: Findings, name: str
+async def _check_options(
+    post: Post, options: SamplingOptions, findings: Findings, name: str
 ) -> None:
-    """Ask once as in the run, so that what is refused is refused before anything is spent."""
-    changes: dict[str, Any] = {"stop": None} if findings.stop is False else {}
-    body = phrasing.request(PROMPT, seed=701, **changes)
-    await client.ask(phrasing.path, body, patience=_PATIENCE)
+    """Raise `UsageError` where the server ignores what was asked for."""
     if options.top_k is not None and findings.top_k is False:
         raise UsageError(f"{name} ignores top_k: drop --top-k, or use a server that heeds it")
     if options.top_p < 1:
-        narrow = [phrasing.request(PROMPT, seed=801 + i, top_p=1e-6) for i in range(_FEW)]
-        found = await gathered([client.ask(phrasing.path, body) for body in narrow])
+        found = await gathered([post(seed=801 + i, top_p=1e-6) for i in range(_FEW)])
         if len(set(_texts(found))) == _FEW:
             raise UsageError(f"{name} ignores top_p: drop --top-p, or use a server that heeds it")
 
 
+def _seen(choice: Choice) -> str:
+    """What the server shows of a response, a thought included."""
+    return choice.thought + choice.text
+
+
 def _texts(answers: Sequence[Answer]) -> list[str]:
-    return [answer.choices[0].text for answer in answers]
+    return [_seen(answer.choices[0]) for answer in answers]
 
 
 def _share(texts: Sequence[str]) -> float:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from tailbound.prompts import Prompt
 from tailbound.targets.base import DrawSource
 from tailbound.targets.endpoint import probe as probing
 from tailbound.targets.endpoint.client import Client, RefusedError
+from tailbound.targets.endpoint.extra_body import canonical, keeps_density
 from tailbound.targets.endpoint.probe import Findings, probe
 from tailbound.targets.endpoint.refusals import Refusal
 from tailbound.targets.endpoint.served import ServedModel
@@ -35,7 +36,9 @@ from tailbound.targets.endpoint.settings import (
     find_key,
 )
 from tailbound.targets.endpoint.spending import Purse, Usage
+from tailbound.targets.endpoint.thoughts import reply
 from tailbound.targets.endpoint.wire import Answer, Choice, Dialect, Phrasing, cut
+from tailbound.thinking import opening, thinking_notice
 
 CHARACTERS_PER_TOKEN = 4
 """A rough guess, for plans only: the server counts."""
@@ -75,11 +78,15 @@ class EndpointTarget:
         self._phrasing = Phrasing(model, options, dialect)
         self.findings: Findings = self._probe(dialect)
         self._served = ServedModel(model, self.findings.served, self.findings.fingerprints)
+        if self.findings.thinking is not None:
+            self._options = options = options.with_room()
+            self._phrasing = Phrasing(model, options, dialect)
         dialect.seed = self.findings.seed
         dialect.stop = self.findings.stop is not False
         dialect.log_probs = settings.log_probs and self.findings.log_probs and self._whole
         self.notices: tuple[str, ...] = (
             *self.findings.notices,
+            *self._thinking_notice(),
             *self._other_name(),
             *self._served.notices,
             "behind an endpoint draws are reproducible in distribution only",
@@ -162,6 +169,19 @@ class EndpointTarget:
             "is the model that you mean",
         )
 
+    def _thinking_notice(self) -> tuple[str, ...]:
+        if self.findings.thinking is None:
+            return ()
+        return (thinking_notice(self._options.thinking, self._options.max_new_tokens),)
+
+    def _opening(self, prompt: Prompt) -> str | None:
+        """The tag of the thought in which a response to `prompt` begins, None for none."""
+        if self._options.completion:
+            return opening(prompt.text)
+        role, last = prompt.messages[-1]
+        begun = opening("", prefill=last) if role == "assistant" else None
+        return begun or self.findings.opening
+
     def sample(self, source: DrawSource, *, seed: int) -> Iterator[Draw]:
         """Draws in the order in which they finish, until `source` is finished.
 
@@ -201,7 +221,8 @@ class EndpointTarget:
     def _whole(self) -> bool:
         """Whether the contract is the model's own distribution, which is what servers report."""
         options = self._options
-        return options.temperature == 1 and options.top_p == 1 and options.top_k is None
+        plain = options.temperature == 1 and options.top_p == 1 and options.top_k is None
+        return plain and keeps_density(options.extra_body)
 
     @property
     def _per_request(self) -> int:
@@ -282,14 +303,12 @@ class EndpointTarget:
         return answer
 
     def _draw(self, request: DrawRequest, choice: Choice) -> Draw:
-        text, log_prob = choice.text, choice.log_prob
-        length = choice.length
-        if self._options.stop:
-            short = cut(text, self._options.stop)
-            if short is not None:
-                text, length, log_prob = short, False, None
-        reason: FinishReason = "length" if length else "stop"
-        missing = choice.incomplete
+        if self._options.stop and (short := cut(choice.text, self._options.stop)) is not None:
+            choice = replace(choice, text=short, length=False, log_prob=None)
+        found = reply(choice, self._options, self._opening(request.prompt))
+        text, log_prob = found.text, choice.log_prob
+        missing = choice.incomplete or found.missing
+        reason: FinishReason = "length" if choice.length else "stop"
         if choice.filtered is not None and self._settings.withheld == "missing":
             reason, missing = "withheld", choice.filtered
         elif missing is not None:
@@ -310,24 +329,33 @@ class EndpointTarget:
         """The findings, from a session of their own: the caller may run an event loop itself."""
 
         async def work(client: Client, _: None) -> list[Findings]:
-            return [await probe(client, self._model, self._options, dialect)]
+            return [await probe(client, self._model, self._options, dialect, afford=afford)]
+
+        held = 0.0
+
+        def afford(requests: int, longest: int) -> None:
+            nonlocal held
+            most = requests * self._settings.cost(tokens, longest)
+            if not self._purse.hold(most):
+                raise UsageError(
+                    f"--max-cost {self._settings.max_cost:g} leaves less than the {most:.4g} that "
+                    "finding out what the server honours may cost "
+                    f"({self._earlier:.4g} is spent): give a higher limit"
+                )
+            held += most
 
         client = Client(self._settings, self.usage, self._purse)
         tokens = self._phrasing.tokens_at_most(probing.PROMPT)
-        most = probing.REQUESTS * self._settings.cost(tokens, probing.TOKENS)
-        most += self._most(probing.PROMPT, 1)
-        if not self._purse.hold(most):
-            raise UsageError(
-                f"--max-cost {self._settings.max_cost:g} leaves less than the {most:.4g} that "
-                f"finding out what the server honours may cost ({self._earlier:.4g} is spent): "
-                "give a higher limit"
-            )
-        with Session(client, work) as session:
-            session.submit([None])
-            found = session.finished(None)
-            if session.error is not None:
-                raise session.error
-        self._purse.released(most)
+        afford(probing.REQUESTS, probing.TOKENS)
+        afford(1, self._options.max_new_tokens)
+        try:
+            with Session(client, work) as session:
+                session.submit([None])
+                found = session.finished(None)
+                if session.error is not None:
+                    raise session.error
+        finally:
+            self._purse.released(held)
         return found[0]
 
 
@@ -362,6 +390,7 @@ def load(
     key_env: str | None = None,
     concurrency: int | None = None,
     per_request: int | None = None,
+    extra_body: str | Mapping[str, Any] | None = None,
     price_in: float | None = None,
     price_out: float | None = None,
     max_cost: float | None = None,
@@ -380,8 +409,8 @@ def load(
 
     All may stand in `.env`. `concurrency` requests are under way at once, by default `batch_size`
     and at most 64; prices, limits and `withheld` are as in `EndpointSettings`, `earlier_cost` as in
-    `EndpointTarget`. Raises `UsageError` for options that only a local model has, and whatever
-    `EndpointTarget` raises.
+    `EndpointTarget`; `extra_body` goes before that of `options`. Raises `UsageError` for options
+    that only a local model has, and whatever `EndpointTarget` raises.
     """
     for option, value, default in (("dtype", dtype, "auto"), ("device", device, "auto")):
         if value != default:
@@ -404,4 +433,6 @@ def load(
         log_probs=log_probs,
         withheld=withheld,
     )
+    if extra_body is not None:
+        options = replace(options, extra_body=canonical(extra_body))
     return EndpointTarget(name, options, settings, earlier_cost=earlier_cost)

@@ -13,6 +13,8 @@ from tailbound.errors import UsageError
 from tailbound.finish_reasons import finish_kind, unknown_reason, withheld_reason
 from tailbound.outside import OutsideError, clean_text, count, finite, one_line, parse_json
 from tailbound.prompts import Prompt
+from tailbound.targets.endpoint import thoughts
+from tailbound.targets.endpoint.extra_body import parameters
 from tailbound.targets.endpoint.refusals import Refusal
 
 #: What leaves the distribution whole. Servers have defaults of their own that cut its tail.
@@ -32,7 +34,8 @@ class Dialect:
     """How one server wants to be spoken to; the probe finds out.
 
     `limit` is its name for the longest response, `extras` are the neutral parameters that it
-    takes, and `seed`, `stop` and `log_probs` say whether these may be sent.
+    takes, and `seed`, `stop` and `log_probs` say whether these may be sent. `left_out` are
+    parameters that it refuses even at the value that changes nothing: they are not sent at it.
     """
 
     limit: str = "max_tokens"
@@ -40,6 +43,7 @@ class Dialect:
     seed: bool = True
     stop: bool = True
     log_probs: bool = False
+    left_out: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,8 @@ class Choice:
     """One response. `tokens` counts it; `log_prob` is in nats. None: not known, or not in full.
 
     `filtered` says why a content filter kept it back, `incomplete` why it cannot be taken for a
-    whole response; None where neither is so.
+    whole response; None where neither is so. `thought` is what the model thought before, where the
+    server keeps that apart; `hidden` says that it thought and that the server does not show what.
     """
 
     text: str
@@ -56,6 +61,8 @@ class Choice:
     log_prob: float | None
     filtered: str | None = None
     incomplete: str | None = None
+    thought: str = ""
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,7 @@ class Answer:
     fingerprint: str | None
     has_log_probs: bool
     model: str | None = None
+    tokens_thought: int = 0
 
     @classmethod
     def refused(cls, count: int, refusal: Refusal) -> Answer:
@@ -86,6 +94,12 @@ class Answer:
         )
         return cls((nothing,) * count, None, None, None, False)
 
+    @classmethod
+    def cut_short(cls) -> Answer:
+        """A response that was cut before the server showed any of it."""
+        nothing = Choice("", length=True, tokens=None, log_prob=None, hidden=True)
+        return cls((nothing,), None, None, None, False)
+
 
 class Phrasing:
     """Turns prompts into requests of one model under one contract."""
@@ -95,6 +109,11 @@ class Phrasing:
         self._options = options
         self.dialect = dialect
         self.path = "completions" if options.completion else "chat/completions"
+
+    @property
+    def longest(self) -> int:
+        """The most tokens of a response."""
+        return self._options.max_new_tokens
 
     @property
     def log_probs_value(self) -> int | bool:
@@ -120,10 +139,10 @@ class Phrasing:
         body: dict[str, Any] = {
             "model": self._model,
             **self._subject(prompt),
-            "temperature": options.temperature,
-            "top_p": options.top_p,
+            **self._tempering(),
             dialect.limit: options.max_new_tokens,
             **dialect.extras,
+            **parameters(options.extra_body),
         }
         if options.top_k is not None:
             body["top_k"] = options.top_k
@@ -138,6 +157,11 @@ class Phrasing:
         for name, value in changes.items():
             body[dialect.limit if name == "max_tokens" else name] = value
         return json.dumps({k: v for k, v in body.items() if v is not None}).encode()
+
+    def _tempering(self) -> dict[str, float]:
+        """Temperature and top-p, but where 1 is to be left out."""
+        asked = {"temperature": self._options.temperature, "top_p": self._options.top_p}
+        return {n: v for n, v in asked.items() if v != 1 or n not in self.dialect.left_out}
 
     def _subject(self, prompt: Prompt) -> dict[str, Any]:
         if self._options.completion:
@@ -166,7 +190,8 @@ def read(body: bytes) -> Answer:
     usage = usage if isinstance(usage, dict) else {}
     out = count(usage.get("completion_tokens"))
     alone = out if len(found) == 1 else None
-    choices = tuple([_choice(choice, body, tokens=alone) for choice in found])
+    thought = thoughts.counted(usage)
+    choices = tuple([_choice(choice, body, tokens=alone, thought=thought > 0) for choice in found])
     if out is not None:  # some servers count one of several responses
         out = max(out, sum(choice.tokens or 0 for choice in choices))
     return Answer(
@@ -176,7 +201,13 @@ def read(body: bytes) -> Answer:
         fingerprint=_name(document.get("system_fingerprint")),
         model=_name(document.get("model")),
         has_log_probs=all(choice.get("logprobs") for choice in found),
+        tokens_thought=thought,
     )
+
+
+def is_cut_short(status: int, body: bytes) -> bool:
+    """Whether a refusal says that a thought reached the limit (OpenAI, for some of its models)."""
+    return status == 400 and b"max_tokens or model output limit was reached" in body
 
 
 def cut(text: str, stops: Sequence[str]) -> str | None:
@@ -185,7 +216,7 @@ def cut(text: str, stops: Sequence[str]) -> str | None:
     return text[: min(places)] if places else None
 
 
-def _choice(choice: Any, body: bytes, *, tokens: int | None) -> Choice:
+def _choice(choice: Any, body: bytes, *, tokens: int | None, thought: bool) -> Choice:
     reason = _finish_reason(choice)
     kind = "broken" if reason is None else finish_kind(reason)
     if reason is None or kind == "broken":
@@ -197,13 +228,18 @@ def _choice(choice: Any, body: bytes, *, tokens: int | None) -> Choice:
     if not isinstance(text, str):
         raise GarbledError(f"a response without text: {_short(body)}")
     text = clean_text(text)
+    shown = clean_text(thoughts.shown(choice if message is None else message))
+    length = kind == "length"
     return Choice(
         text=text,
-        length=kind == "length",
+        length=length,
         tokens=_tokens(choice.get("logprobs")) if tokens is None else tokens,
-        log_prob=_log_prob(choice.get("logprobs"), text, ended=kind != "length"),
+        log_prob=_log_prob(choice.get("logprobs"), text, ended=not length),
         filtered=withheld_reason(reason) if kind == "filter" else None,
         incomplete=unknown_reason(reason) if kind == "unknown" else None,
+        thought=shown,
+        # a response that was cut before it began: not every server counts what it hides
+        hidden=not shown and (thought or (length and not text)),
     )
 
 
