@@ -13,6 +13,7 @@ from typing import Any
 
 from tailbound.contract import SamplingOptions
 from tailbound.errors import UsageError
+from tailbound.outside import one_line
 from tailbound.targets.endpoint.extra_body import parameters
 from tailbound.targets.endpoint.wire import NEUTRAL, Dialect
 
@@ -52,8 +53,7 @@ def adapt(dialect: Dialect, options: SamplingOptions, said: str, name: str) -> b
 
 def _refused(name: str, named: str, value: float, said: str) -> str:
     flag = f"--{named.replace('_', '-')}"
-    line = " ".join(said.split())
-    line = line if len(line) <= 200 else f"{line[:197]}..."
+    line = one_line(said, 200)
     if named == "top_k":
         return f"{name} refuses top_k {value} ({line}): drop {flag}, or use another server"
     return (
