@@ -770,7 +770,7 @@ def test_a_run_that_is_told_to_end_keeps_its_draws_and_its_account(tmp_path, sig
         process.send_signal(sign)
         _, err = process.communicate(timeout=60)
         assert process.returncode == 130
-        assert "interrupted; finished draws are kept" in err.splitlines()[-1]
+        assert "interrupted; what is finished is kept" in err.splitlines()[-1]
         draws = polars.read_parquet(tmp_path / "run" / "draws").height
         account = json.loads((tmp_path / "run" / "usage.json").read_text())["target"]
         assert stub.seen["requests"] - 60 < draws < stub.seen["requests"]

@@ -92,7 +92,10 @@ def preview_bound(parts: Parts, *, target: Target, settings: BoundSettings) -> P
         draws_per_second=rate,
         probe_draws=PROBE_DRAWS,
         requirement=_requirement(settings, len(parts.calibration)),
-        samples=tuple((prompts[draw.prompt_id], draw.text) for draw in drawn[:SAMPLES]),
+        samples=tuple(
+            (prompts[draw.prompt_id], draw.text)
+            for draw in [draw for draw in drawn if draw.missing is None][:SAMPLES]
+        ),
     )
 
 
