@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from tailbound.errors import UsageError
+
+LONGEST = "draws/.part-000001.parquet-00000000-00000000.tmp"
+"""The longest name that is written to a run folder: a path may be too long with it alone."""
 
 
 def check_place(folder: Path, *, option: str = "--out") -> None:
@@ -16,6 +20,8 @@ def check_place(folder: Path, *, option: str = "--out") -> None:
     try:
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder} is a file: give the name of a folder as {option}")
+        with suppress(FileNotFoundError, NotADirectoryError):
+            (folder / LONGEST).lstat()
         parent = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     except OSError as error:  # a name that is too long, a parent that may not be read
         raise UsageError(f"{option} {folder} cannot be used: {error.strerror or error}") from error

@@ -11,13 +11,27 @@ from typing import Any
 import yaml
 
 from tailbound.contract import SamplingContract, SamplingOptions
-from tailbound.errors import ContractMismatchError, UsageError
-from tailbound.files import write_atomically
+from tailbound.documents import read_sealed
+from tailbound.errors import ContractMismatchError, LedgerError, UsageError
+from tailbound.files import make_folder, write_atomically
 from tailbound.ledger.lock import FolderLock
 from tailbound.places import check_place
 from tailbound.prompts import Prompt, check_kept
+from tailbound.seal import BLANK, seal
 
 SCHEMA = 1
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "command": str,
+    "target": str,
+    "engine": dict,
+    "contract": dict,
+    "judge": str,
+    "judge_id": str,
+    "threshold": (int, float),
+    "options": dict,
+}
+"""What every reader relies on."""
 
 _VERSIONS = ("tailbound", "numpy", "scipy", "polars", "torch", "transformers")
 
@@ -82,7 +96,8 @@ def check(folder: Path, document: Mapping[str, Any], prompts: Iterable[Prompt] =
     other files. Nothing is written.
     """
     check_place(folder)
-    if (folder / "run.yaml").exists():
+    held = (folder / "run.yaml").exists()
+    if held:
         _compare(folder, document)
     elif folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise UsageError(f"{folder} holds other files and no run: give a new folder as --out")
@@ -112,26 +127,38 @@ def begin(folder: Path, document: Mapping[str, Any]) -> None:
     path = folder / "run.yaml"
     if path.exists():
         _compare(folder, document)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be a run folder: {error.strerror}") from error
-    write_atomically(path, yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True))
+    make_folder(folder)
+    text = yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True)
+    write_atomically(path, seal(f'{text}checksum: "{BLANK}"\n'.encode()))
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The document in `run.yaml`; raises `UsageError` where there is none, or not ours."""
+    """The document in `run.yaml`.
+
+    Raises `UsageError` where there is none, and `LedgerError` where it is damaged or was edited:
+    what does not bear its checksum is not parsed at all.
+    """
     path = folder / "run.yaml"
-    if not path.is_file():
+    try:
+        text = read_sealed(path, cure="restore it; options are changed on the command line")
+    except FileNotFoundError:
         raise UsageError(
             f"{folder} is not a run folder (it has no run.yaml): give the --out of a run"
-        )
+        ) from None
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not readable YAML: {str(error).splitlines()[0]}") from error
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise LedgerError(f"{path} is not readable YAML ({reason}): restore it") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise UsageError(f"{path} was not written by this version of tailbound")
+        raise UsageError(
+            f"{path} was not written by this version of tailbound: use the one that wrote it"
+        )
+    wrong = [key for key, kinds in _TYPES.items() if not isinstance(document.get(key), kinds)]
+    if wrong or isinstance(document["threshold"], bool):
+        key = wrong[0] if wrong else "threshold"
+        raise LedgerError(f"{path} has no usable {key!r} ({document.get(key)!r:.60}): restore it")
+    del document["checksum"]
     return document
 
 

@@ -10,19 +10,19 @@ killed counts up to the end of the last stage that it finished.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tailbound.errors import UsageError
+from tailbound.documents import read_json, understood
 from tailbound.files import write_json
 from tailbound.steps import Account, Work, accounted
 
 SCHEMA = 1
 FILE = "spend.json"
+_CURE = "restore it, or delete it to count from 0"
 _COUNTED = ("draws", "tokens", "positions", "seconds")
 
 
@@ -35,7 +35,7 @@ def write_streams(folder: Path, streams: Mapping[str, Any]) -> None:
 def stages_kept(folder: Path) -> Iterator[Account]:
     """Keep the account of what the model does meanwhile in `folder`, which must exist by the end.
 
-    Raises `UsageError` where the account on record is damaged.
+    Raises `LedgerError` where the account on record is damaged.
     """
     before = read_stages(folder)
 
@@ -59,29 +59,19 @@ def stages_kept(folder: Path) -> Iterator[Account]:
 
 def read_stages(folder: Path) -> dict[str, Work]:
     """What every stage cost so far; empty where nothing is on record."""
-    try:
+    held = _read(folder)
+    with understood(folder / FILE, cure=_CURE):
         return {
             str(name): Work(**{key: one[key] for key in _COUNTED})
-            for name, one in _read(folder).get("stages", {}).items()
+            for name, one in held.get("stages", {}).items()
         }
-    except (AttributeError, KeyError, TypeError):
-        raise _damaged(folder) from None
 
 
 def _read(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+        return read_json(folder / FILE, cure=_CURE)
+    except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError):
-        raise _damaged(folder) from None
-    if not isinstance(found, dict):
-        raise _damaged(folder)
-    return found
-
-
-def _damaged(folder: Path) -> UsageError:
-    return UsageError(f"{folder / FILE} is damaged: restore it, or delete it to count anew")
 
 
 def _plain(stage: Mapping[str, float]) -> dict[str, float]:

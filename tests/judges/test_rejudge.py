@@ -14,13 +14,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-import yaml
 from scipy.stats import beta
 
+from tailbound import run_folder
 from tailbound.contract import Draw, SamplingContract, Verdict
 from tailbound.errors import JudgeError, LedgerError, RunLockedError, UsageError
+from tailbound.files import write_json
 from tailbound.judges import Exchange
 from tailbound.ledger import Ledger, read
+from tailbound.prompts.keeping import keep_table
 from tailbound.rejudging import Rejudged, find_prompts, plan, rejudge
 from tailbound.rejudging.verdicts import (
     VerdictWriter,
@@ -54,9 +56,15 @@ def run(
             ledger.append(draw, verdict, stopping, proposal=proposal)
     names = sorted({row[2] for row in rows})
     messages = [json.dumps([["user", f"question {name}"]]) for name in names]
-    pl.DataFrame({"id": names, "messages": messages}).write_parquet(folder / "prompts.parquet")
-    document = {"schema": 1, "command": "bound", "threshold": 0.5}
-    (folder / "run.yaml").write_text(yaml.safe_dump(document))
+    part, group = ["train"] * len(names), pl.Series([None] * len(names), dtype=pl.String)
+    keep_table(
+        folder, pl.DataFrame({"id": names, "part": part, "group": group, "messages": messages})
+    )
+    document = run_folder.describe(
+        command="bound", contract=CONTRACT, target="t", engine={}, judge="old", judge_id="old@1",
+        threshold=0.5, options={},
+    )  # fmt: skip
+    run_folder.begin(folder, document)
     return folder
 
 
@@ -144,6 +152,7 @@ def test_both_verdicts_are_kept_and_compared(tmp_path: Path) -> None:
     assert train.agreement.share == known / (known + counts["only_recorded"] + counts["only_new"])
     assert {e.prompt.text for e in judge.seen} == {"question p0", "question p1"}
     saved = json.loads((verdicts_folder(folder, "reader@1") / "agreement.json").read_text())
+    del saved["checksum"]
     assert saved == json.loads(json.dumps(result.to_dict()))
 
 
@@ -297,7 +306,7 @@ def test_foreign_files_among_the_parts_are_left_alone(tmp_path: Path) -> None:
     folder = standard(tmp_path / "run")
     again(folder)
     home = verdicts_folder(folder, "reader@1")
-    (home / "part-abc.parquet").write_bytes(b"")
+    (home / "notes.txt").write_bytes(b"mine")
     last = sorted(home.glob("part-0*"))[-1]
     last.rename(home / "part-1000000.parquet")  # more digits: later, although it sorts before
     rest = Reader()
@@ -411,26 +420,27 @@ def test_damage_is_explained(tmp_path: Path) -> None:
     part = next(home.glob("part-*"))
     whole = part.read_bytes()
     part.write_bytes(whole[:20])
-    with pytest.raises(LedgerError, match=r"is damaged .*will be judged again"):
+    with pytest.raises(LedgerError, match=r"is damaged.*will be judged again"):
         again(folder)
     part.unlink()
     rest = Reader()
     again(folder, rest)
     assert len(rest.seen) == 43
     pl.DataFrame({"a": [1]}).write_parquet(home / "part-000099.parquet")
-    with pytest.raises(LedgerError, match="was not written by this version"):
+    with pytest.raises(LedgerError, match="was not written by this tailbound"):
         again(folder)
     (home / "part-000099.parquet").unlink()
-    (home / "judge.json").write_text('{"judge_id": "another"}')
+    write_json(home / "judge.json", {"judge_id": "another"})
     with pytest.raises(LedgerError, match="holds verdicts of another, not reader@1"):
         again(folder)
 
 
 def test_the_latest_verdict_of_a_draw_holds(tmp_path: Path) -> None:
+    home = verdicts_folder(run(tmp_path, [("s", "fixed", "p", 1, "0.9", 0.0)]), "j@1")
     for verdict in (Verdict(None, "judge failed: x"), Verdict(0.25)):
-        with VerdictWriter(tmp_path / "v", judge="j", judge_id="j@1") as writer:
+        with VerdictWriter(home, judge="j", judge_id="j@1") as writer:
             writer.append(("s", "p", 1), verdict)
-    found = read_verdicts(tmp_path / "v")
+    found = read_verdicts(home)
     assert found["score"].to_list() == [0.25]
 
 
@@ -459,7 +469,7 @@ def test_what_cannot_be_judged_is_said_first(tmp_path: Path) -> None:
     own.write_text('{"id": "p", "prompt": "question p"}\n')
     assert find_prompts(folder, file=own) == find_prompts(folder)
     (folder / "run.yaml").write_text("schema: 1\n")
-    with pytest.raises(UsageError, match=r"run.yaml does not say by which threshold"):
+    with pytest.raises(LedgerError, match=r"run.yaml is damaged"):
         again(folder)
     (folder / "prompts.parquet").unlink()
     with pytest.raises(UsageError, match="does not hold its prompts: give their file by --prompts"):
@@ -575,7 +585,7 @@ def test_later_rounds_of_a_risk_run_have_no_rate(tmp_path: Path) -> None:
     from tailbound.rejudging.agreement import compare_stream
 
     (tmp_path / "plan").mkdir()
-    (tmp_path / "plan" / "round-0001.json").write_text('{"batches": {"a": [3, 2]}}')
+    write_json(tmp_path / "plan" / "round-0001.json", {"batches": {"a": [3, 2]}})
     frame = pl.DataFrame(
         {
             "stream": ["risk"] * 8,

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from tailbound.documents import read_json
 from tailbound.files import write_atomically, write_durably, write_json
 
 
@@ -12,7 +13,9 @@ def test_content_is_replaced_and_nothing_is_left_behind(tmp_path: Path) -> None:
     write_atomically(path, b"\x00\x01")
     assert path.read_bytes() == b"\x00\x01"
     write_json(tmp_path / "f.json", {"b": 1, "a": [None]})
-    assert (tmp_path / "f.json").read_text() == '{\n  "b": 1,\n  "a": [\n    null\n  ]\n}\n'
+    text = (tmp_path / "f.json").read_text()
+    assert text.startswith('{\n  "b": 1,\n  "a": [\n    null\n  ],\n  "checksum": "')
+    assert read_json(tmp_path / "f.json") == {"b": 1, "a": [None]}
     assert sorted(os.listdir(tmp_path)) == ["f.json", "f.txt"]
 
 

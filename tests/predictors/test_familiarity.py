@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tailbound.errors import UsageError
+from tailbound.errors import LedgerError, UsageError
 from tailbound.predictors import Familiarity
 
 
@@ -79,5 +79,5 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="have 20 features, and these have 3"):
         loaded.unlike(np.ones((2, 3)))
     (tmp_path / "familiarity.npz").write_bytes(b"")
-    with pytest.raises(UsageError, match="is not a familiarity file"):
+    with pytest.raises(LedgerError, match="is not a familiarity file"):
         Familiarity.load(tmp_path / "familiarity.npz")

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
-from tailbound.errors import UsageError
+from tailbound.errors import LedgerError, UsageError
 from tailbound.predictors import LOSSES, FittedPredictor, fit
 from tailbound.predictors.likelihood import deviance, geometric_counts, log_likelihood
 from tailbound.predictors.ridge import MAX_COMPONENTS, RowSpace, fit_ridge
@@ -214,10 +214,10 @@ def test_files_that_are_something_else_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no file .*predictor\.npz"):
         FittedPredictor.load(path)
     path.write_bytes(b"PK\x03\x04 nonsense")
-    with pytest.raises(UsageError, match="is not a predictor"):
+    with pytest.raises(LedgerError, match="is damaged, or is not a predictor"):
         FittedPredictor.load(path)
     np.savez(path, document=np.array([{"schema": 1}], dtype=object))
-    with pytest.raises(UsageError, match="is not a predictor"):
+    with pytest.raises(LedgerError, match="is damaged, or is not a predictor"):
         FittedPredictor.load(path)
     np.savez(path, document=np.frombuffer(b'{"schema": 9}', dtype=np.uint8))
     with pytest.raises(UsageError, match="schema version 9, and this tailbound reads version 1"):

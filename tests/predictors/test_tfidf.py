@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tailbound.errors import MissingExtraError, UsageError
+from tailbound.errors import LedgerError, MissingExtraError, UsageError
 from tailbound.predictors import TfidfFeatures, fit
 from tailbound.prompts import Prompt
 
@@ -79,7 +79,7 @@ def test_saved_and_loaded_they_are_the_same(tmp_path: Path) -> None:
     loaded = TfidfFeatures.load(tmp_path / "tfidf.npz")
     np.testing.assert_array_equal(loaded.features(some), features.features(some))
     (tmp_path / "tfidf.npz").write_bytes(b"nonsense")
-    with pytest.raises(UsageError, match="does not hold TF-IDF features"):
+    with pytest.raises(LedgerError, match="is damaged, or is not a file of TF-IDF features"):
         TfidfFeatures.load(tmp_path / "tfidf.npz")
 
 

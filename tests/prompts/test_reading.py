@@ -158,7 +158,7 @@ BAD = {
     ),
     "columns.csv": ("prompt,prompt\na,b\n", r"columns\.csv has two columns 'prompt': rename one"),
     "quote.csv": ('prompt\n"a\n', r"quote\.csv line 2 is not CSV"),
-    "file.parquet": ("nonsense", r"file\.parquet is not a Parquet file"),
+    "file.parquet": ("nonsense", r"file\.parquet is damaged, or is not a Parquet file"),
     "latin.jsonl": (b'{"prompt": "\xe9"}\n', r"latin\.jsonl line 1 is not UTF-8 text \(byte 12 "),
 }
 

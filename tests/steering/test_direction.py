@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from tailbound.errors import UsageError
+from tailbound.errors import LedgerError, UsageError
+from tailbound.files import write_json
 from tailbound.steering import Add, Direction
 
 
@@ -51,7 +52,7 @@ def test_what_is_not_a_direction_is_refused(tmp_path: Path):
         Direction.load(tmp_path)
     made().save(tmp_path)
     note = tmp_path / "direction.json"
-    note.write_text(note.read_text().replace('"schema": 1', '"schema": 99'))
+    write_json(note, json.loads(note.read_text()) | {"schema": 99})
     with pytest.raises(UsageError, match="has schema 99"):
         Direction.load(tmp_path)
 
@@ -67,14 +68,14 @@ def test_a_note_that_does_not_belong_to_its_vector_is_refused(tmp_path: Path):
     made().save(tmp_path)
     note = tmp_path / "direction.json"
     whole = note.read_text()
-    note.write_text(whole.replace('"width": 8', '"width": 9'))
+    write_json(note, json.loads(whole) | {"width": 9})
     with pytest.raises(UsageError, match=r"has shape \(8,\), and direction.json says \(9,\)"):
         Direction.load(tmp_path)
-    note.write_text(whole.replace('"layer"', '"depth"'))
+    write_json(note, json.loads(whole.replace('"layer"', '"depth"')))
     with pytest.raises(UsageError, match="has no 'layer'"):
         Direction.load(tmp_path)
     note.write_text("[]")
-    with pytest.raises(UsageError, match="has schema None"):
+    with pytest.raises(LedgerError, match=r"direction\.json is damaged"):
         Direction.load(tmp_path)
     note.write_text(whole)
     assert Direction.load(tmp_path).layer == 3
@@ -100,7 +101,7 @@ def test_a_note_with_values_of_another_kind_is_refused(
     made().save(tmp_path)
     note = tmp_path / "direction.json"
     held = json.loads(note.read_text())
-    note.write_text(json.dumps({**held, **change}))
+    write_json(note, {**held, **change})
     with pytest.raises(UsageError, match=r"direction\.json is damaged \(kind "):
         Direction.load(tmp_path)
 

@@ -20,6 +20,7 @@ from tailbound.cli import main
 from tailbound.cli.summarize import _interval
 from tailbound.contract import Draw, Verdict
 from tailbound.errors import LedgerError, UsageError
+from tailbound.files import write_json
 from tailbound.importing import import_run
 from tailbound.ledger import Ledger
 from tailbound.summaries import (
@@ -331,7 +332,7 @@ def test_later_rounds_of_a_risk_run_are_left_out(folder):
         for index in range(3, 9):
             ledger.append(draw_of("a", "risk", index), Verdict(1.0), "fixed")
     (folder / "plan").mkdir()
-    (folder / "plan" / "round-0001.json").write_text('{"batches": {"a": [3, 1]}}')
+    write_json(folder / "plan" / "round-0001.json", {"batches": {"a": [3, 1]}})
     (stream,) = (s for s in summarize_run(folder).streams if s.stream == "risk")
     assert (stream.prompts[0].draws, stream.prompts[0].unsafe) == (3, 2)
     assert (stream.weighted, stream.later) == (1, 4)
@@ -350,7 +351,7 @@ def test_a_run_of_proposals_alone_says_so(folder, monkeypatch, capsys):
         ledger.append(draw_of("a", "risk", 1), Verdict(1.0), "fixed", proposal="x")
         ledger.append(draw_of("a", "risk", 2), Verdict(1.0), "fixed")
     (folder / "plan").mkdir()
-    (folder / "plan" / "round-0001.json").write_text('{"batches": {}}')
+    write_json(folder / "plan" / "round-0001.json", {"batches": {}})
     monkeypatch.setattr(sys, "argv", ["tailbound", "summarize", str(folder)])
     with pytest.raises(SystemExit) as stopped:
         main()
@@ -360,7 +361,7 @@ def test_a_run_of_proposals_alone_says_so(folder, monkeypatch, capsys):
 
 def test_copied_and_damaged_shards_are_named(folder):
     (shard,) = folder.glob("draws/*.parquet")
-    copy = shard.with_name("part-000009-aa.parquet")
+    copy = shard.with_name("part-000009.parquet")
     copy.write_bytes(shard.read_bytes())
     with pytest.raises(LedgerError, match="twice: was a shard in draws/ copied"):
         summarize_run(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.audit import FixedCounts
+from tailbound.documents import read_json, understood
 from tailbound.errors import UsageError
 from tailbound.extras import require
 from tailbound.files import write_json
@@ -139,10 +139,9 @@ def chosen_features(folder: Path) -> str:
     path = folder / CHOICE_FILE
     if not path.is_file():
         return HIDDEN
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["features"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} was not written by tailbound: restore it") from error
+    document = read_json(path)
+    with understood(path):
+        return str(document["features"])
 
 
 def stored_features(folder: Path, target: Target | None) -> FeatureSource:

@@ -34,11 +34,11 @@ from tailbound.bounding.results import (
 )
 from tailbound.bounding.settings import BoundSettings
 from tailbound.errors import UnreachableError
-from tailbound.files import write_durably
 from tailbound.intervals import clopper_pearson
 from tailbound.judges import Judge
 from tailbound.judging import no_verdicts
 from tailbound.ledger import Ledger, read
+from tailbound.parquet import write_sealed
 from tailbound.predictors import Familiarity, FittedPredictor, fit
 from tailbound.prompts import Prompt, keep_prompts
 from tailbound.spend import stages_kept
@@ -310,7 +310,7 @@ def _write_predictions(
             "followed": followed,
         }
     )
-    write_durably(folder / "predictions.parquet", lambda path: frame.write_parquet(path))
+    write_sealed(folder / "predictions.parquet", frame)
 
 
 def _spend(

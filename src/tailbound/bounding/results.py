@@ -13,8 +13,9 @@ import numpy as np
 from tailbound.bounding.constant import ConstantBound
 from tailbound.bounding.parts import Parts
 from tailbound.bounding.settings import BoundSettings
-from tailbound.errors import UsageError
-from tailbound.files import write_json
+from tailbound.documents import read_json, understood
+from tailbound.errors import LedgerError, UsageError
+from tailbound.files import refusals, write_json
 from tailbound.spend import write_streams
 from tailbound.survival import Evaluation, LowerPredictiveBound
 
@@ -113,14 +114,15 @@ def discard_stale(folder: Path, settings: BoundSettings, parts: Parts) -> None:
     A bound beside a predictor that it was not calibrated with would be wrong.
     """
     try:
-        held = json.loads((folder / "bound.json").read_text(encoding="utf-8"))["made_with"]
+        held = read_json(folder / "bound.json").get("made_with")
     except FileNotFoundError:
         return
-    except (ValueError, KeyError, TypeError):
-        held = None
+    except LedgerError:
+        held = None  # damaged: it is made again
     if held != made_with(settings, parts):
         for name in ("bound.json", "evaluation.json", "predictions.parquet"):
-            (folder / name).unlink(missing_ok=True)
+            with refusals(folder / name):
+                (folder / name).unlink(missing_ok=True)
 
 
 def supplied(folder: Path) -> bool:
@@ -139,12 +141,11 @@ def _document(folder: Path) -> dict[str, Any]:
         raise UsageError(
             f"{folder} holds no finished bound (no bound.json): run `tailbound bound` there first"
         )
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+    cure = "restore it, or run the same command again to make it again"
+    document = read_json(path, cure=cure)
+    with understood(path, cure=cure):
         LowerPredictiveBound.from_json(json.dumps(document["bound"]))
         return {"predictor": document["predictor"], "bound": document["bound"]}
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise UsageError(f"{path} is not a bound written by tailbound: {error}") from error
 
 
 def median(values: np.ndarray[Any, Any]) -> float:

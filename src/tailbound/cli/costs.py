@@ -8,14 +8,14 @@ behind one. Targets and judges in this process cost nothing and have no account.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tailbound.errors import UsageError
+from tailbound.documents import read_json, understood
+from tailbound.errors import LedgerError, UsageError
 from tailbound.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -69,7 +69,9 @@ class Costs:
 
         def keep() -> None:
             while not ended.wait(_SECONDS):
-                write(self.now(under_way=True))
+                # a disk that is full now may have room later; the last write reports
+                with suppress(LedgerError):
+                    write(self.now(under_way=True))
 
         keeper = threading.Thread(target=keep, name="accounts", daemon=True)
         keeper.start()
@@ -85,15 +87,15 @@ class Costs:
 
 
 def read_accounts(folder: Path) -> dict[str, Account]:
-    """The accounts of all processes of a run so far; raises `UsageError` where they are damaged."""
+    """The accounts of all processes of a run so far; `LedgerError` where they are damaged."""
     path = folder / FILE
+    cure = "restore it, or delete it to count from 0"
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        return {name: {k: float(v) for k, v in one.items()} for name, one in held.items()}
-    except (FileNotFoundError, NotADirectoryError):
+        held = read_json(path, cure=cure)
+    except FileNotFoundError:
         return {}
-    except (OSError, ValueError, AttributeError, TypeError):
-        raise UsageError(f"{path} is damaged: restore it, or delete it to count anew") from None
+    with understood(path, cure=cure):
+        return {name: {k: float(v) for k, v in one.items()} for name, one in held.items()}
 
 
 def spent_before(target: str, folder: Path) -> Account:

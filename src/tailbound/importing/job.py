@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tailbound import run_folder
 from tailbound.contract import Draw, FinishReason, SamplingContract, Verdict
-from tailbound.errors import LedgerError, UsageError
-from tailbound.files import write_durably
+from tailbound.errors import UsageError
 from tailbound.importing.base import UNSCORED, ImportedDraw, Source
 from tailbound.importing.formats import read_source
 from tailbound.ledger import Ledger, read
 from tailbound.outside import clean_text
 from tailbound.prompts.chat import Messages
+from tailbound.prompts.keeping import keep_table, kept_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -122,7 +122,7 @@ def import_run(
         new = _new(source.draws, folder)
         table = _prompt_table(prompts, folder)
         run_folder.begin(folder, document)
-        write_durably(folder / "prompts.parquet", lambda file: table.write_parquet(file))
+        keep_table(folder, table)
         for draw in new:
             ledger.append(_draw(draw, texts=texts), Verdict(draw.score, draw.reason), STOPPING)
     return ImportResult(
@@ -301,10 +301,7 @@ def _prompt_table(
         for name, (messages, group) in prompts.items()
     }
     path = folder / "prompts.parquet"
-    try:
-        before = pl.read_parquet(path).select(*schema).rows() if path.is_file() else []
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise LedgerError(f"{path} is damaged: restore it, or use another --out folder") from error
+    before = kept_table(folder).rows()
     for row in before:
         now = rows.setdefault(row[0], row)
         for what, old, new in (("text", row[3], now[3]), ("group", row[2], now[2])):

@@ -2,41 +2,56 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 
 from tailbound.errors import RunLockedError, UsageError
+from tailbound.files import refusals
+
+HOLDER = ".lock-holder"
+"""Names the process that has the lock. The lock itself cannot be read on every system."""
 
 
 class FolderLock:
-    """Exclusive hold of a run folder, by `flock` on `DIR/.lock`, which names the holder's pid."""
+    """Exclusive hold of a run folder, by a lock of the operating system on `DIR/.lock`."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the lock, or raise `RunLockedError` with the pid of the process that has it."""
-        path = folder / ".lock"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        """Take the lock, or raise `RunLockedError` with the pid of the process that has it.
+
+        Raises `LedgerError` where the system refuses to write to the folder.
+        """
+        from filelock import FileLock, Timeout
+
+        # not bound to the thread that takes it: a run may end in another
+        self._lock = FileLock(folder / ".lock", thread_local=False)
+        with refusals(folder / ".lock"):
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:  # an OSError too
+                raise RunLockedError(
+                    f"{folder} is in use by another process{_holder(folder)}: wait for it to end, "
+                    "or take another --out folder"
+                ) from None
+            except NotImplementedError as error:
+                raise UsageError(
+                    f"{folder} cannot be locked ({error}): put the run folder on a file system "
+                    "with file locks"
+                ) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-            os.close(descriptor)
-            raise RunLockedError(
-                f"{folder} is in use by another process{f' (pid {holder})' if holder else ''}: "
-                "wait for it to end, or take another --out folder"
-            ) from None
-        except OSError as error:
-            os.close(descriptor)
-            raise UsageError(
-                f"{folder} cannot be locked ({error.strerror}): put the run folder on a file "
-                "system with file locks"
-            ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        self._descriptor: int | None = descriptor
+            with refusals(folder / HOLDER):
+                (folder / HOLDER).write_text(f"{os.getpid()}\n")
+        except BaseException:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Let go; a second call does nothing."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._lock.release()
+
+
+def _holder(folder: Path) -> str:
+    try:
+        pid = (folder / HOLDER).read_bytes()[:32].decode(errors="replace").strip()
+    except OSError:
+        return ""
+    return f" (pid {pid})" if pid.isascii() and pid.isdecimal() else ""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tailbound.ledger.reading import explained, scan
+from tailbound.ledger.reading import scan
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,11 +21,8 @@ def reply_notices(folder: str | PathLike[str]) -> tuple[str, ...]:
     """
     import polars as pl
 
-    def collect() -> pl.DataFrame:
-        empty = (pl.col("text").str.strip_chars() == "").alias("empty")
-        return scan(folder).select(empty, "finish_reason", "reason").collect()
-
-    frame = explained(Path(folder), collect)
+    empty_text = (pl.col("text").str.strip_chars() == "").alias("empty")
+    frame = scan(folder).select(empty_text, "finish_reason", "reason").collect()
     ended = pl.col("finish_reason").is_in(["withheld", "incomplete"])
     gone, whole = frame.filter(ended), frame.filter(~ended)
     empty = int(whole["empty"].sum())

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.errors import LedgerError
-from tailbound.ledger.schema import SCHEMA_VERSION, columns, empty_frame, shards
+from tailbound.ledger.identity import read_identity
+from tailbound.ledger.schema import columns, empty_frame, shards
+from tailbound.parquet import check_sealed
 
 if TYPE_CHECKING:
     import polars as pl
 
-T = TypeVar("T")
+CURE = "restore it, or remove it and its draws will be made again"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,30 +47,37 @@ class StreamTotals:
 def scan(folder: str | PathLike[str]) -> pl.LazyFrame:
     """All draws of a run as a lazy Polars frame (columns: `tailbound.ledger.schema.columns`).
 
-    Errors in the shards surface when it is collected; `read` and `index` explain them.
+    Raises `LedgerError` where a shard is damaged, of another run or of another version.
     """
     import polars as pl
 
-    found = shards(Path(folder))
+    found = sound_shards(Path(folder))
     if not found:
         return empty_frame().lazy()
     return pl.scan_parquet(found, schema=columns(), glob=False)
 
 
+def sound_shards(folder: Path) -> list[Path]:
+    """The shards of a run, every one checked; raises as `scan` does."""
+    found = shards(folder)
+    if found:
+        belongs_to = read_identity(folder).digest
+        for shard in found:
+            check_sealed(shard, of=belongs_to, cure=CURE)
+    return found
+
+
 def read(folder: str | PathLike[str], *, stream: str | None = None) -> pl.DataFrame:
     """All draws of a run, or of one stream, in the order in which they were recorded.
 
-    Raises `LedgerError` where a shard is damaged or of a schema version that is not known here.
+    Raises `LedgerError` as `scan` does.
     """
     import polars as pl
 
-    def collect() -> pl.DataFrame:
-        frame = scan(folder)
-        if stream is not None:
-            frame = frame.filter(pl.col("stream") == stream)
-        return frame.collect()
-
-    return explained(Path(folder), collect)
+    frame = scan(folder)
+    if stream is not None:
+        frame = frame.filter(pl.col("stream") == stream)
+    return frame.collect()
 
 
 def index(folder: str | PathLike[str], stream: str) -> dict[str, StreamRecord]:
@@ -79,16 +87,13 @@ def index(folder: str | PathLike[str], stream: str) -> dict[str, StreamRecord]:
     """
     import polars as pl
 
-    def collect() -> pl.DataFrame:
-        return (
-            scan(folder)
-            .filter(pl.col("stream") == stream)
-            .select("prompt_id", "index", "score", "tokens")
-            .sort("prompt_id", "index")
-            .collect()
-        )
-
-    table = explained(Path(folder), collect)
+    table = (
+        scan(folder)
+        .filter(pl.col("stream") == stream)
+        .select("prompt_id", "index", "score", "tokens")
+        .sort("prompt_id", "index")
+        .collect()
+    )
     if table.is_empty():
         return {}
     indices = table["index"].to_numpy()
@@ -118,21 +123,18 @@ def totals(folder: str | PathLike[str]) -> dict[str, StreamTotals]:
     """Prompts, draws, tokens and missing verdicts of each stream, by its name."""
     import polars as pl
 
-    def collect() -> pl.DataFrame:
-        return (
-            scan(folder)
-            .group_by("stream")
-            .agg(
-                pl.col("prompt_id").n_unique().alias("prompts"),
-                pl.len().alias("draws"),
-                pl.col("tokens").cast(pl.Int64).sum(),
-                pl.col("score").null_count().alias("missing"),
-            )
-            .sort("stream")
-            .collect()
+    table = (
+        scan(folder)
+        .group_by("stream")
+        .agg(
+            pl.col("prompt_id").n_unique().alias("prompts"),
+            pl.len().alias("draws"),
+            pl.col("tokens").cast(pl.Int64).sum(),
+            pl.col("score").null_count().alias("missing"),
         )
-
-    table = explained(Path(folder), collect)
+        .sort("stream")
+        .collect()
+    )
     return {
         row["stream"]: StreamTotals(
             prompts=row["prompts"],
@@ -142,48 +144,3 @@ def totals(folder: str | PathLike[str]) -> dict[str, StreamTotals]:
         )
         for row in table.iter_rows(named=True)
     }
-
-
-def explained(folder: Path, collect: Callable[[], T]) -> T:
-    """The table, or a `LedgerError` that names the shard that could not be read."""
-    import polars as pl
-
-    try:
-        version = pl.col("schema")
-        known = scan(folder).select((version == SCHEMA_VERSION).all()).collect().item()
-        if known:
-            return collect()
-        problem = "a shard is of another schema version"
-    except (pl.exceptions.PolarsError, OSError) as error:
-        problem = _first_line(error)
-    for shard in shards(folder):
-        _check(shard)
-    raise LedgerError(f"{folder / 'draws'} cannot be read: {problem}")
-
-
-def _check(shard: Path) -> None:
-    import polars as pl
-
-    try:
-        frame = pl.read_parquet(shard, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise LedgerError(
-            f"{shard} is damaged ({_first_line(error)}): restore it, or remove it and its draws "
-            "will be made again"
-        ) from error
-    if "schema" not in frame.columns:
-        raise LedgerError(f"{shard} is not a shard of tailbound: remove it from the run folder")
-    versions = [int(version) for version in frame["schema"].unique()]
-    for version in versions:
-        if version != SCHEMA_VERSION:
-            raise LedgerError(
-                f"{shard} has schema version {version}, and this tailbound reads version "
-                f"{SCHEMA_VERSION}: use the tailbound that wrote it"
-            )
-    if frame.schema != columns():
-        raise LedgerError(f"{shard} has other columns than version {SCHEMA_VERSION}: restore it")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tailbound.errors import LedgerError
+from tailbound.documents import read_json, understood
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,10 +23,8 @@ def first_round(draws: pl.DataFrame, folder: Path) -> pl.DataFrame:
     path = folder / "plan" / "round-0001.json"
     if not path.is_file():
         return draws
-    try:
-        batches = json.loads(path.read_text(encoding="utf-8"))["batches"]
-        sizes = {str(name): int(sum(counts)) for name, counts in batches.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LedgerError(f"{path} is damaged ({error}): restore it") from error
+    document = read_json(path)
+    with understood(path):
+        sizes = {str(name): int(sum(counts)) for name, counts in document["batches"].items()}
     planned = pl.col("prompt_id").replace_strict(sizes, default=0, return_dtype=pl.Int64)
     return draws.filter(pl.col("index") <= planned)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
-from uuid import uuid4
 
 from tailbound.contract import Draw, SamplingContract, Verdict
-from tailbound.errors import ContractMismatchError, LedgerError, UsageError
-from tailbound.files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, write_json, write_shard
+from tailbound.errors import UsageError
+from tailbound.files import make_folder, remove_unfinished
 from tailbound.interrupts import uninterrupted
+from tailbound.ledger.identity import agree
 from tailbound.ledger.lock import FolderLock
 from tailbound.ledger.reading import StreamRecord, StreamTotals, index, totals
 from tailbound.ledger.rows import storable
-from tailbound.ledger.schema import SCHEMA_VERSION, columns, draws_folder, shards
+from tailbound.ledger.schema import (
+    SCHEMA_VERSION,
+    columns,
+    draws_folder,
+    part_name,
+    part_number,
+    shards,
+)
+from tailbound.parquet import write_sealed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,6 +55,7 @@ class Ledger:
         contract: str,
         judge_id: str,
         seed: int,
+        belongs_to: str,
         store_text: bool,
         flush_rows: int,
         flush_seconds: float,
@@ -62,14 +70,13 @@ class Ledger:
             "judge": judge_id,
             "seed": seed,
         }
+        self._belongs_to = belongs_to
         self._store_text = store_text
         self._flush_rows = flush_rows
         self._flush_seconds = flush_seconds
         self._rows: list[_Row] = []
         self._oldest = math.inf
-        self._next_shard = 1 + max(
-            (int(shard.name.split("-")[1]) for shard in shards(folder)), default=0
-        )
+        self._next_shard = 1 + max(map(part_number, shards(folder)), default=0)
 
     @classmethod
     def open(
@@ -91,19 +98,17 @@ class Ledger:
 
         Raises `RunLockedError` where another process is writing to the folder,
         `ContractMismatchError` where its draws were made under another contract, judge or seed,
-        and `LedgerError` where the record is of another version.
+        and `LedgerError` where the record is damaged or of another version, or the system refuses
+        to write there.
         """
         if not 0 <= seed < 2**63:
             raise UsageError(f"the seed must lie in [0, 2^63), not {seed}")
         home = Path(folder)
-        try:
-            draws_folder(home).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"{home} cannot be a run folder: {error.strerror}") from error
+        make_folder(draws_folder(home))
         lock = FolderLock(home)
         try:
             _remove_unfinished(home)
-            _agree(home, contract=contract, judge_id=judge_id, seed=seed)
+            identity = agree(home, contract=contract, judge=judge_id, seed=seed)
             return cls(
                 home,
                 lock,
@@ -111,6 +116,7 @@ class Ledger:
                 contract=contract.digest,
                 judge_id=judge_id,
                 seed=seed,
+                belongs_to=identity.digest,
                 store_text=store_text,
                 flush_rows=flush_rows,
                 flush_seconds=flush_seconds,
@@ -143,15 +149,18 @@ class Ledger:
             self.flush()
 
     def flush(self) -> None:
-        """Write the buffered rows as one shard; when it returns they are on the disk."""
+        """Write the buffered rows as one shard; when it returns they are on the disk.
+
+        Rows whose shard could not be written, or not for certain, stay buffered; the next shard
+        holds them as well and takes the place of that one, so that no draw is recorded twice.
+        """
         if not self._rows:
             return
+        path = draws_folder(self.folder) / part_name(self._next_shard)
         frame = self._frame()
-        name = f"part-{self._next_shard:06d}-{uuid4().hex[:8]}.parquet"
         with uninterrupted():
-            write_shard(draws_folder(self.folder) / name, frame)
-            self._next_shard += 1
-            self._rows.clear()
+            write_sealed(path, frame, of=self._belongs_to)
+            self._rows, self._next_shard = [], self._next_shard + 1
 
     def index(self, stream: str) -> dict[str, StreamRecord]:
         """The draws of a stream that are on record, by prompt id; flushes first."""
@@ -211,49 +220,11 @@ class Ledger:
 
 
 def _remove_unfinished(folder: Path) -> None:
-    """Remove what a killed writer left behind; the lock is ours, so nobody is writing it."""
-    for home, stem in ((folder, "ledger.json"), (draws_folder(folder), "part-")):
-        for path in home.glob(f"{TEMPORARY_PREFIX}{stem}*{TEMPORARY_SUFFIX}"):
-            path.unlink(missing_ok=True)
+    """Remove what killed processes left behind; the lock is ours, so nobody is writing it.
 
-
-def _agree(folder: Path, *, contract: SamplingContract, judge_id: str, seed: int) -> None:
-    """Refuse to mix draws of different things; write down what this folder holds."""
-    path = folder / "ledger.json"
-    if not path.exists():
-        if shards(folder):
-            raise LedgerError(f"{folder} has draws but no ledger.json: restore it")
-        write_json(
-            path,
-            {
-                "schema": SCHEMA_VERSION,
-                "contract": contract.to_dict(),
-                "contract_digest": contract.digest,
-                "judge": judge_id,
-                "seed": seed,
-            },
-        )
-        return
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        version, held_contract = held["schema"], dict(held["contract"])
-        there = {"judge": held["judge"], "seed": held["seed"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LedgerError(f"{path} is damaged ({error}): restore it") from error
-    if version != SCHEMA_VERSION:
-        raise LedgerError(
-            f"{path} has schema version {version}, and this tailbound writes version "
-            f"{SCHEMA_VERSION}: use the tailbound that wrote it, or another --out folder"
-        )
-    there |= held_contract
-    here = {"judge": judge_id, "seed": seed} | contract.to_dict()
-    differences = [
-        f"{name} was {there.get(name)!r} and is now {here.get(name)!r}"
-        for name in dict.fromkeys([*here, *there])
-        if there.get(name) != here.get(name)
-    ]
-    if differences:
-        raise ContractMismatchError(
-            f"{folder} holds draws of something else ({'; '.join(differences)}): "
-            "use the same options, or another --out folder"
-        )
+    Verdicts have locks of their own.
+    """
+    remove_unfinished(folder)
+    for home in folder.iterdir():
+        if home.is_dir() and home.name != "verdicts":
+            remove_unfinished(home)

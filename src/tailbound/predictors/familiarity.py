@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tailbound.errors import UsageError
-from tailbound.predictors.head import check_features, load_arrays, save_arrays
+from tailbound.predictors.arrays import load_arrays, save_arrays
+from tailbound.predictors.head import check_features
 from tailbound.predictors.likelihood import Array
 from tailbound.predictors.ridge import principal_directions, standardisation
 
@@ -118,7 +119,7 @@ class Familiarity:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Familiarity:
-        """Read what `save` wrote; raises `UsageError` where that is not what the file is."""
+        """Read what `save` wrote; raises as `load_arrays` does."""
         document, arrays = load_arrays(Path(path), SCHEMA_VERSION, "a familiarity file")
         return cls(residual_scale=float(document["residual_scale"]), **arrays)
 

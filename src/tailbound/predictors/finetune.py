@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tailbound.errors import UsageError
+from tailbound.documents import read_json
+from tailbound.errors import LedgerError, UsageError
 from tailbound.files import write_json
 from tailbound.huggingface.hf_logging import quiet
+from tailbound.huggingface.saving import save_pretrained
 from tailbound.predictors.likelihood import log_odds, pooled_rate
 from tailbound.predictors.texts import texts
 from tailbound.prompts import Prompt
@@ -91,12 +93,13 @@ class FinetunedFeatures:
             seen = np.flatnonzero(dealt != fold)
             encoder = self._tune([written[i] for i in seen], k[seen], n[seen], [seed, 1 + fold])
             with quiet():
-                encoder.save_pretrained(folder / f"fold-{fold}")
+                save_pretrained(encoder, folder / f"fold-{fold}")
             self._encoders.append(encoder)
-        self._tokenizer.save_pretrained(folder / "tokenizer")
+        save_pretrained(self._tokenizer, folder / "tokenizer")
         write_json(
             folder / STATE,
             {
+                "files": _digests(folder),
                 "schema": SCHEMA_VERSION,
                 "model": self.model,
                 "digest": digest,
@@ -131,6 +134,11 @@ class FinetunedFeatures:
 
     def _restore(self, folder: Path) -> None:
         state = _state(folder)
+        if state["files"] != _digests(folder):
+            raise LedgerError(
+                f"the fine-tuned encoders in {folder} are damaged: restore the folder, or remove "
+                "it and run `tailbound bound` again"
+            )
         self._base = float(state["base"])
         self._fold_of = {str(name): int(fold) for name, fold in state["folds"].items()}
         self._encoders = []
@@ -214,12 +222,23 @@ class FinetunedFeatures:
 
 def _state(folder: Path) -> dict[str, Any]:
     try:
-        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        if state["schema"] == SCHEMA_VERSION:
-            return dict(state)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+        state = read_json(folder / STATE)
+    except FileNotFoundError:
+        state = {}
+    if state.get("schema") == SCHEMA_VERSION:
+        return state
     raise UsageError(f"{folder} holds no fine-tuned encoders of this version: restore it")
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file of encoders and tokenizer, by its path in `folder`."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != STATE and not path.name.startswith("."):
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            found[path.relative_to(folder).as_posix()] = digest
+    return found
 
 
 def _device() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from tailbound.errors import UsageError
-from tailbound.files import write_durably
+from tailbound.predictors.arrays import load_arrays, save_arrays
 
 SCHEMA_VERSION = 1
 
@@ -144,46 +143,3 @@ def check_features(features: ArrayLike) -> NDArray[np.float64]:
             "prompts): did the model overflow? Try another dtype"
         )
     return x
-
-
-def save_arrays(path: Path, document: dict[str, Any], **arrays: NDArray[Any]) -> None:
-    """Write arrays and a JSON document as one `.npz` file, atomically."""
-    text = np.frombuffer(json.dumps(document, allow_nan=False).encode(), dtype=np.uint8)
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, document=text, **arrays)
-
-    write_durably(path, write)
-
-
-def load_arrays(
-    path: Path, schema: int, kind: str
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """The document and the arrays of `save_arrays`; `UsageError` where the file is another."""
-    import zipfile
-
-    try:
-        # The file is opened here because np.load leaves it open where it is not a zip file.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-            arrays = {name: held[name] for name in held.files}
-        document = json.loads(arrays.pop("document").tobytes())
-        version = document["schema"]
-    except FileNotFoundError as error:
-        raise UsageError(f"no file {path}: run `tailbound bound` first") from error
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        zipfile.BadZipFile,
-    ) as error:
-        raise UsageError(f"{path} is not {kind} of tailbound, or it is damaged") from error
-    if version != schema:
-        raise UsageError(
-            f"{path} has schema version {version}, and this tailbound reads version {schema}: "
-            "use the tailbound that wrote it"
-        )
-    return document, arrays

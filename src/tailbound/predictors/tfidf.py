@@ -20,9 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.errors import MissingExtraError, UsageError
-from tailbound.files import write_durably
+from tailbound.predictors.arrays import load_arrays, save_arrays
 from tailbound.predictors.texts import texts
 from tailbound.prompts import Prompt
+
+SCHEMA_VERSION = 1
 
 HASHES = 2**15
 DIMENSIONS = 256
@@ -69,26 +71,19 @@ class TfidfFeatures:
     def save(self, path: Path) -> None:
         """Write an `.npz` file, atomically."""
 
-        def write(temporary: Path) -> None:
-            with temporary.open("wb") as file:
-                np.savez(
-                    file, columns=self.columns, weights=self.weights, projection=self.projection
-                )
-
-        write_durably(path, write)
+        save_arrays(
+            path,
+            {"schema": SCHEMA_VERSION},
+            columns=self.columns,
+            weights=self.weights,
+            projection=self.projection,
+        )
 
     @classmethod
     def load(cls, path: Path) -> TfidfFeatures:
-        """Inverse of `save`; raises `UsageError` where the file is missing or another."""
-        try:
-            with np.load(path, allow_pickle=False) as held:
-                return cls(
-                    columns=held["columns"],
-                    weights=held["weights"],
-                    projection=held["projection"],
-                )
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise UsageError(f"{path} does not hold TF-IDF features: restore it") from error
+        """Inverse of `save`; raises as `load_arrays` does."""
+        _, arrays = load_arrays(path, SCHEMA_VERSION, "a file of TF-IDF features")
+        return cls(**arrays)
 
     def _rows(self, counts: Any) -> Any:
         """Weighted rows of length 1 (0 where nothing is known), sparse, shape (prompts, m)."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tailbound.errors import ContractMismatchError, UsageError
-from tailbound.files import write_durably
+from tailbound.errors import ContractMismatchError
+from tailbound.parquet import read_sealed, write_sealed
 from tailbound.prompts.base import Prompt
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def check_kept(folder: Path, prompts: Iterable[Prompt]) -> None:
 
     Draws are found again by the ids of their prompts: those of one would pass for the other's.
     """
-    held = dict(_read(folder).select("id", "messages").rows()) if _path(folder).is_file() else {}
+    held = dict(kept_table(folder).select("id", "messages").rows())
     for prompt in prompts:
         before = held.get(prompt.id)
         if before is not None and before != _text(prompt):
@@ -37,11 +37,9 @@ def check_kept(folder: Path, prompts: Iterable[Prompt]) -> None:
 
 def kept_prompts(folder: Path) -> dict[str, Prompt]:
     """The prompts of the run in `folder` by id, as far as they are known; empty without any."""
-    if not _path(folder).is_file():
-        return {}
     return {
         name: Prompt(id=name, messages=tuple((role, text) for role, text in json.loads(messages)))
-        for name, messages in _read(folder).select("id", "messages").rows()
+        for name, messages in kept_table(folder).select("id", "messages").rows()
         if messages is not None
     }
 
@@ -56,27 +54,35 @@ def keep_prompts(folder: Path, parts: Mapping[str, Sequence[Prompt]]) -> None:
         for part, prompts in parts.items()
         for prompt in prompts
     ]
-    schema = {"id": pl.String, "part": pl.String, "group": pl.String, "messages": pl.String}
-    frame = pl.DataFrame(rows, schema=schema, orient="row")
-    if _path(folder).is_file():
-        before = _read(folder).select(*schema)
-        frame = pl.concat([frame, before.filter(~before["id"].is_in(frame["id"].implode()))])
-    write_durably(_path(folder), lambda path: frame.write_parquet(path))
+    frame = pl.DataFrame(rows, schema=_columns(), orient="row")
+    before = kept_table(folder)
+    frame = pl.concat([frame, before.filter(~before["id"].is_in(frame["id"].implode()))])
+    keep_table(folder, frame)
 
 
-def _path(folder: Path) -> Path:
-    return folder / FILE
+def kept_table(folder: Path) -> pl.DataFrame:
+    """All prompts on record, with the columns above; no rows where there is no such file.
+
+    Raises `LedgerError` where it is damaged.
+    """
+    import polars as pl
+
+    path = folder / FILE
+    if not path.is_file():
+        return pl.DataFrame(schema=_columns())
+    return read_sealed(path, cure="restore it").select(*_columns())
+
+
+def keep_table(folder: Path, table: pl.DataFrame) -> None:
+    """Write down all prompts of a run; raises `LedgerError` where the system refuses."""
+    write_sealed(folder / FILE, table)
+
+
+def _columns() -> dict[str, Any]:
+    import polars as pl
+
+    return {"id": pl.String, "part": pl.String, "group": pl.String, "messages": pl.String}
 
 
 def _text(prompt: Prompt) -> str:
     return json.dumps(prompt.messages)
-
-
-def _read(folder: Path) -> pl.DataFrame:
-    import polars as pl
-
-    try:
-        return pl.read_parquet(_path(folder), glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UsageError(f"{_path(folder)} cannot be read ({reason}): restore it") from error

@@ -209,12 +209,12 @@ def _tsv(data: bytes, source: str) -> list[Row]:
 
 
 def _parquet(data: bytes, source: str) -> list[Row]:
-    import polars as pl
+    from tailbound.parquet import DamagedParquetError, parse_parquet
 
     try:
-        frame = pl.read_parquet(io.BytesIO(data))
-    except pl.exceptions.PolarsError as error:
-        raise UsageError(f"{source} is not a Parquet file: {error}") from error
+        frame = parse_parquet(data)
+    except DamagedParquetError as error:
+        raise UsageError(f"{source} is damaged, or is not a Parquet file: {error}") from error
     return [
         Row(f"{source} row {number}", values)
         for number, values in enumerate(frame.iter_rows(named=True), start=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,9 @@ from typing import TYPE_CHECKING
 from tailbound import run_folder
 from tailbound.contract import Draw
 from tailbound.errors import UsageError
-from tailbound.ledger import read, scan
+from tailbound.ledger import scan
+from tailbound.ledger.identity import read_identity
+from tailbound.ledger.reading import sound_shards
 from tailbound.ledger.schema import shards
 from tailbound.prompts import Prompt, kept_prompts, read_prompts
 from tailbound.rejudging.verdicts import Key
@@ -76,35 +77,23 @@ def recorded_draws(folder: Path) -> pl.DataFrame:
     import polars as pl
 
     _need_draws(folder)
-    read(folder, stream="")  # explains damaged shards and other versions
     columns = ("stream", "stopping", "prompt_id", "index", "proposal", "score")
     return scan(folder).select(*columns, pl.col("text").is_not_null().alias("has_text")).collect()
 
 
 def recorded_judge(folder: Path, threshold: float | None) -> tuple[str, float]:
     """Judge and threshold that the run was judged by."""
-    try:
-        held = json.loads((folder / "ledger.json").read_text(encoding="utf-8"))["judge"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{folder / 'ledger.json'} cannot be read ({error}): restore it") from None
+    held = read_identity(folder).judge
     if threshold is not None:
         if not 0 < threshold <= 1:
             raise UsageError(f"--recorded-threshold must lie in (0, 1], not {threshold:g}")
-        return str(held), threshold
+        return held, threshold
     if not (folder / "run.yaml").is_file():
         raise UsageError(
             f"{folder} does not say by which threshold it was judged (it has no run.yaml): give "
             "--recorded-threshold"
         )
-    try:
-        return str(held), float(run_folder.read(folder)["threshold"])
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(
-            f"{folder / 'run.yaml'} does not say by which threshold the run was judged: give "
-            "--recorded-threshold"
-        ) from error
+    return held, float(run_folder.read(folder)["threshold"])
 
 
 def _check_prompts(folder: Path, prompts: Mapping[str, Prompt]) -> None:
@@ -127,7 +116,7 @@ def wanted_draws(
     import polars as pl
 
     columns = ("stream", "prompt_id", "index", "text", "finish_reason", "reason", "score")
-    for shard in shards(folder):
+    for shard in sound_shards(folder):
         frame = pl.scan_parquet(shard, glob=False).select(*columns)
         frame = frame.filter(pl.col("text").is_not_null())
         if only_missing:

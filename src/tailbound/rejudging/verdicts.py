@@ -11,7 +11,6 @@ stands in two parts, the later one holds.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import time
 from pathlib import Path
@@ -19,11 +18,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from tailbound.contract import Verdict
-from tailbound.errors import LedgerError, UsageError
-from tailbound.files import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, write_json, write_shard
+from tailbound.documents import read_json, understood
+from tailbound.errors import LedgerError
+from tailbound.files import make_folder, remove_unfinished, write_json
 from tailbound.interrupts import uninterrupted
+from tailbound.ledger.identity import read_identity
 from tailbound.ledger.lock import FolderLock
 from tailbound.ledger.rows import storable_verdict
+from tailbound.ledger.schema import part_files, part_name, part_number
+from tailbound.parquet import read_sealed, write_sealed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -61,24 +64,22 @@ def verdicts_folder(run: Path, judge_id: str) -> Path:
 def read_verdicts(folder: Path) -> pl.DataFrame:
     """All verdicts in `folder`, one row per draw, the latest; empty where there are none.
 
-    Raises `LedgerError` where a part is damaged or of another version.
+    Raises `LedgerError` where a part is damaged, of another version, or of other draws or judges.
     """
     import polars as pl
 
     frames = []
-    for part in _parts(folder):
-        try:
-            frame = pl.read_parquet(part, glob=False)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise LedgerError(
-                f"{part} is damaged ({str(error).partition(chr(10))[0]}): remove it and its draws "
-                "will be judged again"
-            ) from error
+    found = part_files(folder)
+    if not found:
+        return pl.DataFrame(schema=columns())
+    belongs_to = _belongs_to(folder)
+    for part in found:
+        frame = read_sealed(
+            part, of=belongs_to, cure="remove it and its draws will be judged again"
+        )
         if dict(frame.schema) != columns() or (frame["schema"] != SCHEMA).any():
             raise LedgerError(f"{part} was not written by this version of tailbound: remove it")
         frames.append(frame)
-    if not frames:
-        return pl.DataFrame(schema=columns())
     return pl.concat(frames).unique(
         ["stream", "prompt_id", "index"], keep="last", maintain_order=True
     )
@@ -100,20 +101,17 @@ class VerdictWriter:
         flush_rows: int = 4096,
         flush_seconds: float = 5.0,
     ) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"{folder} cannot be written: {error.strerror}") from error
+        make_folder(folder)
         self._folder = folder
         self._lock = FolderLock(folder)
         self._flush_rows, self._flush_seconds = flush_rows, flush_seconds
         self._rows: list[tuple[int, str, str, int, float | None, str | None]] = []
         self._oldest = math.inf
-        for path in folder.glob(f"{TEMPORARY_PREFIX}part-*{TEMPORARY_SUFFIX}"):
-            path.unlink(missing_ok=True)
-        self._next = 1 + max(map(_number, _parts(folder)), default=0)
         try:
+            remove_unfinished(folder)
+            self._next = 1 + max(map(part_number, part_files(folder)), default=0)
             self._name(judge, judge_id)
+            self._belongs_to = _belongs_to(folder)
         except BaseException:
             self._lock.release()
             raise
@@ -129,17 +127,15 @@ class VerdictWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is buffered; when it returns it is on the disk."""
+        """Write what is buffered; when it returns it is on the disk. As `Ledger.flush`."""
         import polars as pl
 
         if not self._rows:
             return
         frame = pl.DataFrame(self._rows, schema=columns(), orient="row")
         with uninterrupted():
-            # one process writes here, so numbers do not meet
-            write_shard(self._folder / f"part-{self._next:06d}.parquet", frame)
-            self._next += 1
-            self._rows.clear()
+            write_sealed(self._folder / part_name(self._next), frame, of=self._belongs_to)
+            self._rows, self._next = [], self._next + 1
 
     def close(self) -> None:
         """Write what is buffered and let the folder go."""
@@ -164,21 +160,14 @@ class VerdictWriter:
         if not path.exists():
             write_json(path, {"schema": SCHEMA, "judge": judge, "judge_id": judge_id})
             return
-        try:
-            held = json.loads(path.read_text(encoding="utf-8"))["judge_id"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise LedgerError(
-                f"{path} is damaged ({error!r}): remove it and it will be written anew"
-            ) from error
+        cure = "remove it and it will be written again"
+        document = read_json(path, cure=cure)
+        with understood(path, cure=cure):
+            held = document["judge_id"]
         if held != judge_id:
             raise LedgerError(f"{self._folder} holds verdicts of {held}, not {judge_id}")
 
 
-def _parts(folder: Path) -> list[Path]:
-    """The parts in the order in which they were written; other files are none of ours."""
-    found = [path for path in folder.glob("part-*.parquet") if path.stem[5:].isdecimal()]
-    return sorted(found, key=_number)
-
-
-def _number(part: Path) -> int:
-    return int(part.stem[5:])
+def _belongs_to(folder: Path) -> str:
+    """Of which draws and which judge the verdicts in DIR/verdicts/DIGEST are."""
+    return f"{read_identity(folder.parent.parent).digest} {folder.name}"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tailbound.audit import Audit
-from tailbound.errors import LedgerError
+from tailbound.documents import read_json, understood
 from tailbound.files import write_json
 from tailbound.importance import Choice, Grid, MixSwitch, choose, make_ladder, published_grid
 from tailbound.ledger import read
@@ -54,11 +54,9 @@ def _held(folder: Path) -> dict[str, Any] | None:
     path = folder / CHOICE_FILE
     if not path.is_file():
         return None
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    document = read_json(path)
+    with understood(path):
         MixSwitch(**document["setting"]), document["prompts"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise LedgerError(f"{path} is damaged ({error}): restore it") from error
     return document
 
 

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tailbound.errors import ContractMismatchError, LedgerError
-from tailbound.files import write_json
+from tailbound.documents import read_json, understood
+from tailbound.errors import ContractMismatchError
+from tailbound.files import make_folder, write_json
 from tailbound.risking.family import Family, FloatArray, IntArray, Segments, proposal_of_draw
 
 SCHEMA = 1
@@ -45,14 +46,12 @@ class Plan:
         self._sequential = False
         self.rounds = 0
         while (path := self._path(self.rounds + 1)).is_file():
-            try:
-                document = json.loads(path.read_text(encoding="utf-8"))
+            document = read_json(path)
+            with understood(path):
                 names, sequential = document["proposals"], bool(document["sequential"])
                 batches = {
                     name: np.array(c, dtype=np.int64) for name, c in document["batches"].items()
                 }
-            except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-                raise LedgerError(f"{path} is damaged ({error}): restore it") from error
             if names != list(family.names):
                 raise ContractMismatchError(
                     f"{folder} holds draws of another family of proposals (the last was "
@@ -66,7 +65,7 @@ class Plan:
 
         `sequential` says that whether there is another round will depend on what this one brings.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         plain = {name: counts.tolist() for name, counts in batches.items()}
         write_json(
             self._path(self.rounds + 1),

@@ -6,18 +6,18 @@ uses the same and another proposal is refused.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tailbound.documents import read_json, understood
 from tailbound.errors import ContractMismatchError, UsageError
 from tailbound.extras import require
-from tailbound.files import write_json
+from tailbound.files import make_folder, write_json
 from tailbound.prompts import Prompt, read_prompts
 from tailbound.spend import stages_kept
-from tailbound.steering.checks import check_instructions
+from tailbound.steering.checks import NOTE_FILE, check_instructions
 from tailbound.steps import step
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def check_proposal(
         raise UsageError(TOO_FEW)
     record = _record(folder, spec)
     if kind == "refusal":
-        if (folder / "direction").is_dir():
+        if (folder / "direction" / NOTE_FILE).is_file():
             check_direction(folder / "direction")
         elif name:
             check_direction(Path(name).expanduser())
@@ -120,7 +120,7 @@ def check_proposal(
             check_instructions(harmful, harmless, built_in=target == "demo", other=_BY_HAND)
     elif kind == "persona":
         find_trait(name, target)
-        if record is not None and (folder / "direction").is_dir():
+        if record is not None and (folder / "direction" / NOTE_FILE).is_file():
             check_direction(folder / "direction")
     elif kind == "prompt":
         _text(name)
@@ -193,7 +193,7 @@ def _make(
             f"{folder} holds draws of proposal {record['id']!r}, and this one is {made.id!r}: "
             "use another --out"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_json(
         folder / "proposal.json",
         {"schema": SCHEMA, "spec": spec, "id": made.id, "evidence": made.evidence},
@@ -205,10 +205,9 @@ def _record(folder: Path, spec: str) -> dict[str, Any] | None:
     path = folder / "proposal.json"
     if not path.is_file():
         return None
-    try:
-        held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{path} is damaged ({error}): restore it") from error
+    held = read_json(path)
+    with understood(path):
+        held["id"], held["evidence"]
     if held.get("spec") != spec:
         raise ContractMismatchError(
             f"{folder} holds a run with --proposal {held.get('spec')}, not {spec}: "
@@ -234,7 +233,7 @@ def _refusal(
     from tailbound.steering import Direction, find_refusal_direction
 
     own = folder / "direction"
-    if own.is_dir():
+    if (own / NOTE_FILE).is_file():  # written last
         direction = Direction.load(own)
     elif name:
         direction = Direction.load(Path(name).expanduser())
@@ -377,7 +376,7 @@ def _persona(
         for system in trait.positive
     ]
     notices: tuple[str, ...] = ()
-    if own.is_dir():
+    if (own / NOTE_FILE).is_file():  # written last
         candidates.append(_along(spec, target, Direction.load(own)))
     elif record is None:
         try:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tailbound.files import write_atomically, write_durably, write_json
+from tailbound.files import write_atomically, write_json
 from tailbound.importance import RiskEstimate
+from tailbound.parquet import write_sealed
 from tailbound.prompts import Prompt
 from tailbound.spend import write_streams
 
@@ -211,7 +212,7 @@ def write_results(folder: Path, result: RiskResult) -> None:
     frame = pl.DataFrame(
         [[row[name] for name in columns] for row in rows], schema=columns, orient="row"
     )
-    write_durably(folder / "risk.parquet", lambda path: frame.write_parquet(path))
+    write_sealed(folder / "risk.parquet", frame)
 
 
 def write_review(folder: Path, rows: Sequence[dict[str, Any]]) -> None:

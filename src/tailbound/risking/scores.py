@@ -4,9 +4,9 @@ A safe draw adds 0 to the estimate whatever its weight. So every unsafe draw and
 verdict is scored, but of the safe ones only a random part, from which the mean weight is estimated.
 Scoring costs as much as sampling; this saves most of it.
 
-    DIR/scores/part-000001-1f0c9a2e.parquet    prompt_id, index, log_densities (one per proposal)
+    DIR/scores/part-000001.parquet    prompt_id, index, log_densities (one per proposal)
 
-Shards are written as those of the ledger are: in full or not at all.
+Shards are written as those of the ledger are: in full or not at all, and sealed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import numpy as np
 
 from tailbound.errors import LedgerError, TargetError
-from tailbound.files import write_shard
+from tailbound.files import make_folder
 from tailbound.ledger import StreamRecord, read
+from tailbound.ledger.identity import read_identity
+from tailbound.ledger.schema import part_files, part_name, part_number
+from tailbound.parquet import read_sealed, write_sealed
 from tailbound.prompts import Prompt
 from tailbound.risking.family import Family, FloatArray, IntArray
 from tailbound.risking.plan import Plan
@@ -40,23 +42,20 @@ class Scores:
     """The log-densities on record, and the way to make those that are missing."""
 
     def __init__(self, folder: Path) -> None:
+        """Read what is on record of the run in `folder`, which has a ledger."""
         self._folder = folder / "scores"
+        self._belongs_to = f"{read_identity(folder).digest} scores"
         self._held: dict[str, dict[int, FloatArray]] = {}
-        self._shards = 0
+        self._last = 0
         self._load()
 
     def _load(self) -> None:
-        import polars as pl
-
-        for path in sorted(self._folder.glob("part-*.parquet")):
-            self._shards += 1
-            try:
-                frame = pl.read_parquet(path, glob=False)
-                rows = frame.select("prompt_id", "index", "log_densities").iter_rows()
-            except (pl.exceptions.PolarsError, OSError) as error:
-                raise LedgerError(
-                    f"{path} is damaged ({error}): remove it and its draws are scored again"
-                ) from error
+        for path in part_files(self._folder):
+            self._last = part_number(path)
+            frame = read_sealed(
+                path, of=self._belongs_to, cure="remove it and its draws will be scored again"
+            )
+            rows = frame.select("prompt_id", "index", "log_densities").iter_rows()
             for prompt_id, index, values in rows:
                 found = np.array(values, dtype=np.float64)
                 self._held.setdefault(prompt_id, {})[index] = found
@@ -141,9 +140,7 @@ class Scores:
     def _write(self, rows: Sequence[tuple[str, int, FloatArray]]) -> None:
         import polars as pl
 
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._shards += 1
-        path = self._folder / f"part-{self._shards:06d}-{uuid4().hex[:8]}.parquet"
+        make_folder(self._folder)
         frame = pl.DataFrame(
             {
                 "prompt_id": [row[0] for row in rows],
@@ -153,7 +150,8 @@ class Scores:
                 ),
             }
         )
-        write_shard(path, frame)
+        write_sealed(self._folder / part_name(self._last + 1), frame, of=self._belongs_to)
+        self._last += 1
         for prompt_id, index, values in rows:
             self._held.setdefault(prompt_id, {})[index] = values
 

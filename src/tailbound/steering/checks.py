@@ -5,12 +5,12 @@ Nothing here needs torch.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tailbound.documents import read_json
 from tailbound.errors import UsageError
 from tailbound.prompts import Prompt, read_prompts
 
@@ -73,11 +73,8 @@ def read_note(folder: Path) -> dict[str, Any]:
                 f"{folder} holds no direction ({name} is missing): make one with tailbound steer"
             )
     path = folder / NOTE_FILE
-    try:
-        note = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"the direction in {folder} cannot be read: {error}") from error
-    schema = note.get("schema") if isinstance(note, dict) else None
+    note = read_json(path, cure="make it again with tailbound steer")
+    schema = note.get("schema")
     if schema != SCHEMA_VERSION:
         raise UsageError(
             f"{path} has schema {schema!r}, this tailbound reads {SCHEMA_VERSION}: make it anew "
@@ -91,7 +88,7 @@ def read_note(folder: Path) -> dict[str, Any]:
             f"{path} is damaged (kind {note['kind']!r}, layer {note['layer']!r}, coefficient "
             f"{note['coefficient']!r}): make it anew with tailbound steer"
         )
-    return dict(note)
+    return note
 
 
 def _sound(values: dict[str, Any]) -> bool:

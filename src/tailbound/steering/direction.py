@@ -5,6 +5,7 @@ On disk: DIR/direction.safetensors (the vector) and DIR/direction.json (everythi
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tailbound.errors import UsageError
-from tailbound.files import write_durably, write_json
+from tailbound.errors import LedgerError, UsageError
+from tailbound.files import make_folder, write_atomically, write_json
 from tailbound.steering.checks import NOTE_FILE, NOTED, SCHEMA_VERSION, VECTOR_FILE, read_note
 from tailbound.steering.interventions import Ablate, Add
 
@@ -47,16 +48,18 @@ class Direction:
 
     def save(self, folder: Path) -> None:
         """Write both files, each in full or not at all."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         tensors = {"direction": self.vector.detach().float().cpu().contiguous()}
-        write_durably(folder / VECTOR_FILE, lambda path: save_file(tensors, path))
+        data = save(tensors)
+        write_atomically(folder / VECTOR_FILE, data)
         write_json(
             folder / NOTE_FILE,
             {
                 "schema": SCHEMA_VERSION,
                 "width": int(self.vector.numel()),
+                "sha256": hashlib.sha256(data).hexdigest(),
                 **{key: getattr(self, key) for key in NOTED},
             },
         )
@@ -64,14 +67,21 @@ class Direction:
     @classmethod
     def load(cls, folder: Path) -> Direction:
         """The direction saved in `folder`; `UsageError` where there is none that can be read."""
-        from safetensors.torch import load_file
+        from safetensors import SafetensorError
+        from safetensors.torch import load
 
         note = read_note(folder)
         try:
-            vector = load_file(folder / VECTOR_FILE)["direction"]
-        except Exception as error:  # safetensors raises its own kinds
+            data = (folder / VECTOR_FILE).read_bytes()
+            vector = load(data)["direction"]
+        except (OSError, KeyError, ValueError, SafetensorError) as error:
             raise UsageError(f"the direction in {folder} cannot be read: {error}") from error
         width, values = note["width"], {key: note[key] for key in NOTED}
+        if vector.shape == (width,) and note.get("sha256") != hashlib.sha256(data).hexdigest():
+            raise LedgerError(
+                f"{folder / VECTOR_FILE} is damaged, or belongs to another {NOTE_FILE}: make it "
+                "again with tailbound steer"
+            )
         if vector.shape != (width,):
             raise UsageError(
                 f"{folder / VECTOR_FILE} has shape {tuple(vector.shape)}, and {NOTE_FILE} says "

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from tailbound.errors import UsageError
 from tailbound.files import write_json
 from tailbound.huggingface.hf_logging import quiet
+from tailbound.huggingface.saving import save_pretrained
 from tailbound.steering.checks import EDIT_NOTE, check_free
 from tailbound.steering.interventions import Ablate, unit_vector
 from tailbound.steering.modules import anatomy
@@ -110,11 +111,10 @@ def save_edited(
     """
     check_free(folder)
     result = edited(model, direction, intensity=intensity)
-    folder.mkdir(parents=True, exist_ok=True)
     with quiet():
         _make_savable(result)
-        result.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        save_pretrained(result, folder)
+        save_pretrained(tokenizer, folder)
     write_json(
         folder / EDIT_NOTE,
         {

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tailbound.errors import LedgerError
+from tailbound.prompts.keeping import kept_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -59,19 +60,7 @@ def first_event_counts(draws: pl.DataFrame, threshold: float) -> pl.DataFrame:
 
 def clusters(folder: Path) -> dict[str, str]:
     """The cluster of each prompt: its group where it has one."""
-    import polars as pl
-
-    path = folder / "prompts.parquet"
-    if not path.is_file():
-        return {}
-    try:
-        table = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise LedgerError(
-            f"{path} is damaged: restore it, or run the same command again"
-        ) from error
-    if "group" not in table.columns:
-        return {}
+    table = kept_table(folder)
     return {
         row[0]: f"group {row[1]}" if row[1] is not None else row[0]
         for row in table.select("id", "group").iter_rows()

@@ -11,7 +11,7 @@ from typing import Any
 from tailbound import run_folder
 from tailbound.errors import UsageError
 from tailbound.files import write_json
-from tailbound.ledger import first_round, scan, totals
+from tailbound.ledger import first_round, scan
 from tailbound.ledger.schema import shards
 from tailbound.summaries.counting import (
     check_once,
@@ -119,15 +119,10 @@ def summarize_run(
         raise UsageError(f"--threshold must lie in (0, 1], not {threshold:g}")
     check_levels(confidence, alpha)
     document = run_folder.read(folder)
-    own = document.get("threshold")
-    if isinstance(own, bool) or not isinstance(own, (int, float)):
-        raise UsageError(
-            f"{folder / 'run.yaml'} has the threshold {own!r}, not a number: restore it"
-        )
+    own = document["threshold"]
     chosen = float(own) if threshold is None else threshold
     if not shards(folder):
         raise UsageError(f"{folder} holds no draws yet: run it first")
-    totals(folder)  # explains what is wrong with a shard that cannot be read
     frame = (
         scan(folder)
         .select("stream", "stopping", "prompt_id", "index", "proposal", "score")
@@ -179,13 +174,7 @@ def summarize_run(
         alpha=alpha,
         streams=tuple(streams),
     )
-    try:
-        write_json(folder / "summary.json", result.to_dict())
-    except OSError as error:
-        raise UsageError(
-            f"{folder / 'summary.json'} cannot be written ({error.strerror}): copy the run folder "
-            "to where you may write"
-        ) from error
+    write_json(folder / "summary.json", result.to_dict())
     return result
 
 
