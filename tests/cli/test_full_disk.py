@@ -69,7 +69,7 @@ def test_bound_resumes_after_every_refusal(tmp_path: Path, cli: Command) -> None
     file = prompts(tmp_path / "p.jsonl", 60)
     options = ("--budget", 4, "--test-draws", 5, "--max-new-tokens", 16, "--json")
     line = ["bound", file, *options, "--out", tmp_path / "run"]
-    sizes = [0, 1_000, 2_500, 6_000, 12_000]
+    sizes = [0, 1_600, 2_500, 4_000, 8_000]
     stopped = check_refusals(cli, line, tmp_path / "run", sizes)
     assert {".lock-holder", "run.yaml"} & stopped
     assert {"prompts.parquet", "part-000001.parquet"} <= stopped
@@ -114,7 +114,6 @@ def test_paths_that_cannot_be_are_one_line(tmp_path: Path, cli: Command) -> None
         (Path("/".join([str(tmp_path), *["x" * 200] * 25])), 2, "File name too long"),
         (tmp_path / "taken", 2, "is a file"),
         (tmp_path / "taken" / "run", 2, "is a file"),
-        (Path("/proc/tailbound"), 1, "cannot be written"),
     ):
         for command in (
             ("bound", file, "--budget", 4, "--target", "hf:/no/model", "--out", place),
