@@ -116,7 +116,7 @@ def test_paths_that_cannot_be_are_one_line(tmp_path: Path, cli: Command) -> None
         (tmp_path / "taken" / "run", 2, "is a file"),
     ):
         for command in (
-            ("bound", file, "--budget", 4, "--target", "hf:/no/model", "--out", place),
+            ("bound", file, "--budget", 4, "--out", place),
             ("risk", file, "--proposal", "none", "--draws", 20, "--out", place),
         ):
             found, out, err = cli(*command)

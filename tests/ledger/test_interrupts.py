@@ -14,7 +14,7 @@ from ledger.writer import make_draw, make_verdict, open_ledger
 from tailbound.interrupts import uninterrupted
 from tailbound.ledger import read, writing
 from tailbound.rejudging import verdicts
-from tailbound.rejudging.verdicts import VerdictWriter, read_verdicts
+from tailbound.rejudging.verdicts import VerdictWriter, read_verdicts, verdicts_folder
 
 
 @pytest.mark.parametrize("module", ["ledger", "verdicts"])
@@ -22,14 +22,14 @@ def test_an_interrupt_just_after_a_shard_does_not_write_its_rows_twice(
     module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of = writing if module == "ledger" else verdicts
-    plain = of.write_shard
+    plain = of.write_sealed
 
-    def write_and_be_told(*args: object) -> None:
-        plain(*args)  # type: ignore[arg-type]
-        monkeypatch.setattr(of, "write_shard", plain)
+    def write_and_be_told(*args: object, **names: object) -> None:
+        plain(*args, **names)  # type: ignore[arg-type]
+        monkeypatch.setattr(of, "write_sealed", plain)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(of, "write_shard", write_and_be_told)
+    monkeypatch.setattr(of, "write_sealed", write_and_be_told)
     if module == "ledger":
         ledger = open_ledger(tmp_path)
         ledger.append(make_draw(1, 1), make_verdict(1, 1), "fixed")
@@ -38,12 +38,14 @@ def test_an_interrupt_just_after_a_shard_does_not_write_its_rows_twice(
         ledger.close()
         assert read(tmp_path).height == 1
     else:
-        writer = VerdictWriter(tmp_path, judge="j", judge_id="j@1")
+        open_ledger(tmp_path).close()
+        home = verdicts_folder(tmp_path, "j@1")
+        writer = VerdictWriter(home, judge="j", judge_id="j@1")
         writer.append(("s", "p", 1), make_verdict(1, 1))
         with pytest.raises(KeyboardInterrupt):
             writer.flush()
         writer.close()
-        assert read_verdicts(tmp_path).height == 1
+        assert read_verdicts(home).height == 1
 
 
 def test_what_waited_is_told_and_handlers_are_back() -> None:
