@@ -19,6 +19,7 @@ from tailbound.judges.base import Exchange
 from tailbound.judges.registry import load_judge
 from tailbound.prompts import Prompt
 from tailbound.targets.endpoint import EndpointTarget
+from tailbound.targets.endpoint.extra_body import canonical
 from targets.tiny_models import Queue
 
 THOUGHT = 6
@@ -260,6 +261,32 @@ def test_an_extra_body_that_cannot_be(given, message, tmp_path, cli):
     assert code == 2
     assert message in " ".join(told.split())
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        '{"api_key": "hunter2"}',
+        '{"extra_headers": {"X": "hunter2"}}',
+        '{"provider": [{"Authorization": "hunter2"}]}',
+        '{"access_token": "hunter2"}',
+    ],
+)
+def test_an_extra_body_with_a_secret_is_refused_and_the_secret_not_repeated(given, tmp_path, cli):
+    code, out, err = cli(
+        *("risk", str(prompt_file(tmp_path)), "--target", "openai:m", "--proposal", "none"),
+        *("--base-url", "http://127.0.0.1:1/v1", "--judge", "regex:a"),
+        *("--extra-body", given, "--out", str(tmp_path / "run")),
+    )
+    assert code == 2
+    assert "kept in run.yaml" in " ".join(err.split())
+    assert "hunter2" not in out + err
+    assert not (tmp_path / "run").exists()
+
+
+def test_names_of_tokens_that_are_no_secrets_pass():
+    given = {"min_tokens": 3, "skip_special_tokens": False, "reasoning": {"max_tokens": 9}}
+    assert json.loads(canonical(given) or "") == given
 
 
 def test_a_run_records_what_it_asks_for_and_keeps_to_it(tmp_path, cli):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tailbound.errors import UsageError
@@ -28,6 +29,13 @@ _OWN = {
     "stream_options": None,
 }
 """What is set elsewhere, and where; None: what would break the reading of answers."""
+
+_SECRET = re.compile(
+    r"api[-_ ]?key|authori[sz]ation|secret|passw|credential|headers"
+    r"|^(access|api|auth|bearer|id|refresh|session)?[-_]?token$",
+    re.IGNORECASE,
+)
+"""Names under which servers and proxies take keys."""
 
 _LEAVE_THE_DENSITY = frozenset(
     {
@@ -64,7 +72,24 @@ def canonical(given: str | Mapping[str, Any] | None) -> str | None:
             option = _OWN[name]
             where = "tailbound sets it" if option is None else f"{option} sets it"
             raise UsageError(f"--extra-body must not hold {name!r}: {where}")
+    for name in _names(found):
+        if _SECRET.search(name):
+            raise UsageError(
+                f"--extra-body must not hold {name!r}: it is kept in run.yaml, where no secret may "
+                "stand; keys are read from the environment (--key-env)"
+            )
     return text if found else None
+
+
+def _names(value: Any) -> Iterator[str]:
+    """The names in a document, at every depth."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield str(name)
+            yield from _names(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _names(inner)
 
 
 def parameters(extra_body: str | None) -> dict[str, Any]:
