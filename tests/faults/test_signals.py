@@ -1,0 +1,186 @@
+"""Real processes that get SIGKILL, SIGTERM, SIGINT and SIGSTOP at random moments.
+
+Each command is started, told to end (or stopped for a moment) some time later, and started again
+with the same line, many times over; then it runs to its end. Ledgers and results must be those of
+a run that nobody disturbed: tokens and verdicts of every draw, and the files of results.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tailbound.demo.files import default_prompts
+
+KEY = ["stream", "prompt_id", "index"]
+TOLD = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSTOP]
+RUN = [sys.executable, "-m", "tailbound"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """The line that writes to a folder, and what of the folder must always be the same."""
+
+    line: Callable[[Path, Path], list[str]]
+    """Of (folder with the inputs, folder that is written)."""
+    results: tuple[str, ...]
+    draws: str = "draws"
+    prepare: Callable[[Path, Path], None] | None = None
+
+
+def _prompts(inputs: Path, n: int) -> Path:
+    path = inputs / f"prompts-{n}.jsonl"
+    path.write_text(
+        "".join(json.dumps({"id": p.id, "prompt": p.text}) + "\n" for p in default_prompts(n))
+    )
+    return path
+
+
+def _bound(inputs: Path, out: Path) -> list[str]:
+    return [*RUN, "bound", str(_prompts(inputs, 150)), "--out", str(out), "--max-new-tokens", "32",
+            "--budget", "8", "--train-draws", "20", "--test-draws", "20", "--json"]  # fmt: skip
+
+
+def _risk(inputs: Path, out: Path) -> list[str]:
+    return [*RUN, "risk", str(_prompts(inputs, 3)), "--out", str(out), "--max-new-tokens", "32",
+            "--draws", "100", "--json"]  # fmt: skip
+
+
+def _table(inputs: Path) -> Path:
+    path = inputs / "table.jsonl"
+    rows = [
+        {"id": f"p{n % 40}", "prompt": f"question {n % 40}", "response": f"answer {n}",
+         "score": float(n % 7 == 0)}
+        for n in range(8000)
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def _import(inputs: Path, out: Path) -> list[str]:
+    return [*RUN, "import", str(_table(inputs)), "--out", str(out), "--json"]
+
+
+def _imported(inputs: Path, out: Path) -> None:
+    subprocess.run(_import(inputs, out), check=True, capture_output=True)
+
+
+def _rejudge(_: Path, out: Path) -> list[str]:
+    return [*RUN, "rejudge", str(out), "--judge", "regex:(1|3)[02468]$", "--json"]
+
+
+def _steer(_: Path, out: Path) -> list[str]:
+    return [*RUN, "steer", "refusal", "--out", str(out), "--json"]
+
+
+COMMANDS = {
+    "bound": Command(_bound, ("bound.json", "evaluation.json", "predictions.parquet")),
+    "risk": Command(_risk, ("risk.json", "risk.parquet", "review.jsonl", "proposal.json")),
+    "import": Command(_import, ("prompts.parquet", "ledger.json")),
+    "rejudge": Command(_rejudge, (), draws="verdicts/*", prepare=_imported),
+    "steer": Command(_steer, ("direction.json", "direction.safetensors"), draws=""),
+}
+
+
+def disturb(line: list[str], told: signal.Signals, after: float) -> bool:
+    """Run the line and tell the process after so many seconds; True if it came to its end."""
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        process.wait(timeout=after)
+    except subprocess.TimeoutExpired:
+        process.send_signal(told)
+        if told is signal.SIGSTOP:
+            time.sleep(0.3)
+            process.send_signal(signal.SIGCONT)
+    _, said = process.communicate(timeout=120)
+    # Python itself answers an interrupt in the midst of some imports by SIGINT: shells say 130 too
+    ended = (0, -int(told), -int(signal.SIGINT), 130)
+    assert process.returncode in ended, (told, process.returncode, said)
+    assert "Traceback" not in said, said
+    return process.returncode == 0
+
+
+def check(command: Command, inputs: Path, *, moments: int, seed: int) -> None:
+    """Folders that are disturbed `moments` times, in all, end as the folder of a run that is not.
+
+    Where a disturbed process comes to its end, the next one begins in a new folder.
+    """
+    straight = _fresh(command, inputs, "straight")
+    begun = time.monotonic()
+    _finish(command.line(inputs, straight))
+    lasts = time.monotonic() - begun
+    rng = random.Random(seed)
+    folders = [_fresh(command, inputs, "0")]
+    for number in range(moments):
+        line = command.line(inputs, folders[-1])
+        if disturb(line, TOLD[(number + seed) % 4], rng.uniform(0, lasts)) and number < moments - 1:
+            folders.append(_fresh(command, inputs, str(len(folders))))
+    _finish(command.line(inputs, folders[-1]))
+    for folder in folders:
+        _same(command, straight, folder)
+
+
+def _fresh(command: Command, inputs: Path, name: str) -> Path:
+    folder = inputs / name / "run"
+    folder.parent.mkdir()
+    if command.prepare is not None:
+        command.prepare(inputs, folder)
+    return folder
+
+
+def _same(command: Command, straight: Path, disturbed: Path) -> None:
+    _same_draws(command, straight, disturbed)
+    for name in command.results:
+        if name.endswith(".parquet"):
+            assert pl.read_parquet(straight / name).equals(pl.read_parquet(disturbed / name)), name
+        else:
+            assert (straight / name).read_bytes() == (disturbed / name).read_bytes(), name
+    assert not list(disturbed.rglob(".*.tmp"))
+
+
+def _finish(line: list[str]) -> None:
+    done = subprocess.run(line, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def _same_draws(command: Command, one: Path, two: Path) -> None:
+    if not command.draws:
+        return
+    tables = [_read(folder, command.draws) for folder in (one, two)]
+    for table in tables:
+        assert not table.select(KEY).is_duplicated().any()
+    both = tables[0].join(tables[1], on=KEY, suffix="_two")
+    if one.joinpath("bound.json").exists():
+        # draws beyond an event that was not yet known when they were asked for
+        assert both.height >= 0.9 * max(table.height for table in tables)
+    else:
+        assert both.height == tables[0].height == tables[1].height
+    for column in set(tables[0].columns) & {"token_ids", "text", "score", "reason", "proposal"}:
+        assert both[column].equals(both[f"{column}_two"], null_equal=True), column
+
+
+def _read(folder: Path, pattern: str) -> pl.DataFrame:
+    files = sorted(file for home in folder.glob(pattern) for file in home.glob("part-*.parquet"))
+    assert files
+    return pl.concat([pl.read_parquet(file) for file in files])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_that_is_disturbed_ends_as_one_that_is_not(name: str, tmp_path: Path) -> None:
+    check(COMMANDS[name], tmp_path, moments=1, seed=len(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_twenty_moments(name: str, tmp_path: Path) -> None:
+    check(COMMANDS[name], tmp_path, moments=20, seed=7)
