@@ -87,7 +87,7 @@ def _steer(_: Path, out: Path) -> list[str]:
 COMMANDS = {
     "bound": Command(_bound, ("bound.json", "evaluation.json", "predictions.parquet")),
     "risk": Command(_risk, ("risk.json", "risk.parquet", "review.jsonl", "proposal.json")),
-    "import": Command(_import, ("prompts.parquet", "ledger.json")),
+    "import": Command(_import, ("prompts.parquet",)),
     "rejudge": Command(_rejudge, (), draws="verdicts/*", prepare=_imported),
     "steer": Command(_steer, ("direction.json", "direction.safetensors"), draws=""),
 }
