@@ -16,6 +16,16 @@ TEMPLATE = (
 )
 
 
+THINKING_TEMPLATE = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}assistant: "
+    "{% if m.reasoning_content %}<think>\n{{ m.reasoning_content }}\n</think>\n\n{% endif %}"
+    "{{ m.content.split('</think>')[-1] }}<end>\n"
+    "{% else %}{{ m.role }}: {{ m.content }}<end>\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}assistant: <think>\n{% endif %}"
+)
+"""Opens a thought, as those of DeepSeek-R1 and Qwen3 Thinking do."""
+
+
 def write(folder: Path) -> None:
     """A random Llama that samples by default; its tokenizer knows single bytes."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -51,7 +61,7 @@ def write(folder: Path) -> None:
     fast.save_pretrained(folder)
 
 
-def write_gguf(path: Path) -> None:
+def write_gguf(path: Path, template: str = TEMPLATE) -> None:
     """A random Llama in one file, as llama.cpp reads it."""
     import gguf
     import numpy as np
@@ -78,7 +88,7 @@ def write_gguf(path: Path) -> None:
     writer.add_eos_token_id(EOS)
     writer.add_bos_token_id(EOS)
     writer.add_add_bos_token(False)
-    writer.add_chat_template(TEMPLATE)
+    writer.add_chat_template(template)
 
     def tensor(name: str, *shape: int, scale: float = 0.2) -> None:
         writer.add_tensor(name, (rng.normal(size=shape) * scale).astype(np.float32))

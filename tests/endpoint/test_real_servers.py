@@ -66,8 +66,10 @@ def transformers_serve(folder: Path) -> tuple[subprocess.Popen[str], str, str]:
     return process, f"http://localhost:{port}", str(folder / "model")
 
 
-def llama_cpp(folder: Path) -> tuple[subprocess.Popen[str], str, str]:
-    real_models.write_gguf(folder / "tiny.gguf")
+def llama_cpp(
+    folder: Path, template: str = real_models.TEMPLATE
+) -> tuple[subprocess.Popen[str], str, str]:
+    real_models.write_gguf(folder / "tiny.gguf", template)
     process = subprocess.Popen(
         [sys.executable, str(Path(real_models.__file__)), str(folder / "tiny.gguf")],
         stdin=subprocess.PIPE,
@@ -95,11 +97,35 @@ def test_what_it_ignores_in_silence_is_found(served):
     assert found.max_tokens
     print(served[0], found)
     if served[0] == "llama.cpp":
-        for name in ("n", "seed", "stop", "log_probs", "top_k", "min_p"):
+        for name in ("seed", "stop", "log_probs", "top_k", "min_p"):
             assert getattr(found, name), name
+        assert not found.usage_of_all  # it counts one of several responses, so n is not used
+        assert not found.n
     else:  # one generator for all requests: seeds hold for one at a time only
         for name in ("n", "seed", "stop", "log_probs", "top_k", "min_p"):
             assert not getattr(found, name), name
+
+
+def test_llama_cpp_puts_a_thought_that_the_template_opens_into_a_field(tmp_path):
+    """The tiny model never closes it, so there is no reply: missing, never an empty one."""
+    process, url, model = llama_cpp(tmp_path, real_models.THINKING_TEMPLATE)
+    try:
+        options = SamplingOptions(max_new_tokens=12)
+        made = load(model, options, base_url=f"{url}/v1", timeout=60, concurrency=4)
+        assert made.findings.thinking == "field"
+        draws = list(made.sample(Queue(requests(3)), seed=0))
+        assert {draw.finish_reason for draw in draws} == {"incomplete"}
+        assert {draw.text for draw in draws} == {""}
+        judged = SamplingOptions(max_new_tokens=12, thinking="judge")
+        made = load(model, judged, base_url=f"{url}/v1", timeout=60, concurrency=4)
+        shown = list(made.sample(Queue(requests(3)), seed=0))
+        assert all(draw.text.startswith("<think>\n") for draw in shown)
+        assert {draw.missing for draw in shown} == {None}
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        process.stdout.close()
+        process.stdin.close()
 
 
 @pytest.mark.parametrize("served", ["llama.cpp"], indirect=True)  # the other takes no top_k

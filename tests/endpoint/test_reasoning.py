@@ -18,7 +18,7 @@ from tailbound.errors import UsageError
 from tailbound.judges.base import Exchange
 from tailbound.judges.registry import load_judge
 from tailbound.prompts import Prompt
-from tailbound.targets.endpoint import EndpointTarget
+from tailbound.targets.endpoint import EndpointTarget, probe
 from tailbound.targets.endpoint.extra_body import canonical
 from targets.tiny_models import Queue
 
@@ -162,6 +162,20 @@ def test_a_thought_that_the_probe_did_not_know_of_is_never_taken_for_a_reply():
         for draw in draws(made):
             assert draw.finish_reason == "incomplete"
             assert "'</think>' without the tag that opens" in (draw.missing or "")
+
+
+def test_a_template_that_opens_the_thought_is_found_where_all_trials_are_cut(monkeypatch):
+    """As vLLM and llama.cpp serve such models without a parser: no tag is in a cut response."""
+    monkeypatch.setattr(probe, "TOKENS", 4)
+    with Thinker("template") as stub:
+        made = target(stub, SamplingOptions(max_new_tokens=5))
+        assert (made.findings.thinking, made.findings.opening) == ("template", "<think>")
+        assert made.findings.unfinished == made.findings.trials == 4
+        assert {d.finish_reason for d in draws(made)} == {"incomplete"}
+    with Stub() as stub:
+        made = target(stub, SamplingOptions(max_new_tokens=5))
+        assert made.findings.thinking is None
+        assert {d.finish_reason for d in draws(made)} == {"length"}
 
 
 class Strict(Thinker):

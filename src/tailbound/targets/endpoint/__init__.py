@@ -6,6 +6,9 @@ spending    what was asked, what it cost, and the limit
 client      one request, with retries
 session     many requests at once, on an event loop of their own
 probe       what the server honours, found out before it is trusted
+adapting    what a refusal names, and how the next request does without it
+thoughts    where servers put what a model thought before it replied
+extra_body  further parameters of every request
 target      the `Target`
 """
 

@@ -31,6 +31,9 @@ PROMPT = Prompt(
 REQUESTS = 50
 """About so many are sent, each of at most `TOKENS` tokens."""
 TOKENS = 24
+EASY = Prompt(id="probe-easy", messages=(("user", "Reply with the word OK and nothing else."),))
+"""Where a response is cut, nothing may show that it was a thought: here a thought is short."""
+EASY_TOKENS = 2048
 TRIALS = 3
 """So many more full-length requests go to a model that thinks."""
 _HOT, _SAME, _COLD, _MANY, _FEW = 8, 3, 6, 4, 3
@@ -139,19 +142,27 @@ async def probe(
     def posts(of: SamplingOptions) -> Post:
         phrasing = Phrasing(model, of, dialect)
 
-        async def post(*, seed: int, n: int = 1, **changes: Any) -> Answer:
-            body = phrasing.request(PROMPT, seed=seed, n=n, **changes)
+        async def post(*, seed: int, n: int = 1, prompt: Prompt = PROMPT, **changes: Any) -> Answer:
+            body = phrasing.request(prompt, seed=seed, n=n, **changes)
             return await client.ask(phrasing.path, body, patience=_PATIENCE)
 
         return post
 
     try:
         trials = [await _settled(posts(options), dialect, options, name)]
-        if _style(trials)[0] is not None:
+        clues = list(trials)
+        if _style(trials)[0] is None and trials[0].choices[0].length:
+            afford(1, EASY_TOKENS)
+            easy = await _tried(
+                posts(options)(seed=1, prompt=EASY, max_tokens=EASY_TOKENS, stop=None)
+            )
+            clues += [] if easy is None else [easy]
+        if _style(clues)[0] is not None:
             options = options.with_room()
             afford(TRIALS, options.max_new_tokens)
             trials += await gathered([posts(options)(seed=702 + i) for i in range(TRIALS)])
-        hidden = _style(trials)[0] == "hidden"
+            clues += trials[1:]
+        hidden = _style(clues)[0] == "hidden"
         if hidden:
             _check_hidden(options, name)
             afford(REQUESTS, options.max_new_tokens)
@@ -163,7 +174,7 @@ async def probe(
         post = posts(whole)
         first = await _settled(post, dialect, whole, name)
         findings = await _findings(
-            post, Phrasing(model, whole, dialect), [first, *trials], options, name
+            post, Phrasing(model, whole, dialect), [first, *trials], clues, options, name
         )
         findings = replace(findings, models=await client.models())
         await _check_options(posts(options), options, findings, name)
@@ -198,11 +209,19 @@ def _check_hidden(options: SamplingOptions, name: str) -> None:
 
 
 async def _findings(
-    post: Post, phrasing: Phrasing, trials: Sequence[Answer], options: SamplingOptions, name: str
+    post: Post,
+    phrasing: Phrasing,
+    trials: Sequence[Answer],
+    clues: Sequence[Answer],
+    options: SamplingOptions,
+    name: str,
 ) -> Findings:
-    """What short requests show; `trials` are the first of them, and those of the run's length."""
+    """What short requests show; `trials` are the first of them, and those of the run's length.
+
+    `clues` may show thoughts.
+    """
     dialect, (first, *long) = phrasing.dialect, trials
-    hidden = _style(long)[0] == "hidden"
+    hidden = _style(clues)[0] == "hidden"
     # of a thought that nobody sees, a few tokens show nothing
     brief: dict[str, Any] = {} if hidden else {"max_tokens": 8}
     cold: dict[str, Any] = {"temperature": _COLD_TEMPERATURE, **brief}
@@ -226,7 +245,7 @@ async def _findings(
     hot, same = _texts(told["hot"]), _texts(told["same"])
     _check_random([*_texts([first]), *hot, *same], name, phrasing.longest)
     varied = _share(hot) < 0.5
-    thinking, opening = _style([*long, first, *told["hot"], *told["same"]])
+    thinking, opening = _style([*clues, first, *told["hot"], *told["same"]])
     # a model that thinks may take the temperature and not heed it, which is the same where it is 1
     fixed = thinking is not None and options.temperature == 1
     temperature = _temperature(_texts(told["cold"]), hot, name, fixed=fixed)
