@@ -33,6 +33,9 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 }
 """What every reader relies on."""
 
+LONGEST = 4_000_000
+"""Bytes of `run.yaml` at most: a parser of YAML is slow, and this one is read before each run."""
+
 _VERSIONS = ("tailbound", "numpy", "scipy", "polars", "torch", "transformers")
 
 
@@ -127,8 +130,13 @@ def begin(folder: Path, document: Mapping[str, Any]) -> None:
     path = folder / "run.yaml"
     if path.exists():
         _compare(folder, document)
-    make_folder(folder)
     text = yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True)
+    if len(text.encode()) > LONGEST:
+        raise UsageError(
+            f"the options of this run are too long for {path} (more than {LONGEST:,} bytes): use "
+            "shorter texts, such as the system prompt"
+        )
+    make_folder(folder)
     write_atomically(path, seal(f'{text}checksum: "{BLANK}"\n'.encode()))
 
 
@@ -145,6 +153,8 @@ def read(folder: Path) -> dict[str, Any]:
         raise UsageError(
             f"{folder} is not a run folder (it has no run.yaml): give the --out of a run"
         ) from None
+    if len(text.encode()) > LONGEST + 100:
+        raise LedgerError(f"{path} is too long to be one that tailbound wrote: restore it")
     try:
         document = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:

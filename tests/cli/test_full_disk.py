@@ -124,7 +124,11 @@ def test_paths_that_cannot_be_are_one_line(tmp_path: Path, cli: Command) -> None
             assert message in err
             assert err.count("\n") == 1
     for place in (tmp_path / ("x" * 300), tmp_path / "taken"):
-        for command in (("summarize", place), ("predict", place, file)):
+        for command in (
+            ("summarize", place),
+            ("predict", place, file),
+            ("rejudge", place, "--judge", "regex:a"),
+        ):
             found, out, err = cli(*command)
             assert found in (1, 2)
             assert (out, err.count("\n")) == ("", 1)

@@ -147,6 +147,7 @@ def command(
     from tailbound.cli.costs import Costs, check_plan, cost_range, spent_before
     from tailbound.judges.registry import load_judge
     from tailbound.ledger import reply_notices
+    from tailbound.places import check_place
     from tailbound.prompts import read_prompts
     from tailbound.risking import Instructions, RiskSettings, make_proposal, run_risk
     from tailbound.risking.proposal import check_proposal
@@ -191,6 +192,7 @@ def command(
         withheld=withheld,
     )
     check_target(target, **engine)
+    check_place(out)
     instructions = Instructions(harmful=harmful, harmless=harmless)
     look = partial(check_proposal, proposal, target, folder=out, instructions=instructions)
     look(family=family)  # before prompts are fetched from a hub

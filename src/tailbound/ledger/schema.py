@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,8 +69,16 @@ def part_files(folder: Path) -> list[Path]:
     Unfinished files and those that are no Parquet files are passed over. Raises `LedgerError` for
     a Parquet file of another name: nobody can tell whether it should count.
     """
+    try:
+        names = sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise LedgerError(
+            f"{folder} cannot be read ({error.strerror or error}): check the path and its rights"
+        ) from error
     found = []
-    for path in folder.glob("*.parquet"):
+    for path in (folder / name for name in names if name.endswith(".parquet")):
         if path.name.startswith("."):
             continue
         if not _PART.fullmatch(path.name) or not path.is_file():
