@@ -217,7 +217,16 @@ def test_dry_run_draws_nothing(cli, tmp_path):
     out_folder = tmp_path / "run"
     code, out, _ = cli("risk", prompts, *SHORT, "--out", out_folder, "--dry-run", "--json")
     assert code == 0
-    assert json.loads(out)["draws"] == 4 * 500
+    document = json.loads(out)
+    assert document["draws"] == 4 * 500
+    assert document["tokens"] == round(document["draws"] * document["tokens_per_draw"])
+    # the draws at the rate of the probe, and the scoring of some of them besides
+    drawing = document["draws"] / document["draws_per_second"]
+    assert drawing < document["seconds"] < 20 * drawing
+    assert not out_folder.exists()
+    code, out, _ = cli("risk", prompts, *SHORT, "--out", out_folder, "--dry-run")
+    assert "4 prompts, 2,000 draws, about" in out
+    assert "Finding and checking the proposal comes on top." in out
     assert not out_folder.exists()
 
 

@@ -17,7 +17,7 @@ from scipy.stats import binom, geom
 
 from tailbound import run_folder
 from tailbound.cli import main
-from tailbound.cli.summarize import _interval
+from tailbound.cli.summarize import _digits, _interval
 from tailbound.contract import Draw, Verdict
 from tailbound.errors import LedgerError, UsageError
 from tailbound.files import write_json
@@ -386,6 +386,14 @@ def test_copied_and_damaged_shards_are_named(folder):
 )
 def test_limits_are_rounded_outward_and_never_meet(limits, shown):
     assert _interval(limits) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.999999999976, ">0.999999"), (0.9998, "0.99980"), (1.0, "1"), (3e-9, "3.0e-09")],
+)
+def test_no_more_digits_than_say_something(value, shown):
+    assert _digits(value) == shown
 
 
 @given(st.floats(0, 1), st.floats(0, 1))

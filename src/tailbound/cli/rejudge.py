@@ -150,7 +150,7 @@ def _print(result: Rejudged) -> None:
 
     from tailbound.cli.render import console
     from tailbound.cli.render_risk import number
-    from tailbound.cli.terminal import SafeTable
+    from tailbound.cli.terminal import SafeTable, show_table
 
     out = console()
     out.print(
@@ -175,7 +175,7 @@ def _print(result: Rejudged) -> None:
         "agree, where both have one",
         *("-" if found.share is None else f"{found.share:.2%}" for _, found in shown),
     )
-    out.print(table)
+    show_table(out, table)
     for reason, draws in result.missing_reasons:
         out.print(Text(visible(f"no verdict on {draws:,}: {reason}")), soft_wrap=True)
     for stream in result.streams:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from tailbound.cli.terminal import SafeConsole, SafeTable
+from tailbound.cli.terminal import SafeConsole, SafeTable, show_table
 from tailbound.outside import REPLACEMENT, visible
 
 if TYPE_CHECKING:
@@ -113,9 +113,12 @@ def _evaluation(out: Console, result: BoundResult) -> None:
     table.add_column("test prompts", no_wrap=True)
     for name in ("n", "coverage", f"{evaluation.confidence:.0%} interval", "median L"):
         table.add_column(name, justify="right", no_wrap=True)
-    for row in (evaluation.overall, *evaluation.by_p_hat, *evaluation.by_group):
+    bins = evaluation.by_p_hat
+    if len({row.name for row in bins}) < len(bins):  # p_hat is the same for (almost) all
+        bins = ()
+    for row in (evaluation.overall, *bins, *evaluation.by_group):
         table.add_row(*_coverage_row(row), style="bold" if row is evaluation.overall else None)
-    out.print(table)
+    show_table(out, table)
     if evaluation.overall.unresolved:
         out.print(
             Text(
@@ -129,9 +132,15 @@ def _evaluation(out: Console, result: BoundResult) -> None:
 def _coverage_row(row: Coverage) -> tuple[str, ...]:
     if row.lower is None or row.upper is None or row.interval is None:
         return row.name, "0", "-", "-", "-"
-    value = f"{row.lower:.3f}" if row.lower == row.upper else f"{row.lower:.3f} to {row.upper:.3f}"
-    interval = f"{row.interval[0]:.3f} to {row.interval[1]:.3f}"
+    value = _between(row.lower, row.upper)
+    interval = _between(*row.interval)
     return row.name, f"{row.prompts}", value, interval, _count(row.median_bound)
+
+
+def _between(low: float, high: float) -> str:
+    """Both ends in three digits, once where they look the same."""
+    ends = [f"{low:.3f}", f"{high:.3f}"]
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 def preview(value: Preview) -> None:
@@ -147,7 +156,7 @@ def preview(value: Preview) -> None:
             f"{stream.draws:,}",
             f"{stream.prompt_tokens:,}",
             f"{stream.tokens:,}",
-            _duration(stream.seconds),
+            duration(stream.seconds),
         )
     table.add_row(
         "all",
@@ -155,10 +164,10 @@ def preview(value: Preview) -> None:
         f"{value.draws:,}",
         f"{sum(stream.prompt_tokens for stream in value.streams):,}",
         f"{sum(stream.tokens for stream in value.streams):,}",
-        _duration(value.seconds),
+        duration(value.seconds),
     )
     out = console()
-    out.print(table)
+    show_table(out, table)
     need = value.requirement
     out.print(
         f"Rates from {value.probe_draws} draws: {value.tokens_per_draw:.1f} tokens per draw, "
@@ -214,7 +223,8 @@ def _count(value: float | None) -> str:
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A duration in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -249,7 +259,7 @@ def truth(result: BoundTruth, *, out: Console | None = None) -> None:
             f"{row.holds:.3f}",
             f"{row.oracle_bound:,}",
         )
-    out.print(table)
+    show_table(out, table)
     out.print(
         f"Exact coverage over all test prompts: {result.true_coverage:.3f} "
         f"(target {1 - result.result.bound.alpha:.4g}).\nIt is an average: single prompts lie "

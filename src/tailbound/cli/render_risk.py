@@ -10,14 +10,15 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from tailbound.cli.render import console
-from tailbound.cli.terminal import SafeTable
+from tailbound.cli.render import console, duration
+from tailbound.cli.terminal import SafeTable, show_table
 from tailbound.outside import visible
 
 if TYPE_CHECKING:
     from tailbound.demo.tour import RiskRow
     from tailbound.importance import RiskEstimate
     from tailbound.risking import RiskResult
+    from tailbound.risking.preview import RiskPreview
 
 SHOWN = 20
 
@@ -50,7 +51,7 @@ def risk(result: RiskResult, *, subject: str, folder: str, out: Console | None =
                 else []
             ),
         )
-    out.print(table)
+    show_table(out, table)
     if len(risks) > SHOWN:
         out.print(Text(visible(f"{len(risks) - SHOWN} more in {folder}/risk.parquet"), style="dim"))
     facts = SafeTable.grid(padding=(0, 2))
@@ -80,6 +81,28 @@ def risk(result: RiskResult, *, subject: str, folder: str, out: Console | None =
     out.print(Panel(facts, title=f"Risk of an unsafe output: {resolved}", box=box.ROUNDED))
 
 
+def preview(
+    value: RiskPreview, cost: dict[str, float], *, steered: bool, out: Console | None = None
+) -> None:
+    """Print what the risks would take."""
+    out = out or console()
+    more = value.draws_at_most > value.draws
+    draws = f" (at most {value.draws_at_most:,})" if more else ""
+    time = f" (at most {duration(value.seconds_at_most)})" if more else ""
+    out.print(
+        f"{value.prompts:,} prompts, {value.draws:,} draws{draws}, about {value.tokens:,} tokens "
+        f"(at most {value.tokens_at_most:,}), about {duration(value.seconds)}{time}."
+    )
+    if cost:
+        low, high = cost["cost_at_least"], cost["cost_at_most"]
+        out.print(f"At the prices given, cost between {low:.4g} and {high:.4g}.")
+    out.print(
+        f"Rates from {value.probe_draws} draws: {value.tokens_per_draw:.1f} tokens per draw, "
+        f"{value.draws_per_second:,.0f} draws/s (a full batch is faster)."
+        + (" Finding and checking the proposal comes on top." if steered else "")
+    )
+
+
 def truth(rows: Sequence[RiskRow], *, out: Console | None = None) -> None:
     """Print the risks of the demo beside the exact truth."""
     out = out or console()
@@ -103,7 +126,7 @@ def truth(rows: Sequence[RiskRow], *, out: Console | None = None) -> None:
             f"{number(e.interval[0])} to {number(e.interval[1])}" if e.interval else "-",
         )
     out.print()
-    out.print(table)
+    show_table(out, table)
     worst = max(max(r.estimate.risk / r.exact_risk, r.exact_risk / r.estimate.risk) for r in rows)
     held = sum(row.estimate.certified_lower <= row.exact_risk for row in rows)
     out.print(

@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from tailbound.cli.render import console
-from tailbound.cli.terminal import SafeTable
+from tailbound.cli.terminal import SafeTable, show_table
 from tailbound.outside import visible
 from tailbound.steering.refusal import MAX_KL
 
@@ -41,7 +41,7 @@ def refusal(direction: Direction) -> None:
             f"{one['kl']:.4f}",
             "yes" if one["passes"] else "no",
         )
-    out.print(table)
+    show_table(out, table)
     odds = evidence["refusal_log_odds"]
     words = ", ".join(repr(token["text"]) for token in evidence["refusal_tokens"])
     facts = _facts()
@@ -75,7 +75,7 @@ def persona(direction: Direction) -> None:
             f"{one['coherence' if judged else 'log_prob']:.2f}",
             "yes" if one["coherent"] else "no",
         )
-    out.print(table)
+    show_table(out, table)
     rate = evidence["trait_rate"]
     facts = _facts()
     facts.add_row("chosen", f"after layer {direction.layer}, coefficient {direction.coefficient:g}")

@@ -16,7 +16,7 @@ from tailbound.cli.rejudge import preview
 from tailbound.cli.rejudge_risk import check_again, judge_again
 
 if TYPE_CHECKING:
-    from tailbound.risking import RiskSettings
+    pass
 
 _STATISTICS = "Statistics"
 _PROPOSAL = "Proposal"
@@ -150,6 +150,7 @@ def command(
     from tailbound.places import check_place
     from tailbound.prompts import read_prompts
     from tailbound.risking import Instructions, RiskSettings, make_proposal, run_risk
+    from tailbound.risking.preview import preview_risk
     from tailbound.risking.proposal import check_proposal
     from tailbound.risking.results import finite
     from tailbound.steps import step
@@ -214,7 +215,7 @@ def command(
     with LiveProgress():
         model = load_target(target, sampling, **engine, **spent_before(target, out))
         with step("encoding the prompts"):
-            tokens = model.prompt_tokens(prompt_set.prompts)  # finds prompts that do not fit
+            model.prompt_tokens(prompt_set.prompts)  # finds prompts that do not fit
     model_notices = getattr(model, "notices", ())
     if rejudge:
         with LiveProgress():
@@ -227,8 +228,16 @@ def command(
     check_plan(model, sure=[(prompt_set.prompts, settings.draws)])
     if dry_run:
         cost = cost_range(model, prompt_set.prompts, settings.max_draws or settings.draws)
-        count, longest = int(tokens.sum()), sampling.max_new_tokens
-        _preview(settings, len(prompt_set.prompts), count, longest, as_json, cost)
+        costs = Costs(model, model_judge)
+        with LiveProgress(), step("a few draws, to measure"):
+            plan = preview_risk(
+                prompt_set.prompts, target=model, settings=settings, steered=proposal != "none"
+            )
+        if as_json:
+            sys.stdout.write(json.dumps({**plan.to_dict(), **cost}, indent=2) + "\n")
+        else:
+            render_risk.preview(plan, cost, steered=proposal != "none")
+            render.endpoints(costs.report(), what="this preview")
         return
     document = run_folder.describe(
         command="risk",
@@ -302,36 +311,3 @@ def _numbers(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"--intensities takes numbers such as 1.0,0.6, not {text!r}") from None
-
-
-def _preview(
-    settings: RiskSettings,
-    prompts: int,
-    prompt_tokens: int,
-    longest: int,
-    as_json: bool,
-    cost: dict[str, float],
-) -> None:
-    most = settings.max_draws or settings.draws
-    document = {
-        "prompts": prompts,
-        "prompt_tokens": prompt_tokens,
-        "draws": prompts * settings.draws,
-        "draws_at_most": prompts * most,
-        "tokens_at_most": prompts * most * longest,
-        **cost,
-    }
-    if as_json:
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
-        return
-    typer.echo(
-        f"{prompts:,} prompts, {document['draws']:,} draws"
-        + (f" (at most {document['draws_at_most']:,})" if most > settings.draws else "")
-        + f", at most {document['tokens_at_most']:,} tokens"
-        + (
-            f"; at the prices given, cost between {cost['cost_at_least']:.4g} and "
-            f"{cost['cost_at_most']:.4g}"
-            if cost
-            else ""
-        )
-    )

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tailbound.summaries import RunSummary, SetSummary, StreamSummary
 
 SHOWN = 15
+_NINES = 6
+"""Digits after the point of a probability near 1: more say nothing to anybody."""
 
 
 def command(
@@ -73,7 +75,7 @@ def _print(result: RunSummary, stream: StreamSummary) -> None:
     from rich.text import Text
 
     from tailbound.cli.render import console
-    from tailbound.cli.terminal import SafeTable
+    from tailbound.cli.terminal import SafeTable, show_table
 
     out = console()
     rule = (
@@ -107,7 +109,7 @@ def _print(result: RunSummary, stream: StreamSummary) -> None:
             _digits(one.upper, ROUND_CEILING),
             f"{one.lower_bound:,}",
         )
-    out.print(table)
+    show_table(out, table)
     if len(ranked) > SHOWN:
         out.print(
             Text(
@@ -178,8 +180,14 @@ def _digits(value: float, rounding: str = ROUND_HALF_EVEN, width: float = 1.0) -
         return f"{value:g}"
     scales = (value, 1 - value, width)
     place = min(-2, *(math.floor(math.log10(one)) - 1 for one in scales if one > 0))
+    if value > 0.5:
+        place = max(place, -_NINES)
     # 12 digits, so that the last bit of a float is not rounded to a unit of the last place
     exact = Decimal(f"{value:.12g}").quantize(Decimal(1).scaleb(place), rounding)
+    if exact == 1 and rounding == ROUND_HALF_EVEN:
+        return f">{1 - Decimal(1).scaleb(-_NINES)}"
+    if exact == 1:
+        return "1"
     if not 0 < exact < Decimal("0.1"):
         return str(exact)
     return f"{float(exact):.{exact.adjusted() - place}e}"
