@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tailbound import run_folder
 from tailbound.demo.files import default_prompts
+from tailbound.testing import KnownRiskTarget
 
 BOUND = ["bound", "p.jsonl", "--budget", "5", "--out", "run"]
 SERVER = [
@@ -159,12 +161,22 @@ def place(tmp_path_factory) -> Path:
     (root / "bad.jsonl").write_text("\n".join(lines))
     (root / "empty.txt").write_text("")
     (root / "trait.yaml").write_text("name: t\npositive: [a]\n")
-    for name in ("junk", "lora", "begun"):
+    for name in ("junk", "lora"):
         (root / name).mkdir()
     (root / "junk" / "x").write_text("x")
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (root / "lora" / name).write_text("{}")
-    (root / "begun" / "run.yaml").write_text("schema: 1\ncommand: bound\n")
+    begun = run_folder.describe(
+        command="bound",
+        contract=KnownRiskTarget({"a": 0.1}).contract,
+        target="demo",
+        engine={},
+        judge="demo",
+        judge_id="demo",
+        threshold=0.5,
+        options={},
+    )
+    run_folder.begin(root / "begun", begun)
     return root
 
 

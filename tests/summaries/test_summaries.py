@@ -419,7 +419,7 @@ def test_ids_are_shown_as_they_are(folder, monkeypatch, capsys):
         main()
     assert not stopped.value.code
     out = capsys.readouterr().out
-    assert "[/x]??" in out
+    assert r"[/x]\x1b\n" in out
     assert "one-sided 99.5%" in out
 
 
