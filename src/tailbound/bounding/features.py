@@ -47,6 +47,22 @@ def check_features(asked: str | None, *, supplied: bool, endpoint: bool) -> None
             "the prompts bring p_hat, so that nothing is predicted: drop --features, or the "
             "column p_hat"
         )
+    _check_name(asked, endpoint=endpoint)
+    check_installed(asked)
+    model = asked.partition(":")[2]
+    if model:
+        find_model(model, who="--features: ")
+
+
+def check_installed(chosen: str) -> None:
+    """Raise `MissingExtraError` where the extra that `chosen` features need is not installed."""
+    kind = chosen.partition(":")[0]
+    if kind in _EXTRAS:
+        require(f"--features {kind}", _EXTRAS[kind])
+
+
+def _check_name(asked: str, *, endpoint: bool) -> None:
+    """Raise `UsageError` for features that do not exist, or that an endpoint does not have."""
     kind, colon, model = asked.partition(":")
     known = (kind in (HIDDEN, TFIDF) and not colon) or (kind == EMBEDDINGS and (model or not colon))
     if not known and not (kind == FINETUNE and model):
@@ -59,10 +75,6 @@ def check_features(asked: str | None, *, supplied: bool, endpoint: bool) -> None
             "a target behind an endpoint shows no hidden states: use --features tfidf or "
             "embeddings, or give the prompts a column p_hat"
         )
-    if kind in _EXTRAS:
-        require(f"--features {kind}", _EXTRAS[kind])
-    if model:
-        find_model(model, who="--features: ")
 
 
 def choose_features(asked: str | None, target: Target) -> tuple[str, tuple[str, ...]]:
@@ -80,7 +92,7 @@ def choose_features(asked: str | None, target: Target) -> tuple[str, tuple[str, 
             "of the prompts (--features embeddings may do better, --features tfidf says that "
             "this is meant)",
         )
-    check_features(asked, supplied=False, endpoint=not open_)
+    _check_name(asked, endpoint=not open_)
     kind, _, model = asked.partition(":")
     if kind == EMBEDDINGS:
         return f"{EMBEDDINGS}:{model or DEFAULT_EMBEDDINGS}", ()

@@ -10,7 +10,7 @@ import numpy as np
 
 from tailbound.bounding.features import (
     HIDDEN,
-    check_features,
+    check_installed,
     chosen_features,
     read_features,
     stored_features,
@@ -73,7 +73,7 @@ def check_prediction(folder: Path, prompts: PromptSet) -> None:
     for name in (PREDICTOR_FILE, FAMILIARITY_FILE):
         if not (folder / name).is_file():
             raise UsageError(f"{folder} has no {name}: restore it, or run tailbound bound again")
-    check_features(chosen_features(folder), supplied=False, endpoint=False)
+    check_installed(chosen_features(folder))
 
 
 def _check_supplied(folder: Path, prompts: PromptSet) -> None:

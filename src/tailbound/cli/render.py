@@ -259,7 +259,7 @@ def truth(result: BoundTruth, *, out: Console | None = None) -> None:
             f"{row.holds:.3f}",
             f"{row.oracle_bound:,}",
         )
-    show_table(out, table)
+    out.print(table)
     out.print(
         f"Exact coverage over all test prompts: {result.true_coverage:.3f} "
         f"(target {1 - result.result.bound.alpha:.4g}).\nIt is an average: single prompts lie "

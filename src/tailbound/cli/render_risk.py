@@ -126,7 +126,7 @@ def truth(rows: Sequence[RiskRow], *, out: Console | None = None) -> None:
             f"{number(e.interval[0])} to {number(e.interval[1])}" if e.interval else "-",
         )
     out.print()
-    show_table(out, table)
+    out.print(table)
     worst = max(max(r.estimate.risk / r.exact_risk, r.exact_risk / r.estimate.risk) for r in rows)
     held = sum(row.estimate.certified_lower <= row.exact_risk for row in rows)
     out.print(
