@@ -211,3 +211,25 @@ def test_an_interrupt_while_the_parts_are_imported_is_one_line(
         assert (process.returncode, said) == (130, "tailbound: interrupted\n")
     else:
         assert (process.returncode, said) == (-told, "")
+
+
+def test_an_interrupt_while_torch_is_imported_waits(tmp_path: Path) -> None:
+    """Its C++ would abort the process; the torch here says whether it was interrupted."""
+    (tmp_path / "torch.py").write_text(
+        "import time\nprint('importing', flush=True)\ntime.sleep(1)\nprint('whole', flush=True)\n"
+    )
+    prompts = _prompts(tmp_path, 150)
+    process = subprocess.Popen(
+        [*RUN, "bound", str(prompts), "--budget", "8", "--out", str(tmp_path / "run")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGTERM)
+    out, said = process.communicate(timeout=30)
+    assert out == "whole\n"
+    assert process.returncode == 130
+    assert said.startswith("tailbound: interrupted")

@@ -5,6 +5,7 @@
     adapters.py           LoRA adapters, merged into a copy of a model
     sentence_encoders.py  encoders of sentence-transformers
     fingerprint.py        which model this is
+    libraries.py          importing torch, which no signal may interrupt
     hf_logging.py         loading without what the libraries print
     key_values.py         the cache of keys and values by the name that transformers uses
 

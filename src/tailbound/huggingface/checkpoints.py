@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from tailbound.errors import MissingExtraError, UsageError
 from tailbound.huggingface.fingerprint import folder_revision
 from tailbound.huggingface.hf_logging import quiet
+from tailbound.huggingface.libraries import import_torch
 from tailbound.huggingface.places import only_in_cache, reason
 
 
@@ -94,7 +95,7 @@ def load_checkpoint(
     own; and `MissingExtraError`, naming `needed_by`, without torch and transformers.
     """
     try:
-        import torch  # noqa: F401
+        import_torch()
         import transformers
     except ImportError as error:
         raise MissingExtraError(needed_by, "hf") from error

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tailbound.errors import UsageError
+from tailbound.huggingface.libraries import import_torch
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 
@@ -49,6 +50,7 @@ def find_model(name: str, *, revision: str | None = None, who: str = "") -> Path
 
 def find_device(device: str, *, who: str = "") -> Any:
     """The `torch.device` of that name; "auto" is CUDA where there is one."""
+    import_torch()
     import torch
 
     if device == "auto":

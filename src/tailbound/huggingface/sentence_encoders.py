@@ -8,6 +8,7 @@ from typing import Any
 
 from tailbound.errors import MissingExtraError, UsageError
 from tailbound.huggingface.hf_logging import quiet
+from tailbound.huggingface.libraries import import_torch
 from tailbound.huggingface.places import cached_copy, find_folder, only_in_cache, reason
 
 MODULES = "modules.json"
@@ -20,6 +21,7 @@ def load_sentence_encoder(name: str, *, needed_by: str) -> Any:
     for what cannot be loaded, needs code of its own, or lacks weights.
     """
     try:
+        import_torch()
         with quiet():
             from sentence_transformers import SentenceTransformer
     except ImportError as error:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tailbound.contract import SamplingOptions
 from tailbound.errors import MissingExtraError, UsageError
+from tailbound.huggingface.libraries import import_torch
 from tailbound.extras import require
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def check(
 
 def _one_thread() -> None:
     try:
+        import_torch()
         import torch
     except ImportError as error:
         raise MissingExtraError("the demo model", "hf") from error

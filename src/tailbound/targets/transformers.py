@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tailbound.contract import SamplingOptions
 from tailbound.errors import MissingExtraError, UsageError
 from tailbound.extras import require
+from tailbound.huggingface.libraries import import_torch
 from tailbound.huggingface.places import DTYPES, find_model
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def load_checkpoint(
     """The checkpoint in the folder `source`, or of that name on the hub, called `spec`."""
     needed_by = "sampling a model in process"
     try:
+        import_torch()
         from tailbound.huggingface import checkpoints
         from tailbound.huggingface.places import find_device
         from tailbound.targets.decoding.model import LocalModel
