@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from tailbound.contract import SamplingOptions
 from tailbound.errors import MissingExtraError, UsageError
-from tailbound.huggingface.libraries import import_torch
 from tailbound.extras import require
+from tailbound.huggingface.libraries import import_torch
 
 if TYPE_CHECKING:
     from tailbound.targets.decoding.model import LocalModel
