@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,13 +168,19 @@ def test_200_corruptions_of_every_file_are_found(made: Path, kind: str, tmp_path
         for _ in range(200):
             bad = tmp_path / name
             bad.write_bytes(damaged(file.read_bytes(), rng))
-            try:
-                _, arrays = load_arrays(bad, 1, "a file")
-            except TailboundError as error:
-                assert "\n" not in str(error)
+            found = arrays_or_reason(bad)
+            if isinstance(found, str):
+                assert "\n" not in found
             else:  # bytes that the format passes over
-                assert arrays.keys() == expected.keys()
-                assert all(np.array_equal(arrays[key], expected[key]) for key in arrays)
+                assert found.keys() == expected.keys()
+                assert all(np.array_equal(found[key], expected[key]) for key in expected)
+
+
+def arrays_or_reason(path: Path) -> dict[str, Any] | str:
+    try:
+        return load_arrays(path, 1, "a file")[1]
+    except TailboundError as error:
+        return str(error)
 
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
