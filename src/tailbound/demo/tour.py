@@ -211,7 +211,7 @@ class Tour:
         )
         unseen = default_prompts(FULL.prompts + 50)[FULL.prompts :]
         write_atomically(self.folder / "new-prompts.jsonl", prompt_lines(unseen))
-        table = pl.read_parquet(self.folder / "predictions.parquet")
+        table = pl.read_parquet(self.folder / "predictions.parquet", glob=False)
         bounds, p_hat = table["lower_bound"].to_numpy(), table["p_hat"].to_numpy()
         holds = np.exp((bounds - 1) * np.log1p(-self._exact))
         oracle = quantile(self._exact, self._settings.alpha)
