@@ -157,10 +157,11 @@ def test_verdicts_that_cannot_be_stored_are_missing(tmp_path):
         for number, verdict in enumerate([Verdict(2.0), Verdict(math.nan), Verdict(None, HALF)], 1):
             ledger.append(make_draw(0, number), verdict, "fixed")
     assert read(tmp_path / "run")["verdict"].to_list() == ["missing"] * 3
-    with VerdictWriter(tmp_path / "again", judge="j", judge_id="j") as writer:
+    home = tmp_path / "run" / "verdicts" / "again"
+    with VerdictWriter(home, judge="j", judge_id="j") as writer:
         writer.append(("s", "p", 1), Verdict(None, HALF))
         writer.append(("s", "p", 2), Verdict(0.5))
-    assert read_verdicts(tmp_path / "again")["score"].to_list() == [None, 0.5]
+    assert read_verdicts(home)["score"].to_list() == [None, 0.5]
 
 
 class Odd:

@@ -72,10 +72,13 @@ def test_people_see_what_was_chosen_and_why(cli, tmp_path):
 
 MISTAKES = {
     "no instructions": (["refusal", "--target", "hf:MODEL"], "give --harmful FILE and --harmless"),
-    "no such file": (["refusal", "--harmful", "nowhere.csv"], "nowhere.csv"),
+    "no such file": (
+        ["refusal", "--harmful", "nowhere.csv", "--harmless", "nowhere.csv"],
+        "nowhere.csv",
+    ),
     "bad intensity": (["refusal", "--intensity", "2"], "--intensity must lie in (0, 1]"),
     "no such trait": (["persona", "shy"], "no trait 'shy'"),
-    "no judge": (["persona", "x.yaml", "--target", "hf:MODEL"], "give --judge"),
+    "no judge": (["persona", "TRAIT", "--target", "hf:MODEL"], "give --judge"),
     "no trait file": (
         ["persona", "x.yaml", "--target", "hf:MODEL", "--judge", "regex:x"],
         "no trait file 'x.yaml'",
@@ -86,10 +89,13 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_every_mistake_gets_one_line(cli, tmp_path, mistake):
     arguments, message = MISTAKES[mistake]
-    if mistake == "no instructions":
+    if "hf:MODEL" in arguments:
         network("llama").save_pretrained(tmp_path / "model")
         tokenizer(40).save_pretrained(tmp_path / "model")
-    given = [a.replace("MODEL", str(tmp_path / "model")) for a in arguments]
+    trait = tmp_path / "trait.yaml"
+    trait.write_text("name: shy\npositive: [Be shy.]\nnegative: [Be bold.]\nquestions: [Hello]\n")
+    model = str(tmp_path / "model")
+    given = [a.replace("MODEL", model).replace("TRAIT", str(trait)) for a in arguments]
     code, out, err = cli("steer", *given, "--out", tmp_path / "d")
     assert code == 2
     assert out == ""

@@ -14,7 +14,7 @@ import torch
 import transformers
 
 from tailbound.bounding import BoundSettings, divide, predict_bounds, run_bound
-from tailbound.errors import MissingExtraError, UsageError
+from tailbound.errors import LedgerError, MissingExtraError, UsageError
 from tailbound.predictors import FinetunedFeatures, fit
 from tailbound.prompts import Prompt, PromptSet
 from tailbound.testing import KnownRiskTarget, WordJudge
@@ -161,7 +161,7 @@ def test_what_cannot_be_is_one_clear_line(encoder, tmp_path, monkeypatch):
         FinetunedFeatures.load(tmp_path)
     tuned(encoder, tmp_path / "kept", 20)
     shutil.rmtree(tmp_path / "kept" / "fold-1")
-    with pytest.raises(UsageError, match=r"cannot load the encoder .*fold-1"):
+    with pytest.raises(LedgerError, match=r"fine-tuned encoders in .*kept are damaged"):
         FinetunedFeatures.load(tmp_path / "kept")
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'tailbound\[hf\]'"):
