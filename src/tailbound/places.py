@@ -6,16 +6,17 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from tailbound.errors import UsageError
+from tailbound.errors import LedgerError, UsageError
 
 LONGEST = "draws/.part-000001.parquet-00000000-00000000.tmp"
 """The longest name that is written to a run folder: a path may be too long with it alone."""
 
 
 def check_place(folder: Path, *, option: str = "--out") -> None:
-    """Raise `UsageError` where `folder` is a file, or cannot be made where it is asked for.
+    """Find out whether `folder` is or can be a folder that this process may write to.
 
-    Nothing is written.
+    Raises `UsageError` where a file is in the way, and `LedgerError` where the system refuses: a
+    name that is too long, a place that is read-only. Nothing is written.
     """
     try:
         if folder.exists() and not folder.is_dir():
@@ -24,8 +25,11 @@ def check_place(folder: Path, *, option: str = "--out") -> None:
             (folder / LONGEST).lstat()
         parent = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     except OSError as error:  # a name that is too long, a parent that may not be read
-        raise UsageError(f"{option} {folder} cannot be used: {error.strerror or error}") from error
+        reason = error.strerror or error
+        raise LedgerError(f"{option} {folder} cannot be used: {reason}") from error
     if not parent.is_dir():
         raise UsageError(f"{option} {folder} cannot be made: {parent} is a file")
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise UsageError(f"{option} {folder} cannot be written to: {parent} is read-only for you")
+        raise LedgerError(
+            f"{option} {folder} cannot be written to: {parent} is read-only for you"
+        )

@@ -110,8 +110,8 @@ def test_paths_that_cannot_be_are_one_line(tmp_path: Path, cli: Command) -> None
     file = prompts(tmp_path / "p.jsonl", 60)
     (tmp_path / "taken").write_text("mine")
     for place, code, message in (
-        (tmp_path / ("x" * 300), 2, "cannot be used: File name too long"),
-        (Path("/".join([str(tmp_path), *["x" * 200] * 25])), 2, "File name too long"),
+        (tmp_path / ("x" * 300), 1, "cannot be used: File name too long"),
+        (Path("/".join([str(tmp_path), *["x" * 200] * 25])), 1, "File name too long"),
         (tmp_path / "taken", 2, "is a file"),
         (tmp_path / "taken" / "run", 2, "is a file"),
     ):

@@ -30,6 +30,11 @@ def write_prompts(path: Path, n: int) -> Path:
     return path
 
 
+def _stages(run: Path) -> dict[str, dict[str, float]]:
+    stages: dict[str, dict[str, float]] = json.loads((run / "spend.json").read_text())["stages"]
+    return stages
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """A finished run of 8 prompts, made by a real process."""
@@ -172,6 +177,14 @@ def test_other_families(cli, tmp_path, family):
     document = json.loads(out)
     assert len(document["prompts"]) == (6 if family == "single" else 5)
     assert len(document["left_out"]) == (0 if family == "single" else 1)
+    spent = _stages(tmp_path / "run")
+    assert spent["scoring"]["positions"] > 0
+    if family == "mix-switch":
+        held = pl.read_parquet(tmp_path / "run" / "draws" / "*.parquet")
+        pilot = held.filter(pl.col("stream") == "pilot")
+        assert spent["pilot"]["draws"] == pilot.height > 0
+        # the target and every intensity of the grid read each pilot draw but its last token
+        assert spent["pilot scoring"]["positions"] >= 2 * pilot["tokens"].sum() - pilot.height
     truth = {p.id: exact_risk(p).risk for p in default_prompts(6)}
     for row in document["prompts"]:
         assert row["certified_lower"] <= truth[row["id"]]
@@ -190,6 +203,10 @@ def test_a_trait_is_shown_by_the_better_of_vector_and_prompt(cli, tmp_path):
     assert pilot["chosen"].startswith("prompt:")
     assert any(c["id"].startswith("add:") for c in pilot["candidates"])
     assert "effective hits" in pilot["reason"]
+    # every pilot draw of every candidate is paid for, and read again to be weighed
+    spent = _stages(tmp_path / "run")["contest"]
+    assert spent["draws"] == sum(c["draws"] for c in pilot["candidates"]) > 0
+    assert spent["positions"] > 2 * spent["tokens"] > 0
     # a second call goes by the record, without another pilot
     again = cli(
         *("risk", prompts, *SHORT, "--out", tmp_path / "run", "--draws", 200),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from tailbound.cli import options as opt
 from tailbound.cli.console import LiveProgress
 from tailbound.cli.help import Command, Group, epilog
 from tailbound.places import check_place
+from tailbound.spend import read_stages, stages_kept
 from tailbound.steps import step
 
 if TYPE_CHECKING:
@@ -78,7 +80,7 @@ def refusal(
     check_place(out)
     if save_model is not None:
         _check_checkpoint(save_model, out, target)
-    with LiveProgress():
+    with LiveProgress(), stages_kept(out):
         from tailbound.cli import render_steer
         from tailbound.risking import Instructions
         from tailbound.risking.proposal import refusal_prompts
@@ -168,7 +170,7 @@ def persona(
     for spec in (asked, name):
         if spec is not None:
             check_judge(spec)
-    with LiveProgress():
+    with LiveProgress(), stages_kept(out):
         scorer = load_judge(asked)
         sound = None if name is None else load_judge(name)
         from tailbound.cli import render_steer
@@ -284,5 +286,6 @@ def _print(direction: Direction, folder: Path, checkpoint: Path | None = None) -
         "folder": str(folder),
         "checkpoint": None if checkpoint is None else str(checkpoint),
         "evidence": direction.evidence,
+        "spend": {name: asdict(work) for name, work in read_stages(folder).items()},
     }
     sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
