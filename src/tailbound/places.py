@@ -30,6 +30,4 @@ def check_place(folder: Path, *, option: str = "--out") -> None:
     if not parent.is_dir():
         raise UsageError(f"{option} {folder} cannot be made: {parent} is a file")
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise LedgerError(
-            f"{option} {folder} cannot be written to: {parent} is read-only for you"
-        )
+        raise LedgerError(f"{option} {folder} cannot be written to: {parent} is read-only for you")
