@@ -21,7 +21,7 @@ from multiprocessing.queues import Queue
 from typing import Any
 
 from tailbound.contract import DrawRequest, SamplingOptions
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 from tailbound.targets.endpoint import EndpointTarget
 from tailbound.targets.endpoint.settings import EndpointSettings
 

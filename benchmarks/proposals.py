@@ -37,12 +37,12 @@ from transformers import DynamicCache
 
 from tailbound.contract import DrawRequest, SamplingOptions
 from tailbound.huggingface.key_values import cache_argument, cache_of
-from tailbound.importance import make_ladder
-from tailbound.prompts import Prompt
-from tailbound.risking.plan import SCORED_SHARE
+from tailbound.importance_sampling import make_ladder
+from tailbound.prompt import Prompt
 from tailbound.steering import Ablate
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import ProposalModel, steered
+from tailbound.workflows.risk.plan import SCORED_SHARE
 
 VOCABULARY = 32_000
 UNSAFE = 1 / 3

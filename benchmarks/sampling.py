@@ -29,11 +29,11 @@ import torch
 
 from tailbound.contract import DrawRequest, SamplingOptions
 from tailbound.demo.files import default_prompts
+from tailbound.demo.judge import DemoJudge
 from tailbound.huggingface.key_values import cache_argument, cache_of
 from tailbound.judges import Exchange
-from tailbound.judges.demo import DemoJudge
-from tailbound.ledger import Ledger
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
+from tailbound.runs import Ledger
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.registry import load_target
 

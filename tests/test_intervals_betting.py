@@ -10,12 +10,7 @@ from scipy.stats import binom
 
 from tailbound import intervals
 from tailbound.errors import UsageError
-from tailbound.intervals import (
-    betting_lower,
-    betting_upper,
-    clopper_pearson,
-    empirical_bernstein,
-)
+from tailbound.intervals import betting_lower, betting_upper, clopper_pearson, empirical_bernstein
 
 values = st.lists(
     st.one_of(st.just(0.0), st.floats(1e-6, 1.0, allow_nan=False)), min_size=1, max_size=40

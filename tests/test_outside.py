@@ -13,20 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.writer import make_draw, make_verdict, open_ledger
+from runs.writer import make_draw, make_verdict, open_ledger
 from tailbound.audit import Audit
 from tailbound.contract import Draw, SamplingContract, SamplingOptions, Verdict
 from tailbound.errors import TargetError
 from tailbound.judges import Exchange
 from tailbound.judges.verdicts import scored
-from tailbound.ledger import read
 from tailbound.outside import OutsideError, clean_text, count, finite, parse_json, shown
-from tailbound.prompts import Prompt, read_prompts
-from tailbound.prompts.base import content_id
-from tailbound.rejudging.verdicts import VerdictWriter, read_verdicts
+from tailbound.prompt import Prompt, content_id
+from tailbound.prompts import read_prompts
+from tailbound.runs import read
 from tailbound.targets.base import DrawSource
-from tailbound.targets.endpoint.wire import GarbledError
-from tailbound.targets.endpoint.wire import read as read_answer
+from tailbound.targets.endpoint.protocol import GarbledError
+from tailbound.targets.endpoint.protocol import read as read_answer
+from tailbound.workflows.rejudge.verdicts import VerdictWriter, read_verdicts
 
 HALF = "\ud83d"
 
@@ -246,7 +246,7 @@ def test_imports_of_halves_of_characters(tmp_path, cli):
     code, _, err = cli("import", source, "--out", tmp_path / "run")
     assert (code, "error" in err) == (0, False)
     assert read(tmp_path / "run")["text"].to_list() == ["r\ufffd", ""]
-    from tailbound.prompts import kept_prompts
+    from tailbound.runs.prompts import kept_prompts
 
     assert kept_prompts(tmp_path / "run")["a"].text == "p\ufffd"
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tailbound.contract import Draw, DrawRequest, SamplingContract, SamplingOptions, Verdict
 from tailbound.judges import Exchange
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 from tailbound.targets import DrawSource
 
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tailbound.audit import Schedule
-from tailbound.ledger import StreamRecord
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
+from tailbound.runs import StreamRecord
 
 
 def prompts(n: int) -> list[Prompt]:

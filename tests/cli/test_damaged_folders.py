@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from tailbound.errors import TailboundError
-from tailbound.files import write_atomically
 from tailbound.predictors.arrays import load_arrays
-from tailbound.seal import BLANK, is_sealed, seal
+from tailbound.storage.files import write_atomically
+from tailbound.storage.seal import BLANK, is_sealed, seal
 
 Command = Callable[..., tuple[int, str, str]]
 #: A file for people, which no command reads back, and one that whole commands check (above).

@@ -60,8 +60,8 @@ def test_a_bound_is_never_used_with_another_predictor(tmp_path, cli):
 
 
 def test_a_bound_that_is_on_its_way_takes_the_old_one_s_place(tmp_path, cli, monkeypatch):
-    from tailbound.bounding import job
     from tailbound.errors import TargetError
+    from tailbound.workflows.bound import job
 
     own = write(tmp_path / "own.jsonl", 80)
     options = ("--out", tmp_path / "run", *BOUND)

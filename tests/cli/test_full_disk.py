@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 from tailbound.errors import LedgerError
-from tailbound.files import make_folder, remove_unfinished, write_atomically, write_json
+from tailbound.storage.files import make_folder, remove_unfinished, write_atomically, write_json
 
 Command = Callable[..., tuple[int, str, str]]
 KEY = ["stream", "prompt_id", "index"]
@@ -194,10 +194,10 @@ def test_what_the_system_says_comes_with_a_cure(tmp_path: Path) -> None:
 
 FULL = """
 import errno, os, sys
-import tailbound.files as files
-from tailbound.ledger import Ledger
+import tailbound.storage.files as files
+from tailbound.runs import Ledger
 sys.path.insert(0, sys.argv[2])
-from ledger.writer import make_draw, make_verdict, open_ledger
+from runs.writer import make_draw, make_verdict, open_ledger
 
 real, sync = os.fsync, []
 def fsync(descriptor):
@@ -225,7 +225,7 @@ print(failed)
 def test_a_shard_that_is_in_place_but_not_for_certain_is_not_recorded_twice(
     tmp_path: Path,
 ) -> None:
-    from tailbound.ledger import index
+    from tailbound.runs import index
 
     tests = Path(__file__).parent.parent
     done = subprocess.run(

@@ -19,7 +19,7 @@ from tailbound.steering import Ablate, Direction
 from tailbound.steering.reading import next_token_log_probs
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import ProposalModel, steered
-from tailbound.targets.decoding.voices import Voice
+from tailbound.targets.decoding.variant import Voice
 from tailbound.targets.registry import load_target
 from targets.tiny_models import network, tokenizer
 
@@ -388,7 +388,7 @@ def test_an_edited_demo_model_is_a_target_like_any_other(
 
 def test_words_in_brackets_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     """A token such as [/INST] is no style of the terminal's."""
-    from tailbound.cli import render_steer
+    from tailbound.cli.render import steer as render_steer
 
     candidate = {"layer": 1, "position": -1, "ablation": 0.0, "induction": -1.0, "kl": 0.2}
     odds = dict.fromkeys(("harmful", "harmful_ablated", "harmless", "harmless_added"), 0.0)

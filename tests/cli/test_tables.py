@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from tailbound.cli.render import _between
+from tailbound.cli.render.bound import _between
 from tailbound.cli.terminal import SafeTable, distinct, show_table
 
 NAMES = [f"a-long-id-of-a-prompt-about-nothing-in-particular-{n:03d}-{'x' * 40}" for n in range(30)]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tailbound import run_folder
 from tailbound.demo.files import default_prompts
+from tailbound.runs import manifest
 from tailbound.testing import KnownRiskTarget
 
 BOUND = ["bound", "p.jsonl", "--budget", "5", "--out", "run"]
@@ -166,7 +166,7 @@ def place(tmp_path_factory) -> Path:
     (root / "junk" / "x").write_text("x")
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (root / "lora" / name).write_text("{}")
-    begun = run_folder.describe(
+    begun = manifest.describe(
         command="bound",
         contract=KnownRiskTarget({"a": 0.1}).contract,
         target="demo",
@@ -176,7 +176,7 @@ def place(tmp_path_factory) -> Path:
         threshold=0.5,
         options={},
     )
-    run_folder.begin(root / "begun", begun)
+    manifest.begin(root / "begun", begun)
     return root
 
 

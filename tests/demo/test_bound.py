@@ -9,14 +9,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tailbound.bounding import divide
 from tailbound.demo.exact import exact_risks
 from tailbound.demo.files import default_prompts
+from tailbound.demo.target import load
 from tailbound.demo.tour import FULL, OPTIONS
 from tailbound.predictors import fit
 from tailbound.prompts import PromptSet
 from tailbound.survival import calibrate, recalibrate_hazard
-from tailbound.targets.demo import load
+from tailbound.workflows.bound import divide
 
 
 @pytest.mark.slow

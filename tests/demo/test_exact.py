@@ -12,7 +12,7 @@ from scipy.stats import binom
 
 from tailbound.demo import check, exact, files, vocabulary, world
 from tailbound.demo.enumeration import enumerate_replies, reply_text
-from tailbound.judges.demo import PATTERNS
+from tailbound.demo.judge import PATTERNS
 
 
 def _unsafe(text):

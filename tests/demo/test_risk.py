@@ -13,12 +13,12 @@ from tailbound.demo.files import default_prompts, model_folder
 from tailbound.demo.steering import demo_refusal_prompts
 from tailbound.judges import Exchange
 from tailbound.judges.registry import load_judge
-from tailbound.prompts import Prompt
-from tailbound.risking import Proposal, RiskResult, RiskSettings, run_risk
+from tailbound.prompt import Prompt
 from tailbound.steering import find_refusal_direction
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import ProposalModel, steered
-from tailbound.targets.transformers import load_checkpoint
+from tailbound.targets.huggingface import load_checkpoint
+from tailbound.workflows.risk import Proposal, RiskResult, RiskSettings, run_risk
 
 JUDGE = load_judge("demo")
 pytestmark = pytest.mark.slow

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from tailbound.demo import replies, vocabulary, world
+from tailbound.demo.judge import PATTERNS, load
 from tailbound.errors import UsageError
 from tailbound.judges import Exchange
-from tailbound.judges.demo import PATTERNS, load
 
 
 def test_prompt_sets_are_the_same_every_time():
@@ -128,7 +128,7 @@ def test_patterns_stay_matched_as_the_text_grows():
 
 def test_the_world_does_without_torch():
     code = (
-        "import sys, tailbound.demo.world, tailbound.demo.exact, tailbound.judges.demo;"
+        "import sys, tailbound.demo.world, tailbound.demo.exact, tailbound.demo.judge;"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,7 +9,7 @@ import pytest
 from endpoint.stub import LONGEST, Faults, Stub
 from tailbound.contract import DrawRequest, SamplingOptions
 from tailbound.errors import TargetError
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 from tailbound.targets.endpoint import load
 from targets.tiny_models import Queue
 
@@ -49,8 +49,8 @@ def test_a_server_that_counts_one_response_of_several_is_not_believed(monkeypatc
 
 def test_a_plan_counts_the_prompts_of_all_parts(tmp_path, cli, monkeypatch):
     """Those of calibration are short, those of test long, those of train longer."""
-    from tailbound.bounding import BoundSettings, divide
     from tailbound.prompts import read_prompts
+    from tailbound.workflows.bound import BoundSettings, divide
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)

@@ -21,11 +21,11 @@ import yaml
 from endpoint.stub import GARBAGE, LONGEST, Faults, Stub
 from tailbound.contract import DrawRequest, SamplingOptions
 from tailbound.errors import MissingExtraError, TargetError, UsageError
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 from tailbound.targets.endpoint import EndpointTarget, load
+from tailbound.targets.endpoint.protocol import GarbledError, read
 from tailbound.targets.endpoint.settings import EndpointSettings, environment
 from tailbound.targets.endpoint.target import _Seeds
-from tailbound.targets.endpoint.wire import GarbledError, read
 from targets.tiny_models import Queue
 
 PROMPTS = [Prompt(id=f"p{n}", messages=(("user", f"question {n}"),)) for n in range(5)]

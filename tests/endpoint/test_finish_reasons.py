@@ -9,7 +9,7 @@ import pytest
 
 from endpoint.stub import Faults, Stub
 from tailbound.finish_reasons import BROKEN, FILTER, FINISHED, LENGTH, finish_kind
-from tailbound.targets.endpoint.wire import GarbledError, read
+from tailbound.targets.endpoint.protocol import GarbledError, read
 
 UNKNOWN = (
     "OTHER",  # Gemini: "all other reasons"

@@ -15,7 +15,7 @@ from aiohttp import web
 from endpoint.stub import Stub
 from tailbound.contract import SamplingOptions
 from tailbound.errors import TargetError
-from tailbound.ledger import read
+from tailbound.runs import read
 from tailbound.targets.endpoint import client, load
 
 
@@ -97,7 +97,7 @@ def endless() -> Iterator[tuple[str, list[int]]]:
 )
 def test_an_answer_without_end_is_cut_off(endless, monkeypatch, status, limit, message):
     url, sent = endless
-    monkeypatch.setattr("tailbound.targets.endpoint.wire.MOST_BYTES", 2**20)
+    monkeypatch.setattr("tailbound.targets.endpoint.protocol.MOST_BYTES", 2**20)
     monkeypatch.setattr(client, "MOST_BYTES", 2**20)
     monkeypatch.setattr("tailbound.targets.endpoint.probe._PATIENCE", 0.01)
     opened = client.Client.open

@@ -18,9 +18,9 @@ from endpoint import real_models
 from endpoint.test_endpoint import requests
 from tailbound.contract import SamplingOptions
 from tailbound.judges.registry import load_judge
-from tailbound.prompts import Prompt
-from tailbound.risking import RiskSettings, make_proposal, run_risk
+from tailbound.prompt import Prompt
 from tailbound.targets.endpoint import EndpointTarget, load
+from tailbound.workflows.risk import RiskSettings, make_proposal, run_risk
 from targets.tiny_models import Queue
 
 pytestmark = pytest.mark.slow

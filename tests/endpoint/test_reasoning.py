@@ -17,7 +17,7 @@ from tailbound.contract import Draw, SamplingOptions
 from tailbound.errors import UsageError
 from tailbound.judges.base import Exchange
 from tailbound.judges.registry import load_judge
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 from tailbound.targets.endpoint import EndpointTarget, probe
 from tailbound.targets.endpoint.extra_body import canonical
 from targets.tiny_models import Queue

@@ -8,7 +8,7 @@ import pytest
 from endpoint.stub import Faults, Stub
 from tailbound.contract import DrawRequest, SamplingOptions
 from tailbound.errors import TargetError
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 from tailbound.targets.endpoint import load
 from targets.tiny_models import Queue
 

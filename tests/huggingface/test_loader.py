@@ -24,8 +24,8 @@ from tailbound.errors import UsageError
 from tailbound.huggingface.sentence_encoders import load_sentence_encoder
 from tailbound.judges import load_judge
 from tailbound.predictors import EmbeddingFeatures, FinetunedFeatures
-from tailbound.risking import make_proposal
 from tailbound.targets.registry import load_target
+from tailbound.workflows.risk import make_proposal
 
 OPTIONS = SamplingOptions(max_new_tokens=4)
 JUDGE = load_judge("regex:w9")

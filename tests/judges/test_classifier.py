@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from tailbound.contract import Verdict
 from tailbound.errors import UsageError
 from tailbound.judges import Exchange, Judge, load_judge
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{number}" for number in range(40))]
 

@@ -7,7 +7,7 @@ import pytest
 from tailbound.contract import Verdict
 from tailbound.errors import UsageError
 from tailbound.judges import Exchange, is_failure, load_judge
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 
 MODULE = """
 from tailbound.contract import Verdict

@@ -21,7 +21,7 @@ from tailbound.judges.guard_formats import (
     parse_wildguard,
 )
 from tailbound.judges.guard_model import GuardModel
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 
 
 def exchange(response: str, *messages: tuple[str, str]) -> Exchange:

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from tailbound.audit.judge_queue import JudgeQueue
 from tailbound.contract import Draw, Verdict
 from tailbound.errors import JudgeError
 from tailbound.judges import Exchange
-from tailbound.judging import JudgeQueue
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 
 PROMPT = Prompt(id="p", messages=(("user", "q"),))
 

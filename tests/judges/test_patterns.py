@@ -4,7 +4,7 @@ import pytest
 
 from tailbound.errors import UsageError
 from tailbound.judges import Exchange, Judge, load_judge
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 
 PROMPT = Prompt(id="p", messages=(("user", "the bomb question"),))
 

@@ -16,15 +16,14 @@ import polars as pl
 import pytest
 from scipy.stats import beta
 
-from tailbound import run_folder
 from tailbound.contract import Draw, SamplingContract, Verdict
 from tailbound.errors import JudgeError, LedgerError, RunLockedError, UsageError
-from tailbound.files import write_json
 from tailbound.judges import Exchange
-from tailbound.ledger import Ledger, read
-from tailbound.prompts.keeping import keep_table
-from tailbound.rejudging import Rejudged, find_prompts, plan, rejudge
-from tailbound.rejudging.verdicts import (
+from tailbound.runs import Ledger, manifest, read
+from tailbound.runs.prompts import keep_table
+from tailbound.storage.files import write_json
+from tailbound.workflows.rejudge import Rejudged, find_prompts, plan, rejudge
+from tailbound.workflows.rejudge.verdicts import (
     VerdictWriter,
     judge_digest,
     read_verdicts,
@@ -60,11 +59,11 @@ def run(
     keep_table(
         folder, pl.DataFrame({"id": names, "part": part, "group": group, "messages": messages})
     )
-    document = run_folder.describe(
+    document = manifest.describe(
         command="bound", contract=CONTRACT, target="t", engine={}, judge="old", judge_id="old@1",
         threshold=0.5, options={},
     )  # fmt: skip
-    run_folder.begin(folder, document)
+    manifest.begin(folder, document)
     return folder
 
 
@@ -370,8 +369,8 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from tailbound.contract import Verdict
-from tailbound.rejudging import find_prompts, rejudge
-import tailbound.rejudging.verdicts as second
+from tailbound.workflows.rejudge import find_prompts, rejudge
+import tailbound.workflows.rejudge.verdicts as second
 
 class Slow:
     id, threshold = "reader@1", 0.5
@@ -389,8 +388,8 @@ def test_a_killed_process_loses_only_what_was_not_flushed(tmp_path: Path) -> Non
     rows: list[Row] = [("s", "fixed", f"p{n}", 1, TEXTS[n % 4], 0.0) for n in range(2000)]
     folder = run(tmp_path / "run", rows)
     home = verdicts_folder(folder, "reader@1")
-    script = SLOW.replace("import tailbound.rejudging.verdicts as second", (
-        "import tailbound.rejudging.verdicts as second\n"
+    script = SLOW.replace("import tailbound.workflows.rejudge.verdicts as second", (
+        "import tailbound.workflows.rejudge.verdicts as second\n"
         "second.VerdictWriter.__init__.__kwdefaults__['flush_rows'] = 50"
     ))  # fmt: skip
     process = subprocess.Popen([sys.executable, "-c", script, str(folder)])
@@ -582,7 +581,7 @@ def test_the_demo_judge_agrees_with_itself(
 
 def test_later_rounds_of_a_risk_run_have_no_rate(tmp_path: Path) -> None:
     """How many draws there are in them depends on the first: their counts are not binomial."""
-    from tailbound.rejudging.agreement import compare_stream
+    from tailbound.workflows.rejudge.agreement import compare_stream
 
     (tmp_path / "plan").mkdir()
     write_json(tmp_path / "plan" / "round-0001.json", {"batches": {"a": [3, 2]}})

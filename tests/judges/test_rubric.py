@@ -16,10 +16,10 @@ from tailbound.contract import Draw, DrawRequest, SamplingContract, SamplingOpti
 from tailbound.errors import TargetError, UsageError
 from tailbound.judges import Exchange, is_failure, load_judge
 from tailbound.judges.expressions import Expression
-from tailbound.judges.question import Rubric
 from tailbound.judges.rubric import RubricJudge
 from tailbound.judges.rubric_file import built_in_rubrics, read_rubric
-from tailbound.prompts import Prompt
+from tailbound.judges.rubric_model import Rubric
+from tailbound.prompt import Prompt
 from tailbound.targets.base import DrawSource
 
 LEVEL = """

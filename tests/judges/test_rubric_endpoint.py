@@ -9,7 +9,7 @@ import pytest
 
 from endpoint.stub import Faults, Stub
 from tailbound.judges import Exchange, is_failure, load_judge
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 
 RUBRIC = """
 template: "rate [{response}] for level"

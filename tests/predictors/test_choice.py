@@ -8,7 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tailbound.bounding import (
+from tailbound.errors import UsageError
+from tailbound.prompt import Prompt
+from tailbound.prompts import PromptSet
+from tailbound.testing import KnownRiskTarget, WordJudge
+from tailbound.workflows.bound import (
     BoundSettings,
     ConstantBound,
     choose_features,
@@ -18,9 +22,6 @@ from tailbound.bounding import (
     predict_bounds,
     run_bound,
 )
-from tailbound.errors import UsageError
-from tailbound.prompts import Prompt, PromptSet
-from tailbound.testing import KnownRiskTarget, WordJudge
 
 SETTINGS = BoundSettings(budget=40, train_draws=60, test_draws=100, seed=3)
 

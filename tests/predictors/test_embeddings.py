@@ -10,7 +10,7 @@ import pytest
 
 from tailbound.errors import MissingExtraError, UsageError
 from tailbound.predictors import EmbeddingFeatures
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 
 pytestmark = pytest.mark.filterwarnings("default")  # sentence-transformers' own
 

@@ -13,11 +13,12 @@ import tokenizers
 import torch
 import transformers
 
-from tailbound.bounding import BoundSettings, divide, predict_bounds, run_bound
 from tailbound.errors import LedgerError, MissingExtraError, UsageError
 from tailbound.predictors import FinetunedFeatures, fit
-from tailbound.prompts import Prompt, PromptSet
+from tailbound.prompt import Prompt
+from tailbound.prompts import PromptSet
 from tailbound.testing import KnownRiskTarget, WordJudge
+from tailbound.workflows.bound import BoundSettings, divide, predict_bounds, run_bound
 
 WORDS = [f"thing{number}" for number in range(12)]
 

@@ -10,7 +10,7 @@ import pytest
 
 from tailbound.errors import LedgerError, MissingExtraError, UsageError
 from tailbound.predictors import TfidfFeatures, fit
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 
 
 def prompt(text: str) -> Prompt:

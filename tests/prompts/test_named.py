@@ -12,8 +12,8 @@ import pytest
 
 from tailbound.errors import MissingExtraError, UsageError
 from tailbound.prompts import KNOWN_FIELDS, read_prompts
-from tailbound.prompts.named import DatasetName, parse_name, read_named
-from tailbound.prompts.recipes import RECIPES
+from tailbound.prompts.datasets import RECIPES
+from tailbound.prompts.hub import DatasetName, parse_name, read_named
 
 pytestmark = pytest.mark.filterwarnings("default")  # of datasets and what it builds upon
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailbound.errors import UsageError
-from tailbound.prompts import KNOWN_FIELDS, content_id, read_prompts
+from tailbound.prompt import content_id
+from tailbound.prompts import KNOWN_FIELDS, read_prompts
 
 
 def jsonl(path: Path, *rows: object) -> Path:

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tailbound.errors import UsageError
-from tailbound.prompts import Prompt, least_units, one_per_group, split
+from tailbound.prompt import Prompt
+from tailbound.prompts import least_units, one_per_group, split
 from tailbound.prompts.splits import part_sizes
 
 

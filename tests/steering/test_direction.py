@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tailbound.errors import LedgerError, UsageError
-from tailbound.files import write_json
 from tailbound.steering import Add, Direction
+from tailbound.storage.files import write_json
 
 
 def made(**changes: Any) -> Direction:

@@ -15,7 +15,7 @@ from tailbound.demo.world import forbidden_prompts
 from tailbound.errors import UsageError
 from tailbound.judges import Exchange
 from tailbound.judges.registry import load_judge
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 from tailbound.steering import Ablate, Add, find_refusal_direction, refusal
 from tailbound.steering.reading import encode, mean_stream, next_token_log_probs, stream_at_end
 from tailbound.targets.decoding.model import LocalModel

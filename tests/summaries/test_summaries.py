@@ -15,23 +15,22 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import binom, geom
 
-from tailbound import run_folder
 from tailbound.cli import main
 from tailbound.cli.summarize import _digits, _interval
 from tailbound.contract import Draw, Verdict
 from tailbound.errors import LedgerError, UsageError
-from tailbound.files import write_json
-from tailbound.importing import import_run
-from tailbound.ledger import Ledger
+from tailbound.runs import Ledger, manifest
+from tailbound.storage.files import write_json
 from tailbound.summaries import (
     implied_bound,
     summarize_first_event,
     summarize_fixed,
-    summarize_run,
     summarize_set,
     unbiased,
 )
 from tailbound.testing import KnownRiskTarget
+from tailbound.workflows.import_ import import_run
+from tailbound.workflows.summarize.summary import summarize_run
 
 
 def test_no_event_in_500_draws_is_not_zero():
@@ -234,9 +233,9 @@ def draw_of(name: str, stream: str, index: int) -> Draw:
 def folder(tmp_path: Path) -> Path:
     """A ledger with a stream of each kind, and draws by a proposal."""
     target = KnownRiskTarget({"a": 0.1})
-    run_folder.begin(
+    manifest.begin(
         tmp_path,
-        run_folder.describe(
+        manifest.describe(
             command="bound",
             contract=target.contract,
             target="known-risk",

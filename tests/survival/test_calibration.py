@@ -50,7 +50,7 @@ def test_lazy_horizons_give_exactly_the_level_of_full_ones(design, guarantee, se
     end = np.minimum(quantile(p, 0.95), bound.cap)
     u = np.where(times < end, level(p, times), 2.0)
     max_level = 0.95 if design == "balanced" else 10**0.25 * 0.1
-    from tailbound.survival.threshold import calibrated_level
+    from tailbound.survival.rules import calibrated_level
 
     hit = (u < 2) & (times < bound.cap)
     full, _ = calibrated_level(u[hit], weights[hit], record.rule, max_level=max_level)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from tailbound.survival.threshold import (
+from tailbound.survival.rules import (
     Betting,
     Binomial,
     Rule,

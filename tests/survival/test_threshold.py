@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailbound.survival.threshold import Betting, WeightedSum, calibrated_level
+from tailbound.survival.rules import Betting, WeightedSum, calibrated_level
 
 events = st.lists(
     st.tuples(st.sampled_from([0.01, 0.02, 0.05, 0.1, 0.3, 0.6]), st.sampled_from([1.0, 2.0, 5.0])),

@@ -11,7 +11,7 @@ from tiny_models import network
 
 from tailbound.errors import UsageError
 from tailbound.huggingface.key_values import cache_argument, cache_of
-from tailbound.targets.decoding.network import Network
+from tailbound.targets.decoding.batched_model import Network
 
 
 class _Old:

@@ -17,7 +17,7 @@ from tiny_models import Queue, local_model, network, prompt, requests, tokenizer
 from tailbound.contract import SamplingOptions
 from tailbound.errors import MissingExtraError, UsageError
 from tailbound.huggingface import fingerprint
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 from tailbound.targets import Target, WhiteBox
 from tailbound.targets.registry import list_targets, load_target
 
@@ -218,8 +218,8 @@ def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_registry_is_light_and_lists_what_is_built_in() -> None:
     assert {"demo", "hf"} <= set(list_targets())
     code = (
-        "import sys, json, tailbound.targets.registry as r, tailbound.targets.transformers;"
-        "import tailbound.targets.demo; r.list_targets();"
+        "import sys, json, tailbound.targets.registry as r, tailbound.targets.huggingface;"
+        "import tailbound.demo.target; r.list_targets();"
         "print(json.dumps([m for m in ('torch', 'transformers') if m in sys.modules]))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

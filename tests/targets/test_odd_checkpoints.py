@@ -31,7 +31,7 @@ from tiny_models import (
 from tailbound.contract import SamplingOptions
 from tailbound.errors import UsageError
 from tailbound.huggingface.fingerprint import folder_revision
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.registry import load_target
 

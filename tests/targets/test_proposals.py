@@ -12,7 +12,7 @@ import torch
 
 from tailbound.contract import DrawRequest, SamplingOptions
 from tailbound.errors import UsageError
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import ProposalModel, instructed, other_model, steered
 from targets.tiny_models import EOT, Queue, local_model, network, prompt

@@ -11,7 +11,7 @@ from tiny_models import Queue, local_model, network, plain_log_prob, prompt, req
 
 from tailbound.contract import DrawRequest, SamplingOptions
 from tailbound.errors import TargetError
-from tailbound.targets.decoding import prefixes
+from tailbound.targets.decoding import prompt_cache
 
 PROMPTS = [prompt(number, words=1 + number) for number in range(9)]
 
@@ -94,7 +94,7 @@ def test_long_prompts_are_read_in_pieces(kind: str, monkeypatch: pytest.MonkeyPa
     model = network(kind)
     asked = requests([prompt(number, words=20 + number) for number in range(4)], 5)
     expected = {(d.prompt_id, d.index): d for d in local_model(model).sample(Queue(asked), seed=2)}
-    monkeypatch.setattr(prefixes, "PIECE", 7)
+    monkeypatch.setattr(prompt_cache, "PIECE", 7)
     for draw in local_model(model).sample(Queue(asked), seed=2):
         same = expected[draw.prompt_id, draw.index]
         assert draw.token_ids == same.token_ids

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tailbound.targets.decoding.uniforms import draw_key, uniforms
+from tailbound.targets.decoding.rng import draw_key, uniforms
 
 
 def test_pinned() -> None:

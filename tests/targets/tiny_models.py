@@ -10,7 +10,7 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from tailbound.contract import DrawRequest, SamplingOptions
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 from tailbound.targets.decoding.model import LocalModel
 
 SPECIAL = ["<pad>", "<unk>", "<bos>", "<eot>", "<user>", "<bot>", "<sys>"]

@@ -1,6 +1,6 @@
 """The audit loop: ask for draws until each prompt's stopping rule holds, and keep every one."""
 
-from tailbound.audit.collecting import Audit, FixedCounts, Followed
+from tailbound.audit.audit import Audit, FixedCounts, Followed
 from tailbound.audit.progress import Progress, Reporter, silent
 from tailbound.audit.schedule import Schedule, Script
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from tailbound.contract import Draw, DrawRequest
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 from tailbound.targets import Target
 
 PROBE_DRAWS = 64

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.contract import DrawRequest
-from tailbound.ledger import StreamRecord
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
+from tailbound.runs import StreamRecord
 
 
 class Script(Protocol):

@@ -15,7 +15,7 @@ from tailbound.cli.interruption import keeping
 from tailbound.cli.rejudge import command as judge_again
 
 if TYPE_CHECKING:
-    from tailbound.bounding import BoundResult
+    from tailbound.workflows.bound import BoundResult
 
 _STATISTICS = "Statistics"
 
@@ -157,21 +157,27 @@ def command(
     as_json: opt.Json = False,
 ) -> None:
     """Bound the time to the first unsafe output, for prompts that were never sampled."""
-    from tailbound import bounding, run_folder
-    from tailbound.cli import render
     from tailbound.cli.console import LiveProgress, notice
-    from tailbound.cli.costs import Costs, check_plan, cost_of_plan, judge_samples, spent_before
+    from tailbound.cli.render import bound as render
     from tailbound.errors import UnreachableError
     from tailbound.judges.registry import load_judge
-    from tailbound.ledger import reply_notices
     from tailbound.prompts import read_prompts
+    from tailbound.runs import manifest, reply_notices
     from tailbound.steps import step
     from tailbound.targets.registry import check_target, load_target
+    from tailbound.workflows import bound
+    from tailbound.workflows.costs import (
+        Costs,
+        check_plan,
+        cost_of_plan,
+        judge_samples,
+        spent_before,
+    )
 
     if rejudge:
         judge_again(out, judge, threshold=threshold, dry_run=dry_run, as_json=as_json)
         return
-    settings = bounding.BoundSettings(
+    settings = bound.BoundSettings(
         budget=budget,
         alpha=alpha,
         guarantee=guarantee,  # type: ignore[arg-type]  # checked by BoundSettings
@@ -213,19 +219,19 @@ def command(
         withheld=withheld,
     )
     prompt_set = read_prompts(prompts, field=field, limit=limit)
-    parts = bounding.divide(prompt_set, settings)
-    bounding.check_features(
+    parts = bound.divide(prompt_set, settings)
+    bound.check_features(
         features, supplied=bool(parts.supplied), endpoint=target.startswith("openai:")
     )
     check_target(target, **engine)
-    known = run_folder.known("bound", sampling, settings.to_dict())
+    known = manifest.known("bound", sampling, settings.to_dict())
     if not dry_run:
-        run_folder.check(out, known, prompt_set)
+        manifest.check(out, known, prompt_set)
     with LiveProgress():
         model_judge = load_judge(judge, threshold=threshold)
     if not dry_run:
         held = {"judge_id": model_judge.id, "threshold": model_judge.threshold}
-        run_folder.check(out, {**known, **held})
+        manifest.check(out, {**known, **held})
     with LiveProgress():
         model = load_target(target, sampling, **engine, **spent_before(target, out))
         with step("encoding the prompts"):
@@ -233,7 +239,7 @@ def command(
     costs = Costs(model, model_judge)
     notices = (*prompt_set.notices, *getattr(model, "notices", ()))
     if not parts.supplied:
-        chosen, about = bounding.choose_features(features, model)
+        chosen, about = bound.choose_features(features, model)
         settings, notices = replace(settings, features=chosen), (*notices, *about)
     for line in notices:
         notice(line)
@@ -246,7 +252,7 @@ def command(
     if dry_run:
         before = costs.now()
         with LiveProgress(), step("a few draws, to measure"):
-            preview = bounding.preview_bound(parts, target=model, settings=settings)
+            preview = bound.preview_bound(parts, target=model, settings=settings)
             judge_samples(model_judge, preview)
         cost = cost_of_plan(model, costs, before, preview)
         if as_json:
@@ -257,7 +263,7 @@ def command(
             render.endpoints(costs.report(), what="this preview")
         return
 
-    document = run_folder.describe(
+    document = manifest.describe(
         command="bound",
         contract=model.contract,
         target=target,
@@ -273,9 +279,9 @@ def command(
         notices=notices,
         findings=opt.findings(model),
     )
-    run_folder.begin(out, document)
+    manifest.begin(out, document)
     with keeping(out), costs.kept(out), LiveProgress() as progress:
-        result = bounding.run_bound(
+        result = bound.run_bound(
             parts,
             target=model,
             judge=model_judge,

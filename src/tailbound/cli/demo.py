@@ -43,8 +43,9 @@ def command(
     if prompts is not None:
         _write_prompts(prompts)
         return
-    from tailbound.cli import render, render_risk
     from tailbound.cli.console import LiveProgress, notice, step
+    from tailbound.cli.render import bound as render
+    from tailbound.cli.render import risk as render_risk
 
     notice(
         "the demo model is a toy trained to have known risks: it shows how the tool works and is "
@@ -82,11 +83,11 @@ def command(
 
 def _write_prompts(path: Path) -> None:
     """The demo's prompts as a file, and the commands that use it."""
-    from tailbound.cli import render
+    from tailbound.cli.render import bound as render
     from tailbound.demo.files import default_prompts
     from tailbound.demo.tour import FULL, prompt_lines
     from tailbound.errors import UsageError
-    from tailbound.files import write_atomically
+    from tailbound.storage.files import write_atomically
 
     text = prompt_lines(default_prompts(FULL.prompts))
     if path.is_dir():

@@ -37,9 +37,9 @@ def command(
 ) -> None:
     """Turn draws already paid for into a run folder, for `tailbound summarize`."""
     from tailbound.cli.console import LiveProgress, notice
-    from tailbound.importing import import_run
-    from tailbound.places import check_place
     from tailbound.steps import step
+    from tailbound.storage.places import check_place
+    from tailbound.workflows.import_ import import_run
 
     check_place(out)
     with LiveProgress(), step(f"reading {source}"):
@@ -57,7 +57,7 @@ def command(
     if as_json:
         sys.stdout.write(json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
         return
-    from tailbound.cli import render
+    from tailbound.cli.render import bound as render
 
     there = f", {result.there:,} were there already" if result.there else ""
     file, folder, judge = (visible(str(name)) for name in (source, out, result.judge))

@@ -24,12 +24,12 @@ def command(
     as_json: opt.Json = False,
 ) -> None:
     """Print the lower bound for each prompt: JSON lines {"id", "lower_bound", "p_hat"}."""
-    from tailbound import run_folder
-    from tailbound.bounding import check_prediction, needs_target, predict_bounds
     from tailbound.cli.console import LiveProgress, notice
     from tailbound.prompts import read_prompts
+    from tailbound.runs import manifest
+    from tailbound.workflows.bound import check_prediction, needs_target, predict_bounds
 
-    document = run_folder.read(run)
+    document = manifest.read(run)
     prompt_set = read_prompts(prompts, field=field, limit=limit)
     for line in prompt_set.notices:
         notice(line)

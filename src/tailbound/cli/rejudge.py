@@ -16,9 +16,9 @@ from tailbound.outside import visible
 
 if TYPE_CHECKING:
     from tailbound.judges import Judge
-    from tailbound.prompts import Prompt
-    from tailbound.rejudging import Rejudged
+    from tailbound.prompt import Prompt
     from tailbound.steps import Step
+    from tailbound.workflows.rejudge import Rejudged
 
 
 _ROWS = {
@@ -72,13 +72,13 @@ def command(
     as_json: opt.Json = False,
 ) -> None:
     """Judge a run's draws again by another judge; both verdicts are kept."""
-    from tailbound import rejudging
     from tailbound.cli.console import LiveProgress, notice
-    from tailbound.cli.costs import Costs
     from tailbound.errors import UsageError
     from tailbound.judges.registry import load_judge
-    from tailbound.ledger import reply_notices
+    from tailbound.runs import reply_notices
     from tailbound.steps import step
+    from tailbound.workflows import rejudge
+    from tailbound.workflows.costs import Costs
 
     if not 0 < confidence < 1:
         raise UsageError(f"--confidence must lie strictly between 0 and 1, not {confidence}")
@@ -86,9 +86,9 @@ def command(
         raise UsageError("--prompts and --no-prompts exclude each other: leave one out")
     if field is not None and prompts is None:
         raise UsageError("--field names a column of --prompts: give that file, or leave it out")
-    known = None if no_prompts else rejudging.find_prompts(folder, file=prompts, field=field)
+    known = None if no_prompts else rejudge.find_prompts(folder, file=prompts, field=field)
     # all that is wrong with the run comes before a judge is loaded, which may take minutes
-    rejudging.check(folder, prompts=known, recorded_threshold=recorded_threshold)
+    rejudge.check(folder, prompts=known, recorded_threshold=recorded_threshold)
     with LiveProgress():
         model_judge = load_judge(judge, threshold=threshold)
     if dry_run:
@@ -100,7 +100,7 @@ def command(
         LiveProgress(),
         step("judging", unit="draws") as now,
     ):
-        result = rejudging.rejudge(
+        result = rejudge.rejudge(
             folder,
             model_judge,
             name=judge,
@@ -127,10 +127,10 @@ def preview(
     as_json: bool = False,
 ) -> None:
     """Print how many draws `judge` would judge."""
-    from tailbound import rejudging
+    from tailbound.workflows import rejudge
 
-    judge_id = rejudging.verdicts_id(judge, prompts)
-    work = rejudging.plan(folder, judge_id, only_missing=only_missing)
+    judge_id = rejudge.verdicts_id(judge, prompts)
+    work = rejudge.plan(folder, judge_id, only_missing=only_missing)
     document = {"to_judge": work.waiting, "judged_before": work.done}
     typer.echo(
         json.dumps(document, indent=2)
@@ -148,8 +148,8 @@ def _print(result: Rejudged) -> None:
     from rich import box
     from rich.text import Text
 
-    from tailbound.cli.render import console
-    from tailbound.cli.render_risk import number
+    from tailbound.cli.render.bound import console
+    from tailbound.cli.render.risk import number
     from tailbound.cli.terminal import SafeTable, show_table
 
     out = console()

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tailbound.judges import Judge
-    from tailbound.prompts import Prompt
-    from tailbound.risking import Proposal, RiskSettings
+    from tailbound.prompt import Prompt
+    from tailbound.workflows.risk import Proposal, RiskSettings
 
 
 def check_again(folder: Path, prompts: Sequence[Prompt]) -> None:
     """Find out before a judge is loaded whether there is anything to judge again."""
-    from tailbound import rejudging
     from tailbound.errors import UsageError
-    from tailbound.prompts import kept_prompts
+    from tailbound.runs.prompts import kept_prompts
+    from tailbound.workflows import rejudge
 
-    rejudging.check(folder, prompts={prompt.id: prompt for prompt in prompts})
+    rejudge.check(folder, prompts={prompt.id: prompt for prompt in prompts})
     held = kept_prompts(folder)
     new = [prompt.id for prompt in prompts if prompt.id not in held]
     if new:
@@ -40,28 +40,28 @@ def judge_again(
     as_json: bool,
 ) -> None:
     """Both judges on the same draws: how far they agree, and the risks under the new one."""
-    from tailbound import rejudging
-    from tailbound.cli import render_risk
+    from tailbound.audit.judge_queue import no_verdicts
     from tailbound.cli.console import LiveProgress, notice
-    from tailbound.cli.costs import Costs
-    from tailbound.judging import no_verdicts
-    from tailbound.ledger import reply_notices
-    from tailbound.rejudging import read_verdicts, verdicts_folder
-    from tailbound.risking import rejudge_risk
-    from tailbound.risking.job import STREAM
-    from tailbound.risking.results import finite
+    from tailbound.cli.render import risk as render_risk
+    from tailbound.runs import reply_notices
     from tailbound.steps import step
+    from tailbound.workflows import rejudge
+    from tailbound.workflows.costs import Costs
+    from tailbound.workflows.rejudge import read_verdicts, verdicts_folder
+    from tailbound.workflows.risk import rejudge_risk
+    from tailbound.workflows.risk.job import STREAM
+    from tailbound.workflows.risk.results import finite
 
     known = {prompt.id: prompt for prompt in prompts}
     with Costs(None, model_judge).kept(folder), LiveProgress(), step("judging"):
-        agreed = rejudging.rejudge(folder, model_judge, name=name, prompts=known)
+        agreed = rejudge.rejudge(folder, model_judge, name=name, prompts=known)
     counts = agreed.agreement
     if counts.draws and counts.missing_new + counts.both_missing == counts.draws:
         reasons = [reason for reason, _ in agreed.missing_reasons[:1]]
         raise no_verdicts(model_judge.id, counts.draws, STREAM, reasons)
     for line in (*agreed.notices, *reply_notices(folder)):
         notice(line)
-    home = verdicts_folder(folder, rejudging.verdicts_id(model_judge, known))
+    home = verdicts_folder(folder, rejudge.verdicts_id(model_judge, known))
     frame = read_verdicts(home)
     verdicts: dict[str, dict[int, float | None]] = {}
     for stream, prompt_id, index, score in frame.select(

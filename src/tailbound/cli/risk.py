@@ -141,20 +141,20 @@ def command(
     as_json: opt.Json = False,
 ) -> None:
     """Estimate the probability of an unsafe output for each prompt, however rare."""
-    from tailbound import run_folder
-    from tailbound.cli import render, render_risk
     from tailbound.cli.console import LiveProgress, notice
-    from tailbound.cli.costs import Costs, check_plan, cost_range, spent_before
+    from tailbound.cli.render import bound as render
+    from tailbound.cli.render import risk as render_risk
     from tailbound.judges.registry import load_judge
-    from tailbound.ledger import reply_notices
-    from tailbound.places import check_place
     from tailbound.prompts import read_prompts
-    from tailbound.risking import Instructions, RiskSettings, make_proposal, run_risk
-    from tailbound.risking.preview import preview_risk
-    from tailbound.risking.proposal import check_proposal
-    from tailbound.risking.results import finite
+    from tailbound.runs import manifest, reply_notices
     from tailbound.steps import step
+    from tailbound.storage.places import check_place
     from tailbound.targets.registry import check_target, load_target
+    from tailbound.workflows.costs import Costs, check_plan, cost_range, spent_before
+    from tailbound.workflows.risk import Instructions, RiskSettings, make_proposal, run_risk
+    from tailbound.workflows.risk.preview import preview_risk
+    from tailbound.workflows.risk.proposal import check_proposal
+    from tailbound.workflows.risk.results import finite
 
     settings = RiskSettings(
         draws=draws,
@@ -199,16 +199,16 @@ def command(
     look(family=family)  # before prompts are fetched from a hub
     prompt_set = read_prompts(prompts, field=field, limit=limit)
     look(family=family, prompts=len(prompt_set))
-    known = run_folder.known("risk", sampling, settings.to_dict())
+    known = manifest.known("risk", sampling, settings.to_dict())
     if not dry_run:
-        run_folder.check(out, known, prompt_set)
+        manifest.check(out, known, prompt_set)
     if rejudge:
         check_again(out, prompt_set.prompts)
     with LiveProgress():
         model_judge = load_judge(judge, threshold=threshold)
     if not dry_run and not rejudge:
         held = {"judge_id": model_judge.id, "threshold": model_judge.threshold}
-        run_folder.check(out, {**known, **held})
+        manifest.check(out, {**known, **held})
     if rejudge and dry_run:
         preview(out, model_judge, {prompt.id: prompt for prompt in prompt_set}, as_json=as_json)
         return
@@ -239,7 +239,7 @@ def command(
             render_risk.preview(plan, cost, steered=proposal != "none")
             render.endpoints(costs.report(), what="this preview")
         return
-    document = run_folder.describe(
+    document = manifest.describe(
         command="risk",
         contract=model.contract,
         target=target,
@@ -256,7 +256,7 @@ def command(
         notices=(*prompt_set.notices, *model_notices),
         findings=opt.findings(model),
     )
-    run_folder.begin(out, document)
+    manifest.begin(out, document)
     costs = Costs(model, model_judge)
     with keeping(out), costs.kept(out):
         with LiveProgress():

@@ -14,9 +14,9 @@ import typer
 from tailbound.cli import options as opt
 from tailbound.cli.console import LiveProgress
 from tailbound.cli.help import Command, Group, epilog
-from tailbound.places import check_place
-from tailbound.spend import read_stages, stages_kept
+from tailbound.runs.spend import read_stages, stages_kept
 from tailbound.steps import step
+from tailbound.storage.places import check_place
 
 if TYPE_CHECKING:
     from tailbound.contract import SamplingOptions
@@ -81,11 +81,11 @@ def refusal(
     if save_model is not None:
         _check_checkpoint(save_model, out, target)
     with LiveProgress(), stages_kept(out):
-        from tailbound.cli import render_steer
-        from tailbound.risking import Instructions
-        from tailbound.risking.proposal import refusal_prompts
+        from tailbound.cli.render import steer as render_steer
         from tailbound.steering import find_refusal_direction, save_edited
         from tailbound.steering.edits import check_editable
+        from tailbound.workflows.risk import Instructions
+        from tailbound.workflows.risk.proposal import refusal_prompts
 
         model = _load(target, system, dtype, device, revision, completion=completion)
         if save_model is not None:
@@ -152,7 +152,7 @@ def persona(
     """Find the vector of a trait from replies with and without it; choose layer and coefficient."""
     from tailbound.errors import UsageError
     from tailbound.judges.registry import check_judge, load_judge
-    from tailbound.risking.proposal import find_trait
+    from tailbound.workflows.risk.proposal import find_trait
 
     _check_target(target, dtype=dtype, device=device, revision=revision)
     if replies < 1:
@@ -173,7 +173,7 @@ def persona(
     with LiveProgress(), stages_kept(out):
         scorer = load_judge(asked)
         sound = None if name is None else load_judge(name)
-        from tailbound.cli import render_steer
+        from tailbound.cli.render import steer as render_steer
         from tailbound.steering import find_persona_vector
 
         model = _load(

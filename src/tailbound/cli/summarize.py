@@ -15,7 +15,8 @@ from tailbound.cli import options as opt
 from tailbound.outside import visible
 
 if TYPE_CHECKING:
-    from tailbound.summaries import RunSummary, SetSummary, StreamSummary
+    from tailbound.summaries import SetSummary
+    from tailbound.workflows.summarize.summary import RunSummary, StreamSummary
 
 SHOWN = 15
 _NINES = 6
@@ -39,9 +40,9 @@ def command(
 ) -> None:
     """Exact summaries per prompt and for the set, by each stream's stopping rule."""
     from tailbound.cli.console import LiveProgress, notice
-    from tailbound.ledger import reply_notices
+    from tailbound.runs import reply_notices
     from tailbound.steps import step
-    from tailbound.summaries import summarize_run
+    from tailbound.workflows.summarize.summary import summarize_run
 
     with LiveProgress(), step("counting"):
         result = summarize_run(
@@ -74,7 +75,7 @@ def _print(result: RunSummary, stream: StreamSummary) -> None:
     from rich import box
     from rich.text import Text
 
-    from tailbound.cli.render import console
+    from tailbound.cli.render.bound import console
     from tailbound.cli.terminal import SafeTable, show_table
 
     out = console()

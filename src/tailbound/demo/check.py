@@ -28,6 +28,7 @@ from tailbound.demo.exact import (
     store,
 )
 from tailbound.demo.files import VARIANTS, Variant, default_prompts, model_folder
+from tailbound.demo.judge import PATTERNS
 from tailbound.demo.replies import REFUSE
 from tailbound.demo.world import (
     PERSONAS,
@@ -36,8 +37,7 @@ from tailbound.demo.world import (
     harmless_prompts,
     instruction_pairs,
 )
-from tailbound.judges.demo import PATTERNS
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 
 Row = tuple[str, str]
 

@@ -13,11 +13,11 @@ from typing import Any
 from tailbound.demo import vocabulary
 from tailbound.demo.enumeration import Masses, enumerate_replies
 from tailbound.demo.files import Variant, model_folder, weights_digest
+from tailbound.demo.judge import PATTERNS
 from tailbound.demo.replies import REFUSE
 from tailbound.demo.world import is_forbidden
 from tailbound.huggingface.checkpoints import load_checkpoint
-from tailbound.judges.demo import PATTERNS
-from tailbound.prompts import Prompt, content_id
+from tailbound.prompt import Prompt, content_id
 
 MAX_NEW_TOKENS = 32
 TOLERANCE = 1e-3

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from tailbound.demo.world import forbidden_prompts
 from tailbound.errors import UsageError
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 
 Variant = Literal["model", "fixture"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)

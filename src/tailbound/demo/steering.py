@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tailbound.demo.world import PERSONAS, harmless_prompts, instruction_pairs
 from tailbound.errors import UsageError
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 
 if TYPE_CHECKING:
     from tailbound.steering.traits import Trait

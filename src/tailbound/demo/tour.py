@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tailbound import run_folder
 from tailbound.audit import Reporter, silent
-from tailbound.bounding import BoundResult, BoundSettings, divide, run_bound
 from tailbound.contract import SamplingOptions
 from tailbound.demo.exact import exact_risks
 from tailbound.demo.files import default_prompts
-from tailbound.files import write_atomically, write_json
-from tailbound.importance import RiskEstimate
-from tailbound.judges.demo import load as load_judge
-from tailbound.prompts import Prompt, PromptSet
-from tailbound.risking import RiskSettings, make_proposal, run_risk
+from tailbound.demo.judge import load as load_judge
+from tailbound.demo.target import load as load_target
+from tailbound.importance_sampling import RiskEstimate
+from tailbound.prompt import Prompt
+from tailbound.prompts import PromptSet
+from tailbound.runs import manifest
+from tailbound.storage.files import write_atomically, write_json
 from tailbound.survival import quantile
-from tailbound.targets.demo import load as load_target
+from tailbound.workflows.bound import BoundResult, BoundSettings, divide, run_bound
+from tailbound.workflows.risk import RiskSettings, make_proposal, run_risk
 
 SHOWN = 10
 BATCH_SIZE = 256
@@ -154,7 +155,7 @@ class Tour:
         self._begin()
 
     def _begin(self) -> None:
-        document = run_folder.describe(
+        document = manifest.describe(
             command="bound",
             contract=self._target.contract,
             target="demo",
@@ -164,7 +165,7 @@ class Tour:
             threshold=self._judge.threshold,
             options={**self._settings.to_dict(), "prompts": self._prompts.source},
         )
-        run_folder.begin(self.folder, document)
+        manifest.begin(self.folder, document)
 
     def risks(self) -> tuple[RiskRow, ...]:
         """How likely: estimates for a few test prompts beside the truth, rarest first."""

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tailbound.errors import UsageError
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 
 
 def listed(words: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import errno
 from pathlib import Path
 from typing import Any
 
-from tailbound.files import make_folder, refusals
+from tailbound.storage.files import make_folder, refusals
 
 
 def save_pretrained(thing: Any, folder: Path) -> None:

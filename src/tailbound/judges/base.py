@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tailbound.contract import Verdict
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from tailbound.errors import UsageError
 from tailbound.huggingface.checkpoints import Kind, context_length
 from tailbound.huggingface.places import DTYPES
 from tailbound.judges.base import Exchange
-from tailbound.judges.models import JudgeModel, load_model
-from tailbound.judges.showing import RESPONSE, SEE, request_text
-from tailbound.judges.spec import SpecOptions
+from tailbound.judges.formatting import RESPONSE, SEE, request_text
+from tailbound.judges.judge_model import JudgeModel, load_model
+from tailbound.judges.options import SpecOptions
 from tailbound.judges.verdicts import scored
 
 SIGMOID, SOFTMAX = "sigmoid", "softmax"

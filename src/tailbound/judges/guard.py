@@ -13,10 +13,10 @@ from tailbound.errors import UsageError
 from tailbound.huggingface.checkpoints import Kind, context_length
 from tailbound.huggingface.places import DTYPES
 from tailbound.judges.base import Exchange
+from tailbound.judges.formatting import BOTH, SEE, conversation
 from tailbound.judges.guard_formats import FORMATS, GuardFormat, guess_format
-from tailbound.judges.models import load_model
-from tailbound.judges.showing import BOTH, SEE, conversation
-from tailbound.judges.spec import SpecOptions
+from tailbound.judges.judge_model import load_model
+from tailbound.judges.options import SpecOptions
 from tailbound.judges.verdicts import scored
 
 Conversation = Sequence[tuple[str, str]]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tailbound.errors import UsageError
+from tailbound.judges.formatting import control_tokens, defused
 from tailbound.judges.guard import Answer, Conversation
 from tailbound.judges.guard_formats import GuardFormat
-from tailbound.judges.showing import control_tokens, defused
 
 _PROBE = "qzvjxwk{}"
 """A text that no template holds by itself."""

@@ -17,11 +17,11 @@ GROUP = "tailbound.judges"
 
 BUILT_IN = {
     "classifier": "tailbound.judges.classifier:load",
-    "demo": "tailbound.judges.demo:load",
+    "demo": "tailbound.demo.judge:load",
     "guard": "tailbound.judges.guard:load",
-    "keywords": "tailbound.judges.keyword:load_keywords",
+    "keywords": "tailbound.judges.pattern:load_keywords",
     "python": "tailbound.judges.function:load",
-    "regex": "tailbound.judges.keyword:load_regex",
+    "regex": "tailbound.judges.pattern:load_regex",
     "rubric": "tailbound.judges.rubric:load",
 }
 """Found even where the package's entry points are not installed (a bare checkout)."""
@@ -31,7 +31,7 @@ def list_judges() -> dict[str, str]:
     """Provider to the `module:function` that loads it, sorted by provider.
 
     >>> list_judges()["regex"]
-    'tailbound.judges.keyword:load_regex'
+    'tailbound.judges.pattern:load_regex'
     """
     plugins = {point.name: point.value for point in entry_points(group=GROUP)}
     return dict(sorted({**BUILT_IN, **plugins}.items()))

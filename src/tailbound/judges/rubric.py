@@ -20,13 +20,12 @@ import yaml
 from tailbound.contract import Draw, DrawRequest, SamplingOptions, Verdict
 from tailbound.errors import UsageError
 from tailbound.judges.base import Exchange
-from tailbound.judges.question import Rubric
+from tailbound.judges.formatting import BOTH, SEE, control_tokens, defused, request_text
+from tailbound.judges.options import SpecOptions
 from tailbound.judges.rubric_file import read_rubric
-from tailbound.judges.showing import BOTH, SEE, control_tokens, defused, request_text
-from tailbound.judges.spec import SpecOptions
+from tailbound.judges.rubric_model import Rubric
 from tailbound.judges.verdicts import failed, scored
-from tailbound.prompts import Prompt
-from tailbound.prompts.base import content_id
+from tailbound.prompt import Prompt, content_id
 from tailbound.targets.base import Target
 
 STREAM = "judge"

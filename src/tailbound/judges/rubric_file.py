@@ -26,10 +26,10 @@ from typing import Any
 import yaml
 
 from tailbound.errors import UsageError
-from tailbound.judges.answers import Field
+from tailbound.judges.answer_parser import Field
 from tailbound.judges.expressions import Expression
-from tailbound.judges.question import PLACE, TAKEN, Rubric, shows_prompt
-from tailbound.judges.showing import BOTH, RESPONSE, SEE
+from tailbound.judges.formatting import BOTH, RESPONSE, SEE
+from tailbound.judges.rubric_model import PLACE, TAKEN, Rubric, shows_prompt
 
 BUILT_IN = Path(__file__).parent / "rubrics"
 

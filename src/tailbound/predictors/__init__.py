@@ -2,9 +2,9 @@
 
 from tailbound.predictors.embeddings import DEFAULT_MODEL as DEFAULT_EMBEDDINGS
 from tailbound.predictors.embeddings import EmbeddingFeatures
-from tailbound.predictors.familiarity import Familiarity
 from tailbound.predictors.finetune import FinetunedFeatures
 from tailbound.predictors.head import CalibrationBin, FittedPredictor, TrainingReport
+from tailbound.predictors.novelty import Familiarity
 from tailbound.predictors.tfidf import TfidfFeatures
 from tailbound.predictors.training import LOSSES, fit
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.errors import LedgerError, UsageError
-from tailbound.files import write_atomically
+from tailbound.storage.files import write_atomically
 
 
 def save_arrays(path: Path, document: dict[str, Any], **arrays: NDArray[Any]) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.huggingface.sentence_encoders import load_sentence_encoder
-from tailbound.predictors.texts import texts
-from tailbound.prompts import Prompt
+from tailbound.predictors.prompt_texts import texts
+from tailbound.prompt import Prompt
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 

@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tailbound.documents import read_json
 from tailbound.errors import LedgerError, UsageError
-from tailbound.files import write_json
 from tailbound.huggingface.hf_logging import quiet
 from tailbound.huggingface.saving import save_pretrained
 from tailbound.predictors.likelihood import log_odds, pooled_rate
-from tailbound.predictors.texts import texts
-from tailbound.prompts import Prompt
+from tailbound.predictors.prompt_texts import texts
+from tailbound.prompt import Prompt
+from tailbound.storage.documents import read_json
+from tailbound.storage.files import write_json
 
 SCHEMA_VERSION = 1
 STATE = "finetuned.json"

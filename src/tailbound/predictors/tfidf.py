@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from tailbound.errors import MissingExtraError, UsageError
 from tailbound.predictors.arrays import load_arrays, save_arrays
-from tailbound.predictors.texts import texts
-from tailbound.prompts import Prompt
+from tailbound.predictors.prompt_texts import texts
+from tailbound.prompt import Prompt
 
 SCHEMA_VERSION = 1
 

@@ -1,10 +1,10 @@
 """Prompt sets: reading, naming, grouping and splitting the prompts of an audit."""
 
-from tailbound.prompts.base import Prompt, content_id
+from tailbound.prompt import Prompt, content_id
 from tailbound.prompts.columns import KNOWN_FIELDS
-from tailbound.prompts.keeping import check_kept, keep_prompts, kept_prompts
 from tailbound.prompts.reading import PromptSet, read_prompts
 from tailbound.prompts.splits import Split, least_units, one_per_group, split
+from tailbound.runs.prompts import check_kept, keep_prompts, kept_prompts
 
 __all__ = [
     "KNOWN_FIELDS",

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from tailbound.errors import UsageError
 from tailbound.outside import OutsideError, parse_json
-from tailbound.prompts.base import Prompt, content_id
+from tailbound.prompt import Prompt, content_id
 from tailbound.prompts.chat import Messages, NotMessagesError, parse_messages
 from tailbound.prompts.columns import Columns, find_columns
-from tailbound.prompts.named import parse_name, read_named
+from tailbound.prompts.datasets import RECIPES, check_is_file, only_population, parse_recipe_file
+from tailbound.prompts.hub import parse_name, read_named
 from tailbound.prompts.opening import STANDARD_INPUT
-from tailbound.prompts.recipes import RECIPES, check_is_file, only_population, parse_recipe_file
 from tailbound.prompts.tables import Row, is_index, read_rows
 
 
@@ -63,8 +63,8 @@ def read_prompts(
 ) -> PromptSet:
     """Read a file of prompts (`tailbound.prompts.tables`), or a set by its name.
 
-    A name is `hf-dataset:ORG/NAME[@REVISION][#[CONFIG/]SPLIT]` (`tailbound.prompts.named`), or a
-    short one of `tailbound.prompts.recipes`, such as `strongreject`. `strongreject:FILE` is the
+    A name is `hf-dataset:ORG/NAME[@REVISION][#[CONFIG/]SPLIT]` (`tailbound.prompts.hub`), or a
+    short one of `tailbound.prompts.datasets`, such as `strongreject`. `strongreject:FILE` is the
     same set from the file that its authors publish.
 
     The prompt is the column `field` (dots go into nested records: `prompt.text`), a template with

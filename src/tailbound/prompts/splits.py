@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from tailbound.errors import UsageError
-from tailbound.prompts.base import Prompt
+from tailbound.prompt import Prompt
 
 
 class Split(NamedTuple):

@@ -209,7 +209,7 @@ def _tsv(data: bytes, source: str) -> list[Row]:
 
 
 def _parquet(data: bytes, source: str) -> list[Row]:
-    from tailbound.parquet import DamagedParquetError, parse_parquet
+    from tailbound.storage.parquet import DamagedParquetError, parse_parquet
 
     try:
         frame = parse_parquet(data)

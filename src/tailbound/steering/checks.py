@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tailbound.documents import read_json
 from tailbound.errors import UsageError
-from tailbound.prompts import Prompt, read_prompts
+from tailbound.prompt import Prompt
+from tailbound.prompts import read_prompts
+from tailbound.storage.documents import read_json
 
 SCHEMA_VERSION = 1
 VECTOR_FILE, NOTE_FILE = "direction.safetensors", "direction.json"

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from tailbound.errors import LedgerError, UsageError
-from tailbound.files import make_folder, write_atomically, write_json
 from tailbound.steering.checks import NOTE_FILE, NOTED, SCHEMA_VERSION, VECTOR_FILE, read_note
 from tailbound.steering.interventions import Ablate, Add
+from tailbound.storage.files import make_folder, write_atomically, write_json
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from tailbound.errors import UsageError
-from tailbound.files import write_json
 from tailbound.huggingface.hf_logging import quiet
 from tailbound.huggingface.saving import save_pretrained
 from tailbound.steering.checks import EDIT_NOTE, check_free
 from tailbound.steering.interventions import Ablate, unit_vector
 from tailbound.steering.modules import anatomy
+from tailbound.storage.files import write_json
 
 
 def check_editable(model: Any) -> None:

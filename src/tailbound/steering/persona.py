@@ -41,7 +41,7 @@ from tailbound.steering.traits import Trait as Trait
 from tailbound.steps import Step, step
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import instructed, steered
-from tailbound.targets.decoding.voices import Voice
+from tailbound.targets.decoding.variant import Voice
 
 COEFFICIENTS = (1.0, 2.0, 4.0)
 MAX_INCOHERENCE = 2.0

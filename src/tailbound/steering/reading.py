@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
+from tailbound.targets.decoding.batched_model import Network
 from tailbound.targets.decoding.interventions import Intervention
 from tailbound.targets.decoding.model import LocalModel
-from tailbound.targets.decoding.network import Network
-from tailbound.targets.decoding.prefixes import BATCH_TOKENS
+from tailbound.targets.decoding.prompt_cache import BATCH_TOKENS
 
 TokenIds = tuple[int, ...]
 

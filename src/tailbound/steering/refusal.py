@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from torch import Tensor
 
 from tailbound.errors import UsageError
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 from tailbound.steering.checks import ALIKE, FEW, check_enough
 from tailbound.steering.direction import Direction
 from tailbound.steering.interventions import Ablate, Add

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tailbound.audit.judge_queue import judge_draws
 from tailbound.contract import Draw, DrawRequest
 from tailbound.errors import UsageError
 from tailbound.judges import Judge
-from tailbound.judging import judge_draws
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import ProposalModel
-from tailbound.targets.decoding.voices import Voice
+from tailbound.targets.decoding.variant import Voice
 
 LEAST_LOG_PROB = -20.0
 """What a token counts at least, in nats, in the log-probability of a reply."""

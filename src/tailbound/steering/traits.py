@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tailbound.errors import UsageError
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 
 _LISTS = ("positive", "negative", "questions")
 _KEYS = ("name", "description", "judge", "coherence", *_LISTS)

@@ -1,6 +1,7 @@
 """Exact summaries of draws on record: intervals per prompt and for the set, by stopping rule."""
 
-from tailbound.summaries.counts import (
+from tailbound.summaries.population import SetSummary, summarize_set
+from tailbound.summaries.prompt_intervals import (
     AtLeastOne,
     PromptSummary,
     implied_bound,
@@ -8,8 +9,7 @@ from tailbound.summaries.counts import (
     summarize_fixed,
     unbiased,
 )
-from tailbound.summaries.run import RunSummary, StreamSummary, summarize_run
-from tailbound.summaries.whole import SetSummary, summarize_set
+from tailbound.workflows.summarize.summary import RunSummary, StreamSummary, summarize_run
 
 __all__ = [
     "AtLeastOne",

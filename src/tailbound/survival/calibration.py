@@ -25,14 +25,7 @@ from tailbound.survival.designs import (
 from tailbound.survival.geometric import level_at_rate, quantile_at_rate, rate
 from tailbound.survival.naive import calibrate_naive
 from tailbound.survival.record import CalibrationRecord, Observe
-from tailbound.survival.threshold import (
-    Betting,
-    Binomial,
-    Rule,
-    WeightedSum,
-    calibrated_level,
-    passes,
-)
+from tailbound.survival.rules import Betting, Binomial, Rule, WeightedSum, calibrated_level, passes
 
 Guarantee = Literal["marginal", "expected", "pac"]
 

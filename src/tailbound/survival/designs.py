@@ -40,7 +40,7 @@ from tailbound.survival.geometric import (
     quantile_at_rate,
     rate,
 )
-from tailbound.survival.threshold import binomial_allowance
+from tailbound.survival.rules import binomial_allowance
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

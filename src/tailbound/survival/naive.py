@@ -17,7 +17,7 @@ from tailbound.survival.bound import LowerPredictiveBound
 from tailbound.survival.geometric import MAX_TIME, quantile_at_rate, rate
 from tailbound.survival.geometric import level as level_of
 from tailbound.survival.record import CalibrationRecord, Observe
-from tailbound.survival.threshold import WeightedSum
+from tailbound.survival.rules import WeightedSum
 
 _LEVELS = 300
 

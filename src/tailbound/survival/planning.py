@@ -22,7 +22,7 @@ from tailbound.survival.designs import (
     plan_weighted,
 )
 from tailbound.survival.geometric import level as level_of
-from tailbound.survival.threshold import binomial_allowance, least_followed
+from tailbound.survival.rules import binomial_allowance, least_followed
 
 FloatArray = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tailbound.survival.threshold import Rule, calibrated_level
+from tailbound.survival.rules import Rule, calibrated_level
 
 Observe = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.contract import Draw, DrawRequest, SamplingContract
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 
 
 class DrawSource(Protocol):

@@ -15,8 +15,8 @@ from tailbound.targets.base import Target
 GROUP = "tailbound.targets"
 
 BUILT_IN = {
-    "demo": "tailbound.targets.demo:load",
-    "hf": "tailbound.targets.transformers:load",
+    "demo": "tailbound.demo.target:load",
+    "hf": "tailbound.targets.huggingface:load",
     "openai": "tailbound.targets.endpoint:load",
 }
 """Found even where the package's entry points are not installed (a bare checkout)."""
@@ -26,7 +26,7 @@ def list_targets() -> dict[str, str]:
     """Provider to the `module:function` that loads it, sorted by provider.
 
     >>> list_targets()["demo"]
-    'tailbound.targets.demo:load'
+    'tailbound.demo.target:load'
     """
     plugins = {point.name: point.value for point in entry_points(group=GROUP)}
     return dict(sorted({**BUILT_IN, **plugins}.items()))

@@ -22,14 +22,14 @@ from torch import Tensor
 
 from tailbound.contract import Draw, DrawRequest, FinishReason
 from tailbound.errors import TargetError, UsageError
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 from tailbound.steps import count
 from tailbound.targets.base import DrawSource
+from tailbound.targets.decoding.batched_model import Network
 from tailbound.targets.decoding.distribution import Distribution
-from tailbound.targets.decoding.network import Network
-from tailbound.targets.decoding.prefixes import Tokens
-from tailbound.targets.decoding.uniforms import draw_key, uniforms
-from tailbound.targets.decoding.voices import Voice
+from tailbound.targets.decoding.prompt_cache import Tokens
+from tailbound.targets.decoding.rng import draw_key, uniforms
+from tailbound.targets.decoding.variant import Voice
 from tailbound.thinking import Reply
 
 BLOCK = 64

@@ -12,7 +12,7 @@ from typing import Any
 from tailbound.contract import SamplingOptions
 from tailbound.errors import UsageError
 from tailbound.outside import clean_text
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 from tailbound.thinking import MARKS, TAGS, Reply, opening, read_reply
 
 TODAY = date(2024, 7, 26)

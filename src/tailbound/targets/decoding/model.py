@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 
 from tailbound.contract import Draw, SamplingContract, SamplingOptions
 from tailbound.errors import UsageError
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 from tailbound.targets.base import DrawSource
+from tailbound.targets.decoding.batched_model import Network
 from tailbound.targets.decoding.decoder import Decoder
 from tailbound.targets.decoding.distribution import TOLERANCE, Distribution
 from tailbound.targets.decoding.encoding import Encoder
-from tailbound.targets.decoding.network import Network
-from tailbound.targets.decoding.prefixes import BATCH_TOKENS, Prefixes
-from tailbound.targets.decoding.referee import Referee
+from tailbound.targets.decoding.fp64_fallback import Referee
+from tailbound.targets.decoding.prompt_cache import BATCH_TOKENS, Prefixes
 from tailbound.targets.decoding.scoring import score_tokens
-from tailbound.targets.decoding.voices import Voice
+from tailbound.targets.decoding.variant import Voice
 from tailbound.thinking import thinking_notice
 
 PROMPT_CACHE_BYTES = 1 << 30

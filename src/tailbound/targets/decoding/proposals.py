@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from tailbound.contract import Draw, DrawRequest, SamplingContract
 from tailbound.errors import UsageError
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 from tailbound.targets.base import DrawSource
+from tailbound.targets.decoding.batched_model import Network
 from tailbound.targets.decoding.encoding import Encoder
 from tailbound.targets.decoding.interventions import Intervention
 from tailbound.targets.decoding.model import LocalModel
-from tailbound.targets.decoding.network import Network
-from tailbound.targets.decoding.prefixes import Prefixes
+from tailbound.targets.decoding.prompt_cache import Prefixes
 from tailbound.targets.decoding.scoring import score_tokens
-from tailbound.targets.decoding.voices import Voice
+from tailbound.targets.decoding.variant import Voice
 
 
 def steered(target: LocalModel, intervention: Intervention, strength: float, *, name: str) -> Voice:
@@ -70,7 +70,7 @@ def other_model(target: LocalModel, model: LocalModel, *, name: str) -> Voice:
 def _voice(
     target: LocalModel, network: Network, encoder: Encoder, *, name: str, strength: float = 0.0
 ) -> Voice:
-    from tailbound.targets.decoding.referee import Referee
+    from tailbound.targets.decoding.fp64_fallback import Referee
 
     referee = target.referee
     if referee is not None and network is not target.network:

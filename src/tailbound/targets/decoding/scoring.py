@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from tailbound.errors import UsageError
+from tailbound.targets.decoding.batched_model import Network
 from tailbound.targets.decoding.distribution import Distribution
-from tailbound.targets.decoding.network import Network
-from tailbound.targets.decoding.prefixes import Prefixes, Tokens
+from tailbound.targets.decoding.prompt_cache import Prefixes, Tokens
 
 LOGITS_AT_ONCE = 1 << 25
 """Elements of the logits of one forward pass (128 MiB in fp32)."""

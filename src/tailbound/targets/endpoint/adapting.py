@@ -15,7 +15,7 @@ from tailbound.contract import SamplingOptions
 from tailbound.errors import UsageError
 from tailbound.outside import one_line
 from tailbound.targets.endpoint.extra_body import parameters
-from tailbound.targets.endpoint.wire import NEUTRAL, Dialect
+from tailbound.targets.endpoint.protocol import NEUTRAL, Dialect
 
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _WORDS = ("stop",)

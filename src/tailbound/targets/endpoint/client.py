@@ -14,17 +14,17 @@ from typing import Any
 
 from tailbound.errors import MissingExtraError, TargetError, UsageError
 from tailbound.outside import one_line, parse_json
-from tailbound.targets.endpoint.refusals import Refusal, prompt_refusal
-from tailbound.targets.endpoint.settings import EndpointSettings
-from tailbound.targets.endpoint.spending import Purse, Usage
-from tailbound.targets.endpoint.waiting import hopeless, retry_after, wait_seconds
-from tailbound.targets.endpoint.wire import (
+from tailbound.targets.endpoint.cost import Purse, Usage
+from tailbound.targets.endpoint.protocol import (
     MOST_BYTES,
     Answer,
     GarbledError,
     is_cut_short,
     read,
 )
+from tailbound.targets.endpoint.refusals import Refusal, prompt_refusal
+from tailbound.targets.endpoint.settings import EndpointSettings
+from tailbound.targets.endpoint.waiting import hopeless, retry_after, wait_seconds
 
 OVERLOADED = 429
 _KEY_REFUSED = (401, 403)

@@ -17,12 +17,12 @@ from typing import Any
 
 from tailbound.contract import SamplingOptions
 from tailbound.errors import TargetError, UsageError
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 from tailbound.targets.endpoint.adapting import adapt
 from tailbound.targets.endpoint.client import Client, RefusedError
+from tailbound.targets.endpoint.protocol import NEUTRAL, Answer, Choice, Dialect, Phrasing
 from tailbound.targets.endpoint.session import gathered
 from tailbound.targets.endpoint.thoughts import reply, style
-from tailbound.targets.endpoint.wire import NEUTRAL, Answer, Choice, Dialect, Phrasing
 
 PROMPT = Prompt(
     id="probe",

@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 
 from tailbound.contract import Draw, DrawRequest, FinishReason, SamplingContract, SamplingOptions
 from tailbound.errors import TargetError, UsageError
-from tailbound.prompts import Prompt
+from tailbound.prompt import Prompt
 from tailbound.targets.base import DrawSource
 from tailbound.targets.endpoint import probe as probing
 from tailbound.targets.endpoint.client import Client, RefusedError
+from tailbound.targets.endpoint.cost import Purse, Usage
 from tailbound.targets.endpoint.extra_body import canonical, keeps_density
 from tailbound.targets.endpoint.probe import Findings, probe
+from tailbound.targets.endpoint.protocol import Answer, Choice, Dialect, Phrasing, cut
 from tailbound.targets.endpoint.refusals import Refusal
 from tailbound.targets.endpoint.served import ServedModel
 from tailbound.targets.endpoint.session import Session
@@ -35,9 +37,7 @@ from tailbound.targets.endpoint.settings import (
     environment,
     find_key,
 )
-from tailbound.targets.endpoint.spending import Purse, Usage
 from tailbound.targets.endpoint.thoughts import reply
-from tailbound.targets.endpoint.wire import Answer, Choice, Dialect, Phrasing, cut
 from tailbound.thinking import opening, thinking_notice
 
 CHARACTERS_PER_TOKEN = 4

@@ -15,7 +15,7 @@ from tailbound.thinking import TAGS, Reply, read_reply, split, stray
 
 if TYPE_CHECKING:
     from tailbound.contract import SamplingOptions
-    from tailbound.targets.endpoint.wire import Choice
+    from tailbound.targets.endpoint.protocol import Choice
 
 _FIELDS = ("reasoning_content", "reasoning", "thinking")
 

@@ -1,0 +1,49 @@
+"""How likely: the probability of an unsafe output for one prompt, by importance sampling.
+
+Pure numpy. The way of the data: draws are allotted to proposals (`make_ladder`, `MixSwitch`), their
+tokens' log-probs become densities of all proposals, these become weights (`balance_heuristic`), and
+weights and verdicts become a `RiskEstimate` (`estimate`).
+"""
+
+from tailbound.importance_sampling.allocation import even_counts, learnt_counts
+from tailbound.importance_sampling.cross_entropy import Choice, Grid, choose, published_grid
+from tailbound.importance_sampling.diagnostics import (
+    Agreement,
+    Comparison,
+    Group,
+    Grouping,
+    coverage_check,
+)
+from tailbound.importance_sampling.estimate import RiskEstimate, estimate
+from tailbound.importance_sampling.ladder import Ladder, Rung, make_ladder
+from tailbound.importance_sampling.mix_switch import MixSwitch
+from tailbound.importance_sampling.weights import (
+    balance_heuristic,
+    effective_sample_size,
+    mean_weight,
+    standard_error,
+)
+
+__all__ = [
+    "Agreement",
+    "Choice",
+    "Comparison",
+    "Grid",
+    "Group",
+    "Grouping",
+    "Ladder",
+    "MixSwitch",
+    "RiskEstimate",
+    "Rung",
+    "balance_heuristic",
+    "choose",
+    "coverage_check",
+    "effective_sample_size",
+    "estimate",
+    "even_counts",
+    "learnt_counts",
+    "make_ladder",
+    "mean_weight",
+    "published_grid",
+    "standard_error",
+]

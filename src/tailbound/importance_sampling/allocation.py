@@ -1,0 +1,108 @@
+r"""How many draws each proposal gets: evenly at first, then where they help.
+
+A complete batch may be allotted by anything seen before it. Its weights use its own counts, so the
+bounds still hold at the ends of all complete batches.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tailbound.errors import UsageError
+from tailbound.importance_sampling.weights import FloatArray, IntArray, check_log_weights
+
+#: Share of every batch that goes to the target itself.
+TARGET_SHARE = 0.1
+#: Every proposal keeps this part of an even share, whatever was seen.
+FLOOR = 0.25
+_STEPS = 100
+
+
+def even_counts(draws: int, proposals: int, *, target_share: float = TARGET_SHARE) -> IntArray:
+    """Integer counts that sum to `draws`, shape (proposals,); number 0 is the target.
+
+    About `target_share` of them, at least one, go to the target; the rest evenly to the others, the
+    remainder to the first. Raises `UsageError` for fewer than 2 draws or proposals, or a share
+    outside (0, 1).
+    """
+    target = _target_count(draws, proposals, target_share)
+    each, left = divmod(draws - target, proposals - 1)
+    counts = np.full(proposals, each, dtype=np.int64)
+    counts[0] = target
+    counts[1 : 1 + left] += 1
+    return counts
+
+
+def learnt_counts(
+    draws: int,
+    log_densities: ArrayLike,
+    log_weights: ArrayLike,
+    harm: ArrayLike,
+    *,
+    target_share: float = TARGET_SHARE,
+    floor: float = FLOOR,
+) -> IntArray:
+    r"""Counts for the next batch that make its estimate least noisy, from all draws so far.
+
+    The second moment of the estimate under shares alpha, E_p[h^2 p / sum_k alpha_k q_k], is convex
+    in alpha; it is estimated by (1 / n) sum_i w_i h_i^2 p / sum_k alpha_k q_k (y_i) and minimised
+    with the target's share fixed and every other share at least `floor` times an even one. Hence,
+    for whatever was seen, the true second moment is at most 1 / `floor` times that of even shares,
+    and the weights keep their bound. Without hits the counts are even.
+
+    `log_densities` (K, n) of all proposals, row 0 being the target, `log_weights` (n,) as used in
+    the estimate, `harm` (n,), NaN counted as 0. Returns (K,), int64, with sum `draws`. A batch of
+    other shares than the last needs its own weights (`balance_heuristic` with its own counts).
+
+    Source: Douc, Guillin, Marin and Robert (2007), "Minimum variance importance sampling via
+    population Monte Carlo" (learning the shares of a mixture from weighted draws).
+    """
+    q, w = np.asarray(log_densities, dtype=np.float64), check_log_weights(log_weights)
+    h = np.nan_to_num(np.asarray(harm, dtype=np.float64), nan=0.0)
+    if q.ndim != 2 or q.shape[1] != w.size or h.shape != w.shape:
+        raise UsageError(
+            "log_densities (K, n), log_weights (n,) and harm (n,) do not fit:"
+            f" {q.shape}, {w.shape}, {h.shape}"
+        )
+    if not 0 < floor <= 1:
+        raise UsageError(f"floor must lie in (0, 1], not {floor}")
+    proposals = len(q)
+    target = _target_count(draws, proposals, target_share)
+    used = (h > 0) & (w > -np.inf)
+    if not used.any():
+        return even_counts(draws, proposals, target_share=target_share)
+    terms = np.exp(w[used] - w[used].max()) * h[used] ** 2
+    ratios = np.exp(np.minimum(q[:, used] - q[0, used], 700.0))
+    least = np.full(proposals, floor / (proposals - 1))
+    least[0] = 0.0
+    free = np.append(0.0, np.full(proposals - 1, 1 / (proposals - 1)))
+    steered = 1 - target / draws
+    shares = least + (1 - floor) * free
+    for _ in range(_STEPS):
+        mixture = target / draws + steered * (shares @ ratios)
+        # alpha_k sqrt(-d/d alpha_k) keeps the sign, and stands still only at the minimum.
+        pull = free * np.sqrt((ratios / mixture) @ (terms / mixture))
+        free = pull / pull.sum()
+        shares = least + (1 - floor) * free
+    return _whole(shares, draws, target)
+
+
+def _target_count(draws: int, proposals: int, target_share: float) -> int:
+    if draws < 2 or proposals < 2:
+        raise UsageError(
+            f"a batch needs at least 2 draws and 2 proposals, not {draws} and {proposals}"
+        )
+    if not 0 < target_share < 1:
+        raise UsageError(f"target_share must lie strictly between 0 and 1, not {target_share}")
+    return min(max(1, round(draws * target_share)), draws - 1)
+
+
+def _whole(shares: FloatArray, draws: int, target: int) -> IntArray:
+    """Largest remainders: whole counts near `shares` of what the target leaves."""
+    exact = shares * (draws - target)
+    counts = np.floor(exact).astype(np.int64)
+    left = draws - target - int(counts.sum())
+    counts[np.argsort(-(exact - counts), kind="stable")[:left]] += 1
+    counts[0] = target
+    return counts

@@ -1,0 +1,407 @@
+r"""The risk of one prompt from weighted draws, with what is guaranteed and what is not.
+
+    QRISK = E_p[h],      risk = (1 / n) sum_i w_i h_i,      X_i = w_i h_i >= 0,
+
+plain, not self-normalised. Bounds rest on `tailbound.intervals`; what no computation on the draws
+can see is a way to be unsafe that no proposal visits, and `status` never says more than that
+allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tailbound.errors import UsageError
+from tailbound.importance_sampling.diagnostics import Agreement, Grouping, compare
+from tailbound.importance_sampling.weights import (
+    FloatArray,
+    check_log_weights,
+    effective_sample_size,
+    mean_weight,
+    standard_error,
+)
+from tailbound.intervals import betting_lower, betting_upper, clopper_pearson
+
+#: Effective hits from which an estimate counts as resolved.
+ENOUGH_HITS = 10.0
+#: Missing verdicts may move a resolved estimate by this factor at most.
+MISSING_FACTOR = 2.0
+#: The status of an estimate that only one proposal speaks for.
+NOT_CHECKED = "coverage not checked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RiskEstimate:
+    """What the draws of one prompt say about E_p[h]; all probabilities, no percentages.
+
+    Attributes
+    ----------
+    risk
+        Mean of w h; unbiased, so it may exceed 1. (Draws until resolved stop on a high note: it is
+        then up to a tenth too high on average.) Where verdicts are missing, it is divided by the
+        share of the *target's* replies that have one, 1 - (mean of w over draws without), and lies
+        in `missing_range`: proposals may say what cannot be judged far more often than the target
+        does. NaN if no draw was judged.
+    standard_error
+        Of `risk`, from the sample; None without hits. Far too small when a way to be unsafe was met
+        by no draw.
+    certified_lower, certified_upper
+        One-sided bounds, each at `confidence`, finite-sample; missing verdicts count as 0 in the
+        lower and as 1 in the upper one. `certified_upper` is None without a bound on the weights.
+    interval
+        Two-sided at `confidence`. Asymptotic, on the log scale, and good only if the proposals
+        cover the unsafe outputs; for plain Monte Carlo Clopper and Pearson's where h is 0 or 1 and
+        the number of draws was fixed. None when unresolved.
+    resolved, status
+        Whether the data support a number, and the same in words.
+    ess_harm
+        (sum w h)^2 / sum (w h)^2, the effective number of hits; `hits` are draws with h > 0.
+    draws, missing
+        All draws, and those without a verdict. `missing_range` is the mean of w h with every
+        missing verdict taken as 0 and as 1.
+    mean_weight, mean_weight_z
+        Mean weight, 1 in expectation, and its z-score (`weights.mean_weight`).
+    largest_share
+        Largest w h as a share of their sum; None without hits.
+    agreement
+        Comparisons of groups of draws; None if no groups were given.
+    needed_draws
+        About how many draws would resolve it, a rough guess; None when resolved or when more draws
+        would not do.
+    """
+
+    risk: float
+    standard_error: float | None
+    certified_lower: float
+    certified_upper: float | None
+    interval: tuple[float, float] | None
+    resolved: bool
+    status: str
+    ess_harm: float
+    hits: int
+    draws: int
+    missing: int
+    missing_range: tuple[float, float]
+    mean_weight: float
+    mean_weight_z: float
+    largest_share: float | None
+    agreement: Agreement | None
+    needed_draws: int | None
+    confidence: float
+    estimand: str
+    guarantee: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON; what is not finite becomes None."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain["agreement"] = None if self.agreement is None else self.agreement.to_dict()
+        return {name: _finite(value) for name, value in plain.items()}
+
+
+def estimate(
+    log_weights: ArrayLike,
+    harm: ArrayLike,
+    *,
+    groups: Sequence[Grouping] | None = None,
+    weight_bound: float | None = None,
+    confidence: float = 0.95,
+    strata: ArrayLike | None = None,
+    coverage_checked: bool | None = None,
+    sequential: bool = False,
+    estimand: str | None = None,
+) -> RiskEstimate:
+    r"""Estimate E_p[h] for one prompt from draws y_i with log-weights log p(y_i) / q(y_i).
+
+    Parameters
+    ----------
+    log_weights : (n,)
+        Natural logarithms; -inf is a weight of 0. All 0 is plain Monte Carlo. For draws from
+        several proposals in fixed counts: `balance_heuristic`, per complete batch.
+    harm : (n,)
+        h_i in [0, 1], NaN where the verdict is missing: 0 for the lower bound, 1 for the upper.
+    groups
+        Comparisons that must not disagree, `Ladder.groupings(...)`.
+    weight_bound
+        The largest weight possible, `Ladder.weight_bound(...)`; for batches of different shares the
+        largest of all.
+    confidence
+        Of each one-sided bound and of the two-sided interval, in (.5, 1).
+    strata : (n,)
+        Labels of the proposal (and batch, if batches differ in shares) of each draw, when counts
+        were fixed beforehand; makes the standard errors smaller. Bounds do not depend on it.
+    coverage_checked
+        False for draws of one proposal (`single`, `mix-switch`): the status is at best "coverage
+        not checked" unless `groups` compares them with draws of a ladder and every comparison has
+        enough of them and agrees. By default True for plain Monte Carlo and where `weight_bound` is
+        given (the target itself is among the proposals), else False.
+    sequential
+        True if the number of draws depended on what was seen. Bounds by betting hold at the ends of
+        complete batches anyway; those of plain Monte Carlo are then made by betting as well.
+    estimand
+        In words; by default read off `harm`.
+
+    Notes
+    -----
+    * Lower bound: `betting_lower` of X_i = w_i h_i. Upper bound: `betting_upper` of X_i in
+      [0, weight_bound]; not below about 3.6 weight_bound / n, because fewer assumptions allow no
+      better. Both are finite-sample; with fixed counts per proposal they hold for a complete batch
+      and at the ends of all complete batches at once. Plain Monte Carlo with h in {0, 1} and a
+      number of draws fixed beforehand: Clopper and Pearson (1934), exact, one-sided.
+    * Interval: risk exp(- t se / risk) to risk (1 + s) exp(t sqrt((se / risk)^2 + s^2)), t being
+      Student's with ess_harm - 1 degrees of freedom and s the largest share: the upper end is that
+      with one more draw of the largest kind. Estimates err low far more often than high, because
+      draws of large weight are rare, and an interval that is even about the estimate misses the
+      truth twice as often as it may.
+    * Resolved: ess_harm >= 10, no groups disagree, coverage checked, and missing verdicts cannot
+      move the estimate by more than a factor of 2.
+
+    Raises `UsageError`, in one line, for log-weights that are NaN or +inf, lengths that differ,
+    harm outside [0, 1], a weight above `weight_bound`, `weight_bound` below 1, bad `confidence`.
+
+    Source: Angell et al., arXiv 2604.22167 (estimator); Waudby-Smith and Ramdas (2024) (bounds).
+
+    Examples
+    --------
+    >>> result = estimate([0.0] * 1000, [1.0] * 20 + [0.0] * 980)
+    >>> result.risk, result.status, result.hits
+    (0.02, 'resolved', 20)
+    >>> round(result.certified_lower, 4), round(result.certified_upper, 4)
+    (0.0133, 0.0289)
+    >>> estimate([0.0] * 500, [0.0] * 500).status
+    'not resolved: needs about 5,000 draws or more (none of 500 was unsafe)'
+    """
+    log_w, h = check_log_weights(log_weights), np.asarray(harm, dtype=np.float64)
+    labels = None if strata is None else np.asarray(strata)
+    bound = _checked(log_w, h, labels, weight_bound, confidence)
+    n = log_w.size
+    judged = ~np.isnan(h)
+    missing = int(n - judged.sum())
+    binary = bool(np.isin(h[judged], (0.0, 1.0)).all())
+    plain = bool((log_w == 0).all())
+    if plain:
+        bound = 1.0
+
+    log_low = log_w + _log(np.where(judged, h, 0.0))
+    log_high = log_w + _log(np.where(judged, h, 1.0))
+    low, high = _scaled(log_low), _scaled(log_high)
+    hits = int((h[judged] > 0).sum())
+    ess = effective_sample_size(log_low)
+    missing_range = (low.mean, high.mean)
+    left_out = _scaled(np.where(judged, -np.inf, log_w)).mean
+    factor = 1.0
+    if missing and low.mean > 0:
+        # (within the range: the mean weight of a sample may be anything)
+        factor = min(1 / max(1 - left_out, 1e-300), high.mean / low.mean)
+    risk = low.mean * factor if missing < n else float("nan")
+    error = low.error(labels) * factor if hits and n > 1 and ess > 0 else None
+
+    exact = plain and binary and not sequential
+    if exact:
+        events, possible = hits, hits + missing
+        lower = float(clopper_pearson(events, n, confidence=2 * confidence - 1)[0])
+        upper: float | None = float(clopper_pearson(possible, n, confidence=2 * confidence - 1)[1])
+    else:
+        lower = min(1.0, low.scale * float(betting_lower(low.values, confidence=confidence)))
+        upper = None
+        if bound is not None:
+            x = np.minimum(high.scale * high.values, bound)
+            upper = min(1.0, float(betting_upper(x, bound=bound, confidence=confidence)))
+
+    agreement = None if groups is None else compare(tuple(groups), log_w, h)
+    checked = (bound is not None) if coverage_checked is None else coverage_checked
+    if not checked and agreement is not None:
+        # every one of the comparisons must have had a say
+        checked = all(comparison.outcome == "agree" for comparison in agreement.comparisons)
+        checked = checked and bool(agreement.comparisons)
+    status, needed = _status(n, missing, hits, ess, risk, missing_range, agreement, checked)
+    resolved = status == "resolved"
+    interval = None
+    if resolved and exact:
+        ends = clopper_pearson([hits, hits + missing], n, confidence=confidence)
+        interval = (float(ends[0][0]), float(ends[1][1]))
+    elif resolved:
+        interval = _log_interval(low, high, labels, confidence)
+    weight, weight_z = mean_weight(log_w, labels)
+    return RiskEstimate(
+        risk=float(risk),
+        standard_error=None if error is None else float(error),
+        certified_lower=lower,
+        certified_upper=upper,
+        interval=interval,
+        resolved=resolved,
+        status=status,
+        ess_harm=ess,
+        hits=hits,
+        draws=n,
+        missing=missing,
+        missing_range=missing_range,
+        mean_weight=weight,
+        mean_weight_z=weight_z,
+        largest_share=float(low.values.max() / low.values.sum()) if ess > 0 else None,
+        agreement=agreement,
+        needed_draws=needed,
+        confidence=confidence,
+        estimand=estimand or ("P(unsafe) of one reply" if binary else "mean harm of one reply"),
+        guarantee=_guarantee(confidence, exact, plain, bound, interval is not None),
+    )
+
+
+def _checked(
+    log_w: FloatArray,
+    h: FloatArray,
+    labels: np.ndarray | None,
+    weight_bound: float | None,
+    confidence: float,
+) -> float | None:
+    """The bound on the weights; `UsageError` for whatever does not fit."""
+    if h.shape != log_w.shape:
+        raise UsageError(f"harm must have one value per draw, {log_w.size}, not shape {h.shape}")
+    wrong = ~np.isnan(h) & ~((h >= 0) & (h <= 1))
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        raise UsageError(f"harm must lie in [0, 1] or be NaN, but draw {first} has {h[first]}")
+    if labels is not None and labels.shape != log_w.shape:
+        raise UsageError(f"strata must have one label per draw, {log_w.size}, not {labels.shape}")
+    if not 0.5 < confidence < 1:
+        raise UsageError(f"confidence must lie strictly between .5 and 1, not {confidence}")
+    if weight_bound is None:
+        return None
+    bound = float(weight_bound)
+    if not 1 <= bound < np.inf:
+        raise UsageError(f"weight_bound must be finite and at least 1, not {weight_bound}")
+    # A hair above is rounding in the log-densities.
+    if log_w.max() > np.log(bound) + 1e-6:
+        first = int(np.argmax(log_w))
+        raise UsageError(
+            f"draw {first} has weight {np.exp(min(log_w[first], 700.0)):g}, above weight_bound"
+            f" {bound:g}: the weights are not those of these counts"
+        )
+    return bound
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """Terms w h, as `scale` times `values` in [0, 1], so that neither over- nor underflows."""
+
+    values: FloatArray
+    scale: float
+
+    @property
+    def mean(self) -> float:
+        return self.scale * float(self.values.mean())
+
+    def error(self, labels: np.ndarray | None) -> float:
+        return self.scale * standard_error(self.values, labels)
+
+
+def _scaled(log_terms: FloatArray) -> _Terms:
+    top = float(log_terms.max())
+    if top == -np.inf:
+        return _Terms(np.zeros_like(log_terms), 0.0)
+    with np.errstate(over="ignore"):
+        return _Terms(np.exp(log_terms - top), float(np.exp(top)))
+
+
+def _log(values: FloatArray) -> FloatArray:
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(values), dtype=np.float64)
+
+
+def _log_interval(
+    low: _Terms, high: _Terms, labels: np.ndarray | None, confidence: float
+) -> tuple[float, float]:
+    """As in `estimate`; missing verdicts are 0 for the lower end and 1 for the upper."""
+    from scipy.special import stdtrit
+
+    def spread(terms: _Terms, extra: float) -> float:
+        freedom = effective_sample_size(_log(terms.values)) - 1
+        relative = standard_error(terms.values, labels) / float(terms.values.mean())
+        t = float(stdtrit(max(freedom, 1.0), (1 + confidence) / 2))
+        return t * float(np.hypot(relative, extra))
+
+    share = float(high.values.max() / high.values.sum())
+    lower = low.mean * np.exp(-spread(low, 0.0))
+    upper = high.mean * (1 + share) * np.exp(min(spread(high, share), 700.0))
+    return float(lower), float(min(1.0, upper))
+
+
+def _status(
+    n: int,
+    missing: int,
+    hits: int,
+    ess: float,
+    risk: float,
+    missing_range: tuple[float, float],
+    agreement: Agreement | None,
+    checked: bool,
+) -> tuple[str, int | None]:
+    """The verdict in words, and about how many draws would resolve it."""
+    if missing == n:
+        return f"not resolved: all {n:,} verdicts are missing", None
+    if ess == 0:
+        # As if the first hit came next: one effective hit in n.
+        needed = _rounded(ENOUGH_HITS * n)
+        note = f"or more (none of {n - missing:,} was unsafe)"
+        if hits:
+            note = f"or more (what was unsafe, {hits:,} draws, the target cannot say)"
+        return f"not resolved: needs about {needed:,} draws {note}", needed
+    if ess < ENOUGH_HITS:
+        # Effective hits come in proportion to draws, or more slowly: large weights are rare.
+        needed = _rounded(n * ENOUGH_HITS / ess)
+        return f"not resolved: needs about {needed:,} draws", needed
+    if agreement is not None and agreement.agrees is False:
+        # Four times the draws halve the noise, and show whether the difference is more than that.
+        needed = _rounded(4 * n)
+        which = "; ".join(f"{c.name}: {c}" for c in agreement.disagreements)
+        return f"not resolved: needs about {needed:,} draws, groups disagree ({which})", needed
+    low, high = missing_range
+    if high > MISSING_FACTOR * risk or low < risk / MISSING_FACTOR:
+        return (
+            f"not resolved: {missing:,} missing verdicts leave {low:.2g} to {high:.2g};"
+            " judge them again",
+            None,
+        )
+    if not checked:
+        return NOT_CHECKED, None
+    return "resolved", None
+
+
+def _rounded(draws: float) -> int:
+    """Up to two significant digits."""
+    step = int(10 ** max(0, int(np.floor(np.log10(draws))) - 1))
+    return int(np.ceil(draws / step - 1e-9)) * step
+
+
+def _guarantee(
+    confidence: float, exact: bool, plain: bool, bound: float | None, interval: bool
+) -> str:
+    level = f"{100 * confidence:g}%"
+    if exact:
+        words = f"lower and upper {level} each, exact (Clopper-Pearson, draws fixed in advance)"
+        return words + (f"; interval {level}, exact" if interval else "")
+    held = "finite-sample, at the end of each complete batch (betting)"
+    if bound is None:
+        words = f"lower {level}, {held}; no upper bound: the weights have none"
+    elif plain:
+        words = f"lower and upper {level} each, {held}"
+    else:
+        words = f"lower and upper {level} each, {held}; upper by weights <= {bound:.4g}"
+    if not interval:
+        return words
+    assumption = "" if plain else ", assumes the proposals cover the unsafe outputs"
+    return f"{words}; interval {level}, asymptotic{assumption}"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if isinstance(value, tuple | list):
+        return [_finite(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,146 @@
+"""Reading a ledger: as a table, as an index for resuming, as sums for the spend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tailbound.errors import LedgerError
+from tailbound.runs.identity import read_identity
+from tailbound.runs.schema import columns, empty_frame, shards
+from tailbound.storage.parquet import check_sealed
+
+if TYPE_CHECKING:
+    import polars as pl
+
+CURE = "restore it, or remove it and its draws will be made again"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StreamRecord:
+    """The draws of one prompt in one stream, all arrays of shape (draws,), by ascending index.
+
+    `scores` are NaN where the verdict is missing; `tokens` count the response, stop token
+    included, 0 where nobody counted.
+    """
+
+    indices: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    tokens: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamTotals:
+    """What a stream has cost so far; `tokens` of the draws that were counted."""
+
+    prompts: int
+    draws: int
+    tokens: int
+    missing: int
+
+
+def scan(folder: str | PathLike[str]) -> pl.LazyFrame:
+    """All draws of a run as a lazy Polars frame (columns: `tailbound.runs.schema.columns`).
+
+    Raises `LedgerError` where a shard is damaged, of another run or of another version.
+    """
+    import polars as pl
+
+    found = sound_shards(Path(folder))
+    if not found:
+        return empty_frame().lazy()
+    return pl.scan_parquet(found, schema=columns(), glob=False)
+
+
+def sound_shards(folder: Path) -> list[Path]:
+    """The shards of a run, every one checked; raises as `scan` does."""
+    found = shards(folder)
+    if found:
+        belongs_to = read_identity(folder).digest
+        for shard in found:
+            check_sealed(shard, of=belongs_to, cure=CURE)
+    return found
+
+
+def read(folder: str | PathLike[str], *, stream: str | None = None) -> pl.DataFrame:
+    """All draws of a run, or of one stream, in the order in which they were recorded.
+
+    Raises `LedgerError` as `scan` does.
+    """
+    import polars as pl
+
+    frame = scan(folder)
+    if stream is not None:
+        frame = frame.filter(pl.col("stream") == stream)
+    return frame.collect()
+
+
+def index(folder: str | PathLike[str], stream: str) -> dict[str, StreamRecord]:
+    """For each prompt with draws in `stream`: which there are, and their scores.
+
+    Raises `LedgerError` as `read` does, and where one draw is recorded twice.
+    """
+    import polars as pl
+
+    table = (
+        scan(folder)
+        .filter(pl.col("stream") == stream)
+        .select("prompt_id", "index", "score", "tokens")
+        .sort("prompt_id", "index")
+        .collect()
+    )
+    if table.is_empty():
+        return {}
+    indices = table["index"].to_numpy()
+    scores = table["score"].fill_null(float("nan")).to_numpy()
+    tokens = table["tokens"].fill_null(0).to_numpy()
+    lengths = table["prompt_id"].rle().struct.unnest()
+    names, ends = lengths["value"].to_list(), lengths["len"].cum_sum().to_list()
+
+    record: dict[str, StreamRecord] = {}
+    start = 0
+    same = np.flatnonzero(indices[1:] == indices[:-1]) + 1
+    starts = np.array([0, *ends[:-1]])
+    twice = same[~np.isin(same, starts)]
+    if twice.size:
+        row = int(twice[0])
+        raise LedgerError(
+            f"{folder} records draw {indices[row]} of prompt {table['prompt_id'][row]!r} in stream "
+            f"{stream!r} twice: was a shard in draws/ copied? Remove the copy"
+        )
+    for name, end in zip(names, ends, strict=True):
+        record[name] = StreamRecord(indices[start:end], scores[start:end], tokens[start:end])
+        start = end
+    return record
+
+
+def totals(folder: str | PathLike[str]) -> dict[str, StreamTotals]:
+    """Prompts, draws, tokens and missing verdicts of each stream, by its name."""
+    import polars as pl
+
+    table = (
+        scan(folder)
+        .group_by("stream")
+        .agg(
+            pl.col("prompt_id").n_unique().alias("prompts"),
+            pl.len().alias("draws"),
+            pl.col("tokens").cast(pl.Int64).sum(),
+            pl.col("score").null_count().alias("missing"),
+        )
+        .sort("stream")
+        .collect()
+    )
+    return {
+        row["stream"]: StreamTotals(
+            prompts=row["prompts"],
+            draws=row["draws"],
+            tokens=row["tokens"],
+            missing=row["missing"],
+        )
+        for row in table.iter_rows(named=True)
+    }

@@ -1,0 +1,104 @@
+"""Parquet files: sealed ones of ours, and the one place that reads any.
+
+A sealed file carries two entries in its metadata: `tailbound.checksum` (see
+`tailbound.storage.seal`), and `tailbound.of`, what it belongs to. Polars, pandas and DuckDB read it like any other.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tailbound.errors import LedgerError
+from tailbound.storage.files import write_atomically
+from tailbound.storage.seal import BLANK, is_sealed, seal
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_OF, _CHECKSUM = "tailbound.of", "tailbound.checksum"
+_STDERR = threading.Lock()
+
+
+class DamagedParquetError(LedgerError):
+    """A file that is not sound Parquet; the message is the reason, one line without the file."""
+
+
+def write_sealed(path: Path, frame: pl.DataFrame, *, of: str = "") -> None:
+    """Put `frame` in place durably, sealed as belonging to `of`; `LedgerError` where it fails."""
+    buffer = BytesIO()
+    frame.write_parquet(buffer, compression="zstd", metadata={_OF: of, _CHECKSUM: BLANK})
+    write_atomically(path, seal(buffer.getvalue()))
+
+
+def check_sealed(path: Path, *, of: str = "", cure: str) -> bytes:
+    """The bytes of a file, after it was found to be what `write_sealed` wrote for `of`.
+
+    Raises `LedgerError` where it is damaged or belongs to something else; `cure` says what to do
+    about damage.
+    """
+    import polars as pl
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise LedgerError(f"{path} cannot be read ({error.strerror or error}): {cure}") from error
+    if not is_sealed(data):
+        raise LedgerError(
+            f"{path} is damaged, or was not written by this tailbound (its checksum does not "
+            f"match): {cure}"
+        )
+    if pl.read_parquet_metadata(BytesIO(data)).get(_OF) != of:
+        raise LedgerError(
+            f"{path} belongs to another run, contract, judge or seed: move it out of {path.parent}"
+        )
+    return data
+
+
+def read_sealed(path: Path, *, of: str = "", cure: str) -> pl.DataFrame:
+    """The frame that `write_sealed` wrote; raises as `check_sealed` does."""
+    data = check_sealed(path, of=of, cure=cure)
+    try:
+        return _parse(data)
+    except DamagedParquetError as error:
+        raise LedgerError(f"{path} cannot be read ({error}): {cure}") from error
+
+
+def parse_parquet(data: bytes) -> pl.DataFrame:
+    """The content of any Parquet file; raises `DamagedParquetError`.
+
+    On some damaged files Polars panics: it raises what is no `Exception`, and writes to standard
+    error past Python, which is held back here.
+    """
+    with _silent_stderr():
+        return _parse(data)
+
+
+def _parse(data: bytes) -> pl.DataFrame:
+    import polars as pl
+
+    try:
+        return pl.read_parquet(BytesIO(data))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = str(error).partition("\n")[0][:200] or type(error).__name__
+        raise DamagedParquetError(reason) from error
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Nothing reaches file descriptor 2."""
+    with _STDERR:
+        kept = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(nowhere)
+            os.close(kept)

@@ -1,0 +1,343 @@
+"""The main job: train, calibrate, test.
+
+Each step asks the audit for draws and hands arrays to the statistics. A job that was interrupted
+runs the same steps again; the audit finds the draws on record and goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tailbound.audit import Audit, FixedCounts, Followed, Reporter, silent
+from tailbound.audit.judge_queue import no_verdicts
+from tailbound.errors import UnreachableError
+from tailbound.intervals import clopper_pearson
+from tailbound.judges import Judge
+from tailbound.predictors import Familiarity, FittedPredictor, fit
+from tailbound.prompt import Prompt
+from tailbound.runs import Ledger, read
+from tailbound.runs.prompts import keep_prompts
+from tailbound.runs.spend import stages_kept
+from tailbound.steps import step
+from tailbound.storage.parquet import write_sealed
+from tailbound.survival import (
+    CalibrationRecord,
+    Evaluation,
+    LowerPredictiveBound,
+    calibrate_with_record,
+    evaluate,
+    quantile,
+    recalibrate_hazard,
+)
+from tailbound.targets import FeatureSource, Target
+from tailbound.workflows.bound.baseline import ConstantBound, constant_bound
+from tailbound.workflows.bound.features import (
+    choose_features,
+    feature_source,
+    learn_features,
+    read_features,
+    store_features,
+)
+from tailbound.workflows.bound.parts import Parts
+from tailbound.workflows.bound.results import (
+    BoundResult,
+    MissingVerdicts,
+    StreamSpend,
+    discard_stale,
+    made_with,
+    median,
+    write_results,
+)
+from tailbound.workflows.bound.settings import BoundSettings
+
+PREDICTOR_FILE, FAMILIARITY_FILE = "predictor.npz", "familiarity.npz"
+
+
+def run_bound(
+    parts: Parts,
+    *,
+    target: Target,
+    judge: Judge,
+    settings: BoundSettings,
+    folder: Path,
+    report: Reporter = silent,
+    width: int = 256,
+    store_text: bool = True,
+) -> BoundResult:
+    """Sample, fit, calibrate and test in the run folder `folder`; resumes what is there.
+
+    `parts` come from `divide`. `width` is the number of prompts worked on at a time: the rows of
+    the target. Without `store_text` the ledger keeps scores but no responses. Raises what target
+    and judge raise, with every finished draw kept, and `UnreachableError` where missing verdicts
+    are too frequent for a useful bound.
+    """
+    threshold = settings.threshold if settings.threshold is not None else judge.threshold
+    with (
+        stages_kept(folder),
+        Ledger.open(
+            folder,
+            run=folder.name,
+            contract=target.contract,
+            judge_id=judge.id,
+            seed=settings.seed,
+            store_text=store_text,
+        ) as ledger,
+    ):
+        keep_prompts(folder, parts.by_name())
+        discard_stale(folder, settings, parts)
+        audit = Audit(
+            target,
+            judge,
+            ledger,
+            threshold=threshold,
+            seed=settings.seed,
+            width=width,
+            report=report,
+        )
+        predictions = _Predictions.make(parts, target, audit, settings, folder)
+        follow = audit.following(parts.calibration, stream="calibration")
+        bound, record = calibrate_with_record(
+            predictions.calibration,
+            follow,
+            budget=settings.budget,
+            alpha=settings.alpha,
+            guarantee=settings.guarantee,
+            delta=settings.delta,
+            design=settings.design,
+            planning_p_hat=predictions.hazard,
+            reference_p_hat=predictions.reference,
+            max_draws=settings.max_draws,
+            rng=_stream_rng(settings.seed, "selection"),
+        )
+        missing = _missing(bound, record, follow.outcome(), predictions.calibration)
+        evaluation, tested = _test(parts, audit, bound, predictions.test, settings, folder)
+        result = BoundResult(
+            bound=bound,
+            median_bound=missing.median_bound,
+            missing=missing,
+            predictor=predictions.report,
+            constant=predictions.constant,
+            evaluation=evaluation,
+            made_with=made_with(settings, parts),
+            spend=_spend(ledger, parts, settings, bound, tested),
+        )
+        write_results(folder, result)
+    return result
+
+
+class _Predictions:
+    """p_hat for every part, from a predictor fitted here or from the user."""
+
+    def __init__(
+        self,
+        *,
+        calibration: NDArray[np.float64],
+        test: NDArray[np.float64],
+        reference: NDArray[np.float64],
+        hazard: Any,
+        report: dict[str, Any] | None,
+        constant: ConstantBound | None,
+    ) -> None:
+        self.calibration = calibration
+        self.test = test
+        self.reference = reference
+        self.hazard = hazard
+        self.report = report
+        self.constant = constant
+
+    @classmethod
+    def make(
+        cls, parts: Parts, target: Target, audit: Audit, settings: BoundSettings, folder: Path
+    ) -> _Predictions:
+        """Predictions of the user's own where there are any; else fit a predictor."""
+        if parts.supplied:
+            return cls(
+                calibration=parts.supplied_p_hat(parts.calibration),
+                test=parts.supplied_p_hat(parts.test),
+                reference=parts.supplied_p_hat(parts.train),
+                hazard=None,
+                report=None,
+                constant=None,
+            )
+        chosen, _ = choose_features(settings.features, target)
+        with step("preparing the features"):
+            features_of = feature_source(chosen, target, parts.train)
+        store_features(folder, chosen, features_of)
+        counts = audit.fixed(parts.train, settings.train_draws, stream="train")
+        _check_verdicts(counts, folder, audit.judge_id)
+        with step("training the features", stage="features"):
+            learn_features(features_of, parts.train, counts, folder=folder, seed=settings.seed)
+        predictor, features = _fit(parts, features_of, counts, settings, folder)
+        hazard = recalibrate_hazard(
+            predictor.out_of_fold, counts.unsafe + counts.missing, counts.draws
+        )
+        calibration = predictor.predict(features)
+        if not settings.allow_missing:
+            _check_missing(counts, hazard(calibration), settings.alpha)
+        test = predictor.predict(read_features(features_of, parts.test, "test"))
+        return cls(
+            calibration=calibration,
+            test=test,
+            reference=predictor.out_of_fold,
+            hazard=hazard,
+            report={"features": chosen, **predictor.report.to_dict()},
+            constant=constant_bound(
+                counts.unsafe + counts.missing,
+                counts.draws,
+                alpha=settings.alpha,
+                units=[prompt.unit for prompt in parts.train],
+            ),
+        )
+
+
+def _fit(
+    parts: Parts,
+    source: FeatureSource,
+    counts: FixedCounts,
+    settings: BoundSettings,
+    folder: Path,
+) -> tuple[FittedPredictor, NDArray[np.float32]]:
+    """The predictor, saved, and the features of the calibration prompts."""
+    train = read_features(source, parts.train, "training")
+    with step("fitting the predictor"):
+        predictor = fit(
+            train,
+            counts.unsafe,
+            counts.draws - counts.missing,
+            loss=settings.loss,
+            groups=[prompt.unit for prompt in parts.train],
+            rng=_stream_rng(settings.seed, "folds"),
+        )
+    features = read_features(source, parts.calibration, "calibration")
+    predictor.save(folder / PREDICTOR_FILE)
+    Familiarity.fit(features).save(folder / FAMILIARITY_FILE)
+    return predictor, features
+
+
+def _check_verdicts(counts: FixedCounts, folder: Path, judge_id: str) -> None:
+    """Stop where no training draw has a verdict, and say why."""
+    draws = int(counts.draws.sum())
+    if int(counts.missing.sum()) == draws:
+        raise no_verdicts(
+            judge_id, draws, "training", read(folder, stream="train")["reason"].to_list()
+        )
+
+
+def _check_missing(counts: FixedCounts, planning: NDArray[np.float64], alpha: float) -> None:
+    """Stop where missing verdicts, counted as unsafe, would use up alpha by themselves."""
+    missing, draws = int(counts.missing.sum()), int(counts.draws.sum())
+    typical = median(quantile(planning, alpha))
+    lower, _ = clopper_pearson(missing, draws)
+    if float(lower) > alpha / 10 / typical:
+        raise UnreachableError(
+            f"the judge gave no verdict on {missing} of {draws} training draws; counted as "
+            f"unsafe, as they must be, that is too many for bounds of about {typical:.0f} draws: "
+            "mend the judge, or go on with --allow-missing"
+        )
+
+
+def _missing(
+    bound: LowerPredictiveBound,
+    record: CalibrationRecord,
+    followed: Followed,
+    p_hat: NDArray[np.float64],
+) -> MissingVerdicts:
+    dismissed = followed.by_missing[record.indices] & (record.first_event > 0)
+    level = max(bound.level, record.level_without(dismissed)) if dismissed.any() else bound.level
+    now = median(bound.predict(p_hat))
+    then = median(np.minimum(quantile(p_hat, level), bound.cap))
+    return MissingVerdicts(
+        prompts_stopped=int(dismissed.sum()),
+        median_bound=now,
+        level_if_safe=level,
+        median_if_safe=then,
+    )
+
+
+def _test(
+    parts: Parts,
+    audit: Audit,
+    bound: LowerPredictiveBound,
+    p_hat: NDArray[np.float64],
+    settings: BoundSettings,
+    folder: Path,
+) -> tuple[Evaluation | None, int]:
+    """Follow the test prompts to L - 1 draws (at most `test_draws`); coverage, and draws used."""
+    if not parts.test:
+        return None, 0
+    bounds = bound.predict(p_hat)
+    follow = audit.following(parts.test, stream="test")
+    follow(np.arange(len(parts.test)), np.minimum(bounds - 1, settings.test_draws))
+    outcome = follow.outcome()
+    event = outcome.first_event > 0
+    unsafe = event & ~outcome.by_missing
+    # What a missing verdict hides is not known: followed up to the draw before it.
+    first = np.where(unsafe, outcome.first_event, 0)
+    followed = np.where(event, outcome.first_event - 1, outcome.horizons)
+    _write_predictions(folder, parts.test, p_hat, bounds, first, followed)
+    evaluation = evaluate(
+        bounds,
+        first,
+        followed,
+        p_hat=p_hat,
+        cap=bound.cap,
+    )
+    used = int(np.where(event, outcome.first_event, outcome.horizons).sum())
+    return evaluation, used
+
+
+def _write_predictions(
+    folder: Path,
+    prompts: tuple[Prompt, ...],
+    p_hat: NDArray[np.float64],
+    bounds: NDArray[np.int64],
+    first_unsafe: NDArray[np.int64],
+    followed: NDArray[np.int64],
+) -> None:
+    import polars as pl
+
+    frame = pl.DataFrame(
+        {
+            "id": [prompt.id for prompt in prompts],
+            "group": pl.Series([prompt.group for prompt in prompts], dtype=pl.String),
+            "p_hat": p_hat,
+            "lower_bound": bounds,
+            "first_unsafe": first_unsafe,
+            "followed": followed,
+        }
+    )
+    write_sealed(folder / "predictions.parquet", frame)
+
+
+def _spend(
+    ledger: Ledger,
+    parts: Parts,
+    settings: BoundSettings,
+    bound: LowerPredictiveBound,
+    tested: int,
+) -> dict[str, StreamSpend]:
+    used = {
+        "train": len(parts.train) * settings.train_draws,
+        "calibration": bound.spent,
+        "test": tested,
+    }
+    return {
+        name: StreamSpend(
+            prompts=total.prompts,
+            generated=total.draws,
+            used=used.get(name, 0),
+            tokens=total.tokens,
+        )
+        for name, total in ledger.totals().items()
+    }
+
+
+def _stream_rng(seed: int, purpose: str) -> np.random.Generator:
+    """A generator of its own for each purpose of a run."""
+    digest = hashlib.sha256(f"tailbound/{purpose}".encode()).digest()
+    return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])

@@ -1,0 +1,101 @@
+"""Which prompts do what: the split of an audit, and the predictions that came with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tailbound.errors import UnreachableError, UsageError
+from tailbound.prompt import Prompt
+from tailbound.prompts import PromptSet, least_units, one_per_group, split
+from tailbound.survival import required
+from tailbound.workflows.bound.settings import BoundSettings
+
+MINIMUM_TRAIN, MINIMUM_CALIBRATION = 10, 20
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The prompts of each part. `supplied` holds the user's own predictions, by prompt id.
+
+    Rewordings of one query are not independent: calibration and test hold one of each group,
+    training holds all of them.
+    """
+
+    train: tuple[Prompt, ...]
+    calibration: tuple[Prompt, ...]
+    test: tuple[Prompt, ...]
+    supplied: dict[str, float]
+
+    @property
+    def all(self) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...], tuple[Prompt, ...]]:
+        """The three parts, in order."""
+        return self.train, self.calibration, self.test
+
+    def by_name(self) -> dict[str, tuple[Prompt, ...]]:
+        """The prompts of each part, by its name."""
+        return {"train": self.train, "calibration": self.calibration, "test": self.test}
+
+    def supplied_p_hat(self, prompts: tuple[Prompt, ...]) -> NDArray[np.float64]:
+        """The user's predictions for `prompts`, shape (len(prompts),)."""
+        return np.array([self.supplied[prompt.id] for prompt in prompts])
+
+
+def divide(prompts: PromptSet, settings: BoundSettings) -> Parts:
+    """Split the prompts, and check that there are enough of each part.
+
+    Raises `UsageError` where a part is too small to mean anything, and `UnreachableError` where no
+    bound but L = 1 could come out under the guarantee that is asked for.
+    """
+    train, calibration, test = split(prompts, shares=settings.shares, seed=settings.seed)
+    parts = Parts(
+        train,
+        one_per_group(calibration, seed=settings.seed),
+        one_per_group(test, seed=settings.seed),
+        prompts.p_hat_by_id(),
+    )
+    if not parts.supplied:
+        least_train = MINIMUM_TRAIN
+    else:  # nothing is fitted; the other guarantees fix their design by predictions for these
+        least_train = 0 if settings.guarantee == "marginal" else 1
+    least = (least_train, MINIMUM_CALIBRATION, 1 if settings.shares[2] > 0 else 0)
+    for name, part, need in zip(("training", "calibration", "test"), parts.all, least, strict=True):
+        if len(part) < need:
+            raise UsageError(
+                f"{len(part)} of the {len(prompts)} prompts of {prompts.source} fell into the "
+                f"{name} part, which needs at least {need}: {_in_all(least, settings)}give more "
+                "prompts, or change --split"
+            )
+    missing = [p.id for p in prompts if not np.isfinite(parts.supplied.get(p.id, np.nan))]
+    if parts.supplied and missing:
+        raise UsageError(
+            f"{len(missing)} prompts of {prompts.source} have no p_hat (the first: "
+            f"{missing[0]!r}): give one for each prompt, or drop the column"
+        )
+    needed = required(
+        guarantee=settings.guarantee,
+        alpha=settings.alpha,
+        delta=settings.delta,
+        budget=settings.budget,
+        max_weight=4.0,
+    )
+    if len(parts.calibration) < needed.minimum_prompts:
+        raise UnreachableError(
+            f"the guarantee {settings.guarantee!r} at alpha = {settings.alpha:g} needs at least "
+            f"{needed.minimum_prompts} calibration prompts to state any bound, and there are "
+            f"{len(parts.calibration)}: "
+            f"{_in_all((least_train, needed.minimum_prompts, least[2]), settings)}give more "
+            "prompts, or use --guarantee marginal"
+        )
+    return parts
+
+
+def _in_all(least: tuple[int, int, int], settings: BoundSettings) -> str:
+    """How many prompts the split of `settings` takes for parts of so many, in words."""
+    units = least_units(least, settings.shares)
+    if units is None:
+        return ""
+    shares = ",".join(f"{share:g}" for share in settings.shares)
+    return f"a split of {shares} needs at least {units} prompts in all (one of each group), so "

@@ -1,0 +1,115 @@
+"""What a bound would cost, from a few draws: nothing is kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from tailbound.audit.measuring import PROBE_DRAWS, measure
+from tailbound.prompt import Prompt
+from tailbound.survival import Requirement, required
+from tailbound.survival.designs import default_max_weight
+from tailbound.targets import Target
+from tailbound.workflows.bound.parts import Parts
+from tailbound.workflows.bound.settings import BoundSettings
+
+SAMPLES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamCost:
+    """Prompts and draws of one part, and tokens of responses at the rate of the probe.
+
+    `prompt_tokens` are those of all prompts of the part, each as often as it is drawn from.
+    `draws` is exact for training, the planned average for calibration (prompts with early unsafe
+    draws cost less), and an upper limit for test.
+    """
+
+    part: str
+    prompts: int
+    draws: int
+    prompt_tokens: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """The cost of a bound, part by part, and what the guarantee needs."""
+
+    streams: tuple[StreamCost, ...]
+    tokens_per_draw: float
+    draws_per_second: float
+    probe_draws: int
+    requirement: Requirement
+    samples: tuple[tuple[Prompt, str], ...]
+    """Some draws of the probe: prompts and responses, for a judge whose verdicts cost something."""
+
+    @property
+    def draws(self) -> int:
+        """Draws of all parts."""
+        return sum(stream.draws for stream in self.streams)
+
+    @property
+    def seconds(self) -> float:
+        """Time of all parts at the rate of the probe."""
+        return sum(stream.seconds for stream in self.streams)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        document = asdict(self)
+        del document["samples"]
+        return {**document, "draws": self.draws, "seconds": self.seconds}
+
+
+def preview_bound(parts: Parts, *, target: Target, settings: BoundSettings) -> Preview:
+    """Count the draws of every part; time and tokens come from `PROBE_DRAWS` real draws."""
+    everyone = (*(() if parts.supplied else parts.train), *parts.calibration, *parts.test)
+    tokens, counted, rate, drawn = measure(target, everyone, settings.seed)
+    prompts = {prompt.id: prompt for prompt in everyone}
+    plan = (
+        ("train", parts.train, 0 if parts.supplied else settings.train_draws),
+        ("calibration", parts.calibration, settings.budget),
+        ("test", parts.test, settings.test_draws),
+    )
+    return Preview(
+        streams=tuple(
+            StreamCost(
+                part=part,
+                prompts=len(members),
+                draws=round(len(members) * each),
+                prompt_tokens=round(each * counted * _prompt_tokens(target, members)),
+                tokens=round(len(members) * each * tokens),
+                seconds=len(members) * each / rate,
+            )
+            for part, members, each in plan
+        ),
+        tokens_per_draw=tokens,
+        draws_per_second=rate,
+        probe_draws=PROBE_DRAWS,
+        requirement=_requirement(settings, len(parts.calibration)),
+        samples=tuple(
+            (prompts[draw.prompt_id], draw.text)
+            for draw in [draw for draw in drawn if draw.missing is None][:SAMPLES]
+        ),
+    )
+
+
+def _requirement(settings: BoundSettings, prompts: int) -> Requirement:
+    """What the guarantee needs, and the longest bound with so many calibration `prompts`."""
+    need = required(
+        guarantee=settings.guarantee,
+        alpha=settings.alpha,
+        delta=settings.delta,
+        budget=settings.budget,
+    )
+    if settings.guarantee == "pac":  # its weight is chosen with the plan
+        return need
+    weight = default_max_weight(settings.design, settings.alpha, prompts, settings.guarantee)
+    return replace(need, longest_bound=1 + math.floor(settings.budget * weight))
+
+
+def _prompt_tokens(target: Target, prompts: Sequence[Prompt]) -> int:
+    return int(target.prompt_tokens(prompts).sum()) if prompts else 0

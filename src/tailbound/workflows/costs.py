@@ -1,0 +1,187 @@
+"""What servers are paid: the plan beforehand, the account of a run, the limit on it.
+
+    DIR/usage.json    {"target": {"requests", "tokens_in", "cost", ...}, "judge": {...}}
+
+counts what all processes of a run asked of the server of the target, and of that of a judge that is
+behind one. Targets and judges in this process cost nothing and have no account.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tailbound.errors import LedgerError, UsageError
+from tailbound.prompt import Prompt
+from tailbound.storage.documents import read_json, understood
+
+if TYPE_CHECKING:
+    from tailbound.judges import Judge
+    from tailbound.workflows.bound import Preview
+
+Account = dict[str, float]
+
+FILE = "usage.json"
+_SECONDS = 1.0
+_NAMES = {"target": "endpoint", "judge": "judge_endpoint"}
+
+
+class Costs:
+    """The accounts of one process: of its target, and of its judge."""
+
+    def __init__(self, target: object, judge: object) -> None:
+        behind = {"target": target, "judge": judge}
+        self._payers: dict[str, Any] = {
+            name: one
+            for name, one in behind.items()
+            if hasattr(one, "spent") and one.spent() is not None
+        }
+
+    def now(self, *, under_way: bool = False) -> dict[str, Account]:
+        """What this process asked for, by payer; with what is `under_way` at its most."""
+        return {name: one.spent(under_way=under_way) for name, one in self._payers.items()}
+
+    def report(self, folder: Path | None = None) -> dict[str, Account]:
+        """{"endpoint", "judge_endpoint"} of this process, and "..._of_run" of that in `folder`."""
+        found = {_NAMES[name]: account for name, account in self.now().items()}
+        held = {} if folder is None else read_accounts(folder)
+        whole = {f"{_NAMES[name]}_of_run": held[name] for name in self._payers if name in held}
+        return {**found, **whole}
+
+    @contextmanager
+    def kept(self, folder: Path) -> Iterator[None]:
+        """Keep DIR/usage.json up to date every second, for a process that is killed too."""
+        if not self._payers:
+            yield
+            return
+        from tailbound.storage.files import write_json
+
+        before = read_accounts(folder)
+
+        def write(accounts: Mapping[str, Account]) -> None:
+            summed = {name: _sum(before.get(name, {}), one) for name, one in accounts.items()}
+            write_json(folder / FILE, {**before, **summed})
+
+        ended = threading.Event()
+
+        def keep() -> None:
+            while not ended.wait(_SECONDS):
+                # a disk that is full now may have room later; the last write reports
+                with suppress(LedgerError):
+                    write(self.now(under_way=True))
+
+        keeper = threading.Thread(target=keep, name="accounts", daemon=True)
+        keeper.start()
+        clean = False
+        try:
+            yield
+            clean = True
+        finally:
+            ended.set()
+            keeper.join()
+            # what was under way when the run broke off may have been worked on
+            write(self.now(under_way=not clean))
+
+
+def read_accounts(folder: Path) -> dict[str, Account]:
+    """The accounts of all processes of a run so far; `LedgerError` where they are damaged."""
+    path = folder / FILE
+    cure = "restore it, or delete it to count from 0"
+    try:
+        held = read_json(path, cure=cure)
+    except FileNotFoundError:
+        return {}
+    with understood(path, cure=cure):
+        return {name: {k: float(v) for k, v in one.items()} for name, one in held.items()}
+
+
+def spent_before(target: str, folder: Path) -> Account:
+    """{"earlier_cost": what earlier processes of the run paid}, for the loader of an endpoint."""
+    if not target.startswith("openai:"):
+        return {}
+    return {"earlier_cost": read_accounts(folder).get("target", {}).get("cost", 0.0)}
+
+
+def cost_of_plan(
+    target: object, costs: Costs, before: Mapping[str, Account], preview: Preview
+) -> Account:
+    """{"cost", "judge_cost"} of a plan: all prompts of all parts, responses as in its preview.
+
+    Behind a server that counts no tokens, draws are expected to cost what those of the preview did.
+    `before` are the accounts from before the preview. The judge of a preview has judged some.
+    """
+    after = costs.now()
+    found: Account = {}
+    if "target" in after:
+        spent = after["target"]["cost"] - before["target"]["cost"]
+        if after["target"]["uncounted"] > before["target"]["uncounted"]:
+            # the preview draws everything twice: the first time warms up
+            found["cost"] = preview.draws * spent / (2 * preview.probe_draws)
+        else:
+            endpoint: Any = target
+            found["cost"] = endpoint.price(
+                sum(stream.prompt_tokens for stream in preview.streams),
+                sum(stream.tokens for stream in preview.streams),
+            )
+    if "judge" in after and preview.samples:
+        spent = after["judge"]["cost"] - before["judge"]["cost"]
+        found["judge_cost"] = preview.draws * spent / len(preview.samples)
+    return {name: cost for name, cost in found.items() if cost}
+
+
+def judge_samples(judge: Judge, preview: Preview) -> None:
+    """Let a judge that is paid judge the samples of a preview, to find out what verdicts cost."""
+    from tailbound.judges import Exchange
+
+    spent = getattr(judge, "spent", None)
+    if spent is not None and spent() is not None:
+        judge.judge([Exchange(prompt, text) for prompt, text in preview.samples])
+
+
+def cost_range(target: object, prompts: Sequence[Prompt], draws: int) -> Account:
+    """{"cost_at_least", "cost_at_most"} of `draws` draws of each prompt, empty without prices."""
+    if not hasattr(target, "cost_at_most"):
+        return {}
+    endpoint: Any = target
+    most = endpoint.cost_at_most(prompts, draws)
+    least = endpoint.cost_at_least(prompts, draws)
+    return {"cost_at_least": least, "cost_at_most": most} if most else {}
+
+
+def check_plan(
+    target: object,
+    *,
+    sure: Sequence[tuple[Sequence[Prompt], float]],
+    perhaps: Sequence[tuple[Sequence[Prompt], float]] = (),
+) -> None:
+    """Compare a plan, pairs of prompts and draws of each, with the limit on its cost.
+
+    Raises `UsageError` where what is `sure` to be drawn exceeds the limit; says so where the whole
+    may. What earlier processes drew is not known here: a run that goes on is not checked. Nothing
+    for targets that cost nothing.
+    """
+    from tailbound.cli.console import notice
+
+    endpoint: Any = target
+    limit = getattr(target, "max_cost", None)
+    if limit is None or endpoint.earlier_cost:
+        return
+    least = sum(endpoint.cost_at_least(prompts, draws) for prompts, draws in sure)
+    if least > limit:
+        raise UsageError(
+            f"the draws asked for cost at least {least:.4g}, more than --max-cost {limit:g}: "
+            "ask for fewer, or raise the limit"
+        )
+    most = sum(endpoint.cost_at_most(prompts, draws) for prompts, draws in (*sure, *perhaps))
+    if most > limit:
+        notice(
+            f"the plan may cost about {most:.4g} if every response is as long as it may be; the "
+            f"run stops before it costs more than {limit:g}"
+        )
+
+
+def _sum(one: Mapping[str, float], other: Mapping[str, float]) -> Account:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}

@@ -1,0 +1,434 @@
+"""Question 2 as a job: rounds of complete batches, scored, until every prompt has what was asked.
+
+A round is written down, drawn, judged, scored; then estimates say what the next one is. A job that
+was interrupted reads the rounds on record and goes on from there. Another judge's verdicts on the
+same draws give other estimates (`rejudge_risk`): nothing is sampled for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tailbound.audit import Audit, Reporter, silent
+from tailbound.audit.judge_queue import no_verdicts
+from tailbound.errors import UsageError
+from tailbound.importance_sampling import MixSwitch, RiskEstimate, make_ladder
+from tailbound.importance_sampling.estimate import NOT_CHECKED
+from tailbound.judges import Judge
+from tailbound.prompt import Prompt
+from tailbound.runs import Ledger, StreamRecord, read
+from tailbound.runs.prompts import keep_prompts
+from tailbound.runs.spend import stages_kept
+from tailbound.steps import step
+from tailbound.workflows.risk.checks import check_engine
+from tailbound.workflows.risk.pilot import choose_setting, grid_for, tuning_prompts
+from tailbound.workflows.risk.plan import Plan, scoring_chance
+from tailbound.workflows.risk.proposal import TOO_FEW, Proposal
+from tailbound.workflows.risk.proposal_mixture import Batch, Family
+from tailbound.workflows.risk.results import (
+    PromptRisk,
+    RiskResult,
+    RiskSpend,
+    whole_set,
+    write_results,
+    write_review,
+)
+from tailbound.workflows.risk.scores import Scores
+from tailbound.workflows.risk.settings import RiskSettings
+
+Verdicts = Mapping[str, Mapping[int, float | None]]
+
+STREAM = "risk"
+REVIEWED = 5
+"""Unsafe draws per prompt that are put before a person."""
+
+
+def run_risk(
+    prompts: Sequence[Prompt],
+    *,
+    proposal: Proposal,
+    judge: Judge,
+    settings: RiskSettings,
+    folder: Path,
+    report: Reporter = silent,
+) -> RiskResult:
+    """Sample, score and estimate in the run folder `folder`; resumes what is there.
+
+    `proposal` comes from `make_proposal` and holds the target. Raises what target and judge raise,
+    with every finished draw kept, and `TargetError` where a self-check fails.
+    """
+    if not prompts:
+        raise UsageError("there are no prompts: give a file with at least one")
+    threshold = settings.threshold if settings.threshold is not None else judge.threshold
+    with (
+        stages_kept(folder),
+        Ledger.open(
+            folder,
+            run=folder.name,
+            contract=proposal.target.contract,
+            judge_id=judge.id,
+            seed=settings.seed,
+        ) as ledger,
+    ):
+        keep_prompts(folder, {STREAM: prompts})
+        run = _Run(proposal, judge, settings, threshold, folder, ledger, report)
+        run.prepare(prompts)
+        while run.next_round():
+            run.finish_round()
+        result = run.result()
+        write_results(folder, result)
+        rows = run.review(result)
+        write_review(folder, rows)
+        return replace(result, reviewed=len(rows))
+
+
+def rejudge_risk(
+    prompts: Sequence[Prompt],
+    *,
+    proposal: Proposal,
+    judge: Judge,
+    verdicts: Verdicts,
+    recorded_judge: str,
+    settings: RiskSettings,
+    folder: Path,
+    into: Path,
+) -> RiskResult:
+    """The estimates of the run in `folder` under the verdicts of another judge.
+
+    `verdicts` are scores by prompt id and draw of the stream "risk", None where missing;
+    `recorded_judge` is the id of the judge of the run. Nothing is sampled: draws that are unsafe by
+    the new verdicts alone are scored. Results are written to `into`. Raises `UsageError` where the
+    run is not finished or a draw was not judged.
+    """
+    threshold = settings.threshold if settings.threshold is not None else judge.threshold
+    with (
+        stages_kept(into),
+        Ledger.open(
+            folder,
+            run=folder.name,
+            contract=proposal.target.contract,
+            judge_id=recorded_judge,
+            seed=settings.seed,
+        ) as ledger,
+    ):
+        run = _Rejudged(proposal, judge, settings, threshold, folder, ledger, silent)
+        run.verdicts = verdicts
+        run.prepare(prompts)
+        result = run.result()
+        write_results(into, result)
+        rows = run.review(result)
+        write_review(into, rows)
+        return replace(result, reviewed=len(rows))
+
+
+class _Run:
+    """One job on its way."""
+
+    def __init__(
+        self,
+        proposal: Proposal,
+        judge: Judge,
+        settings: RiskSettings,
+        threshold: float,
+        folder: Path,
+        ledger: Ledger,
+        report: Reporter,
+    ) -> None:
+        self._proposal = proposal
+        self._judge = judge
+        self._settings = settings
+        self._threshold = threshold
+        self._folder = folder
+        self._ledger = ledger
+        self._report = report
+        self._left_out: tuple[str, ...] = ()
+        self._choice: dict[str, Any] | None = None
+        self._checks: dict[str, Any] = {}
+
+    def prepare(self, prompts: Sequence[Prompt]) -> None:
+        """Voices, self-checks, the setting of `mix-switch`; then whatever is on record."""
+        self._prompts = tuple(prompts)
+        self._engine: Any = self._proposal.target
+        self._family = Family(name="none", voices={})
+        if self._proposal.voice is not None:
+            self._make_voices()
+        self._plan = Plan(
+            self._folder, self._family, proposal=self._proposal.id, seed=self._settings.seed
+        )
+        self._scores = Scores(self._folder)
+        self._audit = self._new_audit()
+        if self._plan.rounds:
+            self.finish_round()
+
+    def _make_voices(self) -> None:
+        from tailbound.targets.decoding.proposals import ProposalModel
+
+        settings, proposal = self._settings, self._proposal
+        longest = proposal.target.contract.max_new_tokens
+        levels = settings.intensities if proposal.steerable else (1.0,)
+        ladder = make_ladder(longest, intensities=levels)
+        main: MixSwitch | None = None
+        if settings.family == "single":
+            main = MixSwitch(max(levels), 1.0, longest)
+        elif settings.family == "mix-switch":
+            grid = grid_for(longest, steerable=proposal.steerable)
+            engine, voices = _speak(proposal, grid.intensities)
+            self._engine = engine
+            tuning = tuning_prompts(self._prompts, self._folder, seed=settings.seed)
+            self._left_out = tuple(tuning)
+            known = {prompt.id: prompt for prompt in self._prompts}
+            self._prompts = tuple(p for p in self._prompts if p.id not in tuning)
+            if not self._prompts:
+                raise UsageError(TOO_FEW)
+            main, self._choice = choose_setting(
+                self._new_audit(),
+                engine,
+                voices,
+                [known[name] for name in tuning if name in known],
+                grid,
+                draws=settings.draws,
+                threshold=self._threshold,
+                folder=self._folder,
+                seed=settings.seed,
+            )
+        extra = () if main is None or main.intensity in levels else (main.intensity,)
+        self._engine, voices = _speak(proposal, (*ladder.intensities, *extra))
+        self._family = Family(name=settings.family, ladder=ladder, main=main, voices=voices)
+        assert isinstance(self._engine, ProposalModel)
+        self._checks = check_engine(self._engine, self._family, self._prompts, seed=settings.seed)
+
+    def _new_audit(self) -> Audit:
+        return Audit(
+            self._engine,
+            self._judge,
+            self._ledger,
+            threshold=self._threshold,
+            seed=self._settings.seed,
+            report=self._report,
+        )
+
+    def next_round(self) -> bool:
+        """Write the next round down; False where nothing more is to be drawn."""
+        batches = {}
+        for prompt in self._prompts:
+            size = self._next_batch(prompt)
+            if size:
+                batches[prompt.id] = self._family.counts(size, self._batches(prompt))
+        if not batches:
+            return False
+        self._plan.add(batches, sequential=self._settings.until_resolved)
+        return True
+
+    def _next_batch(self, prompt: Prompt) -> int:
+        """Draws of a prompt's next batch, a function of its draws so far alone."""
+        settings = self._settings
+        drawn = self._plan.draws(prompt.id)
+        if drawn == 0 and self._family.name == "ladder":
+            first = round(settings.first_share * settings.draws)
+            return first if 2 <= first <= settings.draws - 2 else settings.draws
+        if drawn < settings.draws:
+            # a batch needs two draws: what a larger --draws adds to an old run may be one
+            return max(2, settings.draws - drawn)
+        if settings.max_draws is None or settings.max_draws - drawn < 2:
+            return 0
+        estimate = self._estimate(prompt)
+        if estimate.needed_draws is None and estimate.status != NOT_CHECKED:
+            return 0  # resolved, or more draws would not do
+        return min(settings.draws, settings.max_draws - drawn)
+
+    def finish_round(self) -> None:
+        """Draw, judge and score everything that is planned."""
+        self._record = self._draw()
+        self._check_verdicts()
+        if self._family.ladder is not None:
+            score = self._settings.estimand == "score"
+            self._scores.complete(
+                self._engine,
+                self._family,
+                self._plan,
+                self._folder,
+                self._prompts,
+                self._record,
+                # of scores in [0, 1], every one above 0 counts
+                unsafe_from=np.nextafter(0.0, 1.0) if score else self._threshold,
+            )
+
+    def _draw(self) -> dict[str, StreamRecord]:
+        """Draw and judge what is planned and not on record; all draws."""
+        draws = np.array([self._plan.draws(prompt.id) for prompt in self._prompts], dtype=np.int64)
+        self._audit.scripted(self._prompts, draws, self._plan, stream=STREAM)
+        return self._ledger.index(STREAM)
+
+    def _check_verdicts(self) -> None:
+        """Stop where not one draw has a verdict: no number would mean anything."""
+        scores = [self._record[p.id].scores for p in self._prompts if p.id in self._record]
+        drawn = np.concatenate(scores) if scores else np.empty(0)
+        if drawn.size and bool(np.isnan(drawn).all()):
+            raise no_verdicts(self._judge.id, drawn.size, STREAM, self._reasons())
+
+    def _reasons(self) -> Sequence[str | None]:
+        """Why verdicts are missing."""
+        reasons: list[str | None] = read(self._folder, stream=STREAM)["reason"].to_list()
+        return reasons
+
+    def _batches(self, prompt: Prompt) -> list[Batch]:
+        """The complete batches of a prompt."""
+        found: list[Batch] = []
+        start = 0
+        for counts in self._plan.batches(prompt.id):
+            size = int(counts.sum())
+            scores = self._record[prompt.id].scores[start : start + size]
+            unsafe = np.where(np.isnan(scores), np.nan, scores >= self._threshold)
+            harm = unsafe if self._settings.estimand == "unsafe" else scores
+            densities, chance = np.zeros((1, size)), None
+            if self._family.ladder is not None:
+                densities = self._scores.of(prompt.id, start + 1, size, counts.size)
+                chance = scoring_chance(size)
+                # what counted under another estimand was scored, and is no random part
+                indices = range(start + 1, start + size + 1)
+                by_chance = [self._plan.sampled(prompt.id, index) for index in indices]
+                densities[:, (harm == 0) & ~np.array(by_chance)] = np.nan
+            found.append(Batch(counts=counts, log_densities=densities, harm=harm, chance=chance))
+            start += size
+        return found
+
+    def _estimate(self, prompt: Prompt) -> RiskEstimate:
+        return self._family.estimate(
+            self._batches(prompt),
+            confidence=self._settings.confidence,
+            sequential=self._settings.until_resolved or self._plan.sequential(prompt.id),
+            estimand=self._estimand(),
+        )
+
+    def _estimand(self) -> str:
+        if self._settings.estimand == "score":
+            return f"mean score of one reply by {self._judge.id}"
+        return f"P(unsafe) of one reply: score by {self._judge.id} >= {self._threshold:g}"
+
+    def result(self) -> RiskResult:
+        """The estimates of all prompts and of the set."""
+        risks = []
+        with step("estimating", total=len(self._prompts), unit="prompts") as now:
+            for prompt in self._prompts:
+                risks.append(PromptRisk(prompt=prompt, estimate=self._estimate(prompt)))
+                now.advance()
+        steered = self._family.ladder is not None
+        return RiskResult(
+            risks=tuple(risks),
+            whole=whole_set(risks, confidence=self._settings.confidence),
+            estimand=self._estimand(),
+            family={
+                "name": self._family.name,
+                "proposals": [name or "target" for name in self._family.names],
+                **({"choice": self._choice} if self._choice else {}),
+            },
+            proposal={
+                "spec": self._proposal.spec,
+                "id": self._proposal.id,
+                "evidence": self._proposal.evidence,
+            },
+            checks=self._checks if steered else {},
+            left_out=self._left_out,
+            spend={
+                name: RiskSpend(
+                    prompts=total.prompts,
+                    draws=total.draws,
+                    tokens=total.tokens,
+                    missing=total.missing,
+                )
+                for name, total in self._ledger.totals().items()
+            },
+        )
+
+    def review(self, result: RiskResult) -> list[dict[str, Any]]:
+        """The unsafe draws with the largest shares of each estimate, for a person to read."""
+        frame = read(self._folder, stream=STREAM).sort("prompt_id", "index")
+        texts = {
+            key[0]: part.select("text", "proposal").rows()
+            for key, part in frame.partition_by("prompt_id", as_dict=True).items()
+        }
+        rows: list[dict[str, Any]] = []
+        for risk in result.risks:
+            batches = self._batches(risk.prompt)
+            weights = np.exp(np.concatenate([batch.log_weights for batch in batches]))
+            harm = np.nan_to_num(np.concatenate([batch.harm for batch in batches]), nan=0.0)
+            terms = weights * harm
+            for number in np.argsort(-terms, kind="stable")[:REVIEWED].tolist():
+                if not terms[number] > 0:
+                    break
+                text, proposal = texts[risk.prompt.id][number]
+                score = float(self._record[risk.prompt.id].scores[number])
+                rows.append(
+                    {
+                        "id": risk.prompt.id,
+                        "prompt": risk.prompt.text,
+                        "response": text,
+                        "draw": number + 1,
+                        "proposal": proposal or "target",
+                        "score": score,
+                        "weight": float(weights[number]),
+                        "share": float(terms[number] / terms.sum()),
+                        "risk": risk.estimate.risk,
+                    }
+                )
+        return rows
+
+
+class _Rejudged(_Run):
+    """A finished job with other verdicts: it draws nothing."""
+
+    verdicts: Verdicts
+
+    def _reasons(self) -> Sequence[str | None]:
+        """Those of the recorded judge say nothing of this one."""
+        return ()
+
+    def prepare(self, prompts: Sequence[Prompt]) -> None:
+        """As for any job that goes on; one that never drew has nothing to judge."""
+        if not (self._folder / "plan").is_dir():
+            raise UsageError(f"{self._folder} has no finished run of tailbound risk: run it first")
+        super().prepare(prompts)
+
+    def next_round(self) -> bool:
+        """Nothing more is drawn."""
+        return False
+
+    def _draw(self) -> dict[str, StreamRecord]:
+        record = self._ledger.index(STREAM)
+        found: dict[str, StreamRecord] = {}
+        for prompt in self._prompts:
+            planned = self._plan.draws(prompt.id)
+            own = record.get(prompt.id)
+            if own is None or own.indices.size < planned:
+                raise UsageError(
+                    f"{self._folder} is not finished (prompt {prompt.id!r} has "
+                    f"{0 if own is None else own.indices.size} of {planned} draws): run the same "
+                    "command without --rejudge first"
+                )
+            scores = self.verdicts.get(prompt.id, {})
+            unjudged = [index for index in own.indices.tolist() if index not in scores]
+            if unjudged:
+                raise UsageError(
+                    f"draw {unjudged[0]} of prompt {prompt.id!r} was not judged again: were its "
+                    "text or verdict removed?"
+                )
+            given = [scores[index] for index in own.indices.tolist()]
+            found[prompt.id] = replace(own, scores=np.array(given, dtype=np.float64))
+        return found
+
+
+def _speak(proposal: Proposal, intensities: Sequence[float]) -> tuple[Any, dict[float, int]]:
+    """An engine with a voice for each intensity, and their numbers."""
+    from tailbound.targets.decoding.model import LocalModel
+    from tailbound.targets.decoding.proposals import ProposalModel
+
+    assert proposal.voice is not None
+    assert isinstance(proposal.target, LocalModel)
+    voices = [proposal.voice(intensity) for intensity in intensities]
+    numbers = {intensity: number for number, intensity in enumerate(intensities, start=1)}
+    return ProposalModel(proposal.target, voices), numbers

@@ -1,0 +1,87 @@
+"""What the risks of a set of prompts would take, from a few draws: nothing is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tailbound.audit.measuring import PROBE_DRAWS, measure
+from tailbound.contract import Draw
+from tailbound.prompt import Prompt
+from tailbound.targets import Target
+from tailbound.workflows.risk.plan import scoring_chance
+from tailbound.workflows.risk.settings import RiskSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class RiskPreview:
+    """Draws, and tokens and seconds at the rates of a probe.
+
+    `seconds` are those of drawing and scoring `draws`; `seconds_at_most` those of `draws_at_most`.
+    Neither holds the search for a proposal and its self-checks.
+    """
+
+    prompts: int
+    prompt_tokens: int
+    draws: int
+    draws_at_most: int
+    tokens: int
+    tokens_at_most: int
+    tokens_per_draw: float
+    draws_per_second: float
+    probe_draws: int
+    seconds: float
+    seconds_at_most: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+
+def preview_risk(
+    prompts: Sequence[Prompt], *, target: Target, settings: RiskSettings, steered: bool
+) -> RiskPreview:
+    """Count the draws; time and tokens come from `PROBE_DRAWS` real draws of the target itself.
+
+    Where draws are `steered`, those that will be scored are scored under the target and under each
+    intensity, at the time that the target takes for the draws of the probe.
+    """
+    tokens, _, rate, drawn = measure(target, prompts, settings.seed)
+    each = 1 / rate
+    if steered:
+        voices = 1 + len(settings.intensities)
+        share = float(scoring_chance(settings.draws)[0])
+        each += share * voices * _scoring_seconds(target, prompts, drawn)
+    draws = len(prompts) * settings.draws
+    most = len(prompts) * (settings.max_draws or settings.draws)
+    return RiskPreview(
+        prompts=len(prompts),
+        prompt_tokens=int(target.prompt_tokens(prompts).sum()),
+        draws=draws,
+        draws_at_most=most,
+        tokens=round(draws * tokens),
+        tokens_at_most=most * target.contract.max_new_tokens,
+        tokens_per_draw=tokens,
+        draws_per_second=rate,
+        probe_draws=PROBE_DRAWS,
+        seconds=draws * each,
+        seconds_at_most=most * each,
+    )
+
+
+def _scoring_seconds(target: Target, prompts: Sequence[Prompt], drawn: Sequence[Draw]) -> float:
+    """What it takes to score one draw under one voice, drawn ones scored together by prompt."""
+    from tailbound.targets.decoding.model import LocalModel
+
+    if not isinstance(target, LocalModel):
+        return 0.0
+    by_id = {prompt.id: prompt for prompt in prompts}
+    responses: dict[str, list[tuple[int, ...]]] = {}
+    for draw in drawn:
+        responses.setdefault(draw.prompt_id, []).append(tuple(draw.token_ids))
+    started = time.perf_counter()
+    for prompt_id, texts in responses.items():
+        target.score(by_id[prompt_id], texts)
+    return (time.perf_counter() - started) / len(drawn)

@@ -1,0 +1,232 @@
+"""What a risk job found, as a value, and the files it is kept in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tailbound.importance_sampling import RiskEstimate
+from tailbound.prompt import Prompt
+from tailbound.runs.spend import write_streams
+from tailbound.storage.files import write_atomically, write_json
+from tailbound.storage.parquet import write_sealed
+
+SCHEMA = 1
+LEAST_HITS = 10
+
+_FIRST = (
+    "risk",
+    "certified_lower",
+    "certified_upper",
+    "interval",
+    "resolved",
+    "status",
+    "ess_harm",
+    "hits",
+    "draws",
+    "missing",
+    "mean_weight",
+    "largest_share",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptRisk:
+    """The risk of one prompt."""
+
+    prompt: Prompt
+    estimate: RiskEstimate
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON; the most important ones first."""
+        plain = self.estimate.to_dict()
+        rest = {key: value for key, value in plain.items() if key not in _FIRST}
+        first = {key: plain[key] for key in _FIRST}
+        return {"id": self.prompt.id, **first, "group": self.prompt.group, **rest}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetRisk:
+    """The mean risk over all prompts of a run.
+
+    `draw_error` is the standard error of the mean for exactly these prompts, from their draws.
+    `interval` takes the prompts (their groups, where they have any) as a sample from a population
+    of such: Student's t on `clusters` means, asymptotic, on the log scale, its upper end that with
+    one more cluster like the riskiest, because a few prompts make up most of a mean risk, and a
+    sample without them looks precise and is low. None for fewer than two clusters, and for fewer
+    than `LEAST_HITS` effective hits in all draws, of which no spread can be told.
+    """
+
+    mean: float
+    draw_error: float | None
+    interval: tuple[float, float] | None
+    clusters: int
+    prompts: int
+    resolved: int
+    guarantee: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RiskSpend:
+    """What one stream cost."""
+
+    prompts: int
+    draws: int
+    tokens: int
+    missing: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RiskResult:
+    """The risks of a set of prompts, what they rest on, and what they cost.
+
+    Everything but `spend` is a function of the draws alone. `proposal` says what the draws came
+    from and why; `checks` what the self-checks found (empty for plain Monte Carlo); `left_out` are
+    prompts that tuned a proposal, and therefore have no estimate.
+    """
+
+    risks: tuple[PromptRisk, ...]
+    whole: SetRisk
+    estimand: str
+    family: dict[str, Any]
+    proposal: dict[str, Any]
+    checks: dict[str, Any]
+    left_out: tuple[str, ...]
+    spend: dict[str, RiskSpend]
+    reviewed: int = 0
+    """Draws in `review.jsonl`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            **self.document(),
+            "spend": {name: asdict(spend) for name, spend in self.spend.items()},
+        }
+
+    def document(self) -> dict[str, Any]:
+        """What `risk.json` holds."""
+        return {
+            "schema": SCHEMA,
+            "estimand": self.estimand,
+            "set": asdict(self.whole),
+            "prompts": [risk.to_dict() for risk in self.risks],
+            "family": self.family,
+            "proposal": self.proposal,
+            "checks": self.checks,
+            "left_out": list(self.left_out),
+        }
+
+
+def whole_set(risks: Sequence[PromptRisk], *, confidence: float) -> SetRisk:
+    """The mean over prompts, with an interval that is clustered by prompt or group."""
+    from scipy.special import stdtrit
+
+    values = np.array([risk.estimate.risk for risk in risks])
+    known = ~np.isnan(values)
+    errors = [risk.estimate.standard_error for risk in risks]
+    names = [risk.prompt.unit for risk in risks]
+    members: dict[str, list[float]] = {}
+    for name, value, fine in zip(names, values.tolist(), known.tolist(), strict=True):
+        if fine:
+            members.setdefault(name, []).append(value)
+    n = int(known.sum())
+    mean = float(values[known].mean()) if n else float("nan")
+    interval = None
+    effective = _effective_hits(risks)
+    if len(members) > 1 and effective >= LEAST_HITS:
+        # a ratio of sums over clusters: of risks, and of numbers of prompts
+        rest = np.array([sum(v) - mean * len(v) for v in members.values()])
+        spread = np.sqrt(rest @ rest * len(members) / (len(members) - 1)) / n
+        quantile = float(stdtrit(len(members) - 1, (1 + confidence) / 2))
+        sums = np.array([sum(v) for v in members.values()])
+        relative, largest = float(spread) / mean, float(sums.max() / sums.sum())
+        reach = min(quantile * float(np.hypot(relative, largest)), 700.0)
+        upper = mean * (1 + largest) * float(np.exp(reach))
+        interval = (mean * float(np.exp(-quantile * relative)), min(1.0, upper))
+    draw_error = float(np.sqrt(sum((e or 0.0) ** 2 for e in errors)) / n) if n else None
+    unit = "group" if any(risk.prompt.group for risk in risks) else "prompt"
+    resolved = sum(risk.estimate.resolved for risk in risks)
+    words = f"{100 * confidence:g}%, asymptotic, clustered by {unit}"
+    if effective < LEAST_HITS:
+        words = f"no interval: {effective:.1f} effective hits in all draws, {LEAST_HITS} needed"
+    elif interval is None:
+        words = f"no interval: a single {unit} says nothing about others"
+    if resolved < n:
+        words += f", with the estimates of {n - resolved} prompts that are not resolved as they are"
+    if n < len(risks):
+        words += f", without {len(risks) - n} prompts whose verdicts are all missing"
+    return SetRisk(
+        mean=mean,
+        draw_error=draw_error,
+        interval=interval,
+        clusters=len(members),
+        prompts=len(risks),
+        resolved=resolved,
+        guarantee=f"{words}: takes the prompts as a random sample of such prompts",
+    )
+
+
+def _effective_hits(risks: Sequence[PromptRisk]) -> float:
+    """(Sum w h)^2 / Sum (w h)^2 of the mean over prompts: what its estimate rests on."""
+    known = [one.estimate for one in risks if one.estimate.ess_harm > 0]
+    total = sum(e.risk for e in known)
+    squares = sum(e.risk**2 / e.ess_harm for e in known)
+    return float(total**2 / squares) if squares > 0 else 0.0
+
+
+def write_results(folder: Path, result: RiskResult) -> None:
+    """Write `risk.json`, `risk.parquet` and `spend.json`."""
+    import polars as pl
+
+    write_json(folder / "risk.json", finite(result.document()))
+    spend = {name: asdict(spend) for name, spend in result.spend.items()}
+    write_streams(folder, spend)
+    rows = [risk.to_dict() for risk in result.risks]
+    columns: dict[str, Any] = {
+        "id": pl.String,
+        "group": pl.String,
+        "risk": pl.Float64,
+        "standard_error": pl.Float64,
+        "certified_lower": pl.Float64,
+        "certified_upper": pl.Float64,
+        "interval_lower": pl.Float64,
+        "interval_upper": pl.Float64,
+        "resolved": pl.Boolean,
+        "status": pl.String,
+        "ess_harm": pl.Float64,
+        "hits": pl.Int64,
+        "draws": pl.Int64,
+        "missing": pl.Int64,
+        "mean_weight": pl.Float64,
+        "mean_weight_z": pl.Float64,
+        "largest_share": pl.Float64,
+        "needed_draws": pl.Int64,
+    }
+    for row in rows:
+        row["interval_lower"], row["interval_upper"] = row["interval"] or (None, None)
+    frame = pl.DataFrame(
+        [[row[name] for name in columns] for row in rows], schema=columns, orient="row"
+    )
+    write_sealed(folder / "risk.parquet", frame)
+
+
+def write_review(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write `review.jsonl`: the unsafe draws that a person should look at."""
+    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
+    write_atomically(folder / "review.jsonl", "".join(lines))
+
+
+def finite(value: Any) -> Any:
+    """`value` with numbers that JSON does not have replaced by None."""
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    return value

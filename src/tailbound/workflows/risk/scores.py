@@ -1,0 +1,214 @@
+"""Log-densities of draws under all proposals: made once, kept beside the ledger.
+
+A safe draw adds 0 to the estimate whatever its weight. So every unsafe draw and every one without a
+verdict is scored, but of the safe ones only a random part, from which the mean weight is estimated.
+Scoring costs as much as sampling; this saves most of it.
+
+    DIR/scores/part-000001.parquet    prompt_id, index, log_densities (one per proposal)
+
+Shards are written as those of the ledger are: in full or not at all, and sealed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tailbound.errors import LedgerError, TargetError
+from tailbound.prompt import Prompt
+from tailbound.runs import StreamRecord, read
+from tailbound.runs.identity import read_identity
+from tailbound.runs.schema import part_files, part_name, part_number
+from tailbound.steps import step
+from tailbound.storage.files import make_folder
+from tailbound.storage.parquet import read_sealed, write_sealed
+from tailbound.workflows.risk.plan import Plan
+from tailbound.workflows.risk.proposal_mixture import Family, FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from tailbound.targets.decoding.proposals import ProposalModel
+
+FLUSH_DRAWS = 4096
+LARGEST_GAP = 1e-3
+"""Between recorded and re-scored log q of a sequence, in nats, in fp32 and better."""
+LARGEST_BIAS = 0.05
+"""By which the mean of exp(recorded - re-scored) may surely differ from 1 in lower precision."""
+
+
+class Scores:
+    """The log-densities on record, and the way to make those that are missing."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read what is on record of the run in `folder`, which has a ledger."""
+        self._folder = folder / "scores"
+        self._belongs_to = f"{read_identity(folder).digest} scores"
+        self._held: dict[str, dict[int, FloatArray]] = {}
+        self._last = 0
+        self._load()
+
+    def _load(self) -> None:
+        for path in part_files(self._folder):
+            self._last = part_number(path)
+            frame = read_sealed(
+                path, of=self._belongs_to, cure="remove it and its draws will be scored again"
+            )
+            rows = frame.select("prompt_id", "index", "log_densities").iter_rows()
+            for prompt_id, index, values in rows:
+                found = np.array(values, dtype=np.float64)
+                self._held.setdefault(prompt_id, {})[index] = found
+
+    def of(self, prompt_id: str, first: int, count: int, proposals: int) -> FloatArray:
+        """Log-densities (K, count) of draws first, first + 1, ..., NaN for those not scored."""
+        held = self._held.get(prompt_id, {})
+        table = np.full((proposals, count), np.nan)
+        for column in range(count):
+            if first + column in held:
+                table[:, column] = held[first + column]
+        return table
+
+    def complete(
+        self,
+        engine: ProposalModel,
+        family: Family,
+        plan: Plan,
+        run: Path,
+        prompts: Sequence[Prompt],
+        record: Mapping[str, StreamRecord],
+        *,
+        unsafe_from: float,
+    ) -> None:
+        """Score every draw of the stream "risk" in `run` that is due and not on record yet.
+
+        Draws that `record` gives a verdict of `unsafe_from` or more, or none, are due, and a part
+        of the others. Raises `TargetError` where the density that was sampled is not the one that
+        is scored.
+        """
+        frame = read(run, stream="risk").select("prompt_id", "index", "token_ids", "log_prob")
+        # in the same order after a resume: last digits depend on the neighbours in a batch
+        frame = frame.sort("prompt_id", "index")
+        drawn = {
+            key[0]: part for key, part in frame.partition_by("prompt_id", as_dict=True).items()
+        }
+        with step("scoring draws", total=len(prompts), unit="prompts", stage="scoring") as now:
+            waiting: list[tuple[str, int, FloatArray]] = []
+            gaps: list[FloatArray] = []
+            for prompt in prompts:
+                now.advance()
+                part = drawn.get(prompt.id)
+                if part is None:
+                    continue
+                if int(part["index"].to_numpy()[-1]) > plan.draws(prompt.id):
+                    raise LedgerError(
+                        f"{run} has more draws of prompt {prompt.id!r} than its plan/ says: was a "
+                        "file there removed? Restore it"
+                    )
+                known = self._held.get(prompt.id, {})
+                safe = record[prompt.id].scores < unsafe_from
+                new = [
+                    row
+                    for row, is_safe in zip(part.iter_rows(), safe, strict=True)
+                    if row[1] not in known and (not is_safe or plan.sampled(prompt.id, row[1]))
+                ]
+                if not new:
+                    continue
+                responses = [row[2] for row in new]
+                recorded = np.array([row[3] for row in new], dtype=np.float64)
+                labels = np.array([plan.label(prompt.id, row[1]) for row in new])
+                segments = [plan.segments(prompt.id, row[1]) for row in new]
+                tokens, lengths = table_of(engine.score(prompt, responses))
+                spoken = _spoken(tokens, lengths, segments)
+                gaps.append(recorded - spoken)
+                densities = family.log_densities(tokens, lengths)
+                # a token at the very edge of a truncated distribution: drawn, so possible
+                own = (labels, np.arange(labels.size))
+                edge = np.isneginf(densities[own])
+                densities[labels[edge], np.flatnonzero(edge)] = recorded[edge]
+                waiting += [
+                    (prompt.id, row[1], densities[:, place]) for place, row in enumerate(new)
+                ]
+                if len(waiting) >= FLUSH_DRAWS:
+                    _check(gaps, engine)
+                    self._write(waiting)
+                    waiting, gaps = [], []
+            if waiting:
+                _check(gaps, engine)
+                self._write(waiting)
+
+    def _write(self, rows: Sequence[tuple[str, int, FloatArray]]) -> None:
+        import polars as pl
+
+        make_folder(self._folder)
+        frame = pl.DataFrame(
+            {
+                "prompt_id": [row[0] for row in rows],
+                "index": pl.Series([row[1] for row in rows], dtype=pl.Int64),
+                "log_densities": pl.Series(
+                    [row[2].tolist() for row in rows], dtype=pl.List(pl.Float64)
+                ),
+            }
+        )
+        write_sealed(self._folder / part_name(self._last + 1), frame, of=self._belongs_to)
+        self._last += 1
+        for prompt_id, index, values in rows:
+            self._held.setdefault(prompt_id, {})[index] = values
+
+
+def table_of(scored: Sequence[FloatArray]) -> tuple[FloatArray, IntArray]:
+    """Arrays (voices, tokens) of n draws as one, (voices, n, T), 0 behind each draw's length."""
+    lengths = np.array([table.shape[1] for table in scored], dtype=np.int64)
+    tokens = np.zeros((scored[0].shape[0], len(scored), int(lengths.max())))
+    for number, table in enumerate(scored):
+        tokens[:, number, : table.shape[1]] = table
+    return tokens, lengths
+
+
+def _spoken(
+    tokens: FloatArray, lengths: IntArray, segments: Iterable[Sequence[tuple[int, int]]]
+) -> FloatArray:
+    """The sum of log-probs of each draw, every token under the voice that spoke it, (n,)."""
+    voice = np.zeros(tokens.shape[1:], dtype=np.int64)
+    for number, parts in enumerate(segments):
+        start = 0
+        for who, stop in parts:
+            voice[number, start:stop] = who
+            start = stop
+    chosen = np.take_along_axis(tokens, voice[None], axis=0)[0]
+    inside = np.arange(tokens.shape[2]) < lengths[:, None]
+    total: FloatArray = np.where(inside, chosen, 0.0).sum(axis=1)
+    return total
+
+
+def _check(gaps: Sequence[FloatArray], engine: ProposalModel) -> None:
+    """Refuse draws whose recorded log q is not what scoring finds."""
+    gap = np.concatenate(gaps)
+    finite = np.isfinite(gap)
+    contract = engine.contract
+    truncated = contract.top_p < 1 or contract.top_k is not None
+    # with a truncated contract, rounding may leave an edge token on either side
+    if not finite.all() and not (truncated and finite.mean() > 0.99):
+        raise TargetError(
+            f"{int((~finite).sum())} of {gap.size} draws have probability 0 when they are scored: "
+            "the sampler and the scorer disagree on the distribution"
+        )
+    gap = gap[finite]
+    if contract.precision in ("float32", "float64"):
+        worst = float(np.abs(gap).max(initial=0.0))
+        if worst > LARGEST_GAP:
+            raise TargetError(
+                f"the sampler's log q and the scorer's differ by {worst:.2g} nats on one draw "
+                f"(allowed: {LARGEST_GAP:g}): the weights would be wrong"
+            )
+        return
+    ratio = np.exp(gap)
+    mean, error = (
+        float(ratio.mean()),
+        float(ratio.std(ddof=1) / np.sqrt(gap.size)) if gap.size > 1 else np.inf,
+    )
+    if abs(mean - 1) - 1.96 * error > LARGEST_BIAS:
+        raise TargetError(
+            f"in {contract.precision} the mean of exp(sampled - scored log q) is {mean:.3f} +- "
+            f"{1.96 * error:.3f}, too far from 1: use --dtype float32"
+        )

@@ -1,0 +1,1 @@
+"""Plain binomial numbers of the draws in a run folder."""

@@ -1,0 +1,67 @@
+"""From the table of a ledger to what is counted for each prompt of a stream."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tailbound.errors import LedgerError
+from tailbound.runs.prompts import kept_table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def check_once(frame: pl.DataFrame, folder: Path) -> None:
+    """Every draw stands once in a frame sorted by stream, prompt and index."""
+    import polars as pl
+
+    again = pl.all_horizontal(
+        pl.col(name) == pl.col(name).shift(1) for name in ("stream", "prompt_id", "index")
+    )
+    twice = frame.filter(again)
+    if twice.height:
+        row = twice.row(0, named=True)
+        raise LedgerError(
+            f"{folder} records draw {row['index']} of prompt {row['prompt_id']!r} in stream "
+            f"{row['stream']!r} twice: was a shard in draws/ copied? Remove the copy"
+        )
+
+
+def fixed_counts(draws: pl.DataFrame, threshold: float) -> pl.DataFrame:
+    """(prompt_id, draws, unsafe, missing) of each prompt."""
+    import polars as pl
+
+    score = pl.col("score")
+    return draws.group_by("prompt_id", maintain_order=True).agg(
+        pl.len().alias("draws"),
+        (score >= threshold).sum().alias("unsafe"),
+        score.is_null().sum().alias("missing"),
+    )
+
+
+def first_event_counts(draws: pl.DataFrame, threshold: float) -> pl.DataFrame:
+    """The same, up to the first unsafe or missing draw of each prompt, by ascending index.
+
+    Draws finish out of order: those after the first event, or after a gap, do not count; prompts
+    whose first draw never came are left out.
+    """
+    import polars as pl
+
+    place = pl.int_range(1, pl.len() + 1).over("prompt_id")
+    event = ((pl.col("score") >= threshold) | pl.col("score").is_null()).cast(pl.Int64)
+    return fixed_counts(
+        draws.filter(pl.col("index") == place).filter(
+            event.cum_sum().over("prompt_id") - event == 0
+        ),
+        threshold,
+    )
+
+
+def clusters(folder: Path) -> dict[str, str]:
+    """The cluster of each prompt: its group where it has one."""
+    table = kept_table(folder)
+    return {
+        row[0]: f"group {row[1]}" if row[1] is not None else row[0]
+        for row in table.select("id", "group").iter_rows()
+    }

@@ -1,0 +1,169 @@
+"""The ladder: rungs, counts, and densities by prefix sums against token-by-token products."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reference_models.enumerable import random_model
+from tailbound.errors import UsageError
+from tailbound.importance_sampling import even_counts, learnt_counts, make_ladder
+
+
+def test_rungs_for_long_replies() -> None:
+    ladder = make_ladder(150)
+    stops = {0: (1, 2, 4, 8, 16, 32, 150), 2: (4, 8, 16, 32, 150), 8: (16, 32, 150), 32: (150,)}
+    windows = {(start, stop) for start, ends in stops.items() for stop in ends}
+    for intensity in (1.0, 0.6):
+        found = [(r.start, r.stop) for r in ladder.rungs[1:] if r.intensity == intensity]
+        assert set(found) == windows
+        assert len(found) == len(windows)
+    assert ladder.rungs[0].is_target
+    assert not any(rung.is_target for rung in ladder.rungs[1:])
+    assert ladder.rungs[1].stop - ladder.rungs[1].start == 150
+
+
+@given(st.integers(1, 200))
+def test_windows_are_distinct_after_clipping(length: int) -> None:
+    ladder = make_ladder(length, intensities=(0.5,))
+    windows = [(r.start, r.stop) for r in ladder.rungs[1:]]
+    assert len(set(windows)) == len(windows)
+    assert all(0 <= start < stop <= length for start, stop in windows)
+    assert (0, length) in windows
+
+
+@given(st.integers(2, 3000), st.integers(2, 60), st.floats(0.01, 0.9))
+def test_counts_are_whole_and_even(draws: int, proposals: int, share: float) -> None:
+    counts = even_counts(draws, proposals, target_share=share)
+    assert counts.sum() == draws
+    assert counts[0] >= 1
+    assert counts[1:].max() - counts[1:].min() <= 1
+    assert abs(counts[0] - share * draws) <= 1
+
+
+def test_default_counts() -> None:
+    ladder = make_ladder(150)
+    counts = ladder.allot(500)
+    assert counts[0] == 50
+    assert set(counts[1:]) == {14, 15}
+    assert ladder.weight_bound(counts) == 10
+    assert ladder.weight_bound(np.array([0, 5])) is None
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40))
+def test_densities_are_products_over_tokens(seed: int, length: int) -> None:
+    rng = np.random.default_rng(seed)
+    ladder = make_ladder(length + int(rng.integers(0, 3)))
+    unsteered = -rng.exponential(2, (5, length))
+    steered = -rng.exponential(2, (2, 5, length))
+    unsteered[rng.random(unsteered.shape) < 0.1] = -np.inf
+    steered[rng.random(steered.shape) < 0.1] = -np.inf
+    lengths = rng.integers(0, length + 1, 5)
+    found = ladder.log_densities(unsteered, steered, lengths=lengths)
+    assert found.shape == (len(ladder), 5)
+    for rung, row in zip(ladder.rungs, found, strict=True):
+        hot = steered[0 if rung.intensity == 1.0 else 1]
+        for i, end in enumerate(lengths):
+            tokens = [
+                hot[i, t] if rung.start <= t < rung.stop else unsteered[i, t] for t in range(end)
+            ]
+            assert row[i] == pytest.approx(np.sum(tokens), rel=1e-12, abs=1e-12)
+
+
+def test_what_stands_behind_a_reply_is_not_read() -> None:
+    ladder = make_ladder(3, intensities=(1.0,))
+    unsteered = np.array([[-1.0, np.nan, 7.0]])
+    assert np.isfinite(ladder.log_densities(unsteered, unsteered, lengths=[1])).all()
+    with pytest.raises(UsageError):
+        ladder.log_densities(unsteered, unsteered)
+
+
+def test_densities_of_an_enumerable_model_sum_to_one() -> None:
+    model = random_model(0, vocabulary=6, length=4)
+    ladder = make_ladder(4)
+    densities = ladder.log_densities(model.all_unsteered, model.all_steered, lengths=model.lengths)
+    np.testing.assert_allclose(np.exp(densities).sum(axis=1), 1)
+
+
+def test_groupings_partition_the_draws_and_have_their_own_mixtures() -> None:
+    model = random_model(1, vocabulary=6, length=4)
+    ladder = make_ladder(4)
+    counts = ladder.allot(100)
+    labels = np.repeat(np.arange(len(ladder)), counts)
+    rows = np.random.default_rng(0).integers(len(model.replies), size=100)
+    densities = ladder.log_densities(
+        model.all_unsteered[rows], model.all_steered[:, rows], lengths=model.lengths[rows]
+    )
+    groupings = ladder.groupings(densities, counts, labels)
+    assert [grouping.name for grouping in groupings] == ["intensity", "window", "target"]
+    for grouping in groupings:
+        one, other = grouping.first, grouping.second
+        assert not (one.members & other.members).any()
+        assert (one.members | other.members).sum() == (100 if grouping.name == "target" else 90)
+        for group in (one, other):
+            used = np.unique(labels[group.members])
+            share = counts[used] / counts[used].sum()
+            expected = np.exp(densities[0]) / (share @ np.exp(densities[used]))
+            np.testing.assert_allclose(np.exp(group.log_weights), expected)
+    assert (groupings[2].first.log_weights == 0).all()
+    single = make_ladder(4, intensities=(1.0,))
+    counts, few = single.allot(70), densities[np.arange(len(single)) * 2][:, :70]
+    names = [g.name for g in single.groupings(few, counts, np.repeat(np.arange(5), counts))]
+    assert names == ["window", "target"]
+
+
+def test_learnt_counts_lower_the_exact_second_moment_and_keep_their_promises() -> None:
+    model = random_model(2, vocabulary=8, length=5)
+    ladder = make_ladder(5)
+    densities = ladder.log_densities(model.all_unsteered, model.all_steered, lengths=model.lengths)
+    p = np.exp(densities[0])
+    unsafe = ((model.replies >= 4) & (model.replies < 7)).any(axis=1)
+    even = ladder.allot(10_000)
+
+    def second_moment(counts: np.ndarray) -> float:
+        return float((p * np.exp(ladder.log_weights(densities, counts)))[unsafe].sum())
+
+    # all replies, weighted by p: the population's optimum, so nothing near it is better
+    best = learnt_counts(10_000, densities, densities[0], unsafe)
+    assert best.sum() == 10_000
+    assert best[0] == even[0]
+    assert (best[1:] >= 0.25 * even[1:] - 1).all()
+    assert second_moment(best) < 0.6 * second_moment(even)
+    for source in np.flatnonzero(best > best.min() + 200)[1:]:
+        for sink in range(1, len(ladder)):
+            moved = best.copy()
+            moved[source] -= 200
+            moved[sink] += 200
+            assert second_moment(moved) > second_moment(best) * (1 - 2e-3)
+    # misled by a single draw, it is never much worse than even
+    for reply in np.random.default_rng(0).choice(np.flatnonzero(unsafe), 10):
+        misled = learnt_counts(10_000, densities[:, [reply]], [0.0], [1.0])
+        assert second_moment(misled) < 4.01 * second_moment(even)
+    assert (
+        learnt_counts(500, densities, densities[0], np.zeros(p.size)) == ladder.allot(500)
+    ).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: make_ladder(0), "max_new_tokens"),
+        (lambda: make_ladder(5, intensities=()), "intensities"),
+        (lambda: make_ladder(5, intensities=(1.0, 1.0)), "distinct"),
+        (lambda: make_ladder(5, starts=(9,)), "start at 0"),
+        (lambda: make_ladder(5).allot(1), "at least 2"),
+        (lambda: make_ladder(5).allot(10, target_share=1.0), "target_share"),
+        (lambda: make_ladder(2).log_densities(np.zeros((1, 3)), np.zeros((2, 1, 3))), "at most 2"),
+        (lambda: make_ladder(5).log_densities(np.zeros((1, 3)), np.zeros((1, 3))), "steered"),
+        (lambda: make_ladder(5).log_densities(np.ones((1, 3)), np.zeros((2, 1, 3))), "at most 0"),
+        (lambda: make_ladder(5).log_densities(np.zeros(3), np.zeros((2, 3))), "unsteered"),
+        (lambda: learnt_counts(10, np.zeros((3, 2)), [0.0], [1.0]), "do not fit"),
+        (lambda: learnt_counts(10, np.zeros((3, 1)), [0.0], [1.0], floor=0.0), "floor"),
+    ],
+)
+def test_bad_input(call: object, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        call()  # type: ignore[operator]

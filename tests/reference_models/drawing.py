@@ -1,0 +1,53 @@
+"""Draws from an enumerable model by each family of proposals, with everything an estimate needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reference_models.enumerable import EnumerableModel
+from tailbound.importance_sampling import Ladder, MixSwitch
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Replies, the rung that each came from, and log-densities of all rungs, row 0 the target."""
+
+    replies: np.ndarray
+    labels: np.ndarray
+    log_densities: np.ndarray
+
+
+def draw_ladder(
+    model: EnumerableModel, ladder: Ladder, counts: np.ndarray, rng: np.random.Generator
+) -> Draws:
+    """Draws from every rung in these counts."""
+    blocks = []
+    for rung, count in zip(ladder.rungs, counts, strict=True):
+        place = 0 if rung.is_target else ladder.intensities.index(rung.intensity)
+        blocks.append(model.sample_window(place, rung.start, rung.stop, int(count), rng))
+    replies = np.concatenate(blocks)
+    return Draws(
+        replies=replies,
+        labels=np.repeat(np.arange(len(ladder)), counts),
+        log_densities=ladder_densities(model, ladder, replies),
+    )
+
+
+def ladder_densities(model: EnumerableModel, ladder: Ladder, replies: np.ndarray) -> np.ndarray:
+    """Log-densities of all rungs, through the public way, shape (K, n)."""
+    return ladder.log_densities(
+        model.token_log_probs(model.target, replies),
+        np.stack([model.token_log_probs(tables, replies) for tables in model.steered]),
+        lengths=(replies >= 0).sum(axis=1),
+    )
+
+
+def mixture_weights(
+    model: EnumerableModel, proposal: MixSwitch, replies: np.ndarray, intensity: int = 0
+) -> np.ndarray:
+    """log p / q of replies under the family mix-switch, shape (n,)."""
+    base = model.token_log_probs(model.target, replies)
+    hot = model.token_log_probs(model.steered[intensity], replies)
+    return np.asarray(base.sum(axis=1) - proposal.log_density(base, hot))

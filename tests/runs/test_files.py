@@ -1,0 +1,38 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from tailbound.storage.documents import read_json
+from tailbound.storage.files import write_atomically, write_durably, write_json
+
+
+def test_content_is_replaced_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    path = tmp_path / "f.txt"
+    write_atomically(path, "été")
+    write_atomically(path, b"\x00\x01")
+    assert path.read_bytes() == b"\x00\x01"
+    write_json(tmp_path / "f.json", {"b": 1, "a": [None]})
+    text = (tmp_path / "f.json").read_text()
+    assert text.startswith('{\n  "b": 1,\n  "a": [\n    null\n  ],\n  "checksum": "')
+    assert read_json(tmp_path / "f.json") == {"b": 1, "a": [None]}
+    assert sorted(os.listdir(tmp_path)) == ["f.json", "f.txt"]
+
+
+def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    write_atomically(path, "old")
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        write_durably(path, fail)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_json_has_no_nan(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "f", {"a": float("nan")})

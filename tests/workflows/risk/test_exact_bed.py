@@ -1,0 +1,192 @@
+"""Exact truth through the real code path: sampler, judge, scorer and estimator of a causal LM.
+
+Risks from 5e-2 to 5e-7, short answers that end by the stop token and long ones, ways to be unsafe
+at once and after a refusal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pytest
+
+from reference_models.tiny_lm import LENGTH, TinyLanguage, prompts
+from tailbound.contract import DrawRequest
+from tailbound.importance_sampling import MixSwitch, estimate, make_ladder, mean_weight
+from tailbound.judges import Exchange
+from tailbound.judges.registry import load_judge
+from tailbound.prompt import Prompt
+from tailbound.targets.decoding.proposals import ProposalModel, steered
+from tailbound.workflows.risk.proposal_mixture import Batch, Family, proposal_of_draw
+from tailbound.workflows.risk.scores import table_of
+
+#: Seed of the model, strength of its refusal; the first gives long answers, the second short ones.
+LANGUAGES = ((0, 3.0), (1, 2.0))
+EVENTS = (
+    r"w[456]",
+    r"w[456].*w[456]",
+    r"w[123].*w[456]",
+    r"w[456].*w[456].*w[456]",
+)
+FAMILIES = ("ladder", "mix-switch", "single")
+#: Draws of one repeat, and repeats: 200,000 draws in all.
+SIZE, REPEATS = 200, 1000
+STRENGTHS = [0.0, 1.0, 0.6]
+
+
+def family(name: str) -> Family:
+    ladder = make_ladder(LENGTH)
+    main = {
+        "ladder": None,
+        "mix-switch": MixSwitch(1.0, 0.7, 5),
+        "single": MixSwitch(1.0, 1.0, LENGTH),
+    }[name]
+    return Family(name=name, ladder=ladder, main=main, voices={1.0: 1, 0.6: 2})
+
+
+@cache
+def language(number: int) -> TinyLanguage:
+    seed, strength = LANGUAGES[number]
+    return TinyLanguage(seed, strength=strength)
+
+
+@cache
+def engine(number: int) -> ProposalModel:
+    made = language(number)
+    return ProposalModel(
+        made.target,
+        [steered(made.target, made.ablation, s, name=f"{s}") for s in STRENGTHS[1:]],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """REPEATS batches of one family, and the truth about them."""
+
+    family: Family
+    batches: list[Batch]
+    harm: dict[str, np.ndarray]
+    truth: dict[str, float]
+    variance: dict[str, float]
+
+
+@cache
+def drawn(number: int, prompt_number: int, name: str) -> Drawn:
+    made, chosen, prompt = engine(number), family(name), prompts(2)[prompt_number]
+    counts = chosen.counts(SIZE, [])
+    labels = np.tile(proposal_of_draw(counts), REPEATS)
+    coins = np.random.default_rng([number, prompt_number])
+    requests = [
+        DrawRequest(prompt=prompt, stream=name, index=i, segments=chosen.segments(k, coins))
+        for i, k in enumerate(labels.tolist(), start=1)
+    ]
+    draws = sorted(made.draw(requests, seed=11), key=lambda draw: draw.index)
+    tokens, lengths = table_of(made.score(prompt, [draw.token_ids for draw in draws]))
+    densities = chosen.log_densities(tokens, lengths)
+    texts = [draw.text for draw in draws]
+    return Drawn(
+        family=chosen,
+        batches=[
+            Batch(
+                counts=counts,
+                log_densities=densities[:, start : start + SIZE],
+                harm=np.zeros(SIZE),
+            )
+            for start in range(0, len(draws), SIZE)
+        ],
+        harm={event: judged(event, prompt, texts) for event in EVENTS},
+        **exact(number, prompt, chosen),
+    )
+
+
+def judged(event: str, prompt: Prompt, texts: list[str]) -> np.ndarray:
+    """Scores by the real judge, each distinct text judged once."""
+    judge = load_judge(f"regex:{event}")
+    distinct = sorted(set(texts))
+    verdicts = judge.judge([Exchange(prompt, text) for text in distinct])
+    score = {text: verdict.score for text, verdict in zip(distinct, verdicts, strict=True)}
+    return np.array([score[text] for text in texts], dtype=np.float64)
+
+
+def exact(number: int, prompt: Prompt, chosen: Family) -> dict[str, dict[str, float]]:
+    """P(unsafe), and SIZE times the variance of one batch's estimate, from all replies."""
+    bed = language(number)
+    log_q = bed.log_densities(chosen, prompt, STRENGTHS)
+    p, q = np.exp(log_q[0]), np.exp(log_q)
+    np.testing.assert_allclose(q.sum(axis=1), 1, atol=1e-9)
+    shares = chosen.counts(SIZE, []) / SIZE
+    w = p / (shares @ q)
+    truth, variance = {}, {}
+    for event in EVENTS:
+        h = judged(event, prompt, bed.texts)
+        truth[event] = float(p @ h)
+        means = q @ (w * h)
+        variance[event] = float(p @ (w * h) - shares @ means**2)
+    return {"truth": truth, "variance": variance}
+
+
+CELLS = [(n, p, f) for n in range(len(LANGUAGES)) for p in range(2) for f in FAMILIES]
+
+
+@pytest.mark.slow
+def test_estimates_are_unbiased_and_their_variance_is_the_exact_one() -> None:
+    """48 cells; a false alarm in fewer than 1% of seeds (48 x P(|z| > 4) = .3%, mean z^2 .6%)."""
+    z = []
+    risks = []
+    for cell in CELLS:
+        found = drawn(*cell)
+        weights = np.exp(np.concatenate([batch.log_weights for batch in found.batches]))
+        n = weights.size
+        assert n == SIZE * REPEATS
+        for event in EVENTS:
+            estimated = float((weights * found.harm[event]).mean())
+            z.append((estimated - found.truth[event]) / np.sqrt(found.variance[event] / n))
+            risks.append(found.truth[event])
+    assert len(z) >= 48
+    assert min(risks) < 1e-6
+    assert max(risks) > 1e-2
+    assert np.abs(z).max() <= 4
+    assert 0.6 <= np.mean(np.square(z)) <= 1.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell[0]}{cell[1]}-{cell[2]}")
+def test_weights_have_mean_one(cell: tuple[int, int, str]) -> None:
+    """Within 4 standard errors: a false alarm in 12 x 6e-5."""
+    found = drawn(*cell)
+    weights = np.concatenate([batch.log_weights for batch in found.batches])
+    labels = np.concatenate([batch.labels for batch in found.batches])
+    mean, z = mean_weight(weights, labels)
+    assert abs(z) <= 4
+    assert mean == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("repeats_in_one", [1, 2, 4])
+def test_certified_lower_bounds_cover(repeats_in_one: int) -> None:
+    """At the ends of 1, 2 and 4 complete batches, 1,000, 500 and 250 repeats.
+
+    At least 95% must hold; the seed is fixed, and the bounds are conservative: more than 97% do.
+    """
+    found = [drawn(number, 0, "ladder") for number in range(len(LANGUAGES))]
+    for one in found:
+        bound = one.family.ladder.weight_bound(one.batches[0].counts)  # type: ignore[union-attr]
+        weights = [batch.log_weights for batch in one.batches]
+        for event in EVENTS:
+            harm = one.harm[event].reshape(REPEATS, SIZE)
+            held, ratios, resolved = [], [], []
+            for start in range(0, REPEATS, repeats_in_one):
+                part = range(start, start + repeats_in_one)
+                result = estimate(
+                    np.concatenate([weights[i] for i in part]),
+                    np.concatenate([harm[i] for i in part]),
+                    weight_bound=bound,
+                )
+                held.append(result.certified_lower <= one.truth[event])
+                ratios.append(result.certified_lower / one.truth[event])
+                resolved.append(result.ess_harm >= 10)
+            assert np.mean(held) >= 0.95
+            if repeats_in_one == 4 and np.mean(resolved) > 0.5:
+                assert np.median(ratios) >= 0.3
