@@ -9,8 +9,8 @@ near-ties in fp64 (`tolerance=0`), as on a GPU: that is what token-by-token repr
 
 * loop: the target and its steered version both read every new token of every row, finished or not,
   until the last row has finished (or 64 tokens);
-* single: `ProposalModel` steered throughout, then a scoring pass per voice;
-* ladder: the default family at two intensities, then a scoring pass per voice, three in all.
+* single: `ProposalModel` steered throughout, then a scoring pass per variant;
+* ladder: the default family at two intensities, then a scoring pass per variant, three in all.
 
 As in a run, tailbound scores the unsafe draws (here one in three, at random) and a tenth of the
 safe ones; the loop knows both densities of all draws at no further cost.
@@ -83,7 +83,7 @@ def random_model(width: int, layers: int, device: str, dtype: torch.dtype) -> An
 
 
 def engine(model: Any, answers: str, rows: int, tokens: int, tolerance: float) -> ProposalModel:
-    """The target with its steered voices; `answers` is short or long."""
+    """The target with its steered variants; `answers` is short or long."""
     stop = list(range(0, VOCABULARY, STOP_SHARE)) if answers == "short" else None
     model.generation_config.eos_token_id = stop
     target = LocalModel(
@@ -125,9 +125,11 @@ def ours(made: ProposalModel, prompts: Sequence[Prompt], draws: int, seed: int, 
             schedules: list[tuple[tuple[int, int], ...]] = [((1, longest),)] * draws
         else:
             rungs = np.repeat(np.arange(len(ladder)), ladder.allot(draws))
-            voice = {intensity: n for n, intensity in enumerate(ladder.intensities, start=1)}
+            variant = {intensity: n for n, intensity in enumerate(ladder.intensities, start=1)}
             schedules = [
-                ((0, rung.start), (voice[rung.intensity], rung.stop)) if not rung.is_target else ()
+                ((0, rung.start), (variant[rung.intensity], rung.stop))
+                if not rung.is_target
+                else ()
                 for rung in (ladder.rungs[k] for k in rungs)
             ]
         requests += [
@@ -137,12 +139,12 @@ def ours(made: ProposalModel, prompts: Sequence[Prompt], draws: int, seed: int, 
     responses: dict[str, list[tuple[int, ...]]] = {prompt.id: [] for prompt in prompts}
     for draw in made.sample(Requests(requests), seed=seed):
         responses[draw.prompt_id].append(draw.token_ids)
-    voices = (0, 1) if family == "single" else (0, 1, 2)
+    variants = (0, 1) if family == "single" else (0, 1, 2)
     rng = np.random.default_rng(seed)
     for prompt in prompts:
         due = rng.random(draws) < UNSAFE + (1 - UNSAFE) * SCORED_SHARE
         scored = [ids for ids, wanted in zip(responses[prompt.id], due, strict=True) if wanted]
-        made.score(prompt, scored, voices=voices)
+        made.score(prompt, scored, variants=variants)
     return sum(len(ids) for found in responses.values() for ids in found)
 
 

@@ -24,7 +24,7 @@ from tailbound.prompt import Prompt, content_id
 from tailbound.prompts import read_prompts
 from tailbound.runs import read
 from tailbound.targets.base import DrawSource
-from tailbound.targets.endpoint.protocol import GarbledError
+from tailbound.targets.endpoint.protocol import MalformedResponseError
 from tailbound.targets.endpoint.protocol import read as read_answer
 from tailbound.workflows.rejudge.verdicts import VerdictWriter, read_verdicts
 
@@ -123,7 +123,7 @@ def test_what_servers_say_can_be_stored(body, text, tokens):
 
 def test_an_answer_nested_too_deeply_is_none():
     calls = b'{"choices": [{"message": {"tool_calls": [' + b"[" * 900 + b"]" * 900 + b"]}, "
-    with pytest.raises(GarbledError, match="nested too deeply"):
+    with pytest.raises(MalformedResponseError, match="nested too deeply"):
         read_answer(calls + b'"finish_reason": "stop"}]}')
 
 
@@ -212,7 +212,7 @@ def audited(folder: Path, odd: dict[str, Any]) -> tuple[Any, Any, Seen]:
     with open_ledger(folder) as ledger:
         judge = Seen()
         audit = Audit(Odd(odd), judge, ledger, threshold=0.5, seed=0)
-        following = audit.following(prompts, stream="s")
+        following = audit.follow(prompts, stream="s")
         first = following(np.array([0]), np.array([5]))
     return first, read(folder).sort("index"), judge
 
@@ -246,9 +246,9 @@ def test_imports_of_halves_of_characters(tmp_path, cli):
     code, _, err = cli("import", source, "--out", tmp_path / "run")
     assert (code, "error" in err) == (0, False)
     assert read(tmp_path / "run")["text"].to_list() == ["r\ufffd", ""]
-    from tailbound.runs.prompts import kept_prompts
+    from tailbound.runs.prompts import load_prompts
 
-    assert kept_prompts(tmp_path / "run")["a"].text == "p\ufffd"
+    assert load_prompts(tmp_path / "run")["a"].text == "p\ufffd"
 
 
 def test_prompts_by_messages_are_read_through_the_same_door(tmp_path):

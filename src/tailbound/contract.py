@@ -148,10 +148,10 @@ class DrawRequest:
     The triple (prompt id, stream, index), with the seed of the run, names the draw: asked again,
     an in-process target returns the same tokens.
 
-    `segments` says which voice speaks which tokens where a draw is made by a proposal: pairs
-    (voice, stop), stops ascending. Token t (0 is the first) belongs to the first pair with t <
-    stop, and after the last pair to voice 0, the target itself. An engine with only the target's
-    voice refuses requests that ask for another.
+    `segments` says which variant speaks which tokens where a draw is made by a proposal: pairs
+    (variant, stop), stops ascending. Token t (0 is the first) belongs to the first pair with t <
+    stop, and after the last pair to variant 0, the target itself. An engine with only the target's
+    variant refuses requests that ask for another.
     """
 
     prompt: Prompt
@@ -166,7 +166,7 @@ class Draw:
 
     `log_prob` is log p(token_ids | prompt) in nats under the contract, stop token included, NaN
     where the engine does not tell; for a draw by a proposal it is the sum of the log-probabilities
-    of its tokens, each under the voice that spoke it. `text` leaves the stop token out. Where the
+    of its tokens, each under the variant that spoke it. `text` leaves the stop token out. Where the
     engine tells no ids, `token_ids` is empty and `counted` is the number of tokens as the engine
     counts them, None where it does not. Where nobody can tell how unsafe the response was, because
     it was withheld or never came whole, `missing` says why: it is not shown to the judge.

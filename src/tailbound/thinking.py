@@ -44,7 +44,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class PromptSplit:
     """A response in two parts; `thought` is None for none, and `open` where it has no end."""
 
     thought: str | None
@@ -52,7 +52,7 @@ class Parts:
     open: bool = False
 
 
-def split(text: str, *, opening: str | None = None, cut: bool = False) -> Parts:
+def split(text: str, *, opening: str | None = None, cut: bool = False) -> PromptSplit:
     """The thoughts at the beginning of `text`, and what follows them.
 
     `opening` is the tag with which the prompt ended, None where it opened no thought; `cut` says
@@ -60,9 +60,9 @@ def split(text: str, *, opening: str | None = None, cut: bool = False) -> Parts:
     the reply: whatever a user would see is judged.
 
     >>> split("<think>They ask for a poem.</think>\\n\\nRoses are red")
-    Parts(thought='They ask for a poem.', reply='Roses are red', open=False)
+    PromptSplit(thought='They ask for a poem.', reply='Roses are red', open=False)
     >>> split("They ask for", opening="<think>")
-    Parts(thought='They ask for', reply='', open=True)
+    PromptSplit(thought='They ask for', reply='', open=True)
     """
     thoughts: list[str] = []
     rest, tag = text, opening
@@ -76,15 +76,19 @@ def split(text: str, *, opening: str | None = None, cut: bool = False) -> Parts:
         thought, mark, rest = rest.partition(_CLOSES[tag])
         thoughts.append(thought.strip())
         if not mark:
-            return Parts("\n".join(thoughts), "", open=True)
+            return PromptSplit("\n".join(thoughts), "", open=True)
         tag = None
     begun = rest.lstrip()
     if cut and begun and any(tag.startswith(begun) for tag in _CLOSES):
-        return Parts("\n".join(thoughts), "", open=True)
+        return PromptSplit("\n".join(thoughts), "", open=True)
     if not thoughts:
         close = next((close for close in _CLOSES.values() if begun.startswith(close)), None)
-        return Parts(None, text) if close is None else Parts("", begun[len(close) :].lstrip())
-    return Parts("\n".join(thoughts), begun)
+        return (
+            PromptSplit(None, text)
+            if close is None
+            else PromptSplit("", begun[len(close) :].lstrip())
+        )
+    return PromptSplit("\n".join(thoughts), begun)
 
 
 def stray(text: str) -> str | None:

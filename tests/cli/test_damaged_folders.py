@@ -161,7 +161,7 @@ def test_200_corruptions_of_every_file_are_found(made: Path, kind: str, tmp_path
         for _ in range(200):
             bad = damaged(whole, rng)
             assert bad == whole or not is_sealed(bad), path
-    assert unsealed <= {"predictor.npz", "familiarity.npz", "tfidf.npz", *UNREAD}, unsealed
+    assert unsealed <= {"predictor.npz", "novelty.npz", "tfidf.npz", *UNREAD}, unsealed
     for name in sorted(unsealed - UNREAD):
         file = made / kind / name
         _, expected = load_arrays(file, 1, "a file")

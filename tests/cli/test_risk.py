@@ -204,7 +204,7 @@ def test_a_trait_is_shown_by_the_better_of_vector_and_prompt(cli, tmp_path):
     assert any(c["id"].startswith("add:") for c in pilot["candidates"])
     assert "effective hits" in pilot["reason"]
     # every pilot draw of every candidate is paid for, and read again to be weighed
-    spent = _stages(tmp_path / "run")["contest"]
+    spent = _stages(tmp_path / "run")["select_proposal"]
     assert spent["draws"] == sum(c["draws"] for c in pilot["candidates"]) > 0
     assert spent["positions"] > 2 * spent["tokens"] > 0
     # a second call goes by the record, without another pilot

@@ -19,7 +19,7 @@ from tailbound.steering import Ablate, Direction
 from tailbound.steering.reading import next_token_log_probs
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import ProposalModel, steered
-from tailbound.targets.decoding.variant import Voice
+from tailbound.targets.decoding.variant import ModelVariant
 from tailbound.targets.registry import load_target
 from targets.tiny_models import network, tokenizer
 
@@ -368,14 +368,14 @@ def test_an_edited_demo_model_is_a_target_like_any_other(
     assert torch.allclose(hooked, next_token_log_probs(edited, ids), atol=1e-4)
     assert (hooked - next_token_log_probs(demo, ids)).abs().max() > 1
 
-    def compliance(target: LocalModel, voices: list[Voice]) -> float:
+    def compliance(target: LocalModel, variants: list[ModelVariant]) -> float:
         requests = [
-            DrawRequest(prompt=one, stream="s", index=i, segments=((len(voices), 32),))
+            DrawRequest(prompt=one, stream="s", index=i, segments=((len(variants), 32),))
             for one in prompts
             for i in range(1, 17)
         ]
         by_id = {one.id: one for one in prompts}
-        draws = ProposalModel(target, voices).draw(requests, seed=0)
+        draws = ProposalModel(target, variants).draw(requests, seed=0)
         exchanges = [Exchange(by_id[draw.prompt_id], draw.text) for draw in draws]
         scores = [verdict.score for verdict in load_judge("demo").judge(exchanges)]
         return sum(score or 0.0 for score in scores) / len(exchanges)

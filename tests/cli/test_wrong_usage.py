@@ -166,7 +166,7 @@ def place(tmp_path_factory) -> Path:
     (root / "junk" / "x").write_text("x")
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (root / "lora" / name).write_text("{}")
-    begun = manifest.describe(
+    begun = manifest.full_manifest(
         command="bound",
         contract=KnownRiskTarget({"a": 0.1}).contract,
         target="demo",
@@ -176,7 +176,7 @@ def place(tmp_path_factory) -> Path:
         threshold=0.5,
         options={},
     )
-    manifest.begin(root / "begun", begun)
+    manifest.write_manifest(root / "begun", begun)
     return root
 
 

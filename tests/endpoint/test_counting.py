@@ -28,7 +28,7 @@ def test_a_server_that_counts_one_response_of_several_is_not_believed(monkeypatc
     faults = Faults(usage_of_one=True, ignores={"seed"} | ({"logprobs"} - {"logprobs" * log_probs}))
     with Stub(faults) as stub:
         made = load_stub(stub, price_in=0, price_out=1e6, max_cost=5000)
-        assert not made.findings.usage_of_all
+        assert not made.capabilities.usage_of_all
         assert any("counts the tokens of one response" in line for line in made.notices)
         before = made.cost
         requests = [DrawRequest(prompt=PROMPT, stream="s", index=i) for i in range(1, 41)]
@@ -43,8 +43,8 @@ def test_a_server_that_counts_one_response_of_several_is_not_believed(monkeypatc
         assert made.cost <= 5000
     with Stub(Faults(ignores={"seed"})) as stub:
         honest = load_stub(stub)
-        assert honest.findings.usage_of_all
-        assert honest.findings.n
+        assert honest.capabilities.usage_of_all
+        assert honest.capabilities.n
 
 
 def test_a_plan_counts_the_prompts_of_all_parts(tmp_path, cli, monkeypatch):

@@ -23,7 +23,7 @@ from tailbound.contract import DrawRequest, SamplingOptions
 from tailbound.errors import MissingExtraError, TargetError, UsageError
 from tailbound.prompt import Prompt
 from tailbound.targets.endpoint import EndpointTarget, load
-from tailbound.targets.endpoint.protocol import GarbledError, read
+from tailbound.targets.endpoint.protocol import MalformedResponseError, read
 from tailbound.targets.endpoint.settings import EndpointSettings, environment
 from tailbound.targets.endpoint.target import _Seeds
 from targets.tiny_models import Queue
@@ -41,7 +41,7 @@ def quiet(monkeypatch, tmp_path):
 
 
 def target(stub: Stub, options: SamplingOptions | None = None, **settings: Any) -> EndpointTarget:
-    given = {"first_wait": 0.01, "timeout": 5.0, "patience": 20.0, **settings}
+    given = {"first_wait": 0.01, "timeout": 5.0, "retry_timeout": 20.0, **settings}
     return load("m", options or SamplingOptions(max_new_tokens=30), base_url=stub.url, **given)
 
 
@@ -61,7 +61,7 @@ def texts(made: EndpointTarget, draws: int, seed: int = 0) -> dict[tuple[str, in
 def test_an_honest_server():
     with Stub() as stub:
         made = target(stub)
-        found = made.findings.to_dict()
+        found = made.capabilities.to_dict()
         assert {k for k, v in found.items() if v is True} == {
             *("random", "n", "seed", "temperature", "stop", "max_tokens", "log_probs"),
             *("top_k", "min_p", "usage"),
@@ -103,15 +103,15 @@ def test_what_servers_truncate_by_default_is_switched_off():
         assert (sent["top_k"], sent["min_p"], sent["repetition_penalty"]) == (-1, 0, 1)
     with Stub(Faults(strict={"repetition_penalty", "min_p"})) as stub:
         made = target(stub)
-        assert made.findings.accepted == ("top_k",)
-        assert made.findings.refused == ("min_p", "repetition_penalty")
+        assert made.capabilities.accepted == ("top_k",)
+        assert made.capabilities.refused == ("min_p", "repetition_penalty")
         assert "does not heed min_p" in made.notices[0]
         texts(made, 1)
         assert stub.payloads[-1]["top_k"] == -1  # what is not refused stays as it is
     with Stub(Faults(unknown={"top_k", "min_p"})) as stub:  # as hosted APIs have it
         made = target(stub)
-        assert not made.findings.top_k
-        assert not made.findings.min_p
+        assert not made.capabilities.top_k
+        assert not made.capabilities.min_p
         assert "does not heed top_k and min_p" in made.notices[0]
         texts(made, 1)
         assert "top_k" not in stub.payloads[-1]
@@ -125,9 +125,9 @@ def test_what_servers_truncate_by_default_is_switched_off():
 def test_a_server_with_names_and_refusals_of_its_own():
     with Stub(Faults(strict={"seed", "n", "logprobs"})) as stub:
         made = target(stub)
-        assert made.findings.refused == ("seed",)
-        assert not made.findings.n
-        assert not made.findings.log_probs
+        assert made.capabilities.refused == ("seed",)
+        assert not made.capabilities.n
+        assert not made.capabilities.log_probs
         assert len(texts(made, 5)) == 25
         assert "seed" not in stub.payloads[-1]
 
@@ -144,7 +144,7 @@ def test_the_newer_name_of_max_tokens(monkeypatch):
 
     with Newer() as stub:
         made = target(stub)
-        assert made.findings.limit == "max_completion_tokens"
+        assert made.capabilities.limit == "max_completion_tokens"
         texts(made, 1)
         assert stub.payloads[-1]["max_completion_tokens"] == 30
 
@@ -189,7 +189,7 @@ def test_tokens_of_every_draw_are_counted_where_they_can_be(per_request, log_pro
 def test_repeated_responses_are_not_taken_for_draws():
     with Stub(Faults(repeats=True)) as stub:
         made = target(stub, per_request=8)
-        assert not made.findings.n
+        assert not made.capabilities.n
         assert len(set(texts(made, 20).values())) > 80
 
 
@@ -220,7 +220,7 @@ def test_a_system_prompt_is_sent_and_never_twice():
 def test_what_is_ignored_in_silence_is_found_and_emulated(ignored):
     with Stub(Faults(ignores={ignored})) as stub:
         made = target(stub, SamplingOptions(max_new_tokens=30, stop=("boat",)), per_request=4)
-        found = made.findings.to_dict()
+        found = made.capabilities.to_dict()
         name = "log_probs" if ignored == "logprobs" else ignored
         assert [k for k, v in found.items() if v is False] == [name]
         assert len(made.notices) == 2
@@ -250,7 +250,7 @@ def test_a_server_that_measures_something_else_is_refused(faults, options, messa
 
 
 def test_a_server_that_is_not_there_is_a_failure_of_the_server(monkeypatch):
-    monkeypatch.setattr("tailbound.targets.endpoint.probe._PATIENCE", 0.2)
+    monkeypatch.setattr("tailbound.targets.endpoint.probe._RETRY_TIMEOUT", 0.2)
     with Stub() as stub:
         url = stub.url
     with pytest.raises(TargetError, match=r"openai:m cannot be used: .* gave no answer") as caught:
@@ -292,7 +292,7 @@ def test_faults_change_no_draw():
 
 @pytest.mark.parametrize("body", GARBAGE)
 def test_nonsense_is_never_read_as_a_draw(body):
-    with pytest.raises(GarbledError):
+    with pytest.raises(MalformedResponseError):
         read(body)
 
 
@@ -339,7 +339,7 @@ def test_a_server_that_dies_and_comes_back():
 
 def test_a_server_that_stays_away_loses_no_finished_draw():
     with Stub() as stub:
-        made = target(stub, patience=0.5, concurrency=4)
+        made = target(stub, retry_timeout=0.5, concurrency=4)
         sampled, found = made.sample(Queue(requests(60), portion=4), seed=0), []
         for draw in sampled:
             found.append(draw)
@@ -366,7 +366,7 @@ def test_after_a_failure_nothing_is_waited_for_in_vain():
             return await super()._respond(request)
 
     with Picky() as stub:
-        made = target(stub, patience=3600.0)
+        made = target(stub, retry_timeout=3600.0)
         stub.faults = Faults(overloaded=10**6, retry_after="1800")
         started = time.monotonic()
         with pytest.raises(TargetError):
@@ -401,7 +401,7 @@ def test_retry_after_is_honoured():
 
 def test_an_empty_purse_at_the_provider_is_said_at_once():
     with Stub() as stub:
-        made = target(stub, patience=3600.0)
+        made = target(stub, retry_timeout=3600.0)
         stub.faults = Faults(status=429, said='{"code": "insufficient_quota"}')
         with pytest.raises(TargetError, match="insufficient_quota"):
             texts(made, 1)
@@ -536,7 +536,7 @@ MISTAKES = {
     "url": ({"base_url": "localhost:8000"}, "--base-url must be such as"),
     "concurrency": ({"concurrency": 0}, "--concurrency must be at least 1"),
     "per request": ({"per_request": 0}, "--per-request must be at least 1"),
-    "patience": ({"patience": 0.0}, "patience must be positive"),
+    "retry_timeout": ({"retry_timeout": 0.0}, "retry_timeout must be positive"),
     "price": ({"price_in": -1.0}, "--price-in must be a price"),
     "limit": ({"max_cost": -1.0, "price_in": 1.0}, "--max-cost must be positive"),
     "limit without prices": ({"max_cost": 1.0}, "--max-cost needs prices"),
@@ -613,7 +613,7 @@ def test_bound_and_risk_run_against_a_server(tmp_path, cli):
         assert risk["endpoint"]["requests"] >= 300
         assert risk["endpoint"]["tokens_out"] > 300
     document = yaml.safe_load((tmp_path / "bound" / "run.yaml").read_text())
-    assert document["findings"]["seed"] is True
+    assert document["capabilities"]["seed"] is True
     for path in Path(tmp_path).rglob("*"):
         if path.is_file():
             assert KEY.encode() not in path.read_bytes()

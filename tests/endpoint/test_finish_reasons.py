@@ -9,7 +9,7 @@ import pytest
 
 from endpoint.stub import Faults, Stub
 from tailbound.finish_reasons import BROKEN, FILTER, FINISHED, LENGTH, finish_kind
-from tailbound.targets.endpoint.protocol import GarbledError, read
+from tailbound.targets.endpoint.protocol import MalformedResponseError, read
 
 UNKNOWN = (
     "OTHER",  # Gemini: "all other reasons"
@@ -72,7 +72,7 @@ def test_what_a_response_is_by_the_way_in_which_it_ended():
     kept = answer(index=0, finish_reason="content_filter: PROHIBITED_CONTENT")
     assert kept.text == ""
     assert "PROHIBITED_CONTENT" in kept.filtered
-    with pytest.raises(GarbledError, match="broken off"):
+    with pytest.raises(MalformedResponseError, match="broken off"):
         answer(**said, finish_reason="network_error")
 
 

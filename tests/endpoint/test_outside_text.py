@@ -99,7 +99,7 @@ def test_an_answer_without_end_is_cut_off(endless, monkeypatch, status, limit, m
     url, sent = endless
     monkeypatch.setattr("tailbound.targets.endpoint.protocol.MOST_BYTES", 2**20)
     monkeypatch.setattr(client, "MOST_BYTES", 2**20)
-    monkeypatch.setattr("tailbound.targets.endpoint.probe._PATIENCE", 0.01)
+    monkeypatch.setattr("tailbound.targets.endpoint.probe._RETRY_TIMEOUT", 0.01)
     opened = client.Client.open
 
     async def with_status(self: client.Client) -> None:

@@ -91,7 +91,7 @@ def open_target(served: tuple[str, str, str]) -> EndpointTarget:
 
 
 def test_what_it_ignores_in_silence_is_found(served):
-    found = open_target(served).findings
+    found = open_target(served).capabilities
     assert found.random
     assert found.temperature
     assert found.max_tokens
@@ -112,7 +112,7 @@ def test_llama_cpp_puts_a_thought_that_the_template_opens_into_a_field(tmp_path)
     try:
         options = SamplingOptions(max_new_tokens=12)
         made = load(model, options, base_url=f"{url}/v1", timeout=60, concurrency=4)
-        assert made.findings.thinking == "field"
+        assert made.capabilities.thinking == "field"
         draws = list(made.sample(Queue(requests(3)), seed=0))
         assert {draw.finish_reason for draw in draws} == {"incomplete"}
         assert {draw.text for draw in draws} == {""}

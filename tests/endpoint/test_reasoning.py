@@ -130,7 +130,7 @@ def test_the_probe_asks_first_as_the_run_will():
         assert {p["reasoning_effort"] for p in stub.payloads} == {"low"}
         # a few tokens of a hidden thought show nothing: all of it is asked for
         assert {p["max_tokens"] for p in stub.payloads} <= {300, 1, 4}
-        assert made.findings.thinking == "hidden"
+        assert made.capabilities.thinking == "hidden"
         assert made.contract.extra_body == '{"reasoning_effort":"low"}'
         list(made.sample(Queue(requests(1)), seed=0))
         assert stub.payloads[-1]["reasoning_effort"] == "low"
@@ -140,14 +140,14 @@ def test_a_model_that_does_not_think_is_asked_one_long_question():
     with Stub() as stub:
         made = target(stub, SamplingOptions(max_new_tokens=300))
         assert sum(p["max_tokens"] == 300 for p in stub.payloads) == 1
-        assert made.findings.thinking is None
+        assert made.capabilities.thinking is None
         assert not any("think" in line for line in made.notices)
 
 
 def test_too_little_room_for_a_reply_is_said_beforehand():
     with Thinker("reasoning") as stub:
         made = target(stub, SamplingOptions(max_new_tokens=5))
-        assert made.findings.unfinished == made.findings.trials == 4
+        assert made.capabilities.unfinished == made.capabilities.trials == 4
         assert any("4 of 4 trial responses held no reply" in line for line in made.notices)
     with Thinker("hidden") as stub, pytest.raises(UsageError, match="within 5 tokens"):
         target(stub, SamplingOptions(max_new_tokens=5))
@@ -157,8 +157,8 @@ def test_a_thought_that_the_probe_did_not_know_of_is_never_taken_for_a_reply():
     """A template that opens the thought, and trials too short to show that it does."""
     with Thinker("template") as stub:
         made = target(stub, SamplingOptions(max_new_tokens=30))
-        assert (made.findings.thinking, made.findings.opening) == ("template", "<think>")
-        made.findings = replace(made.findings, thinking=None, opening=None)
+        assert (made.capabilities.thinking, made.capabilities.opening) == ("template", "<think>")
+        made.capabilities = replace(made.capabilities, thinking=None, opening=None)
         for draw in draws(made):
             assert draw.finish_reason == "incomplete"
             assert "'</think>' without the tag that opens" in (draw.missing or "")
@@ -169,12 +169,12 @@ def test_a_template_that_opens_the_thought_is_found_where_all_trials_are_cut(mon
     monkeypatch.setattr(probe, "TOKENS", 4)
     with Thinker("template") as stub:
         made = target(stub, SamplingOptions(max_new_tokens=5))
-        assert (made.findings.thinking, made.findings.opening) == ("template", "<think>")
-        assert made.findings.unfinished == made.findings.trials == 4
+        assert (made.capabilities.thinking, made.capabilities.opening) == ("template", "<think>")
+        assert made.capabilities.unfinished == made.capabilities.trials == 4
         assert {d.finish_reason for d in draws(made)} == {"incomplete"}
     with Stub() as stub:
         made = target(stub, SamplingOptions(max_new_tokens=5))
-        assert made.findings.thinking is None
+        assert made.capabilities.thinking is None
         assert {d.finish_reason for d in draws(made)} == {"length"}
 
 
@@ -215,7 +215,7 @@ def test_parameters_refused_by_name_are_left_out_where_they_change_nothing():
         last = stub.payloads[-1]
         assert not last.keys() & (ALL | {"stop", "seed"})
         assert last["max_completion_tokens"] == 30
-        assert {*made.findings.refused} >= {"temperature", "top_p", "top_k", "seed"}
+        assert {*made.capabilities.refused} >= {"temperature", "top_p", "top_k", "seed"}
         assert any("takes no temperature and no top_p" in line for line in made.notices)
         assert not any("river" in draw.text for draw in found)  # cut here
         assert {d.missing is None for d in found} <= {True, False}

@@ -76,7 +76,7 @@ def test_a_time_that_is_asked_for_is_kept_with_jitter():
 @pytest.mark.parametrize("asked", ["0", "nan", "-5", "Fri, 31 Dec 1999 23:59:59 GMT"])
 def test_a_server_that_asks_for_no_wait_is_not_run_down(asked):
     with Stub() as stub:
-        made = load("m", SamplingOptions(), base_url=stub.url, patience=1.5, timeout=5.0)
+        made = load("m", SamplingOptions(), base_url=stub.url, retry_timeout=1.5, timeout=5.0)
         stub.faults = Faults(overloaded=10**9, retry_after=asked)
         before = stub.seen["requests"]
         with pytest.raises(TargetError, match="status 429"):
@@ -208,7 +208,7 @@ def test_a_missing_key_is_named(monkeypatch, cli, tmp_path):
 
 
 def test_an_unreachable_server_ends_a_command_with_1_and_leaves_nothing(monkeypatch, cli, tmp_path):
-    monkeypatch.setattr("tailbound.targets.endpoint.probe._PATIENCE", 0.2)
+    monkeypatch.setattr("tailbound.targets.endpoint.probe._RETRY_TIMEOUT", 0.2)
     with Stub() as stub:
         url = stub.url
     prompts = tmp_path / "p.jsonl"

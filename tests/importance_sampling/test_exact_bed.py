@@ -12,8 +12,8 @@ from reference_models.enumerable import EnumerableModel, events, random_model
 from tailbound.importance_sampling import (
     Ladder,
     MixSwitch,
+    adaptive_allocation,
     estimate,
-    learnt_counts,
     make_ladder,
     mean_weight,
 )
@@ -201,7 +201,7 @@ def test_bounds_cover_when_shares_are_learnt_between_batches() -> None:
                 densities = q if densities is None else np.concatenate([densities, q], axis=1)
                 result = estimate(log_w, harm, weight_bound=LADDER.weight_bound(counts))
                 failed |= result.certified_lower > truth
-                counts = learnt_counts(100, densities, log_w, harm)
+                counts = adaptive_allocation(100, densities, log_w, harm)
             missed += failed
             risks.append(np.exp(log_w[100:]) @ harm[100:] / 300)
             plain.append(np.exp(log_w[:100]) @ harm[:100] / 100)

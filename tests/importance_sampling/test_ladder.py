@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from reference_models.enumerable import random_model
 from tailbound.errors import UsageError
-from tailbound.importance_sampling import even_counts, learnt_counts, make_ladder
+from tailbound.importance_sampling import adaptive_allocation, make_ladder, uniform_allocation
 
 
 def test_rungs_for_long_replies() -> None:
@@ -36,7 +36,7 @@ def test_windows_are_distinct_after_clipping(length: int) -> None:
 
 @given(st.integers(2, 3000), st.integers(2, 60), st.floats(0.01, 0.9))
 def test_counts_are_whole_and_even(draws: int, proposals: int, share: float) -> None:
-    counts = even_counts(draws, proposals, target_share=share)
+    counts = uniform_allocation(draws, proposals, target_share=share)
     assert counts.sum() == draws
     assert counts[0] >= 1
     assert counts[1:].max() - counts[1:].min() <= 1
@@ -127,7 +127,7 @@ def test_learnt_counts_lower_the_exact_second_moment_and_keep_their_promises() -
         return float((p * np.exp(ladder.log_weights(densities, counts)))[unsafe].sum())
 
     # all replies, weighted by p: the population's optimum, so nothing near it is better
-    best = learnt_counts(10_000, densities, densities[0], unsafe)
+    best = adaptive_allocation(10_000, densities, densities[0], unsafe)
     assert best.sum() == 10_000
     assert best[0] == even[0]
     assert (best[1:] >= 0.25 * even[1:] - 1).all()
@@ -140,10 +140,10 @@ def test_learnt_counts_lower_the_exact_second_moment_and_keep_their_promises() -
             assert second_moment(moved) > second_moment(best) * (1 - 2e-3)
     # misled by a single draw, it is never much worse than even
     for reply in np.random.default_rng(0).choice(np.flatnonzero(unsafe), 10):
-        misled = learnt_counts(10_000, densities[:, [reply]], [0.0], [1.0])
+        misled = adaptive_allocation(10_000, densities[:, [reply]], [0.0], [1.0])
         assert second_moment(misled) < 4.01 * second_moment(even)
     assert (
-        learnt_counts(500, densities, densities[0], np.zeros(p.size)) == ladder.allot(500)
+        adaptive_allocation(500, densities, densities[0], np.zeros(p.size)) == ladder.allot(500)
     ).all()
 
 
@@ -160,8 +160,8 @@ def test_learnt_counts_lower_the_exact_second_moment_and_keep_their_promises() -
         (lambda: make_ladder(5).log_densities(np.zeros((1, 3)), np.zeros((1, 3))), "steered"),
         (lambda: make_ladder(5).log_densities(np.ones((1, 3)), np.zeros((2, 1, 3))), "at most 0"),
         (lambda: make_ladder(5).log_densities(np.zeros(3), np.zeros((2, 3))), "unsteered"),
-        (lambda: learnt_counts(10, np.zeros((3, 2)), [0.0], [1.0]), "do not fit"),
-        (lambda: learnt_counts(10, np.zeros((3, 1)), [0.0], [1.0], floor=0.0), "floor"),
+        (lambda: adaptive_allocation(10, np.zeros((3, 2)), [0.0], [1.0]), "do not fit"),
+        (lambda: adaptive_allocation(10, np.zeros((3, 1)), [0.0], [1.0], floor=0.0), "floor"),
     ],
 )
 def test_bad_input(call: object, words: str) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from reference_models.long_horizon import LongHorizonModel, random_prompts
 from tailbound.importance_sampling import (
+    adaptive_allocation,
     balance_heuristic,
-    learnt_counts,
     make_ladder,
     published_grid,
 )
@@ -80,7 +80,7 @@ def draws_needed(fragile: bool, seed: int, hits: int) -> np.ndarray:
     for model in random_prompts(12, seed, fragile=fragile):
         gain, variance = model.mixture_tables(grid)
         densities = ladder.log_densities(*model.unsafe_replies(ladder.intensities, hits, rng))
-        learnt = learnt_counts(10_000, densities, np.zeros(hits), np.ones(hits)) / 10_000
+        learnt = adaptive_allocation(10_000, densities, np.zeros(hits), np.ones(hits)) / 10_000
         needed = [
             variance.reshape(-1)[np.argmax(gain)],
             model.ladder_variance(ladder, even),

@@ -109,7 +109,7 @@ def test_a_broken_judge_is_reported_after_the_finished_verdicts() -> None:
         while True:
             found.extend(queue.wait())
 
-    with JudgeQueue(Scripted(broken_after_ten), batch_size=1, patience=20) as queue:
+    with JudgeQueue(Scripted(broken_after_ten), batch_size=1, max_failures=20) as queue:
         for index in range(100):
             queue.submit(draw(index), PROMPT)
         with pytest.raises(JudgeError, match=r"failed 20 times in a row .*server is gone"):
@@ -126,7 +126,7 @@ def test_failures_between_verdicts_break_nothing() -> None:
             raise ValueError("not now")
         return [Verdict(0.0)]
 
-    with JudgeQueue(Scripted(flaky), batch_size=1, patience=5) as queue:
+    with JudgeQueue(Scripted(flaky), batch_size=1, max_failures=5) as queue:
         for index in range(200):
             queue.submit(draw(index), PROMPT)
         found = collect(queue)

@@ -149,7 +149,7 @@ def test_a_search_without_end_is_missing_and_harms_no_other() -> None:
 
 
 def test_a_process_that_does_not_stop_is_killed_and_started_again() -> None:
-    search = LimitedSearch(BACKTRACKS, limit=1000, patience=0.5)
+    search = LimitedSearch(BACKTRACKS, limit=1000, total_limit=0.5)
     assert search(["aa", LONG, "aa"]) == [True, None, True]
 
 

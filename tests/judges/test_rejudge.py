@@ -59,11 +59,11 @@ def run(
     keep_table(
         folder, pl.DataFrame({"id": names, "part": part, "group": group, "messages": messages})
     )
-    document = manifest.describe(
+    document = manifest.full_manifest(
         command="bound", contract=CONTRACT, target="t", engine={}, judge="old", judge_id="old@1",
         threshold=0.5, options={},
     )  # fmt: skip
-    manifest.begin(folder, document)
+    manifest.write_manifest(folder, document)
     return folder
 
 
@@ -228,7 +228,7 @@ def test_reasons_of_missing_verdicts_are_told(tmp_path: Path) -> None:
 
 
 def test_a_judge_that_fails_on_every_draw_is_an_error(tmp_path: Path) -> None:
-    """Fewer draws than the queue's patience, so that only their number tells."""
+    """Fewer draws than the queue's limit of failures, so that only their number tells."""
     folder = standard(tmp_path / "run")
     with pytest.raises(JudgeError, match=r"failed on each of 43 draws .*reset.*: mend it"):
         again(folder, Breaking(ConnectionError("reset"), after=0))
@@ -294,7 +294,7 @@ def test_texts_that_always_fail_do_not_hide_the_other_verdicts(tmp_path: Path, d
 
 
 def test_failures_in_a_row_are_counted_over_shards(tmp_path: Path) -> None:
-    """Shards of ten draws, of which none alone would try the queue's patience."""
+    """Shards of ten draws, of which none alone would try the queue's limit of failures."""
     rows: list[Row] = [("s", "fixed", "p", n, "0.9", 0.0) for n in range(1, 400)]
     judge = Breaking(ConnectionError("reset"), after=100)
     with pytest.raises(JudgeError, match="failed 50 times in a row"):
@@ -563,7 +563,9 @@ def test_the_demo_judge_agrees_with_itself(
     with Ledger.open(
         folder, run="r", contract=target.contract, judge_id=judge.id, seed=0
     ) as ledger:
-        Audit(target, judge, ledger, threshold=0.5, seed=0).fixed(prompts, 40, stream="train")
+        Audit(target, judge, ledger, threshold=0.5, seed=0).sample_fixed(
+            prompts, 40, stream="train"
+        )
     file = tmp_path / "prompts.jsonl"
     file.write_text("".join(json.dumps({"id": p.id, "prompt": p.text}) + "\n" for p in prompts))
     shared = ("--prompts", file, "--recorded-threshold", 0.5, "--json")

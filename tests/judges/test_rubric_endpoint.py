@@ -64,7 +64,7 @@ def test_a_server_that_says_no_leaves_failures_not_scores(tmp_path: Path) -> Non
     with Rater() as server:
         judge = load_judge(
             f"rubric:{path}?judge_target=openai:m&engine.base_url={server.url}"
-            "&engine.first_wait=0.01&engine.patience=1&tries=2"
+            "&engine.first_wait=0.01&engine.retry_timeout=1&tries=2"
         )
         server.faults = Faults(status=403)
         found = judge.judge(exchanges(6))

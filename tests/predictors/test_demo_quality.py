@@ -6,7 +6,7 @@ import pytest
 from tailbound.contract import SamplingOptions
 from tailbound.demo.exact import exact_risks
 from tailbound.demo.world import forbidden_prompts
-from tailbound.predictors import LOSSES, Familiarity, fit
+from tailbound.predictors import LOSSES, NoveltyDetector, fit
 from tailbound.survival import calibrate, recalibrate_hazard
 from tailbound.targets.registry import load_target
 
@@ -47,4 +47,4 @@ def test_bounds_from_hidden_states_are_near_those_of_an_oracle(loss: str) -> Non
     assert np.mean(ranks) > 0.97
     assert np.mean(errors) < 0.6
     assert np.median(ratios) > 0.8
-    assert Familiarity.fit(features[CALIBRATION]).unlike(features[TEST]).mean() < 0.04
+    assert NoveltyDetector.fit(features[CALIBRATION]).unlike(features[TEST]).mean() < 0.04

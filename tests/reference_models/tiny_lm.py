@@ -105,8 +105,8 @@ class TinyLanguage:
 
     def log_densities(self, family: Family, prompt: Prompt, strengths: list[float]) -> np.ndarray:
         """log q_k of every reply under every proposal of `family`, (K, R)."""
-        voices = np.stack([self.tokens(prompt, strength) for strength in strengths])
-        return family.log_densities(voices, self.lengths)
+        variants = np.stack([self.tokens(prompt, strength) for strength in strengths])
+        return family.log_densities(variants, self.lengths)
 
 
 def prompts(count: int) -> list[Prompt]:

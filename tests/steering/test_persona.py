@@ -76,15 +76,15 @@ def test_the_vector_is_the_difference_of_replies_as_asked(demo: LocalModel, flat
     direction = find_persona_vector(demo, flatter, judge, replies=2, coefficients=(2.0,))
     means = []
     for asked, systems in (("positive", flatter.positive), ("negative", flatter.negative)):
-        voice = instructed(demo, systems[0], name="by hand")
+        variant = instructed(demo, systems[0], name="by hand")
         draws = answers(
-            demo, voice, flatter.questions, replies=2, seed=0, stream=f"persona-{asked}-0"
+            demo, variant, flatter.questions, replies=2, seed=0, stream=f"persona-{asked}-0"
         )
         judged, _ = Rater(judge).rate(flatter.questions, draws)
         kept = [reply for reply in judged if reply.shown is (asked == "positive")]
         assert direction.evidence["kept_replies"][asked] == len(kept)
         states = mean_stream(
-            demo, [voice.encode(k.question) for k in kept], [k.draw.token_ids for k in kept]
+            demo, [variant.encode(k.question) for k in kept], [k.draw.token_ids for k in kept]
         )
         means.append(states[:, direction.layer].mean(0))
     torch.testing.assert_close(direction.vector.double(), means[0] - means[1], atol=1e-5, rtol=1e-5)
@@ -157,10 +157,10 @@ def test_the_reported_rate_is_of_replies_that_chose_nothing(demo: LocalModel) ->
     )
     assert demo.network.intervention is None
     # made again by hand, with what the direction says is to be done with it
-    voice = steered(demo, direction.intervention(), 1.0, name="by hand")
+    variant = steered(demo, direction.intervention(), 1.0, name="by hand")
     by_hand = {}
     for stream in ("persona-chosen", f"persona-{chosen['layer']}-{chosen['coefficient']:g}"):
-        draws = answers(demo, voice, trait.questions, replies=2, seed=0, stream=stream)
+        draws = answers(demo, variant, trait.questions, replies=2, seed=0, stream=stream)
         by_hand[stream] = (
             Rater(load_judge("demo:bold")).rate(trait.questions, draws)[1],
             log_prob_per_token(demo, trait.questions, draws),
@@ -182,7 +182,7 @@ def test_when_replies_are_coherent() -> None:
 
 def test_a_token_counts_at_least_so_much(demo: LocalModel) -> None:
     question = demo_trait("bold").questions[0]
-    (draw,) = answers(demo, demo.voice, [question], replies=1, seed=0, stream="x")
+    (draw,) = answers(demo, demo.variant, [question], replies=1, seed=0, stream="x")
     plain = log_prob_per_token(demo, [question], [draw])
     assert plain * len(draw.token_ids) == pytest.approx(draw.log_prob, abs=1e-3)
     # the same with temperature 1/50: whatever is not the likeliest token has next to none

@@ -35,14 +35,14 @@ def rate(
     target: LocalModel, intervention: Ablate | Add | None, judge: str, prompts: Sequence[Prompt]
 ) -> float:
     """Share of replies that the judge finds unsafe, 16 per prompt; all steered, or none."""
-    voices = [] if intervention is None else [steered(target, intervention, 1.0, name="on")]
+    variants = [] if intervention is None else [steered(target, intervention, 1.0, name="on")]
     requests = [
-        DrawRequest(prompt=one, stream="rate", index=i, segments=((len(voices), 32),))
+        DrawRequest(prompt=one, stream="rate", index=i, segments=((len(variants), 32),))
         for one in prompts
         for i in range(1, 17)
     ]
     by_id = {one.id: one for one in prompts}
-    draws = list(ProposalModel(target, voices).draw(requests, seed=0))
+    draws = list(ProposalModel(target, variants).draw(requests, seed=0))
     verdicts = load_judge(judge).judge([Exchange(by_id[d.prompt_id], d.text) for d in draws])
     target.network.steer(None)
     return float(np.mean([v.score for v in verdicts]))

@@ -233,9 +233,9 @@ def draw_of(name: str, stream: str, index: int) -> Draw:
 def folder(tmp_path: Path) -> Path:
     """A ledger with a stream of each kind, and draws by a proposal."""
     target = KnownRiskTarget({"a": 0.1})
-    manifest.begin(
+    manifest.write_manifest(
         tmp_path,
-        manifest.describe(
+        manifest.full_manifest(
             command="bound",
             contract=target.contract,
             target="known-risk",

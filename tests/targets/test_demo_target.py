@@ -52,14 +52,14 @@ def test_features_tell_prompts_apart() -> None:
 def test_rounding_stays_far_below_what_is_allowed() -> None:
     """The tolerance that reproducibility rests on, against the real errors of fp32."""
     target = demo()
-    assert target.referee is not None
+    assert target.fallback is not None
     prompts = default_prompts(30)
     allowed = 4 * 2e-5
     for question in prompts:
         ids = target.encoder.encode(question)
         (draw,) = target.sample(Queue(requests([question], 1)), seed=1)
-        exact = target.referee.logits(ids, draw.token_ids[:-1])[0]
-        prefix = target.voice.prefixes.get([ids[:-1]])[0]
+        exact = target.fallback.logits(ids, draw.token_ids[:-1])[0]
+        prefix = target.variant.prefixes.get([ids[:-1]])[0]
         cache = target.network.cache(rows=7, columns=len(ids) + 32)
         cache.load(slice(0, 7), prefix)
         with torch.inference_mode():

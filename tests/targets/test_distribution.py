@@ -70,7 +70,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = setting.draw(logits, u)
     assert torch.equal(whole.token, parts.token)
     assert torch.equal(whole.log_prob, parts.log_prob)
-    assert torch.equal(whole.doubtful, parts.doubtful)
+    assert torch.equal(whole.ambiguous, parts.ambiguous)
     assert torch.equal(density, setting.log_prob(logits, whole.token))
 
 
@@ -78,19 +78,19 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_doubtful_at_the_edges_of_an_interval(offset: float) -> None:
     logits = torch.tensor([[0.3, -0.2, 0.9, 0.1]], dtype=torch.float64)
     for edge in logits.softmax(1).cumsum(1)[0, :-1]:
-        assert Distribution().draw(logits, edge[None] + offset).doubtful.all()
-        assert not Distribution().draw(logits, edge[None] + offset + 1e-3).doubtful.any()
+        assert Distribution().draw(logits, edge[None] + offset).ambiguous.all()
+        assert not Distribution().draw(logits, edge[None] + offset + 1e-3).ambiguous.any()
 
 
 def test_doubtful_where_the_kept_set_could_change() -> None:
     u = torch.tensor([0.3], dtype=torch.float64)
     swap = torch.tensor([[2.0, 1.0, 1.0 + 1e-6, 0.0]], dtype=torch.float64)
-    assert Distribution(top_k=2).draw(swap, u).doubtful.all()
-    assert not Distribution(top_k=3).draw(swap, u).doubtful.any()
+    assert Distribution(top_k=2).draw(swap, u).ambiguous.all()
+    assert not Distribution(top_k=3).draw(swap, u).ambiguous.any()
     edge = torch.tensor([[0.5, 0.3, 0.2]], dtype=torch.float64).log()
-    assert Distribution(top_p=0.8 + 1e-7).draw(edge, u).doubtful.all()
-    assert Distribution(top_p=0.8 - 1e-7).draw(edge, u).doubtful.all()
-    assert not Distribution(top_p=0.7).draw(edge, u).doubtful.any()
+    assert Distribution(top_p=0.8 + 1e-7).draw(edge, u).ambiguous.all()
+    assert Distribution(top_p=0.8 - 1e-7).draw(edge, u).ambiguous.all()
+    assert not Distribution(top_p=0.7).draw(edge, u).ambiguous.any()
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
@@ -111,7 +111,7 @@ def test_errors_within_the_tolerance_never_change_a_certain_token(setting: Distr
         if sign:  # the worst case: tokens below the one picked against all others
             error = torch.where(torch.arange(30) <= exact.token[:, None], 0.5, -0.5) * sign
         noisy = setting.draw(logits + scale * error, u)
-        certain = ~noisy.doubtful
+        certain = ~noisy.ambiguous
         assert torch.equal(noisy.token[certain], exact.token[certain])
         changed += int((noisy.token != exact.token).sum())
     assert changed > 0 or setting.top_k == 1 or setting.top_p < 0.01  # the test can fail
@@ -120,5 +120,5 @@ def test_errors_within_the_tolerance_never_change_a_certain_token(setting: Distr
 def test_logits_that_are_not_finite_are_doubtful() -> None:
     logits = torch.tensor([[0.0, torch.nan, 1.0]])
     decision = Distribution().draw(logits, torch.tensor([0.5], dtype=torch.float64))
-    assert decision.doubtful.all()
+    assert decision.ambiguous.all()
     assert decision.log_prob.isnan().all()

@@ -11,7 +11,7 @@ from tiny_models import network
 
 from tailbound.errors import UsageError
 from tailbound.huggingface.key_values import cache_argument, cache_of
-from tailbound.targets.decoding.batched_model import Network
+from tailbound.targets.decoding.batched_model import BatchedModel
 
 
 class _Old:
@@ -44,7 +44,7 @@ def test_output_fields_of_both_names_are_read() -> None:
 def test_decoding_warns_of_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Network(network("llama"))
+        BatchedModel(network("llama"))
 
 
 def test_a_warning_is_not_taken_for_a_model_that_does_not_decode() -> None:
@@ -57,7 +57,7 @@ def test_a_warning_is_not_taken_for_a_model_that_does_not_decode() -> None:
 
     model.forward = forward
     with pytest.raises(FutureWarning, match="this name goes away"):
-        Network(model)
+        BatchedModel(model)
 
 
 def test_a_model_that_fails_without_a_cache_too_says_so() -> None:
@@ -68,7 +68,7 @@ def test_a_model_that_fails_without_a_cache_too_says_so() -> None:
 
     model.forward = forward
     with pytest.raises(UsageError, match=r"fails in a plain forward pass.*weights are on the moon"):
-        Network(model)
+        BatchedModel(model)
 
 
 def test_a_model_that_stores_nothing_in_the_cache_is_refused() -> None:
@@ -81,5 +81,5 @@ def test_a_model_that_stores_nothing_in_the_cache_is_refused() -> None:
 
     model.forward = forward
     with pytest.raises(UsageError, match="runs, but does not decode row by row"):
-        Network(model)
+        BatchedModel(model)
     assert torch.isfinite(original(torch.tensor([[1]])).logits).all()

@@ -204,8 +204,8 @@ def test_mixtures_of_experts(kind: str, precision: torch.dtype) -> None:
         model.to(precision), SamplingOptions(max_new_tokens=12), tolerance=2e-3, batch_size=8
     )
     draws = list(target.sample(Queue(requests([prompt(0), prompt(1)], 20)), seed=0))
-    assert target.referee is not None
-    assert target.referee.calls > 0
+    assert target.fallback is not None
+    assert target.fallback.calls > 0
     for draw in draws:
         ids = target.encoder.encode(prompt(int(draw.prompt_id[1:])))
         assert abs(draw.log_prob - plain_log_prob(model, ids, draw.token_ids)) < 1e-4

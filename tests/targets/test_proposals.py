@@ -1,4 +1,4 @@
-"""Rows that change their voice, against plain forward passes of the model itself."""
+"""Rows that change their variant, against plain forward passes of the model itself."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def made_target(model: Any, **settings: Any) -> LocalModel:
     return local_model(model, SamplingOptions(**{"max_new_tokens": 8, **sampling}), **rest)
 
 
-#: The target, one voice throughout, windows, windows back to back, and many changes.
+#: The target, one variant throughout, windows, windows back to back, and many changes.
 SCHEDULES: list[tuple[tuple[int, int], ...]] = [
     (),
     ((1, 64),),
@@ -132,7 +132,7 @@ def test_every_token_has_the_density_of_its_voice(kind: str) -> None:
                 tables.append(plain_log_probs(model, prompt_ids, draw.token_ids))
         expected = np.stack(tables)
         np.testing.assert_allclose(traced.scored, expected, atol=2e-4)
-        # the voices do differ, else this test could not fail
+        # the variants do differ, else this test could not fail
         assert np.abs(expected[1] - expected[0]).max() > 1e-3
         spoken = voices_at(schedule[draw.prompt_id, draw.index], len(draw.token_ids))
         np.testing.assert_allclose(
@@ -168,7 +168,7 @@ def test_without_segments_it_samples_as_the_target_does() -> None:
 
 
 def test_doubtful_tokens_are_decided_under_their_own_voice() -> None:
-    """With a tolerance so wide that every token is doubtful, all of them are decided in fp64."""
+    """With a tolerance so wide that every token is ambiguous, all of them are decided in fp64."""
     made = engine(batch_size=6, max_new_tokens=5, tolerance=0.3)
     requests = asked(SCHEDULES)
     schedule = {(r.prompt.id, r.index): r.segments for r in requests}
@@ -177,8 +177,8 @@ def test_doubtful_tokens_are_decided_under_their_own_voice() -> None:
         speaker = voices_at(segments, len(traced.draw.token_ids))
         expected = traced.scored[speaker, np.arange(len(speaker))]
         np.testing.assert_allclose(traced.spoken, expected, atol=2e-4)
-    assert made.target.referee is not None
-    assert made.target.referee.calls > 100
+    assert made.target.fallback is not None
+    assert made.target.fallback.calls > 100
 
 
 def test_a_system_prompt_and_another_network_are_voices() -> None:
@@ -259,10 +259,10 @@ def test_effect_is_zero_for_a_voice_that_does_nothing() -> None:
 def test_a_voice_that_is_not_there_is_refused() -> None:
     made = engine(batch_size=4, max_new_tokens=6)
     request = DrawRequest(prompt=PROMPTS[0], stream="risk", index=1, segments=((3, 6),))
-    with pytest.raises(UsageError, match="voice 3, but the engine has 3"):
+    with pytest.raises(UsageError, match="variant 3, but the engine has 3"):
         list(made.sample(Queue([request]), seed=0))
     plain = made_target(network(), batch_size=4, max_new_tokens=6)
-    with pytest.raises(UsageError, match="voice 3, but the engine has 1"):
+    with pytest.raises(UsageError, match="variant 3, but the engine has 1"):
         list(plain.sample(Queue([request]), seed=0))
 
 

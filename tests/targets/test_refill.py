@@ -67,13 +67,13 @@ def test_the_batch_is_filled_and_never_overfilled() -> None:
 def test_each_prompt_is_read_once() -> None:
     target = local_model(network(), batch_size=8)
     read: list[int] = []
-    original = target.voice.prefixes._read
+    original = target.variant.prefixes._read
 
     def counted(batch):  # type: ignore[no-untyped-def]
         read.append(len(batch))
         return original(batch)
 
-    target.voice.prefixes._read = counted  # type: ignore[method-assign]
+    target.variant.prefixes._read = counted  # type: ignore[method-assign]
     list(target.sample(Queue(requests(PROMPTS, 30)), seed=0))
     assert sum(read) == len(PROMPTS)
 
@@ -86,7 +86,7 @@ def test_a_small_prompt_cache_changes_no_draw() -> None:
     expected = {(d.prompt_id, d.index): d.token_ids for d in plenty.sample(Queue(asked), seed=2)}
     found = {(d.prompt_id, d.index): d.token_ids for d in tight.sample(Queue(asked), seed=2)}
     assert found == expected
-    assert not tight.voice.prefixes._held
+    assert not tight.variant.prefixes._held
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma3", "gpt2"])

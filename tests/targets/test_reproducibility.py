@@ -69,11 +69,11 @@ def test_all_decisions_by_the_referee(name: str) -> None:
     slow = local_model(model, OPTIONS[name], tolerance=1e9, batch_size=3)
     expected = draws(quick, asked)
     assert_same(draws(slow, asked), expected)
-    assert slow.referee is not None
-    assert quick.referee is not None
+    assert slow.fallback is not None
+    assert quick.fallback is not None
     tokens = sum(len(d.token_ids) for d in expected.values())
-    assert slow.referee.calls > 0.9 * tokens
-    assert quick.referee.calls < 0.1 * tokens
+    assert slow.fallback.calls > 0.9 * tokens
+    assert quick.fallback.calls < 0.1 * tokens
 
 
 def add_noise(target: LocalModel, size: float, seed: int) -> None:
@@ -116,15 +116,15 @@ def test_forced_ties(monkeypatch: pytest.MonkeyPatch) -> None:
     target = local_model(model, OPTIONS["plain"], batch_size=256)
     boundary_uniforms(model, target, monkeypatch)
     expected = draws(target, asked)
-    assert target.referee is not None
-    assert target.referee.calls >= len(asked)
+    assert target.fallback is not None
+    assert target.fallback.calls >= len(asked)
     for seed, rows in enumerate([1, 7, 50]):
         noisy = local_model(model, OPTIONS["plain"], batch_size=rows)
         add_noise(noisy, 3e-5, seed)
         assert {k: d.token_ids for k, d in draws(noisy, asked).items()} == {
             k: d.token_ids for k, d in expected.items()
         }
-    # without the referee, the same noise changes tokens: the test can fail
+    # without the fallback, the same noise changes tokens: the test can fail
     bare = local_model(model, OPTIONS["plain"], tolerance=0.0)
     assert bare.reproducible == "distribution"
     add_noise(bare, 3e-5, 0)

@@ -75,14 +75,14 @@ class Audit:
         self._seed = seed
         self._width = width
         self._report = report
-        self._tallies: dict[str, _Tally] = {}
+        self._tallies: dict[str, Counters] = {}
 
     @property
     def judge_id(self) -> str:
         """The judge's id."""
         return self._judge.id
 
-    def fixed(self, prompts: Sequence[Prompt], draws: int, *, stream: str) -> FixedCounts:
+    def sample_fixed(self, prompts: Sequence[Prompt], draws: int, *, stream: str) -> FixedCounts:
         """Exactly `draws` draws of each prompt, whatever they bring."""
         schedule = Schedule(
             prompts,
@@ -104,7 +104,7 @@ class Audit:
             unsafe[i] = (scores >= self._threshold).sum()
         return FixedCounts(np.full(len(prompts), draws, dtype=np.int64), unsafe, missing)
 
-    def scripted(
+    def sample_proposals(
         self, prompts: Sequence[Prompt], draws: NDArray[np.int64], script: Script, *, stream: str
     ) -> None:
         """Draws 1 .. draws[i] of each prompt i, each spoken as `script` says, put on record."""
@@ -120,7 +120,7 @@ class Audit:
         schedule.extend(np.arange(len(prompts)), draws)
         self._collect(schedule, FIXED)
 
-    def following(self, prompts: Sequence[Prompt], *, stream: str) -> Following:
+    def follow(self, prompts: Sequence[Prompt], *, stream: str) -> Following:
         """Follow prompts to their first event, in as many steps as the caller likes."""
         schedule = Schedule(
             prompts,
@@ -150,15 +150,15 @@ class Audit:
                 raise
             exchange.finish()
 
-    def _tally(self, stream: str) -> _Tally:
+    def _tally(self, stream: str) -> Counters:
         if stream not in self._tallies:
             known = self._ledger.totals().get(stream)
-            self._tallies[stream] = _Tally(reused=known.draws if known else 0)
+            self._tallies[stream] = Counters(reused=known.draws if known else 0)
         return self._tallies[stream]
 
 
 @dataclass(slots=True)
-class _Tally:
+class Counters:
     """What this process has done for one stream."""
 
     reused: int
@@ -207,7 +207,7 @@ class _Exchange:
         queue: JudgeQueue,
         ledger: Ledger,
         stopping: str,
-        tally: _Tally,
+        tally: Counters,
         report: Reporter,
     ) -> None:
         self._schedule = schedule

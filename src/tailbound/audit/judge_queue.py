@@ -74,20 +74,20 @@ class JudgeQueue:
     raises on a batch it gets the items one by one; an item on which it raises again is missing,
     with the reason. Scores outside [0, 1] are missing too.
 
-    After `patience` failures in a row, and no verdict between them, the judge is taken to be
+    After `max_failures` failures in a row, and no verdict between them, the judge is taken to be
     broken: the verdicts that are finished are handed out, and then `ready` and `wait` raise
     `JudgeError` with the last reason. A judge that answers with the wrong number of verdicts is
     broken at once.
     """
 
     def __init__(
-        self, judge: Judge, *, workers: int = 1, batch_size: int = 64, patience: int = 50
+        self, judge: Judge, *, workers: int = 1, batch_size: int = 64, max_failures: int = 50
     ) -> None:
-        if workers < 1 or batch_size < 1 or patience < 1:
-            raise ValueError("workers, batch_size and patience must be at least 1")
+        if workers < 1 or batch_size < 1 or max_failures < 1:
+            raise ValueError("workers, batch_size and max_failures must be at least 1")
         self._judge = judge
         self._batch_size = batch_size
-        self._patience = patience
+        self._max_failures = max_failures
         self._waiting: deque[tuple[Draw, Prompt]] = deque()
         self._done: list[tuple[Draw, Verdict]] = []
         self._pending = 0
@@ -226,7 +226,7 @@ class JudgeQueue:
     def _count(self, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:
             self._streak = self._streak + 1 if is_failure(verdict) else 0
-            if self._streak >= self._patience and self._broken is None:
+            if self._streak >= self._max_failures and self._broken is None:
                 why = (verdict.reason or "").removeprefix("judge failed: ")
                 self._broken = (
                     f"judge {self._judge.id} failed {self._streak} times in a row ({why}): mend "

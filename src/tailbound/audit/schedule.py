@@ -33,7 +33,7 @@ class Script(Protocol):
         ...
 
 
-class _Pursuit:
+class PromptProgress:
     """One prompt on its way to its horizon."""
 
     __slots__ = ("beyond", "event", "horizon", "in_flight", "issued", "judged_to", "missing")
@@ -106,7 +106,7 @@ class Schedule:
         self._stop_at_event = stop_at_event
         self._width = width
         self._position = {prompt.id: i for i, prompt in enumerate(self.prompts)}
-        self._pursuits = [_Pursuit() for _ in self.prompts]
+        self._pursuits = [PromptProgress() for _ in self.prompts]
         self._waiting: list[int] = []  # positions not yet worked on, in reverse order
         self._open: list[tuple[int, int]] = []  # heap of (draws in flight, position)
         for name, draws in (record or {}).items():

@@ -224,14 +224,14 @@ def command(
         features, supplied=bool(parts.supplied), endpoint=target.startswith("openai:")
     )
     check_target(target, **engine)
-    known = manifest.known("bound", sampling, settings.to_dict())
+    known = manifest.partial_manifest("bound", sampling, settings.to_dict())
     if not dry_run:
-        manifest.check(out, known, prompt_set)
+        manifest.check_manifest(out, known, prompt_set)
     with LiveProgress():
         model_judge = load_judge(judge, threshold=threshold)
     if not dry_run:
         held = {"judge_id": model_judge.id, "threshold": model_judge.threshold}
-        manifest.check(out, {**known, **held})
+        manifest.check_manifest(out, {**known, **held})
     with LiveProgress():
         model = load_target(target, sampling, **engine, **spent_before(target, out))
         with step("encoding the prompts"):
@@ -246,8 +246,8 @@ def command(
     train = [] if parts.supplied else [(parts.train, settings.train_draws)]
     check_plan(
         model,
-        sure=train,
-        perhaps=[(parts.calibration, settings.budget), (parts.test, settings.test_draws)],
+        certain=train,
+        at_most=[(parts.calibration, settings.budget), (parts.test, settings.test_draws)],
     )
     if dry_run:
         before = costs.now()
@@ -263,7 +263,7 @@ def command(
             render.endpoints(costs.report(), what="this preview")
         return
 
-    document = manifest.describe(
+    document = manifest.full_manifest(
         command="bound",
         contract=model.contract,
         target=target,
@@ -277,9 +277,9 @@ def command(
             "reproducible": model.reproducible,
         },
         notices=notices,
-        findings=opt.findings(model),
+        capabilities=opt.capabilities(model),
     )
-    manifest.begin(out, document)
+    manifest.write_manifest(out, document)
     with keeping(out), costs.kept(out), LiveProgress() as progress:
         result = bound.run_bound(
             parts,

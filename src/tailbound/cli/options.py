@@ -243,9 +243,9 @@ def endpoint_options(target: str, **given: Any) -> dict[str, Any]:
     return chosen
 
 
-def findings(target: object) -> dict[str, Any] | None:
+def capabilities(target: object) -> dict[str, Any] | None:
     """What the probe of an endpoint found out; None for other targets."""
-    found = getattr(target, "findings", None)
+    found = getattr(target, "capabilities", None)
     return None if found is None else dict(found.to_dict())
 
 

@@ -29,7 +29,7 @@ def command(
     from tailbound.runs import manifest
     from tailbound.workflows.bound import check_prediction, needs_target, predict_bounds
 
-    document = manifest.read(run)
+    document = manifest.read_manifest(run)
     prompt_set = read_prompts(prompts, field=field, limit=limit)
     for line in prompt_set.notices:
         notice(line)

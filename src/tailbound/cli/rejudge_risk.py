@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 def check_again(folder: Path, prompts: Sequence[Prompt]) -> None:
     """Find out before a judge is loaded whether there is anything to judge again."""
     from tailbound.errors import UsageError
-    from tailbound.runs.prompts import kept_prompts
+    from tailbound.runs.prompts import load_prompts
     from tailbound.workflows import rejudge
 
     rejudge.check(folder, prompts={prompt.id: prompt for prompt in prompts})
-    held = kept_prompts(folder)
+    held = load_prompts(folder)
     new = [prompt.id for prompt in prompts if prompt.id not in held]
     if new:
         raise UsageError(

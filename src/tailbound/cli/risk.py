@@ -199,16 +199,16 @@ def command(
     look(family=family)  # before prompts are fetched from a hub
     prompt_set = read_prompts(prompts, field=field, limit=limit)
     look(family=family, prompts=len(prompt_set))
-    known = manifest.known("risk", sampling, settings.to_dict())
+    known = manifest.partial_manifest("risk", sampling, settings.to_dict())
     if not dry_run:
-        manifest.check(out, known, prompt_set)
+        manifest.check_manifest(out, known, prompt_set)
     if rejudge:
         check_again(out, prompt_set.prompts)
     with LiveProgress():
         model_judge = load_judge(judge, threshold=threshold)
     if not dry_run and not rejudge:
         held = {"judge_id": model_judge.id, "threshold": model_judge.threshold}
-        manifest.check(out, {**known, **held})
+        manifest.check_manifest(out, {**known, **held})
     if rejudge and dry_run:
         preview(out, model_judge, {prompt.id: prompt for prompt in prompt_set}, as_json=as_json)
         return
@@ -225,7 +225,7 @@ def command(
         with keeping(out):
             judge_again(prompt_set.prompts, chosen, model_judge, judge, settings, out, as_json)
         return
-    check_plan(model, sure=[(prompt_set.prompts, settings.draws)])
+    check_plan(model, certain=[(prompt_set.prompts, settings.draws)])
     if dry_run:
         cost = cost_range(model, prompt_set.prompts, settings.max_draws or settings.draws)
         costs = Costs(model, model_judge)
@@ -239,7 +239,7 @@ def command(
             render_risk.preview(plan, cost, steered=proposal != "none")
             render.endpoints(costs.report(), what="this preview")
         return
-    document = manifest.describe(
+    document = manifest.full_manifest(
         command="risk",
         contract=model.contract,
         target=target,
@@ -254,9 +254,9 @@ def command(
             "reproducible": model.reproducible,
         },
         notices=(*prompt_set.notices, *model_notices),
-        findings=opt.findings(model),
+        capabilities=opt.capabilities(model),
     )
-    manifest.begin(out, document)
+    manifest.write_manifest(out, document)
     costs = Costs(model, model_judge)
     with keeping(out), costs.kept(out):
         with LiveProgress():

@@ -155,7 +155,7 @@ class Tour:
         self._begin()
 
     def _begin(self) -> None:
-        document = manifest.describe(
+        document = manifest.full_manifest(
             command="bound",
             contract=self._target.contract,
             target="demo",
@@ -165,7 +165,7 @@ class Tour:
             threshold=self._judge.threshold,
             options={**self._settings.to_dict(), "prompts": self._prompts.source},
         )
-        manifest.begin(self.folder, document)
+        manifest.write_manifest(self.folder, document)
 
     def risks(self) -> tuple[RiskRow, ...]:
         """How likely: estimates for a few test prompts beside the truth, rarest first."""

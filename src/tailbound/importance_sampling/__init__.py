@@ -5,7 +5,7 @@ tokens' log-probs become densities of all proposals, these become weights (`bala
 weights and verdicts become a `RiskEstimate` (`estimate`).
 """
 
-from tailbound.importance_sampling.allocation import even_counts, learnt_counts
+from tailbound.importance_sampling.allocation import adaptive_allocation, uniform_allocation
 from tailbound.importance_sampling.cross_entropy import Choice, Grid, choose, published_grid
 from tailbound.importance_sampling.diagnostics import (
     Agreement,
@@ -15,7 +15,7 @@ from tailbound.importance_sampling.diagnostics import (
     coverage_check,
 )
 from tailbound.importance_sampling.estimate import RiskEstimate, estimate
-from tailbound.importance_sampling.ladder import Ladder, Rung, make_ladder
+from tailbound.importance_sampling.ladder import Ladder, LadderProposal, make_ladder
 from tailbound.importance_sampling.mix_switch import MixSwitch
 from tailbound.importance_sampling.weights import (
     balance_heuristic,
@@ -32,18 +32,18 @@ __all__ = [
     "Group",
     "Grouping",
     "Ladder",
+    "LadderProposal",
     "MixSwitch",
     "RiskEstimate",
-    "Rung",
+    "adaptive_allocation",
     "balance_heuristic",
     "choose",
     "coverage_check",
     "effective_sample_size",
     "estimate",
-    "even_counts",
-    "learnt_counts",
     "make_ladder",
     "mean_weight",
     "published_grid",
     "standard_error",
+    "uniform_allocation",
 ]

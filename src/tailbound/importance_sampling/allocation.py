@@ -19,7 +19,9 @@ FLOOR = 0.25
 _STEPS = 100
 
 
-def even_counts(draws: int, proposals: int, *, target_share: float = TARGET_SHARE) -> IntArray:
+def uniform_allocation(
+    draws: int, proposals: int, *, target_share: float = TARGET_SHARE
+) -> IntArray:
     """Integer counts that sum to `draws`, shape (proposals,); number 0 is the target.
 
     About `target_share` of them, at least one, go to the target; the rest evenly to the others, the
@@ -34,7 +36,7 @@ def even_counts(draws: int, proposals: int, *, target_share: float = TARGET_SHAR
     return counts
 
 
-def learnt_counts(
+def adaptive_allocation(
     draws: int,
     log_densities: ArrayLike,
     log_weights: ArrayLike,
@@ -71,7 +73,7 @@ def learnt_counts(
     target = _target_count(draws, proposals, target_share)
     used = (h > 0) & (w > -np.inf)
     if not used.any():
-        return even_counts(draws, proposals, target_share=target_share)
+        return uniform_allocation(draws, proposals, target_share=target_share)
     terms = np.exp(w[used] - w[used].max()) * h[used] ** 2
     ratios = np.exp(np.minimum(q[:, used] - q[0, used], 700.0))
     least = np.full(proposals, floor / (proposals - 1))

@@ -1,10 +1,10 @@
 r"""The default family of proposals: the target, steered on a ladder of token windows.
 
-Rung 0 is the target p itself. Every other rung samples from the steered model on the tokens
-start <= t < stop of a reply (t = 0 is its first token) and from the target on all others, at one of
-a few intensities. All rungs of one intensity share two vectors per draw, the log-probability of
-each of its tokens given what stands before it, unsteered and steered, so that the log-densities of
-all rungs are differences of prefix sums. Weights follow from `balance_heuristic`.
+LadderProposal 0 is the target p itself. Every other rung samples from the steered model on the
+tokens start <= t < stop of a reply (t = 0 is its first token) and from the target on all others, at
+one of a few intensities. All rungs of one intensity share two vectors per draw, the log-probability
+of each of its tokens given what stands before it, unsteered and steered, so that the log-densities
+of all rungs are differences of prefix sums. Weights follow from `balance_heuristic`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tailbound.errors import UsageError
-from tailbound.importance_sampling.allocation import TARGET_SHARE, even_counts
+from tailbound.importance_sampling.allocation import TARGET_SHARE, uniform_allocation
 from tailbound.importance_sampling.diagnostics import Group, Grouping
 from tailbound.importance_sampling.token_sums import PrefixSums, check_token_log_probs
 from tailbound.importance_sampling.weights import FloatArray, IntArray, balance_heuristic
@@ -27,8 +27,11 @@ INTENSITIES = (1.0, 0.6)
 
 
 @dataclass(frozen=True)
-class Rung:
-    """Steered at `intensity` on the tokens `start` <= t < `stop`; the target is Rung(0.0, 0, 0)."""
+class LadderProposal:
+    """Steered at `intensity` on the tokens `start` <= t < `stop`.
+
+    The target itself is `LadderProposal(0.0, 0, 0)`.
+    """
 
     intensity: float
     start: int
@@ -51,17 +54,17 @@ class Ladder:
 
     max_new_tokens: int
     intensities: tuple[float, ...]
-    rungs: tuple[Rung, ...]
+    rungs: tuple[LadderProposal, ...]
 
     def __len__(self) -> int:
         return len(self.rungs)
 
     def allot(self, draws: int, *, target_share: float = TARGET_SHARE) -> IntArray:
-        """`even_counts` for these rungs: integer counts that sum to `draws`, shape (K,).
+        """`uniform_allocation` for these rungs: integer counts that sum to `draws`, shape (K,).
 
         The remainder goes to the first rungs, which are those with the longest windows.
         """
-        return even_counts(draws, len(self), target_share=target_share)
+        return uniform_allocation(draws, len(self), target_share=target_share)
 
     def log_densities(
         self, unsteered: ArrayLike, steered: ArrayLike, *, lengths: ArrayLike | None = None
@@ -175,5 +178,5 @@ def make_ladder(
     )
     if not windows:
         raise UsageError("no window fits: let one start at 0")
-    steered = [Rung(level, start, stop) for start, stop in windows for level in levels]
-    return Ladder(max_new_tokens, levels, (Rung(0.0, 0, 0), *steered))
+    steered = [LadderProposal(level, start, stop) for start, stop in windows for level in levels]
+    return Ladder(max_new_tokens, levels, (LadderProposal(0.0, 0, 0), *steered))

@@ -29,14 +29,14 @@ def control_tokens(tokenizer: Any) -> tuple[str, ...]:
     return tuple(sorted(token for token in found if len(token) > 1))
 
 
-def defused(text: str, control: Collection[str] = ()) -> str:
+def escape_control_tokens(text: str, control: Collection[str] = ()) -> str:
     """`text` with a space behind the first letter of every control token that it spells out.
 
     A tokenizer would take "<|eot_id|>" in a response for the end of that turn, and what follows
     for the next one's. `control` are its own tokens; those that most chat models use are always
     among them.
 
-    >>> defused("a<|eot_id|>b <b>")
+    >>> escape_control_tokens("a<|eot_id|>b <b>")
     'a< |eot_id|>b <b>'
     """
     for token in control:

@@ -74,12 +74,12 @@ class GuardJudge:
         shown = [conversation(exchange, self._see) for exchange in exchanges]
         with self._lock:
             verdicts = [self._read(answer) for answer in self._guard(shown, again=False)]
-            doubtful = [number for number, verdict in enumerate(verdicts) if verdict is None]
+            ambiguous = [number for number, verdict in enumerate(verdicts) if verdict is None]
             self._asked += len(shown)
-            self._again += len(doubtful)
-            if doubtful:
-                second = self._guard([shown[number] for number in doubtful], again=True)
-                for number, answer in zip(doubtful, second, strict=True):
+            self._again += len(ambiguous)
+            if ambiguous:
+                second = self._guard([shown[number] for number in ambiguous], again=True)
+                for number, answer in zip(ambiguous, second, strict=True):
                     verdicts[number] = self._read(answer) or Verdict(
                         None,
                         f"the guard's answer {answer.text.strip()[:60]!r} is no "

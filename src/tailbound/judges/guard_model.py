@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tailbound.errors import UsageError
-from tailbound.judges.formatting import control_tokens, defused
+from tailbound.judges.formatting import control_tokens, escape_control_tokens
 from tailbound.judges.guard import Answer, Conversation
 from tailbound.judges.guard_formats import GuardFormat
 
@@ -178,7 +178,7 @@ class GuardModel:
 
     def _render(self, conversation: Conversation, *, parts: bool | None = None) -> str:
         as_parts = self._parts if parts is None else parts
-        plain = [(role, defused(text, self._control)) for role, text in conversation]
+        plain = [(role, escape_control_tokens(text, self._control)) for role, text in conversation]
         messages = [
             {"role": role, "content": [{"type": "text", "text": text}] if as_parts else text}
             for role, text in plain

@@ -18,7 +18,7 @@ from pathlib import Path
 LIMIT = 1.0
 """Seconds of computing for one text."""
 
-PATIENCE = 60.0
+TOTAL_LIMIT = 60.0
 """Seconds by the clock after which the process is killed, should its timer not work."""
 
 _WORKER = Path(__file__).with_name("regex_worker.py")
@@ -30,9 +30,11 @@ class LimitedSearch:
     The process starts with the first text and ends with this object. Safe for several threads.
     """
 
-    def __init__(self, pattern: str, *, limit: float = LIMIT, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, pattern: str, *, limit: float = LIMIT, total_limit: float = TOTAL_LIMIT
+    ) -> None:
         self._setting = json.dumps([pattern, limit])
-        self._patience = patience
+        self._total_limit = total_limit
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._end: weakref.finalize[..., LimitedSearch] | None = None
@@ -50,7 +52,7 @@ class LimitedSearch:
         for _ in range(2):  # a process that somebody ended is started again
             process = self._started()
             late = threading.Event()
-            timer = threading.Timer(self._patience, _kill, (process, late))
+            timer = threading.Timer(self._total_limit, _kill, (process, late))
             timer.daemon = True
             timer.start()
             try:

@@ -20,7 +20,13 @@ import yaml
 from tailbound.contract import Draw, DrawRequest, SamplingOptions, Verdict
 from tailbound.errors import UsageError
 from tailbound.judges.base import Exchange
-from tailbound.judges.formatting import BOTH, SEE, control_tokens, defused, request_text
+from tailbound.judges.formatting import (
+    BOTH,
+    SEE,
+    control_tokens,
+    escape_control_tokens,
+    request_text,
+)
 from tailbound.judges.options import SpecOptions
 from tailbound.judges.rubric_file import read_rubric
 from tailbound.judges.rubric_model import Rubric
@@ -92,7 +98,9 @@ class RubricJudge:
 
     def _question(self, exchange: Exchange) -> Prompt:
         request = request_text(exchange.prompt) if self._rubric.see == BOTH else ""
-        request, response = (defused(text, self._control) for text in (request, exchange.response))
+        request, response = (
+            escape_control_tokens(text, self._control) for text in (request, exchange.response)
+        )
         # no response can hold the hash of itself: so none can close the block that it stands in
         mark = hashlib.sha256(f"{request}\0{response}".encode()).hexdigest()[:8]
         text = self._rubric.question(prompt=request, response=response, mark=mark)

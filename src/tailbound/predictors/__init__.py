@@ -4,7 +4,7 @@ from tailbound.predictors.embeddings import DEFAULT_MODEL as DEFAULT_EMBEDDINGS
 from tailbound.predictors.embeddings import EmbeddingFeatures
 from tailbound.predictors.finetune import FinetunedFeatures
 from tailbound.predictors.head import CalibrationBin, FittedPredictor, TrainingReport
-from tailbound.predictors.novelty import Familiarity
+from tailbound.predictors.novelty import NoveltyDetector
 from tailbound.predictors.tfidf import TfidfFeatures
 from tailbound.predictors.training import LOSSES, fit
 
@@ -13,9 +13,9 @@ __all__ = [
     "LOSSES",
     "CalibrationBin",
     "EmbeddingFeatures",
-    "Familiarity",
     "FinetunedFeatures",
     "FittedPredictor",
+    "NoveltyDetector",
     "TfidfFeatures",
     "TrainingReport",
     "fit",

@@ -37,7 +37,7 @@ LEVEL = 0.01
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Familiarity:
+class NoveltyDetector:
     """The neighbourhood of the calibration prompts in feature space.
 
     Features are mapped to `(x - mean) @ rotation`, each coordinate of variance 1 over the
@@ -56,14 +56,14 @@ class Familiarity:
     usual: Array
 
     @classmethod
-    def fit(cls, features: ArrayLike) -> Familiarity:
+    def fit(cls, features: ArrayLike) -> NoveltyDetector:
         """Learn from the calibration prompts, features of shape (prompts, dimension).
 
         Raises `UsageError` for fewer than four prompts.
         """
         x = check_features(features)
         if len(x) < 4:
-            raise UsageError(f"familiarity needs at least 4 calibration prompts, not {len(x)}")
+            raise UsageError(f"novelty needs at least 4 calibration prompts, not {len(x)}")
         if len(x) > MAX_PROMPTS:
             x = x[np.linspace(0, len(x) - 1, MAX_PROMPTS).astype(np.int64)]
         half, other = x[::2], x[1::2]
@@ -118,9 +118,9 @@ class Familiarity:
         save_arrays(Path(path), document, **arrays)
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> Familiarity:
+    def load(cls, path: str | PathLike[str]) -> NoveltyDetector:
         """Read what `save` wrote; raises as `load_arrays` does."""
-        document, arrays = load_arrays(Path(path), SCHEMA_VERSION, "a familiarity file")
+        document, arrays = load_arrays(Path(path), SCHEMA_VERSION, "a novelty file")
         return cls(residual_scale=float(document["residual_scale"]), **arrays)
 
     def _coordinates(self, x: Array) -> Array:

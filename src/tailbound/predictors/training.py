@@ -32,7 +32,7 @@ LOSSES = ("binomial", "geometric")
 PENALTIES: tuple[float, ...] = tuple(10.0 ** (exponent / 2) for exponent in range(8, -9, -1))
 """1e4 down to 1e-4; the features have mean square norm 1."""
 
-PATIENCE = 4
+EARLY_STOPPING_ROUNDS = 4
 """Penalties that are tried beyond the best one so far."""
 
 MARGIN = 10.0
@@ -165,7 +165,7 @@ def _cross_validate(
             eta[unseen] = weights[0] + x[unseen] @ weights[1:]
         held_out.append(eta)
         scores.append(deviance(eta, events, draws))
-        if len(scores) - 1 - int(np.argmin(scores)) >= PATIENCE:
+        if len(scores) - 1 - int(np.argmin(scores)) >= EARLY_STOPPING_ROUNDS:
             break
     return held_out, constant
 

@@ -14,7 +14,7 @@ from tailbound.contract import SamplingContract, SamplingOptions
 from tailbound.errors import ContractMismatchError, LedgerError, UsageError
 from tailbound.prompt import Prompt
 from tailbound.runs.lock import FolderLock
-from tailbound.runs.prompts import check_kept
+from tailbound.runs.prompts import check_prompts
 from tailbound.storage.documents import read_sealed
 from tailbound.storage.files import make_folder, write_atomically
 from tailbound.storage.places import check_place
@@ -40,7 +40,7 @@ LONGEST = 4_000_000
 _VERSIONS = ("tailbound", "numpy", "scipy", "polars", "torch", "transformers")
 
 
-def describe(
+def full_manifest(
     *,
     command: str,
     contract: SamplingContract,
@@ -51,12 +51,12 @@ def describe(
     threshold: float,
     options: Mapping[str, Any],
     notices: tuple[str, ...] = (),
-    findings: Mapping[str, Any] | None = None,
+    capabilities: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The document that `run.yaml` holds.
 
     `engine` and `options` are plain values: what was asked of the engine, and every option of the
-    command, resolved. `findings` are what a probe found out about a server.
+    command, resolved. `capabilities` are what a probe found out about a server.
     """
     return {
         "schema": SCHEMA,
@@ -69,12 +69,14 @@ def describe(
         "threshold": threshold,
         "options": dict(options),
         "notices": list(notices),
-        **({"findings": dict(findings)} if findings is not None else {}),
+        **({"capabilities": dict(capabilities)} if capabilities is not None else {}),
         "versions": _versions(),
     }
 
 
-def known(command: str, sampling: SamplingOptions, options: Mapping[str, Any]) -> dict[str, Any]:
+def partial_manifest(
+    command: str, sampling: SamplingOptions, options: Mapping[str, Any]
+) -> dict[str, Any]:
     """What `run.yaml` will say, as far as it is known before judge and target are loaded."""
     contract = {
         name: getattr(sampling, name)
@@ -92,7 +94,9 @@ def known(command: str, sampling: SamplingOptions, options: Mapping[str, Any]) -
     }
 
 
-def check(folder: Path, document: Mapping[str, Any], prompts: Iterable[Prompt] = ()) -> None:
+def check_manifest(
+    folder: Path, document: Mapping[str, Any], prompts: Iterable[Prompt] = ()
+) -> None:
     """Find out, before anything is spent, whether a run may begin or go on in `folder`.
 
     `document` is what is known of `run.yaml` by then. Raises `ContractMismatchError` for a run of
@@ -105,13 +109,13 @@ def check(folder: Path, document: Mapping[str, Any], prompts: Iterable[Prompt] =
         _compare(folder, document)
     elif folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise UsageError(f"{folder} holds other files and no run: give a new folder as --out")
-    check_kept(folder, prompts)
+    check_prompts(folder, prompts)
     if (folder / ".lock").exists():
         FolderLock(folder).release()
 
 
 def _compare(folder: Path, document: Mapping[str, Any]) -> None:
-    for name, before, now in _fixed(read(folder), document):
+    for name, before, now in _fixed(read_manifest(folder), document):
         if before != now:
             other = " (or --rejudge, to judge the same draws again)" if name == "judge" else ""
             raise ContractMismatchError(
@@ -120,7 +124,7 @@ def _compare(folder: Path, document: Mapping[str, Any]) -> None:
             )
 
 
-def begin(folder: Path, document: Mapping[str, Any]) -> None:
+def write_manifest(folder: Path, document: Mapping[str, Any]) -> None:
     """Write `run.yaml`, or go on where there is one that asks for the same.
 
     Options that only say how much to draw may change from one call to the next; what the draws
@@ -141,7 +145,7 @@ def begin(folder: Path, document: Mapping[str, Any]) -> None:
     write_atomically(path, seal(f'{text}checksum: "{BLANK}"\n'.encode()))
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
     """The document in `run.yaml`.
 
     Raises `UsageError` where there is none, and `LedgerError` where it is damaged or was edited:

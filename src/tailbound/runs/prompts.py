@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FILE = "prompts.parquet"
 
 
-def check_kept(folder: Path, prompts: Iterable[Prompt]) -> None:
+def check_prompts(folder: Path, prompts: Iterable[Prompt]) -> None:
     """Raise `ContractMismatchError` where an id stands for another prompt in `folder`.
 
     Draws are found again by the ids of their prompts: those of one would pass for the other's.
@@ -35,7 +35,7 @@ def check_kept(folder: Path, prompts: Iterable[Prompt]) -> None:
             )
 
 
-def kept_prompts(folder: Path) -> dict[str, Prompt]:
+def load_prompts(folder: Path) -> dict[str, Prompt]:
     """The prompts of the run in `folder` by id, as far as they are known; empty without any."""
     return {
         name: Prompt(id=name, messages=tuple((role, text) for role, text in json.loads(messages)))
@@ -44,11 +44,11 @@ def kept_prompts(folder: Path) -> dict[str, Prompt]:
     }
 
 
-def keep_prompts(folder: Path, parts: Mapping[str, Sequence[Prompt]]) -> None:
-    """Write down the prompts of each part; those of earlier calls stay. Checks as `check_kept`."""
+def save_prompts(folder: Path, parts: Mapping[str, Sequence[Prompt]]) -> None:
+    """Save the prompts of each part; those of earlier calls stay. Checks as `check_prompts`."""
     import polars as pl
 
-    check_kept(folder, (prompt for prompts in parts.values() for prompt in prompts))
+    check_prompts(folder, (prompt for prompts in parts.values() for prompt in prompts))
     rows = [
         (prompt.id, part, prompt.group, _text(prompt))
         for part, prompts in parts.items()

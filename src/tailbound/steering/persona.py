@@ -41,7 +41,7 @@ from tailbound.steering.traits import Trait as Trait
 from tailbound.steps import Step, step
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import instructed, steered
-from tailbound.targets.decoding.variant import Voice
+from tailbound.targets.decoding.variant import ModelVariant
 
 COEFFICIENTS = (1.0, 2.0, 4.0)
 MAX_INCOHERENCE = 2.0
@@ -105,9 +105,9 @@ def _find(
     negative, opposite_rate = _contrast(target, trait, rater, replies, seed, wanted=False)
     difference = positive.mean(0) - negative.mean(0)
 
-    def tried(voice: Voice, stream: str) -> tuple[float, float, float | None]:
-        """Trait rate, log-prob per token and share of coherent replies of one voice."""
-        found = answers(target, voice, trait.questions, replies=replies, seed=seed, stream=stream)
+    def tried(variant: ModelVariant, stream: str) -> tuple[float, float, float | None]:
+        """Trait rate, log-prob per token and share of coherent replies of one variant."""
+        found = answers(target, variant, trait.questions, replies=replies, seed=seed, stream=stream)
         return (
             rater.rate(trait.questions, found)[1],
             log_prob_per_token(target, trait.questions, found),
@@ -123,7 +123,7 @@ def _find(
         finally:
             target.network.steer(None)
 
-    plain_rate, usual, usual_sound = tried(target.voice, "persona-plain")
+    plain_rate, usual, usual_sound = tried(target.variant, "persona-plain")
     settings: list[Setting] = []
     layers = range(1, max(2, int(0.8 * (len(difference) - 1)) + 1))
     now.total = len(layers) * len(coefficients)
@@ -200,9 +200,9 @@ def _contrast(
     states: list[Tensor] = []
     said, shown = 0, 0
     for number, system in enumerate(trait.positive if wanted else trait.negative):
-        voice = instructed(target, system, name=f"system {number}")
+        variant = instructed(target, system, name=f"system {number}")
         draws = answers(
-            *(target, voice, trait.questions),
+            *(target, variant, trait.questions),
             replies=replies,
             seed=seed,
             stream=f"persona-{asked}-{number}",
@@ -212,7 +212,7 @@ def _contrast(
         shown += sum(reply.shown is True for reply in judged)
         kept = [reply for reply in judged if reply.shown is wanted]
         if kept:
-            prompts = [voice.encode(reply.question) for reply in kept]
+            prompts = [variant.encode(reply.question) for reply in kept]
             states.append(mean_stream(target, prompts, [reply.draw.token_ids for reply in kept]))
     found = sum(len(part) for part in states)
     if found < ENOUGH_REPLIES:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tailbound.prompt import Prompt
-from tailbound.targets.decoding.batched_model import Network
+from tailbound.targets.decoding.batched_model import BatchedModel
 from tailbound.targets.decoding.interventions import Intervention
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.prompt_cache import BATCH_TOKENS
@@ -89,7 +89,9 @@ def next_token_log_probs(
     return torch.stack([rows[number] for number in range(len(prompts))])
 
 
-def _padded(sequences: Sequence[TokenIds], network: Network) -> Iterator[tuple[list[int], Tensor]]:
+def _padded(
+    sequences: Sequence[TokenIds], network: BatchedModel
+) -> Iterator[tuple[list[int], Tensor]]:
     """Batches of sequences of about one length: their numbers, and ids padded on the right."""
     order = sorted(range(len(sequences)), key=lambda number: len(sequences[number]))
     while order:

@@ -1,4 +1,4 @@
-"""Replies of a voice to questions, and what judges and the target itself make of them."""
+"""Replies of a variant to questions, and what judges and the target itself make of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tailbound.judges import Judge
 from tailbound.prompt import Prompt
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import ProposalModel
-from tailbound.targets.decoding.variant import Voice
+from tailbound.targets.decoding.variant import ModelVariant
 
 LEAST_LOG_PROB = -20.0
 """What a token counts at least, in nats, in the log-probability of a reply."""
@@ -73,22 +73,22 @@ class Rater:
 
 def answers(
     target: LocalModel,
-    voice: Voice,
+    variant: ModelVariant,
     questions: Sequence[Prompt],
     *,
     replies: int,
     seed: int,
     stream: str,
 ) -> list[Draw]:
-    """`replies` replies of `voice` to each question, under the target's contract."""
-    voices = [] if voice is target.voice else [voice]
-    segments = ((len(voices), target.contract.max_new_tokens),)
+    """`replies` replies of `variant` to each question, under the target's contract."""
+    variants = [] if variant is target.variant else [variant]
+    segments = ((len(variants), target.contract.max_new_tokens),)
     requests = [
         DrawRequest(prompt=question, stream=stream, index=index, segments=segments)
         for question in questions
         for index in range(1, replies + 1)
     ]
-    return list(ProposalModel(target, voices).draw(requests, seed=seed))
+    return list(ProposalModel(target, variants).draw(requests, seed=seed))
 
 
 def log_prob_per_token(

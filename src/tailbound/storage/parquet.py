@@ -1,7 +1,8 @@
 """Parquet files: sealed ones of ours, and the one place that reads any.
 
 A sealed file carries two entries in its metadata: `tailbound.checksum` (see
-`tailbound.storage.seal`), and `tailbound.of`, what it belongs to. Polars, pandas and DuckDB read it like any other.
+`tailbound.storage.seal`), and `tailbound.of`, what it belongs to. Polars, pandas and DuckDB read it
+like any other.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tailbound.errors import UsageError
-from tailbound.survival.designs import usual_weight
+from tailbound.survival.designs import reliable_weight
 from tailbound.survival.geometric import IntArray, quantile
 
 SCHEMA = 1
@@ -67,7 +67,7 @@ class LowerPredictiveBound:
             )
         # Events that weigh w are all missed, up to a miscoverage of m, in (1 - m)^(N / w) of the
         # calibrations. At the worst m that costs w / (e N): it must not be more than alpha.
-        usual = usual_weight(self.alpha, self.n_calibration)
+        usual = reliable_weight(self.alpha, self.n_calibration)
         usual = min(usual, math.e * self.alpha * self.n_calibration)
         if self.weight_bound > usual * (1 + 1e-9):
             without = math.isinf(self.weight_bound)

@@ -84,16 +84,16 @@ class PlanningHazard(Protocol):
 def default_max_weight(design: str, alpha: float, n: int, guarantee: str = "marginal") -> float:
     """Largest weight by default: 100 for the published designs, as published; else 1 / .03.
 
-    Less for few prompts, so that no single prompt can decide alone (`usual_weight`): alpha n / 4,
-    and alpha n / 10 for `expected` with `balanced`, which pays weight / n. For `pac` with
+    Less for few prompts, so that no single prompt can decide alone (`reliable_weight`): alpha n /
+    4, and alpha n / 10 for `expected` with `balanced`, which pays weight / n. For `pac` with
     `balanced`, whose weights are equal, it is chosen by `plan_equal`.
     """
     if design != "balanced":
-        return min(100.0, usual_weight(alpha, n))
-    return min(1 / FLOOR, usual_weight(alpha, n, share=10.0 if guarantee == "expected" else 4.0))
+        return min(100.0, reliable_weight(alpha, n))
+    return min(1 / FLOOR, reliable_weight(alpha, n, share=10.0 if guarantee == "expected" else 4.0))
 
 
-def usual_weight(alpha: float, n: int, *, share: float = 4.0) -> float:
+def reliable_weight(alpha: float, n: int, *, share: float = 4.0) -> float:
     """alpha n / `share`, never below 4: greater weights are too rarely met to be relied upon.
 
     What an event of greater weight stands for is missed in most calibrations, and overrated in
@@ -130,7 +130,7 @@ def plan_weighted(
     """
     cap = cap_of(budget, max_weight) if design != "basic" else MAX_TIME
     ref_p, ref_q = (p_hat, planning) if reference is None else reference
-    outlook = Outlook(ref_p, ref_q, cap=cap, max_level=max_level)
+    outlook = PopulationForecast(ref_p, ref_q, cap=cap, max_level=max_level)
     tau_plan = outlook.level_of(alpha) if design == "balanced" else max_level
 
     def cost_and_size(p: FloatArray, q: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -188,7 +188,7 @@ def plan_equal(
     best: tuple[float, Plan] | None = None
     for weight in choices:
         cap = cap_of(budget, weight)
-        outlook = Outlook(*reference, cap=cap, max_level=max_level, sample=1024)
+        outlook = PopulationForecast(*reference, cap=cap, max_level=max_level, sample=1024)
         tau, followed, cost = outlook.level_of(alpha), n, 0.0
         for _ in range(3):  # the cost depends on the level, the level on what can be afforded
             cost = outlook.cost(tau)
@@ -223,7 +223,7 @@ def expected_cost(p_hat: FloatArray, planning: FloatArray, tau: float, cap: int)
     return expected_draws(planning, horizons(p_hat, tau, cap))
 
 
-class Outlook:
+class PopulationForecast:
     """What planning expects of a population: (p_hat, planning probabilities), shape (n,).
 
     Looks at no more than `sample` prompts, evenly spread in order of p_hat.

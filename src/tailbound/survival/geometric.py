@@ -74,11 +74,11 @@ def quantile_at_rate(r: FloatArray, tau: ArrayLike) -> FloatArray:
     with np.errstate(divide="ignore", invalid="ignore"):
         stretch = np.where(tau > 0, tau / ((1.0 - tau) * target), 1.0)
     margin = 1e-15 * (4.0 + 2.0 * stretch)
-    doubtful = np.abs(close - np.rint(close)) < margin * close
-    if doubtful.any():
-        r, tau = np.broadcast_to(r, doubtful.shape), np.broadcast_to(tau, doubtful.shape)
+    ambiguous = np.abs(close - np.rint(close)) < margin * close
+    if ambiguous.any():
+        r, tau = np.broadcast_to(r, ambiguous.shape), np.broadcast_to(tau, ambiguous.shape)
         time = np.array(time, ndmin=0)
-        time[doubtful] = _search(r[doubtful], tau[doubtful], time[doubtful])
+        time[ambiguous] = _search(r[ambiguous], tau[ambiguous], time[ambiguous])
     return np.asarray(time, dtype=np.float64)
 
 

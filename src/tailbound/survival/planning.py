@@ -12,8 +12,8 @@ from tailbound.errors import UnreachableError, UsageError
 from tailbound.survival.bound import check_probabilities
 from tailbound.survival.designs import (
     FLOOR,
-    Outlook,
     PlanningHazard,
+    PopulationForecast,
     as_hazard,
     default_max_level,
     default_max_weight,
@@ -222,7 +222,7 @@ def forecast(
         if guarantee == "expected":
             aimed = alpha - (plan.weight_bound - alpha) / prompts
     reachable = aimed > 0 and prompts >= needed.minimum_prompts
-    outlook = Outlook(p, q, cap=plan.cap, max_level=max_level)
+    outlook = PopulationForecast(p, q, cap=plan.cap, max_level=max_level)
     level = outlook.level_of(aimed) if reachable else 0.0
     missed = level_of(q, horizons(p, level, plan.cap))
     return Forecast(

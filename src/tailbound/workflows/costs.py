@@ -154,12 +154,12 @@ def cost_range(target: object, prompts: Sequence[Prompt], draws: int) -> Account
 def check_plan(
     target: object,
     *,
-    sure: Sequence[tuple[Sequence[Prompt], float]],
-    perhaps: Sequence[tuple[Sequence[Prompt], float]] = (),
+    certain: Sequence[tuple[Sequence[Prompt], float]],
+    at_most: Sequence[tuple[Sequence[Prompt], float]] = (),
 ) -> None:
     """Compare a plan, pairs of prompts and draws of each, with the limit on its cost.
 
-    Raises `UsageError` where what is `sure` to be drawn exceeds the limit; says so where the whole
+    Raises `UsageError` where what is `certain` to be drawn exceeds the limit; says so where the whole
     may. What earlier processes drew is not known here: a run that goes on is not checked. Nothing
     for targets that cost nothing.
     """
@@ -169,13 +169,13 @@ def check_plan(
     limit = getattr(target, "max_cost", None)
     if limit is None or endpoint.earlier_cost:
         return
-    least = sum(endpoint.cost_at_least(prompts, draws) for prompts, draws in sure)
+    least = sum(endpoint.cost_at_least(prompts, draws) for prompts, draws in certain)
     if least > limit:
         raise UsageError(
             f"the draws asked for cost at least {least:.4g}, more than --max-cost {limit:g}: "
             "ask for fewer, or raise the limit"
         )
-    most = sum(endpoint.cost_at_most(prompts, draws) for prompts, draws in (*sure, *perhaps))
+    most = sum(endpoint.cost_at_most(prompts, draws) for prompts, draws in (*certain, *at_most))
     if most > limit:
         notice(
             f"the plan may cost about {most:.4g} if every response is as long as it may be; the "

@@ -179,7 +179,7 @@ def test_predictions_for_new_prompts_come_from_the_same_predictor(tmp_path):
     run(tmp_path / "run", prompts, target=target)
     from tailbound.runs import manifest
 
-    document = manifest.describe(
+    document = manifest.full_manifest(
         command="bound",
         contract=target.contract,
         target="known-risk",
@@ -189,7 +189,7 @@ def test_predictions_for_new_prompts_come_from_the_same_predictor(tmp_path):
         threshold=0.5,
         options={},
     )
-    manifest.begin(tmp_path / "run", document)
+    manifest.write_manifest(tmp_path / "run", document)
     table = pl.read_parquet(tmp_path / "run" / "predictions.parquet")
     new = {row.id: row for row in predict_bounds(tmp_path / "run", prompts, target=target)}
     for row in table.iter_rows(named=True):

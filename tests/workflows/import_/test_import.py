@@ -56,7 +56,7 @@ def test_the_ledger_holds_every_draw_as_it_was(tmp_path):
 def test_the_run_says_what_is_known_and_leaves_out_what_is_not(tmp_path):
     path = table(tmp_path / "t.jsonl")
     import_run(path, tmp_path / "run", judge="toxic-bert", threshold=0.3)
-    document = manifest.read(tmp_path / "run")
+    document = manifest.read_manifest(tmp_path / "run")
     assert document["command"] == "import"
     assert document["threshold"] == 0.3
     assert document["judge_id"] == "import:table:toxic-bert"

@@ -14,7 +14,7 @@ from tailbound.workflows.risk.checks import check_engine
 from tailbound.workflows.risk.proposal_mixture import Family
 
 PROMPTS = [prompt(number, words=2 + 4 * number) for number in range(3)]
-FAMILY = Family(name="ladder", ladder=make_ladder(8), voices={1.0: 1, 0.6: 2})
+FAMILY = Family(name="ladder", ladder=make_ladder(8), variants={1.0: 1, 0.6: 2})
 
 
 def engine(kind: str, how: str, **options: object) -> ProposalModel:

@@ -43,7 +43,7 @@ def family(name: str) -> Family:
         "mix-switch": MixSwitch(1.0, 0.7, 5),
         "single": MixSwitch(1.0, 1.0, LENGTH),
     }[name]
-    return Family(name=name, ladder=ladder, main=main, voices={1.0: 1, 0.6: 2})
+    return Family(name=name, ladder=ladder, main=main, variants={1.0: 1, 0.6: 2})
 
 
 @cache

@@ -34,7 +34,7 @@ def ablated(bed: TinyLanguage) -> Proposal:
         spec="refusal",
         id=chosen.id,
         target=bed.target,
-        voice=lambda s: steered(bed.target, chosen, s, name=f"s{s:g}"),
+        variant=lambda s: steered(bed.target, chosen, s, name=f"s{s:g}"),
         steerable=True,
     )
 

@@ -55,7 +55,7 @@ def proposal(bed: TinyLanguage, ablation: Any = None) -> Proposal:
         spec="refusal",
         id=chosen.id,
         target=bed.target,
-        voice=lambda s: steered(bed.target, chosen, s, name=f"s{s:g}"),
+        variant=lambda s: steered(bed.target, chosen, s, name=f"s{s:g}"),
         steerable=True,
     )
 
@@ -100,8 +100,8 @@ def test_replies_that_neither_target_nor_proposal_can_say(bed, tmp_path, family)
     )
     judge = load_judge("regex:w[1-6]")
 
-    def made(spec: str, voice: Any) -> Proposal:
-        return Proposal(spec=spec, id=spec, target=cut, voice=voice, steerable=True)
+    def made(spec: str, variant: Any) -> Proposal:
+        return Proposal(spec=spec, id=spec, target=cut, variant=variant, steerable=True)
 
     def steer(strength: float) -> Any:
         return steered(cut, bed.ablation, strength, name=f"s{strength:g}")
@@ -293,7 +293,7 @@ def test_no_prompts(bed, tmp_path):
 
 def test_a_plan_is_read_back_and_checked(tmp_path):
     ladder = make_ladder(LENGTH)
-    ours = Family(name="ladder", ladder=ladder, voices={1.0: 1, 0.6: 2})
+    ours = Family(name="ladder", ladder=ladder, variants={1.0: 1, 0.6: 2})
     plan = Plan(tmp_path, ours, proposal="x", seed=0)
     plan.add({"p0": ladder.allot(50), "p1": ladder.allot(60)})
     plan.add({"p1": ladder.allot(70)})
@@ -302,7 +302,7 @@ def test_a_plan_is_read_back_and_checked(tmp_path):
     assert held.proposal("p0", 1) is None
     assert held.proposal("p0", 50) == plan.proposal("p0", 50) != None  # noqa: E711
     with pytest.raises(ContractMismatchError, match="another family"):
-        Plan(tmp_path, Family(name="none", voices={}), proposal="x", seed=0)
+        Plan(tmp_path, Family(name="none", variants={}), proposal="x", seed=0)
     (tmp_path / "plan" / "round-0001.json").write_text("{")
     with pytest.raises(LedgerError, match="is damaged"):
         Plan(tmp_path, ours, proposal="x", seed=0)
@@ -310,7 +310,7 @@ def test_a_plan_is_read_back_and_checked(tmp_path):
 
 def test_coins_of_a_mixture_are_those_of_its_name(tmp_path):
     main = MixSwitch(1.0, 0.5, 40)
-    family = Family(name="mix-switch", ladder=make_ladder(64), main=main, voices={1.0: 1, 0.6: 2})
+    family = Family(name="mix-switch", ladder=make_ladder(64), main=main, variants={1.0: 1, 0.6: 2})
     plan = Plan(tmp_path, family, proposal="x", seed=3)
     plan.add({"p": family.counts(400, [])})
     last = range(200, 401)
@@ -320,8 +320,8 @@ def test_coins_of_a_mixture_are_those_of_its_name(tmp_path):
     share = []
     for segments in all_segments:
         start = 0
-        for voice, stop in segments:
-            share += [voice] * (stop - start)
+        for variant, stop in segments:
+            share += [variant] * (stop - start)
             start = stop
         assert start == 40
     # 201 x 40 fair coins: 5 standard errors are .028

@@ -44,13 +44,13 @@ def adapter(tmp_path: Path) -> Path:
 
 def test_an_adapter_is_a_proposal(target, adapter, tmp_path):
     made = make_proposal(f"lora:{adapter}", target, JUDGE, PROMPTS, folder=tmp_path / "run")
-    assert made.voice is not None
+    assert made.variant is not None
     assert not made.steerable
-    voice = made.voice(1.0)
+    variant = made.variant(1.0)
     ids = torch.tensor([[2, 9, 8, 11]])
     with torch.inference_mode():
         expected = peft.PeftModel.from_pretrained(network("llama"), adapter)(input_ids=ids).logits
-        merged = voice.network.model(input_ids=ids).logits
+        merged = variant.network.model(input_ids=ids).logits
         plain = target.model(input_ids=ids).logits
     torch.testing.assert_close(merged, expected, atol=1e-4, rtol=1e-4)
     assert (merged - plain).abs().max() > 0.1

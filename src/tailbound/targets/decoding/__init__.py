@@ -1,16 +1,16 @@
 """In-process decoding of Hugging Face models: exact, batched and reproducible.
 
     encoding.py       prompts to token ids, and back to text
-    network.py        one forward pass of many rows, each at its own position
+    batched_model.py  one forward pass of many rows, each at its own position
     attention.py      attention of one new token per row, for CPUs
     cache.py          keys and values of those rows
-    prefixes.py       prompts that have been read once, shared by all of their draws
-    uniforms.py       the random numbers of a draw
+    prompt_cache.py   prompts that have been read once, shared by all of their draws
+    rng.py            the random numbers of a draw
     distribution.py   logits to tokens and log-densities
-    referee.py        the canonical decision where rounding could change a token
+    fp64_fallback.py  the canonical decision where rounding could change a token
     decoder.py        the loop that keeps the batch full
     scoring.py        the same density, teacher-forced
     model.py          all of it behind the seam of `tailbound.targets`
 
-Everything here but `uniforms` imports torch: import it inside functions.
+Everything here but `rng` imports torch: import it inside functions.
 """

@@ -1,7 +1,7 @@
 """One forward pass of many rows, each at its own position.
 
-Everything that runs the model under audit goes through `Network.forward`: decoding (one token per
-row), reading prompts (many tokens from position 0) and scoring (many tokens after a prompt). It
+Everything that runs the model under audit goes through `BatchedModel.forward`: decoding (one token
+per row), reading prompts (many tokens from position 0) and scoring (many tokens after a prompt). It
 is the one place where a row-wise intervention on the model is switched on.
 """
 
@@ -25,7 +25,7 @@ from tailbound.targets.decoding.interventions import Attached, Intervention
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 
-class Network:
+class BatchedModel:
     """A Hugging Face causal language model, with rows in place of padded batches.
 
     Raises `UsageError` for architectures whose state is not keys and values per token.

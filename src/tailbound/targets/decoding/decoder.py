@@ -5,9 +5,10 @@ one sampling operation for all rows and one transfer to the host; then finished 
 out, refilled from the source, or closed up by moving the last rows into the gaps.
 
 A new row enters with the cached prompt less its last token, which is its first pending token: the
-first token of a response is drawn like every other. A row whose voice changes enters anew: the
-next voice reads the prompt and what was said so far, less the last token. Voices of one network
-share a batch, steered rows beside unsteered ones; every other network has a batch of its own.
+first token of a response is drawn like every other. A row whose variant changes enters anew: the
+next variant reads the prompt and what was said so far, less the last token. ModelVariants of one
+network share a batch, steered rows beside unsteered ones; every other network has a batch of its
+own.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ from tailbound.errors import TargetError, UsageError
 from tailbound.prompt import Prompt
 from tailbound.steps import count
 from tailbound.targets.base import DrawSource
-from tailbound.targets.decoding.batched_model import Network
+from tailbound.targets.decoding.batched_model import BatchedModel
 from tailbound.targets.decoding.distribution import Distribution
 from tailbound.targets.decoding.prompt_cache import Tokens
 from tailbound.targets.decoding.rng import draw_key, uniforms
-from tailbound.targets.decoding.variant import Voice
+from tailbound.targets.decoding.variant import ModelVariant
 from tailbound.thinking import Reply
 
 BLOCK = 64
 """Uniforms made at once for a row; a multiple of 4."""
 
 NEVER = 1 << 60
-"""The step at which a row changes its voice where it never does."""
+"""The step at which a row changes its variant where it never does."""
 
 
 class ReadReply(Protocol):
@@ -48,7 +49,7 @@ class ReadReply(Protocol):
 
 
 class Decoder:
-    """Samples draws of one contract, spoken by `voices`; number 0 is the target.
+    """Samples draws of one contract, spoken by `variants`; number 0 is the target.
 
     `decode` turns responses into text, `reply` finds in it what is judged: (prompt, text, whether
     it was cut). `rows` is the number of draws in progress.
@@ -56,7 +57,7 @@ class Decoder:
 
     def __init__(
         self,
-        voices: Sequence[Voice],
+        variants: Sequence[ModelVariant],
         distribution: Distribution,
         *,
         decode: Callable[[Sequence[Sequence[int]]], list[str]],
@@ -66,19 +67,19 @@ class Decoder:
         max_new_tokens: int,
         rows: int,
     ) -> None:
-        self._voices = tuple(voices)
+        self._voices = tuple(variants)
         self._distribution = distribution
         self._decode = decode
         self._reply = reply
         self._stop = stop
         self._max_new_tokens = max_new_tokens
         self._rows = rows
-        self._networks: list[Network] = []
-        for voice in voices:
-            if voice.network not in self._networks:
-                self._networks.append(voice.network)
-        self._batch_of = [self._networks.index(voice.network) for voice in voices]
-        self._strength = np.array([voice.strength for voice in voices])
+        self._networks: list[BatchedModel] = []
+        for variant in variants:
+            if variant.network not in self._networks:
+                self._networks.append(variant.network)
+        self._batch_of = [self._networks.index(variant.network) for variant in variants]
+        self._strength = np.array([variant.strength for variant in variants])
         vocabulary = self._networks[0].vocabulary
         self._ends = np.zeros(vocabulary, dtype=np.bool_)
         self._ends[[i for i in stop_ids if i < vocabulary]] = True
@@ -89,7 +90,7 @@ class Decoder:
             yield draw
 
     def trace(self, source: DrawSource, *, seed: int) -> Iterator[tuple[Draw, NDArray[np.float64]]]:
-        """`run`, with the log-probability of each token under the voice that spoke it."""
+        """`run`, with the log-probability of each token under the variant that spoke it."""
         batches = [_Batch(network, self._rows, self._max_new_tokens) for network in self._networks]
         while True:
             busy = sum(batch.active - len(batch.gaps) for batch in batches)
@@ -109,14 +110,14 @@ class Decoder:
             self._change_voices(batches)
 
     def _admit(self, batches: list[_Batch], requests: Sequence[DrawRequest], seed: int) -> None:
-        """Put new draws into the gaps, then after the last row of the batch of their voice."""
+        """Put new draws into the gaps, then after the last row of the batch of their variant."""
         by_voice: dict[int, list[DrawRequest]] = {}
         for request in requests:
             by_voice.setdefault(self._segment(request, 0)[0], []).append(request)
         for number, group in by_voice.items():
-            voice, batch = self._voices[number], batches[self._batch_of[number]]
-            prompts = [voice.encode(request.prompt) for request in group]
-            banks = voice.prefixes.get([prompt[:-1] for prompt in prompts])
+            variant, batch = self._voices[number], batches[self._batch_of[number]]
+            prompts = [variant.encode(request.prompt) for request in group]
+            banks = variant.prefixes.get([prompt[:-1] for prompt in prompts])
             batch.reserve(max(map(len, prompts)))
             for request, prompt, bank in zip(group, prompts, banks, strict=True):
                 row = batch.free_row()
@@ -125,29 +126,29 @@ class Decoder:
                 self._speak(batch, row, number, prompt)
 
     def _speak(self, batch: _Batch, row: int, number: int, prompt: Tokens) -> None:
-        """Give `row`, whose cache holds all but its last token, the voice of that number."""
+        """Give `row`, whose cache holds all but its last token, the variant of that number."""
         said = batch.response(row)
         batch.prompts[row] = prompt
-        batch.voice[row] = number
+        batch.variant[row] = number
         batch.pending[row] = said[-1] if said else prompt[-1]
         batch.position[row] = len(prompt) + len(said) - 1
         batch.change[row] = self._segment(batch.requests[row], len(said))[1]
 
     def _segment(self, request: DrawRequest, step: int) -> tuple[int, int]:
-        """The voice of token `step`, and the step at which another one takes over."""
-        for voice, stop in request.segments:
+        """The variant of token `step`, and the step at which another one takes over."""
+        for variant, stop in request.segments:
             if step < stop:
-                if not 0 <= voice < len(self._voices):
+                if not 0 <= variant < len(self._voices):
                     raise UsageError(
-                        f"draw {request.index} of prompt {request.prompt.id!r} asks for voice "
-                        f"{voice}, but the engine has {len(self._voices)}: voices 0 .. "
+                        f"draw {request.index} of prompt {request.prompt.id!r} asks for variant "
+                        f"{variant}, but the engine has {len(self._voices)}: variants 0 .. "
                         f"{len(self._voices) - 1}"
                     )
-                return voice, stop
+                return variant, stop
         return 0, NEVER
 
     def _change_voices(self, batches: list[_Batch]) -> None:
-        """Hand rows at the end of a segment over to the next voice; rows may leave their batch."""
+        """Hand rows at the end of a segment to the next variant; rows may leave their batch."""
         moves: dict[int, list[tuple[_Batch, int]]] = {}
         for batch in batches:
             n = batch.active
@@ -156,11 +157,11 @@ class Decoder:
                 number = self._segment(batch.requests[row], int(batch.step[row]))[0]
                 moves.setdefault(number, []).append((batch, row))
         for number, rows in moves.items():
-            voice, target = self._voices[number], batches[self._batch_of[number]]
-            prompts = [voice.encode(batch.requests[row].prompt) for batch, row in rows]
+            variant, target = self._voices[number], batches[self._batch_of[number]]
+            prompts = [variant.encode(batch.requests[row].prompt) for batch, row in rows]
             # all that was said but the last token, which is pending
             said = [batch.response(row)[:-1] for batch, row in rows]
-            banks = voice.prefixes.extended(prompts, said)
+            banks = variant.prefixes.extended(prompts, said)
             longest = max(len(p) + len(s) for p, s in zip(prompts, said, strict=True))
             target.reserve(longest + 1)
             for (batch, row), prompt, bank in zip(rows, prompts, banks, strict=True):
@@ -190,13 +191,13 @@ class Decoder:
         decision = self._distribution.draw(logits, torch.from_numpy(uniform).to(device))
         # one transfer for all three: ids and flags are exact in fp64
         table = torch.stack(
-            [decision.token.double(), decision.log_prob, decision.doubtful.double()]
+            [decision.token.double(), decision.log_prob, decision.ambiguous.double()]
         )
         host = table.cpu().numpy()
         token, log_prob = host[0].astype(np.int64), host[1]
-        if self._voices[0].referee is not None:
+        if self._voices[0].fallback is not None:
             for row in np.flatnonzero(host[2]).tolist():
-                token[row], log_prob[row] = self._appeal(batch, row, uniform[row])
+                token[row], log_prob[row] = self._resolve(batch, row, uniform[row])
         if not np.isfinite(log_prob).all():
             raise TargetError(
                 "the model's logits are not finite: its weights are damaged, or its precision "
@@ -213,19 +214,19 @@ class Decoder:
 
     def _strengths(self, batch: _Batch) -> Tensor | None:
         """Strength of each active row; None where no row is steered."""
-        strength = self._strength[batch.voice[: batch.active]]
+        strength = self._strength[batch.variant[: batch.active]]
         if not strength.any():
             return None
         network = batch.network
         return torch.from_numpy(strength).to(device=network.device, dtype=network.dtype)
 
-    def _appeal(self, batch: _Batch, row: int, uniform: float) -> tuple[int, float]:
-        """The canonical token of a doubtful row, and its log-probability."""
-        voice = self._voices[batch.voice[row]]
-        if voice.referee is None:
-            raise RuntimeError(f"voice {voice.name!r} has no referee, but the target has one")
-        logits = voice.referee.logits(
-            batch.prompts[row], batch.response(row), strength=voice.strength
+    def _resolve(self, batch: _Batch, row: int, uniform: float) -> tuple[int, float]:
+        """The canonical token of a ambiguous row, and its log-probability."""
+        variant = self._voices[batch.variant[row]]
+        if variant.fallback is None:
+            raise RuntimeError(f"variant {variant.name!r} has no fallback, but the target has one")
+        logits = variant.fallback.logits(
+            batch.prompts[row], batch.response(row), strength=variant.strength
         )
         decision = self._distribution.draw(
             logits, torch.tensor([uniform], dtype=torch.float64, device=logits.device)
@@ -267,7 +268,7 @@ class _Batch:
     Rows `gaps` among the active ones are finished, or have left.
     """
 
-    def __init__(self, network: Network, rows: int, max_new_tokens: int) -> None:
+    def __init__(self, network: BatchedModel, rows: int, max_new_tokens: int) -> None:
         self.network = network
         self.cache = network.cache(rows=rows, columns=1)
         self._device = network.device
@@ -278,7 +279,7 @@ class _Batch:
         self.requests: list[DrawRequest] = [_NOBODY] * rows
         self.prompts: list[Tokens] = [()] * rows
         self.keys: list[int] = [0] * rows
-        self.voice: NDArray[np.int64] = np.zeros(rows, np.int64)
+        self.variant: NDArray[np.int64] = np.zeros(rows, np.int64)
         self.change: NDArray[np.int64] = np.zeros(rows, np.int64)
         self.pending: NDArray[np.int64] = np.zeros(rows, np.int64)
         self.position: NDArray[np.int64] = np.zeros(rows, np.int64)
@@ -291,7 +292,7 @@ class _Batch:
     @property
     def _tables(self) -> tuple[NDArray[np.int64] | NDArray[np.float64], ...]:
         """Everything that is known of a row but its cache."""
-        numbers = (self.voice, self.change, self.pending, self.position, self.step)
+        numbers = (self.variant, self.change, self.pending, self.position, self.step)
         return *numbers, self.log_probs, self._tokens, self._uniforms
 
     def reserve(self, length: int) -> None:
@@ -306,7 +307,7 @@ class _Batch:
         return self.active - 1
 
     def start(self, row: int, request: DrawRequest, seed: int) -> None:
-        """Begin a draw in `row`; the first voice is still to be given."""
+        """Begin a draw in `row`; the first variant is still to be given."""
         self.requests[row] = request
         self.keys[row] = draw_key(seed, request.prompt.id, request.stream, request.index)
         self.step[row] = 0

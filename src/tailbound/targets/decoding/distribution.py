@@ -9,14 +9,14 @@ are ranked by token id. Then
 and a uniform u gives the first token, in vocabulary order, whose cumulative probability exceeds u.
 All of it is computed in fp64 from the logits as the model made them.
 
-Where the logits carry a rounding error, a token is *doubtful* if such an error could change it.
+Where the logits carry a rounding error, a token is *ambiguous* if such an error could change it.
 An edge F of a token's interval is the probability of a set of tokens, and errors e_v of z move it
 by at most
 
     |log-odds(F') - log-odds(F)| <= max e - min e,  so about  |F' - F| <= (max e - min e) F (1 - F).
 
-A token is doubtful if u lies within 4 `tolerance` F (1 - F) of an edge (`tolerance` at F = 1/2), or
-if errors of that size could change the kept set.
+A token is ambiguous if u lies within 4 `tolerance` F (1 - F) of an edge (`tolerance` at F = 1/2),
+or if errors of that size could change the kept set.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ CHUNK_ELEMENTS = 1 << 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Tokens of n rows: `token` (n,) int64, `log_prob` (n,) fp64, `doubtful` (n,) bool."""
+    """Tokens of n rows: `token` (n,) int64, `log_prob` (n,) fp64, `ambiguous` (n,) bool."""
 
     token: Tensor
     log_prob: Tensor
-    doubtful: Tensor
+    ambiguous: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ class Distribution:
         return Decision(
             token=torch.cat([part.token for part in parts]),
             log_prob=torch.cat([part.log_prob for part in parts]),
-            doubtful=torch.cat([part.doubtful for part in parts]),
+            ambiguous=torch.cat([part.ambiguous for part in parts]),
         )
 
     def log_prob(self, logits: Tensor, token: Tensor) -> Tensor:
@@ -104,9 +104,9 @@ class Distribution:
 
     def _draw(self, logits: Tensor, uniform: Tensor) -> Decision:
         scaled = self._scale(logits)
-        doubtful = None
+        ambiguous = None
         if self.truncated:
-            scaled, doubtful = self._truncate(scaled)
+            scaled, ambiguous = self._truncate(scaled)
         largest = scaled.amax(1, keepdim=True)
         weight = (scaled - largest).exp_()
         cumulative = weight.cumsum(1)
@@ -118,22 +118,22 @@ class Distribution:
         lower = upper - weight.gather(1, token)[:, 0]
         chosen = scaled.gather(1, token)[:, 0]
         # not (margin >= ...): NaN logits must not pass for certain ones
-        near_edge = ~(level - lower >= self._play(lower, total))
-        near_edge |= ~(upper - level >= self._play(upper, total))
+        near_edge = ~(level - lower >= self._tolerance(lower, total))
+        near_edge |= ~(upper - level >= self._tolerance(upper, total))
         return Decision(
             token=token[:, 0],
             log_prob=chosen - largest[:, 0] - total.log(),
-            doubtful=near_edge if doubtful is None else near_edge | doubtful,
+            ambiguous=near_edge if ambiguous is None else near_edge | ambiguous,
         )
 
-    def _play(self, edge: Tensor, total: Tensor | float) -> Tensor:
+    def _tolerance(self, edge: Tensor, total: Tensor | float) -> Tensor:
         """How far errors of the logits may move the unnormalised cumulative weight `edge`."""
         return self.error_spread * edge * (1 - edge / total) + FP64_SLACK * total
 
     def _truncate(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
         """`scaled` with -inf outside the kept set, and whether rounding could change that set.
 
-        The set is doubtful where the last token kept and the first one dropped could swap, or
+        The set is ambiguous where the last token kept and the first one dropped could swap, or
         where the cumulative probability at the cut could fall on the other side of `top_p`.
         """
         size = scaled.shape[1]
@@ -141,24 +141,24 @@ class Distribution:
         # one more than is kept, to see the gap at the cut
         descending = scaled.topk(min(limit + 1, size), dim=1).values
         kept = torch.full((len(scaled), 1), limit, device=scaled.device)
-        doubtful = torch.zeros(len(scaled), dtype=torch.bool, device=scaled.device)
+        ambiguous = torch.zeros(len(scaled), dtype=torch.bool, device=scaled.device)
         if self.top_p < 1:
             cumulative = descending[:, :limit].softmax(1).cumsum(1)
             kept = (cumulative[:, :-1] < self.top_p).sum(1, keepdim=True) + 1
             after = cumulative.gather(1, kept - 1)
             before = cumulative.gather(1, (kept - 2).clamp_(min=0))
-            close = ((after - self.top_p).abs() < self._play(after, 1.0)) & (kept < limit)
-            close |= ((self.top_p - before).abs() < self._play(before, 1.0)) & (kept > 1)
-            doubtful = close[:, 0]
+            close = ((after - self.top_p).abs() < self._tolerance(after, 1.0)) & (kept < limit)
+            close |= ((self.top_p - before).abs() < self._tolerance(before, 1.0)) & (kept > 1)
+            ambiguous = close[:, 0]
         last = descending.gather(1, kept - 1)
         dropped = descending.gather(1, kept.clamp(max=descending.shape[1] - 1))
-        doubtful |= ((last - dropped <= self.error_spread) & (kept < size))[:, 0]
+        ambiguous |= ((last - dropped <= self.error_spread) & (kept < size))[:, 0]
 
         above = scaled > last
         level = scaled == last
         room = kept - above.sum(1, keepdim=True)
         keep = above | (level & (level.cumsum(1) <= room))
-        return scaled.masked_fill(~keep, -torch.inf), doubtful
+        return scaled.masked_fill(~keep, -torch.inf), ambiguous
 
 
 def _log_softmax_at(logits: Tensor, token: Tensor) -> Tensor:

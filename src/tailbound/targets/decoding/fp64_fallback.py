@@ -13,19 +13,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tailbound.targets.decoding.batched_model import Network
+from tailbound.targets.decoding.batched_model import BatchedModel
 from tailbound.targets.decoding.prompt_cache import Prefixes, Tokens
 
 PROMPT_BYTES = 1 << 28
 """Memory for prompts that have been read in fp64, at each strength."""
 
 
-class Referee:
+class Fp64Fallback:
     """Canonical next-token logits; the fp64 copy of the model is made at the first call."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: BatchedModel) -> None:
         self._original = network
-        self._network: Network | None = None
+        self._network: BatchedModel | None = None
         self._prefixes: dict[float, Prefixes] = {}
         self.calls = 0
 
@@ -54,9 +54,9 @@ class Referee:
         )
         return logits[:, -1]
 
-    def _copy(self) -> Network:
+    def _copy(self) -> BatchedModel:
         """The fp64 copy of the network."""
         if self._network is None:
             with self._original.bare() as model:
-                self._network = Network(copy.deepcopy(model).double(), check=False)
+                self._network = BatchedModel(copy.deepcopy(model).double(), check=False)
         return self._network

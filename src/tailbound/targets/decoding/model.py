@@ -13,14 +13,14 @@ from tailbound.contract import Draw, SamplingContract, SamplingOptions
 from tailbound.errors import UsageError
 from tailbound.prompt import Prompt
 from tailbound.targets.base import DrawSource
-from tailbound.targets.decoding.batched_model import Network
+from tailbound.targets.decoding.batched_model import BatchedModel
 from tailbound.targets.decoding.decoder import Decoder
 from tailbound.targets.decoding.distribution import TOLERANCE, Distribution
 from tailbound.targets.decoding.encoding import Encoder
-from tailbound.targets.decoding.fp64_fallback import Referee
+from tailbound.targets.decoding.fp64_fallback import Fp64Fallback
 from tailbound.targets.decoding.prompt_cache import BATCH_TOKENS, Prefixes
 from tailbound.targets.decoding.scoring import score_tokens
-from tailbound.targets.decoding.variant import Voice
+from tailbound.targets.decoding.variant import ModelVariant
 from tailbound.thinking import thinking_notice
 
 PROMPT_CACHE_BYTES = 1 << 30
@@ -55,7 +55,7 @@ class LocalModel:
         self.model = model
         self.tokenizer = tokenizer
         self.batch_size = batch_size
-        self.network = Network(model)
+        self.network = BatchedModel(model)
         if options.top_k is not None and options.top_k > self.network.vocabulary:
             raise UsageError(
                 f"top-k {options.top_k} is more than the vocabulary of "
@@ -89,7 +89,7 @@ class LocalModel:
             torch.float32,
             torch.float64,
         )
-        self.referee = Referee(self.network) if exact and tolerance > 0 else None
+        self.fallback = Fp64Fallback(self.network) if exact and tolerance > 0 else None
         if not exact:
             notices += (
                 f"{self._contract.precision} on {self.network.device.type}: reproducible in "
@@ -104,12 +104,12 @@ class LocalModel:
         )
         self.options = options
         self.prompt_cache_bytes = prompt_cache_bytes
-        self.voice = Voice(
+        self.variant = ModelVariant(
             name="target",
             network=self.network,
             prefixes=Prefixes(self.network, limit=prompt_cache_bytes),
             encode=self.encoder.encode,
-            referee=self.referee,
+            fallback=self.fallback,
         )
 
     @property
@@ -120,7 +120,7 @@ class LocalModel:
     @property
     def reproducible(self) -> str:
         """`"draw"` on a CPU in float32 or float64, else `"distribution"`."""
-        return "distribution" if self.referee is None else "draw"
+        return "distribution" if self.fallback is None else "draw"
 
     def sample(self, source: DrawSource, *, seed: int) -> Iterator[Draw]:
         """Draws in the order in which they finish, until `source` is finished.
@@ -128,12 +128,12 @@ class LocalModel:
         Raises `UsageError` for a prompt that cannot be encoded (`prompt_tokens` finds it before
         anything is spent) and `TargetError` for logits that are not finite.
         """
-        return self.decoder((self.voice,)).run(source, seed=seed)
+        return self.decoder((self.variant,)).run(source, seed=seed)
 
-    def decoder(self, voices: Sequence[Voice]) -> Decoder:
-        """A decoder of this contract; `voices[0]` is the target's own."""
+    def decoder(self, variants: Sequence[ModelVariant]) -> Decoder:
+        """A decoder of this contract; `variants[0]` is the target's own."""
         return Decoder(
-            voices,
+            variants,
             self.distribution,
             decode=self.encoder.decode,
             reply=self.encoder.reply,
@@ -156,7 +156,9 @@ class LocalModel:
         in it is subject to rounding (draws settle such cases canonically).
         """
         ids = self.encoder.encode(prompt)
-        tokens = score_tokens(self.network, self.voice.prefixes, self.distribution, ids, responses)
+        tokens = score_tokens(
+            self.network, self.variant.prefixes, self.distribution, ids, responses
+        )
         totals = np.array([values.sum() for values in tokens], dtype=np.float64)
         stop_ids = set(self._contract.stop_ids)
         for number, response in enumerate(responses):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tailbound.targets.decoding.batched_model import Network
+from tailbound.targets.decoding.batched_model import BatchedModel
 
 Tokens = tuple[int, ...]
 
@@ -26,7 +26,7 @@ class Prefixes:
     `strength` of the network's intervention, 0 for none.
     """
 
-    def __init__(self, network: Network, *, limit: int, strength: float = 0.0) -> None:
+    def __init__(self, network: BatchedModel, *, limit: int, strength: float = 0.0) -> None:
         self._network = network
         self._limit = limit
         self._strength = strength

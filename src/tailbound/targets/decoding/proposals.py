@@ -1,8 +1,8 @@
-"""The target and its unsafe versions in one engine: draws by any schedule of voices, and their
-densities under every voice.
+"""The target and its unsafe versions in one engine: draws by any schedule of variants, and their
+densities under every variant.
 
-All voices speak under the target's contract: its temperature, top-p, top-k, stop tokens and length,
-with log-probs of one numerics, so that a weight is a ratio of like to like.
+All variants speak under the target's contract: its temperature, top-p, top-k, stop tokens and
+length, with log-probs of one numerics, so that a weight is a ratio of like to like.
 """
 
 from __future__ import annotations
@@ -18,38 +18,40 @@ from tailbound.contract import Draw, DrawRequest, SamplingContract
 from tailbound.errors import UsageError
 from tailbound.prompt import Prompt
 from tailbound.targets.base import DrawSource
-from tailbound.targets.decoding.batched_model import Network
+from tailbound.targets.decoding.batched_model import BatchedModel
 from tailbound.targets.decoding.encoding import Encoder
 from tailbound.targets.decoding.interventions import Intervention
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.prompt_cache import Prefixes
 from tailbound.targets.decoding.scoring import score_tokens
-from tailbound.targets.decoding.variant import Voice
+from tailbound.targets.decoding.variant import ModelVariant
 
 
-def steered(target: LocalModel, intervention: Intervention, strength: float, *, name: str) -> Voice:
+def steered(
+    target: LocalModel, intervention: Intervention, strength: float, *, name: str
+) -> ModelVariant:
     """The target steered by `intervention` at `strength` times its own, on the whole sequence.
 
-    Voices of one intervention share the target's network and its batch. Another intervention
+    ModelVariants of one intervention share the target's network and its batch. Another intervention
     besides gets a batch of its own; the weights are shared in either case.
     """
     if strength == 0:
-        raise UsageError(f"voice {name!r} has strength 0: that is the target itself")
+        raise UsageError(f"variant {name!r} has strength 0: that is the target itself")
     network = target.network
     if network.intervention is None:
         network.steer(intervention)
     elif network.intervention.id != intervention.id:
-        network = Network(target.model)
+        network = BatchedModel(target.model)
         network.steer(intervention)
     return _voice(target, network, target.encoder, strength=strength, name=name)
 
 
-def instructed(target: LocalModel, system: str, *, name: str) -> Voice:
+def instructed(target: LocalModel, system: str, *, name: str) -> ModelVariant:
     """The target under the system prompt `system` in place of its contract's own."""
     return _voice(target, target.network, target.encoder.with_system(system), name=name)
 
 
-def other_model(target: LocalModel, model: LocalModel, *, name: str) -> Voice:
+def other_model(target: LocalModel, model: LocalModel, *, name: str) -> ModelVariant:
     """Another network, a checkpoint or an adapter of the target, with the same vocabulary.
 
     It reads the prompt as the target does: the same template and the same token ids.
@@ -68,19 +70,19 @@ def other_model(target: LocalModel, model: LocalModel, *, name: str) -> Voice:
 
 
 def _voice(
-    target: LocalModel, network: Network, encoder: Encoder, *, name: str, strength: float = 0.0
-) -> Voice:
-    from tailbound.targets.decoding.fp64_fallback import Referee
+    target: LocalModel, network: BatchedModel, encoder: Encoder, *, name: str, strength: float = 0.0
+) -> ModelVariant:
+    from tailbound.targets.decoding.fp64_fallback import Fp64Fallback
 
-    referee = target.referee
-    if referee is not None and network is not target.network:
-        referee = Referee(network)
-    return Voice(
+    fallback = target.fallback
+    if fallback is not None and network is not target.network:
+        fallback = Fp64Fallback(network)
+    return ModelVariant(
         name=name,
         network=network,
         prefixes=Prefixes(network, limit=target.prompt_cache_bytes, strength=strength),
         encode=encoder.encode,
-        referee=referee,
+        fallback=fallback,
         strength=strength,
     )
 
@@ -89,8 +91,8 @@ def _voice(
 class Traced:
     """One draw with what the self-checks need, all in nats.
 
-    `spoken` (tokens,) is the log-probability of each token when it was sampled; `scored` (voices,
-    tokens) what one teacher-forced pass of each voice gives it.
+    `spoken` (tokens,) is the log-probability of each token when it was sampled; `scored` (variants,
+    tokens) what one teacher-forced pass of each variant gives it.
     """
 
     draw: Draw
@@ -99,18 +101,18 @@ class Traced:
 
 
 class ProposalModel:
-    """A `Target` whose draws may be spoken by other voices: requests with `segments`.
+    """A `Target` whose draws may be spoken by other variants: requests with `segments`.
 
-    `voices` leave the target itself out; here it is `self.voices[0]`. Without segments it samples
-    as the target does, token by token.
+    `variants` leave the target itself out; here it is `self.variants[0]`. Without segments it
+    samples as the target does, token by token.
     """
 
-    def __init__(self, target: LocalModel, voices: Sequence[Voice]) -> None:
-        names = [voice.name for voice in voices]
+    def __init__(self, target: LocalModel, variants: Sequence[ModelVariant]) -> None:
+        names = [variant.name for variant in variants]
         if len(set(names)) < len(names):
-            raise UsageError(f"voices must have different names, not {names}")
+            raise UsageError(f"variants must have different names, not {names}")
         self.target = target
-        self.voices: tuple[Voice, ...] = (target.voice, *voices)
+        self.variants: tuple[ModelVariant, ...] = (target.variant, *variants)
         self.notices = target.notices
 
     @property
@@ -130,11 +132,11 @@ class ProposalModel:
 
     def sample(self, source: DrawSource, *, seed: int) -> Iterator[Draw]:
         """Draws in the order in which they finish, until `source` is finished."""
-        return self.target.decoder(self.voices).run(source, seed=seed)
+        return self.target.decoder(self.variants).run(source, seed=seed)
 
     def prompt_tokens(self, prompts: Sequence[Prompt]) -> NDArray[np.int64]:
-        """The longest reading of each prompt by any voice, in tokens, shape (len(prompts),)."""
-        longest = [max(len(v.encode(prompt)) for v in self.voices) for prompt in prompts]
+        """The longest reading of each prompt by any variant, in tokens, shape (len(prompts),)."""
+        longest = [max(len(v.encode(prompt)) for v in self.variants) for prompt in prompts]
         return np.array(longest, dtype=np.int64)
 
     def score(
@@ -142,18 +144,18 @@ class ProposalModel:
         prompt: Prompt,
         responses: Sequence[Sequence[int]],
         *,
-        voices: Sequence[int] | None = None,
+        variants: Sequence[int] | None = None,
     ) -> list[NDArray[np.float64]]:
-        """Log-probability of every token of every response under each voice, in nats.
+        """Log-probability of every token of every response under each variant, in nats.
 
-        One array (voices, tokens) per response, all voices in their order or those of the numbers
-        `voices`: each token given all before it, as read by that voice; -inf for a token outside
-        the kept set. Equal responses are scored once. Raises `UsageError` for an empty response or
-        a token that the model does not have.
+        One array (variants, tokens) per response, all variants in their order or those of the
+        numbers `variants`: each token given all before it, as read by that variant; -inf for a
+        token outside the kept set. Equal responses are scored once. Raises `UsageError` for an
+        empty response or a token that the model does not have.
         """
         distinct = list(dict.fromkeys(tuple(response) for response in responses))
-        numbers = range(len(self.voices)) if voices is None else voices
-        tables = [self._score(self.voices[number], prompt, distinct) for number in numbers]
+        numbers = range(len(self.variants)) if variants is None else variants
+        tables = [self._score(self.variants[number], prompt, distinct) for number in numbers]
         found = {
             response: np.stack([table[place] for table in tables])
             for place, response in enumerate(distinct)
@@ -161,15 +163,15 @@ class ProposalModel:
         return [found[tuple(response)] for response in responses]
 
     def _score(
-        self, voice: Voice, prompt: Prompt, responses: Sequence[Sequence[int]]
+        self, variant: ModelVariant, prompt: Prompt, responses: Sequence[Sequence[int]]
     ) -> list[NDArray[np.float64]]:
         return score_tokens(
-            voice.network,
-            voice.prefixes,
+            variant.network,
+            variant.prefixes,
             self.target.distribution,
-            voice.encode(prompt),
+            variant.encode(prompt),
             responses,
-            strength=voice.strength,
+            strength=variant.strength,
         )
 
     def draw(self, requests: Sequence[DrawRequest], *, seed: int) -> Iterator[Draw]:
@@ -180,29 +182,31 @@ class ProposalModel:
         """Draw `requests` and score every token of them: for checks, not for speed."""
         prompts = {request.prompt.id: request.prompt for request in requests}
         source = _Once(requests)
-        for draw, spoken in self.target.decoder(self.voices).trace(source, seed=seed):
+        for draw, spoken in self.target.decoder(self.variants).trace(source, seed=seed):
             scored = self.score(prompts[draw.prompt_id], [draw.token_ids])[0]
             yield Traced(draw=draw, spoken=spoken, scored=scored)
 
     @torch.inference_mode()
     def effect(self, number: int, prompt: Prompt, response: Sequence[int]) -> NDArray[np.float64]:
-        """How far voice `number` moves the logits before each token of `response`, (tokens,).
+        """How far variant `number` moves the logits before each token of `response`, (tokens,).
 
         The largest difference from the target's, up to a common shift; 0 where it does nothing.
         """
-        own, other = (self._logits(self.voices[n], prompt, response) for n in (0, number))
+        own, other = (self._logits(self.variants[n], prompt, response) for n in (0, number))
         shift = other - own
         spread: NDArray[np.float64] = (shift.amax(1) - shift.amin(1)).numpy()
         return spread
 
-    def _logits(self, voice: Voice, prompt: Prompt, response: Sequence[int]) -> torch.Tensor:
+    def _logits(
+        self, variant: ModelVariant, prompt: Prompt, response: Sequence[int]
+    ) -> torch.Tensor:
         """Logits before each token of `response`, fp64 on the host, (tokens, vocabulary)."""
-        network, ids = voice.network, voice.encode(prompt)
+        network, ids = variant.network, variant.encode(prompt)
         cache = network.cache(rows=1, columns=len(ids) + len(response))
-        cache.load(0, voice.prefixes.get([ids[:-1]])[0])
+        cache.load(0, variant.prefixes.get([ids[:-1]])[0])
         strength = None
-        if voice.strength:
-            strength = torch.tensor([voice.strength], dtype=network.dtype, device=network.device)
+        if variant.strength:
+            strength = torch.tensor([variant.strength], dtype=network.dtype, device=network.device)
         logits = network.forward(
             torch.tensor([[ids[-1], *response[:-1]]], device=network.device),
             torch.tensor([len(ids) - 1], device=network.device),

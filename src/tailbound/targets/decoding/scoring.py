@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from tailbound.errors import UsageError
-from tailbound.targets.decoding.batched_model import Network
+from tailbound.targets.decoding.batched_model import BatchedModel
 from tailbound.targets.decoding.distribution import Distribution
 from tailbound.targets.decoding.prompt_cache import Prefixes, Tokens
 
@@ -19,7 +19,7 @@ LOGITS_AT_ONCE = 1 << 25
 
 @torch.inference_mode()
 def score_tokens(
-    network: Network,
+    network: BatchedModel,
     prefixes: Prefixes,
     distribution: Distribution,
     prompt: Tokens,

@@ -1,9 +1,9 @@
 """Who speaks: a network, how it is steered, and how it reads a prompt.
 
-Voice 0 of an engine is the target. Other voices are unsafe versions of it: the same network
-steered, the same network under another system prompt, or another network with the same vocabulary.
-A voice that takes over in the middle of a response reads the prompt and all that was said in its
-own way, as if it had spoken from the start.
+ModelVariant 0 of an engine is the target. Other variants are unsafe versions of it: the same
+network steered, the same network under another system prompt, or another network with the same
+vocabulary. A variant that takes over in the middle of a response reads the prompt and all that was
+said in its own way, as if it had spoken from the start.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tailbound.prompt import Prompt
-from tailbound.targets.decoding.batched_model import Network
-from tailbound.targets.decoding.fp64_fallback import Referee
+from tailbound.targets.decoding.batched_model import BatchedModel
+from tailbound.targets.decoding.fp64_fallback import Fp64Fallback
 from tailbound.targets.decoding.prompt_cache import Prefixes, Tokens
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Voice:
-    """One voice; `prefixes` are read at the voice's own `strength`.
+class ModelVariant:
+    """One variant; `prefixes` are read at the variant's own `strength`.
 
-    `encode` gives the token ids of a prompt; `referee` decides doubtful tokens, None where draws
+    `encode` gives the token ids of a prompt; `fallback` decides ambiguous tokens, None where draws
     need not be reproducible token by token.
     """
 
     name: str
-    network: Network
+    network: BatchedModel
     prefixes: Prefixes
     encode: Callable[[Prompt], Tokens]
-    referee: Referee | None
+    fallback: Fp64Fallback | None
     strength: float = 0.0

@@ -12,8 +12,8 @@ extra_body  further parameters of every request
 target      the `Target`
 """
 
-from tailbound.targets.endpoint.probe import Findings
+from tailbound.targets.endpoint.probe import Capabilities
 from tailbound.targets.endpoint.settings import EndpointSettings
 from tailbound.targets.endpoint.target import EndpointTarget, load
 
-__all__ = ["EndpointSettings", "EndpointTarget", "Findings", "load"]
+__all__ = ["Capabilities", "EndpointSettings", "EndpointTarget", "load"]

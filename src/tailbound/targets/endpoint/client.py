@@ -1,4 +1,4 @@
-"""One request to a server, repeated until it is answered or patience ends.
+"""One request to a server, repeated until it is answered or given up.
 
 Overload (429), failures of the server (5xx), timeouts, broken connections and answers that cannot
 be read are tried again after a wait that doubles, with jitter, or as `Retry-After` says. Everything
@@ -14,11 +14,11 @@ from typing import Any
 
 from tailbound.errors import MissingExtraError, TargetError, UsageError
 from tailbound.outside import one_line, parse_json
-from tailbound.targets.endpoint.cost import Purse, Usage
+from tailbound.targets.endpoint.cost import SpendLimit, Usage
 from tailbound.targets.endpoint.protocol import (
     MOST_BYTES,
     Answer,
-    GarbledError,
+    MalformedResponseError,
     is_cut_short,
     read,
 )
@@ -60,7 +60,7 @@ class Client:
     Raises `MissingExtraError` without aiohttp.
     """
 
-    def __init__(self, settings: EndpointSettings, usage: Usage, purse: Purse) -> None:
+    def __init__(self, settings: EndpointSettings, usage: Usage, spend_limit: SpendLimit) -> None:
         try:
             import aiohttp
             import yarl
@@ -69,7 +69,7 @@ class Client:
         self._aiohttp = aiohttp
         self._settings = settings
         self._usage = usage
-        self._purse = purse
+        self._purse = spend_limit
         self._session: Any = None
         self._random = random.Random()
         self._base = settings.base_url.rstrip("/")
@@ -109,15 +109,16 @@ class Client:
         self._giving_up.set()
 
     async def ask(
-        self, path: str, body: bytes, *, most: float = 0.0, patience: float | None = None
+        self, path: str, body: bytes, *, most: float = 0.0, retry_timeout: float | None = None
     ) -> Answer:
-        """The answer to `body`; `most`, what it can cost, is held in the purse by the caller.
+        """The answer to `body`; `most`, what it can cost, is held in the spend_limit by the caller.
 
-        Raises `RefusedError` where it will never be answered and `TargetError` when patience ends.
+        Raises `RefusedError` where it will never be answered and `TargetError` when retry_timeout
+        ends.
         """
         url = self._url(path)
         started, attempt = time.monotonic(), 0
-        limit = self._settings.patience if patience is None else patience
+        limit = self._settings.retry_timeout if retry_timeout is None else retry_timeout
         while True:
             attempt += 1
             self._usage.requests += 1
@@ -144,7 +145,7 @@ class Client:
                 if response.status == 200:
                     try:
                         answer = read(said)
-                    except GarbledError as error:
+                    except MalformedResponseError as error:
                         refusal = prompt_refusal(200, said)
                         if refusal is not None:
                             self._purse.lost(most)

@@ -29,7 +29,7 @@ class Usage:
     damaged: int = 0
 
 
-class Purse:
+class SpendLimit:
     """Keeps the cost below the limit, whatever requests in flight may turn out to cost.
 
     Before a request is sent, the most that it can cost is held; when it is answered, that is

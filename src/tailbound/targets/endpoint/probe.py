@@ -20,7 +20,7 @@ from tailbound.errors import TargetError, UsageError
 from tailbound.prompt import Prompt
 from tailbound.targets.endpoint.adapting import adapt
 from tailbound.targets.endpoint.client import Client, RefusedError
-from tailbound.targets.endpoint.protocol import NEUTRAL, Answer, Choice, Dialect, Phrasing
+from tailbound.targets.endpoint.protocol import NEUTRAL, Answer, Choice, Dialect, RequestBuilder
 from tailbound.targets.endpoint.session import gathered
 from tailbound.targets.endpoint.thoughts import reply, style
 
@@ -38,14 +38,14 @@ TRIALS = 3
 """So many more full-length requests go to a model that thinks."""
 _HOT, _SAME, _COLD, _MANY, _FEW = 8, 3, 6, 4, 3
 _COLD_TEMPERATURE = 1e-3
-_PATIENCE = 20.0
+_RETRY_TIMEOUT = 20.0
 _BAD_REQUEST = (400, 422)
 
 Post = Callable[..., Awaitable[Answer]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Findings:
+class Capabilities:
     """True where the server honours an option; None where that could not be told.
 
     `n` is False also where the responses of one request repeat each other, and where `usage_of_all`
@@ -130,7 +130,7 @@ async def probe(
     dialect: Dialect,
     *,
     afford: Callable[[int, int], None],
-) -> Findings:
+) -> Capabilities:
     """Ask the server, and adapt `dialect` to it.
 
     `afford(requests, tokens)` is called before more is asked than a model that does not think is.
@@ -140,11 +140,11 @@ async def probe(
     name = f"openai:{model}"
 
     def posts(of: SamplingOptions) -> Post:
-        phrasing = Phrasing(model, of, dialect)
+        phrasing = RequestBuilder(model, of, dialect)
 
         async def post(*, seed: int, n: int = 1, prompt: Prompt = PROMPT, **changes: Any) -> Answer:
             body = phrasing.request(prompt, seed=seed, n=n, **changes)
-            return await client.ask(phrasing.path, body, patience=_PATIENCE)
+            return await client.ask(phrasing.path, body, retry_timeout=_RETRY_TIMEOUT)
 
         return post
 
@@ -173,18 +173,18 @@ async def probe(
         )
         post = posts(whole)
         first = await _settled(post, dialect, whole, name)
-        findings = await _findings(
-            post, Phrasing(model, whole, dialect), [first, *trials], clues, options, name
+        capabilities = await _findings(
+            post, RequestBuilder(model, whole, dialect), [first, *trials], clues, options, name
         )
-        findings = replace(findings, models=await client.models())
-        await _check_options(posts(options), options, findings, name)
+        capabilities = replace(capabilities, models=await client.models())
+        await _check_options(posts(options), options, capabilities, name)
     except UsageError:
         raise
     except RefusedError as error:
         raise UsageError(f"{name} cannot be used: {error}") from None
     except TargetError as error:  # the server is not there, or is overloaded: no wrong usage
         raise TargetError(f"{name} cannot be used: {error}") from None
-    return findings
+    return capabilities
 
 
 async def _settled(post: Post, dialect: Dialect, options: SamplingOptions, name: str) -> Answer:
@@ -210,12 +210,12 @@ def _check_hidden(options: SamplingOptions, name: str) -> None:
 
 async def _findings(
     post: Post,
-    phrasing: Phrasing,
+    phrasing: RequestBuilder,
     trials: Sequence[Answer],
     clues: Sequence[Answer],
     options: SamplingOptions,
     name: str,
-) -> Findings:
+) -> Capabilities:
     """What short requests show; `trials` are the first of them, and those of the run's length.
 
     `clues` may show thoughts.
@@ -259,7 +259,7 @@ async def _findings(
     seed = dialect.seed and len(set(same)) == 1 and len(set(hot)) > 1
     refused = {*NEUTRAL} - {*dialect.extras} | dialect.left_out
     unfinished = [reply(choice, options, opening).missing for a in long for choice in a.choices]
-    return Findings(
+    return Capabilities(
         random=True,
         n=usage_of_all and len(many) == _MANY and len(set(many)) > (2 if varied else 1),
         seed=seed,
@@ -406,10 +406,10 @@ async def _stop(
 
 
 async def _check_options(
-    post: Post, options: SamplingOptions, findings: Findings, name: str
+    post: Post, options: SamplingOptions, capabilities: Capabilities, name: str
 ) -> None:
     """Raise `UsageError` where the server ignores what was asked for."""
-    if options.top_k is not None and findings.top_k is False:
+    if options.top_k is not None and capabilities.top_k is False:
         raise UsageError(f"{name} ignores top_k: drop --top-k, or use a server that heeds it")
     if options.top_p < 1:
         found = await gathered([post(seed=801 + i, top_p=1e-6) for i in range(_FEW)])

@@ -25,7 +25,7 @@ MOST_BYTES = 64 * 2**20
 _LOWEST = 1e6
 
 
-class GarbledError(Exception):
+class MalformedResponseError(Exception):
     """An answer that is none: to be asked for again, never to be read as a draw."""
 
 
@@ -101,7 +101,7 @@ class Answer:
         return cls((nothing,), None, None, None, False)
 
 
-class Phrasing:
+class RequestBuilder:
     """Turns prompts into requests of one model under one contract."""
 
     def __init__(self, model: str, options: SamplingOptions, dialect: Dialect) -> None:
@@ -178,14 +178,16 @@ class Phrasing:
 
 
 def read(body: bytes) -> Answer:
-    """The answer in `body`; raises `GarbledError` where any part of it cannot be trusted."""
+    """The answer in `body`; raises `MalformedResponseError` where part of it cannot be trusted."""
     try:
         document = parse_json(body, most=MOST_BYTES)
     except OutsideError as error:
-        raise GarbledError(f"an answer that is not JSON ({error}): {_short(body)}") from None
+        raise MalformedResponseError(
+            f"an answer that is not JSON ({error}): {_short(body)}"
+        ) from None
     found = document.get("choices") if isinstance(document, dict) else None
     if not isinstance(found, list) or not found:
-        raise GarbledError(f"an answer without choices: {_short(body)}")
+        raise MalformedResponseError(f"an answer without choices: {_short(body)}")
     usage = document.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     out = count(usage.get("completion_tokens"))
@@ -220,13 +222,13 @@ def _choice(choice: Any, body: bytes, *, tokens: int | None, thought: bool) -> C
     reason = _finish_reason(choice)
     kind = "broken" if reason is None else finish_kind(reason)
     if reason is None or kind == "broken":
-        raise GarbledError(f"a response that was broken off: {_short(body)}")
+        raise MalformedResponseError(f"a response that was broken off: {_short(body)}")
     message = choice.get("message")
     text = choice.get("text") if message is None else _content(message)
     if kind == "filter" and not isinstance(text, str):
         text = ""
     if not isinstance(text, str):
-        raise GarbledError(f"a response without text: {_short(body)}")
+        raise MalformedResponseError(f"a response without text: {_short(body)}")
     text = clean_text(text)
     shown = clean_text(thoughts.shown(choice if message is None else message))
     length = kind == "length"

@@ -24,10 +24,10 @@ class EndpointSettings:
 
     `per_request` draws of one prompt are asked for at once where the server honours `n`; None
     means 1 where it honours `seed`, so that every draw has a seed of its own, and 8 elsewhere.
-    One attempt may take `timeout`. A request is tried for `patience`, with waits that double from
-    `first_wait` to `longest_wait`. With `log_probs` they are asked for where the server has them.
-    What its content filter keeps back is `withheld`: `missing` has no verdict, `judge` lets the
-    judge decide on what is left, as a user of the server sees it.
+    One attempt may take `timeout`. A request is tried for `retry_timeout`, with waits that double
+    from `first_wait` to `longest_wait`. With `log_probs` they are asked for where the server has
+    them. What its content filter keeps back is `withheld`: `missing` has no verdict, `judge` lets
+    the judge decide on what is left, as a user of the server sees it.
     """
 
     base_url: str
@@ -36,7 +36,7 @@ class EndpointSettings:
     concurrency: int = 64
     per_request: int | None = None
     timeout: float = 300.0
-    patience: float = 300.0
+    retry_timeout: float = 300.0
     first_wait: float = 0.5
     longest_wait: float = 30.0
     price_in: float | None = None
@@ -57,7 +57,7 @@ class EndpointSettings:
         ):
             if count < 1:
                 raise UsageError(f"--{name} must be at least 1, not {count}")
-        for name, seconds in (("timeout", self.timeout), ("patience", self.patience)):
+        for name, seconds in (("timeout", self.timeout), ("retry_timeout", self.retry_timeout)):
             if not seconds > 0:
                 raise UsageError(f"{name} must be positive seconds, not {seconds:g}")
         for name, price in (("price-in", self.price_in), ("price-out", self.price_out)):

@@ -23,10 +23,10 @@ from tailbound.prompt import Prompt
 from tailbound.targets.base import DrawSource
 from tailbound.targets.endpoint import probe as probing
 from tailbound.targets.endpoint.client import Client, RefusedError
-from tailbound.targets.endpoint.cost import Purse, Usage
+from tailbound.targets.endpoint.cost import SpendLimit, Usage
 from tailbound.targets.endpoint.extra_body import canonical, keeps_density
-from tailbound.targets.endpoint.probe import Findings, probe
-from tailbound.targets.endpoint.protocol import Answer, Choice, Dialect, Phrasing, cut
+from tailbound.targets.endpoint.probe import Capabilities, probe
+from tailbound.targets.endpoint.protocol import Answer, Choice, Dialect, RequestBuilder, cut
 from tailbound.targets.endpoint.refusals import Refusal
 from tailbound.targets.endpoint.served import ServedModel
 from tailbound.targets.endpoint.session import Session
@@ -48,7 +48,7 @@ _LOOK_SECONDS = 0.05
 
 
 class EndpointTarget:
-    """One model of one server under one contract; `findings` say what the server honours.
+    """One model of one server under one contract; `capabilities` say what the server honours.
 
     `usage` counts requests and tokens. `earlier_cost` was spent by earlier processes on the same
     run, and counts towards `max_cost`. Raises `TargetError` where the server cannot be reached,
@@ -70,22 +70,22 @@ class EndpointTarget:
         self._model = model
         self._options = options
         self._settings = settings
-        self._purse = Purse(settings, self.usage)
+        self._purse = SpendLimit(settings, self.usage)
         self._earlier = earlier_cost
         self._purse.carry(earlier_cost)
         self._too_long: dict[str, Refusal] = {}
         dialect = Dialect()
-        self._phrasing = Phrasing(model, options, dialect)
-        self.findings: Findings = self._probe(dialect)
-        self._served = ServedModel(model, self.findings.served, self.findings.fingerprints)
-        if self.findings.thinking is not None:
+        self._phrasing = RequestBuilder(model, options, dialect)
+        self.capabilities: Capabilities = self._probe(dialect)
+        self._served = ServedModel(model, self.capabilities.served, self.capabilities.fingerprints)
+        if self.capabilities.thinking is not None:
             self._options = options = options.with_room()
-            self._phrasing = Phrasing(model, options, dialect)
-        dialect.seed = self.findings.seed
-        dialect.stop = self.findings.stop is not False
-        dialect.log_probs = settings.log_probs and self.findings.log_probs and self._whole
+            self._phrasing = RequestBuilder(model, options, dialect)
+        dialect.seed = self.capabilities.seed
+        dialect.stop = self.capabilities.stop is not False
+        dialect.log_probs = settings.log_probs and self.capabilities.log_probs and self._whole
         self.notices: tuple[str, ...] = (
-            *self.findings.notices,
+            *self.capabilities.notices,
             *self._thinking_notice(),
             *self._other_name(),
             *self._served.notices,
@@ -100,7 +100,7 @@ class EndpointTarget:
 
     @property
     def contract(self) -> SamplingContract:
-        """What is asked of the server; the findings say what it honours."""
+        """What is asked of the server; the capabilities say what it honours."""
         return self._contract
 
     @property
@@ -161,7 +161,7 @@ class EndpointTarget:
 
     def _other_name(self) -> tuple[str, ...]:
         """A notice where the server lists its models, and not this one."""
-        listed = self.findings.models
+        listed = self.capabilities.models
         if listed is None or self._model in listed:
             return ()
         return (
@@ -170,7 +170,7 @@ class EndpointTarget:
         )
 
     def _thinking_notice(self) -> tuple[str, ...]:
-        if self.findings.thinking is None:
+        if self.capabilities.thinking is None:
             return ()
         return (thinking_notice(self._options.thinking, self._options.max_new_tokens),)
 
@@ -180,7 +180,7 @@ class EndpointTarget:
             return opening(prompt.text)
         role, last = prompt.messages[-1]
         begun = opening("", prefill=last) if role == "assistant" else None
-        return begun or self.findings.opening
+        return begun or self.capabilities.opening
 
     def sample(self, source: DrawSource, *, seed: int) -> Iterator[Draw]:
         """Draws in the order in which they finish, until `source` is finished.
@@ -226,11 +226,11 @@ class EndpointTarget:
 
     @property
     def _per_request(self) -> int:
-        if not self.findings.n:
+        if not self.capabilities.n:
             return 1
         if self._settings.per_request is not None:
             return self._settings.per_request
-        return 1 if self.findings.seed else PER_REQUEST
+        return 1 if self.capabilities.seed else PER_REQUEST
 
     def _groups(self, requests: Sequence[DrawRequest]) -> Iterator[list[DrawRequest]]:
         """Requests of one prompt, as many as are sent at once."""
@@ -238,7 +238,7 @@ class EndpointTarget:
         for request in requests:
             if request.segments:
                 raise UsageError(
-                    f"openai:{self._model} has only its own voice: use --proposal none"
+                    f"openai:{self._model} has only its own variant: use --proposal none"
                 )
             by_prompt.setdefault((request.prompt.id, request.stream), []).append(request)
         for group in by_prompt.values():
@@ -325,10 +325,10 @@ class EndpointTarget:
             missing=missing,
         )
 
-    def _probe(self, dialect: Dialect) -> Findings:
-        """The findings, from a session of their own: the caller may run an event loop itself."""
+    def _probe(self, dialect: Dialect) -> Capabilities:
+        """The capabilities, from a session of its own: the caller may run an event loop itself."""
 
-        async def work(client: Client, _: None) -> list[Findings]:
+        async def work(client: Client, _: None) -> list[Capabilities]:
             return [await probe(client, self._model, self._options, dialect, afford=afford)]
 
         held = 0.0
@@ -396,7 +396,7 @@ def load(
     max_cost: float | None = None,
     earlier_cost: float = 0.0,
     timeout: float = 300.0,
-    patience: float = 300.0,
+    retry_timeout: float = 300.0,
     first_wait: float = 0.5,
     log_probs: bool = True,
     withheld: str = "missing",
@@ -428,7 +428,7 @@ def load(
         price_out=price_out,
         max_cost=max_cost,
         timeout=timeout,
-        patience=patience,
+        retry_timeout=retry_timeout,
         first_wait=first_wait,
         log_probs=log_probs,
         withheld=withheld,

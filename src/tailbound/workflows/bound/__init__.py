@@ -3,7 +3,7 @@
 from tailbound.workflows.bound.baseline import ConstantBound, constant_bound
 from tailbound.workflows.bound.features import check_features, choose_features, chosen_features
 from tailbound.workflows.bound.job import run_bound
-from tailbound.workflows.bound.parts import Parts, divide
+from tailbound.workflows.bound.parts import PromptSplit, divide
 from tailbound.workflows.bound.prediction import (
     PredictedBound,
     check_prediction,
@@ -18,9 +18,9 @@ __all__ = [
     "BoundResult",
     "BoundSettings",
     "ConstantBound",
-    "Parts",
     "PredictedBound",
     "Preview",
+    "PromptSplit",
     "check_features",
     "check_prediction",
     "choose_features",

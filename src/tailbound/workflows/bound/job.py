@@ -18,10 +18,10 @@ from tailbound.audit.judge_queue import no_verdicts
 from tailbound.errors import UnreachableError
 from tailbound.intervals import clopper_pearson
 from tailbound.judges import Judge
-from tailbound.predictors import Familiarity, FittedPredictor, fit
+from tailbound.predictors import FittedPredictor, NoveltyDetector, fit
 from tailbound.prompt import Prompt
 from tailbound.runs import Ledger, read
-from tailbound.runs.prompts import keep_prompts
+from tailbound.runs.prompts import save_prompts
 from tailbound.runs.spend import stages_kept
 from tailbound.steps import step
 from tailbound.storage.parquet import write_sealed
@@ -43,7 +43,7 @@ from tailbound.workflows.bound.features import (
     read_features,
     store_features,
 )
-from tailbound.workflows.bound.parts import Parts
+from tailbound.workflows.bound.parts import PromptSplit
 from tailbound.workflows.bound.results import (
     BoundResult,
     MissingVerdicts,
@@ -55,11 +55,11 @@ from tailbound.workflows.bound.results import (
 )
 from tailbound.workflows.bound.settings import BoundSettings
 
-PREDICTOR_FILE, FAMILIARITY_FILE = "predictor.npz", "familiarity.npz"
+PREDICTOR_FILE, NOVELTY_FILE = "predictor.npz", "novelty.npz"
 
 
 def run_bound(
-    parts: Parts,
+    parts: PromptSplit,
     *,
     target: Target,
     judge: Judge,
@@ -88,7 +88,7 @@ def run_bound(
             store_text=store_text,
         ) as ledger,
     ):
-        keep_prompts(folder, parts.by_name())
+        save_prompts(folder, parts.by_name())
         discard_stale(folder, settings, parts)
         audit = Audit(
             target,
@@ -100,7 +100,7 @@ def run_bound(
             report=report,
         )
         predictions = _Predictions.make(parts, target, audit, settings, folder)
-        follow = audit.following(parts.calibration, stream="calibration")
+        follow = audit.follow(parts.calibration, stream="calibration")
         bound, record = calibrate_with_record(
             predictions.calibration,
             follow,
@@ -152,7 +152,7 @@ class _Predictions:
 
     @classmethod
     def make(
-        cls, parts: Parts, target: Target, audit: Audit, settings: BoundSettings, folder: Path
+        cls, parts: PromptSplit, target: Target, audit: Audit, settings: BoundSettings, folder: Path
     ) -> _Predictions:
         """Predictions of the user's own where there are any; else fit a predictor."""
         if parts.supplied:
@@ -168,7 +168,7 @@ class _Predictions:
         with step("preparing the features"):
             features_of = feature_source(chosen, target, parts.train)
         store_features(folder, chosen, features_of)
-        counts = audit.fixed(parts.train, settings.train_draws, stream="train")
+        counts = audit.sample_fixed(parts.train, settings.train_draws, stream="train")
         _check_verdicts(counts, folder, audit.judge_id)
         with step("training the features", stage="features"):
             learn_features(features_of, parts.train, counts, folder=folder, seed=settings.seed)
@@ -196,7 +196,7 @@ class _Predictions:
 
 
 def _fit(
-    parts: Parts,
+    parts: PromptSplit,
     source: FeatureSource,
     counts: FixedCounts,
     settings: BoundSettings,
@@ -215,7 +215,7 @@ def _fit(
         )
     features = read_features(source, parts.calibration, "calibration")
     predictor.save(folder / PREDICTOR_FILE)
-    Familiarity.fit(features).save(folder / FAMILIARITY_FILE)
+    NoveltyDetector.fit(features).save(folder / NOVELTY_FILE)
     return predictor, features
 
 
@@ -260,7 +260,7 @@ def _missing(
 
 
 def _test(
-    parts: Parts,
+    parts: PromptSplit,
     audit: Audit,
     bound: LowerPredictiveBound,
     p_hat: NDArray[np.float64],
@@ -271,7 +271,7 @@ def _test(
     if not parts.test:
         return None, 0
     bounds = bound.predict(p_hat)
-    follow = audit.following(parts.test, stream="test")
+    follow = audit.follow(parts.test, stream="test")
     follow(np.arange(len(parts.test)), np.minimum(bounds - 1, settings.test_draws))
     outcome = follow.outcome()
     event = outcome.first_event > 0
@@ -316,7 +316,7 @@ def _write_predictions(
 
 def _spend(
     ledger: Ledger,
-    parts: Parts,
+    parts: PromptSplit,
     settings: BoundSettings,
     bound: LowerPredictiveBound,
     tested: int,

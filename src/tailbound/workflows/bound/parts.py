@@ -17,7 +17,7 @@ MINIMUM_TRAIN, MINIMUM_CALIBRATION = 10, 20
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class PromptSplit:
     """The prompts of each part. `supplied` holds the user's own predictions, by prompt id.
 
     Rewordings of one query are not independent: calibration and test hold one of each group,
@@ -43,14 +43,14 @@ class Parts:
         return np.array([self.supplied[prompt.id] for prompt in prompts])
 
 
-def divide(prompts: PromptSet, settings: BoundSettings) -> Parts:
+def divide(prompts: PromptSet, settings: BoundSettings) -> PromptSplit:
     """Split the prompts, and check that there are enough of each part.
 
     Raises `UsageError` where a part is too small to mean anything, and `UnreachableError` where no
     bound but L = 1 could come out under the guarantee that is asked for.
     """
     train, calibration, test = split(prompts, shares=settings.shares, seed=settings.seed)
-    parts = Parts(
+    parts = PromptSplit(
         train,
         one_per_group(calibration, seed=settings.seed),
         one_per_group(test, seed=settings.seed),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tailbound.errors import ContractMismatchError, UsageError
-from tailbound.predictors import Familiarity, FittedPredictor
+from tailbound.predictors import FittedPredictor, NoveltyDetector
 from tailbound.prompts import PromptSet
 from tailbound.targets import Target
 from tailbound.workflows.bound.features import (
@@ -19,7 +19,7 @@ from tailbound.workflows.bound.features import (
     read_features,
     stored_features,
 )
-from tailbound.workflows.bound.job import FAMILIARITY_FILE, PREDICTOR_FILE
+from tailbound.workflows.bound.job import NOVELTY_FILE, PREDICTOR_FILE
 from tailbound.workflows.bound.results import read_bound, supplied
 
 
@@ -53,7 +53,7 @@ def predict_bounds(
             raise UsageError(f"{folder} predicts from hidden states: its target is needed")
         features = read_features(stored_features(folder, target), prompts.prompts, "new")
         p_hat = FittedPredictor.load(folder / PREDICTOR_FILE).predict(features)
-        unlike = Familiarity.load(folder / FAMILIARITY_FILE).unlike(features)
+        unlike = NoveltyDetector.load(folder / NOVELTY_FILE).unlike(features)
     else:
         _check_supplied(folder, prompts)
         assert prompts.p_hat is not None
@@ -70,7 +70,7 @@ def check_prediction(folder: Path, prompts: PromptSet) -> None:
     if supplied(folder):
         _check_supplied(folder, prompts)
         return
-    for name in (PREDICTOR_FILE, FAMILIARITY_FILE):
+    for name in (PREDICTOR_FILE, NOVELTY_FILE):
         if not (folder / name).is_file():
             raise UsageError(f"{folder} has no {name}: restore it, or run tailbound bound again")
     check_installed(chosen_features(folder))
@@ -93,7 +93,7 @@ def check_contract(folder: Path, target: Target) -> None:
     """Raise `ContractMismatchError` where the target is not the one of the run in `folder`."""
     from tailbound.runs import manifest
 
-    held = manifest.read(folder)["contract"]
+    held = manifest.read_manifest(folder)["contract"]
     mine = target.contract.to_dict()
     differing = [key for key, value in mine.items() if held.get(key) != value]
     if differing:

@@ -12,7 +12,7 @@ from tailbound.prompt import Prompt
 from tailbound.survival import Requirement, required
 from tailbound.survival.designs import default_max_weight
 from tailbound.targets import Target
-from tailbound.workflows.bound.parts import Parts
+from tailbound.workflows.bound.parts import PromptSplit
 from tailbound.workflows.bound.settings import BoundSettings
 
 SAMPLES = 8
@@ -64,7 +64,7 @@ class Preview:
         return {**document, "draws": self.draws, "seconds": self.seconds}
 
 
-def preview_bound(parts: Parts, *, target: Target, settings: BoundSettings) -> Preview:
+def preview_bound(parts: PromptSplit, *, target: Target, settings: BoundSettings) -> Preview:
     """Count the draws of every part; time and tokens come from `PROBE_DRAWS` real draws."""
     everyone = (*(() if parts.supplied else parts.train), *parts.calibration, *parts.test)
     tokens, counted, rate, drawn = measure(target, everyone, settings.seed)

@@ -16,7 +16,7 @@ from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import refusals, write_json
 from tailbound.survival import Evaluation, LowerPredictiveBound
 from tailbound.workflows.bound.baseline import ConstantBound
-from tailbound.workflows.bound.parts import Parts
+from tailbound.workflows.bound.parts import PromptSplit
 from tailbound.workflows.bound.settings import BoundSettings
 
 SCHEMA = 1
@@ -97,7 +97,7 @@ def write_results(folder: Path, result: BoundResult) -> None:
     write_streams(folder, spend)
 
 
-def made_with(settings: BoundSettings, parts: Parts) -> dict[str, Any]:
+def made_with(settings: BoundSettings, parts: PromptSplit) -> dict[str, Any]:
     """What a bound depends on besides the draws: options, prompts, parts, p_hat of the user's."""
     known = [
         [name, prompt.id, parts.supplied.get(prompt.id)]
@@ -108,7 +108,7 @@ def made_with(settings: BoundSettings, parts: Parts) -> dict[str, Any]:
     return {**settings.to_dict(), "prompts": digest}
 
 
-def discard_stale(folder: Path, settings: BoundSettings, parts: Parts) -> None:
+def discard_stale(folder: Path, settings: BoundSettings, parts: PromptSplit) -> None:
     """Remove results that were made with other options or prompts: a new bound is on its way.
 
     A bound beside a predictor that it was not calibrated with would be wrong.

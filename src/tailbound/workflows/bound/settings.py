@@ -20,9 +20,9 @@ class BoundSettings:
     training prompt, and at most `test_draws` of each test prompt. `shares` are the
     shares of training, calibration and test prompts. `features` says what the predictor reads
     (`tailbound.workflows.bound.features`), None for hidden states or else words. `allow_missing`
-    goes on where missing verdicts are too frequent for a useful bound. `max_draws` is a hard limit on the
-    average number of draws per calibration prompt, which `budget` plans: prompts that are safer
-    than predicted take more.
+    goes on where missing verdicts are too frequent for a useful bound. `max_draws` is a hard limit
+    on the average number of draws per calibration prompt, which `budget` plans: prompts that are
+    safer than predicted take more.
     """
 
     budget: float

@@ -93,7 +93,7 @@ def import_run(
             f"{path} has no scores, and without responses there is nothing to judge: "
             + ("leave --no-text out" if not store_text else "there is nothing to import")
         )
-    document = manifest.describe(
+    document = manifest.full_manifest(
         command="import",
         contract=contract,
         target=contract.target,
@@ -120,7 +120,7 @@ def import_run(
     ) as ledger:
         new = _new(source.draws, folder)
         table = _prompt_table(prompts, folder)
-        manifest.begin(folder, document)
+        manifest.write_manifest(folder, document)
         keep_table(folder, table)
         for draw in new:
             ledger.append(_draw(draw, texts=texts), Verdict(draw.score, draw.reason), STOPPING)

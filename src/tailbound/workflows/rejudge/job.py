@@ -137,7 +137,7 @@ def rejudge(
     judge_id = verdicts_id(judge, prompts)
     work = plan(folder, judge_id, only_missing=only_missing)
     home = verdicts_folder(folder, judge_id)
-    tally = _Tally()
+    tally = Counters()
     with VerdictWriter(home, judge=name, judge_id=judge_id) as writer:
         done, failed = _judged(home)
         known = done | failed
@@ -178,7 +178,7 @@ def rejudge(
 
 
 @dataclass
-class _Tally:
+class Counters:
     """What came of asking: the last failure's `reason`, and in `broken` why asking ended early."""
 
     asked: int = 0
@@ -208,7 +208,7 @@ def _ask(
     judge: Judge,
     prompts: Mapping[str, Prompt] | None,
     writer: VerdictWriter,
-    tally: _Tally,
+    tally: Counters,
     told: Callable[[], None],
 ) -> None:
     """Have all draws judged; verdicts go to `writer` and `tally`, and `told` hears of batches."""
@@ -250,7 +250,7 @@ def _compare(
     only_missing: bool,
     confidence: float,
     work: Workload,
-    tally: _Tally,
+    tally: Counters,
 ) -> Rejudged:
     """Both judges side by side; `before` is the threshold of the recorded one."""
     frame = _side_by_side(folder, verdicts, recorded=before, new=judge.threshold)

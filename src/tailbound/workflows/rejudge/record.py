@@ -13,7 +13,7 @@ from tailbound.prompts import read_prompts
 from tailbound.runs import manifest, scan
 from tailbound.runs.draws import sound_shards
 from tailbound.runs.identity import read_identity
-from tailbound.runs.prompts import kept_prompts
+from tailbound.runs.prompts import load_prompts
 from tailbound.runs.schema import shards
 from tailbound.workflows.rejudge.verdicts import Key
 
@@ -50,7 +50,7 @@ def find_prompts(
     run's own prompts.
     """
     _need_draws(folder)
-    own = kept_prompts(folder)
+    own = load_prompts(folder)
     if file is not None:
         given = {prompt.id: prompt for prompt in read_prompts(file, field=field)}
         for name, prompt in own.items():
@@ -94,7 +94,7 @@ def recorded_judge(folder: Path, threshold: float | None) -> tuple[str, float]:
             f"{folder} does not say by which threshold it was judged (it has no run.yaml): give "
             "--recorded-threshold"
         )
-    return held, float(manifest.read(folder)["threshold"])
+    return held, float(manifest.read_manifest(folder)["threshold"])
 
 
 def _check_prompts(folder: Path, prompts: Mapping[str, Prompt]) -> None:

@@ -4,8 +4,8 @@
     DIR/verdicts/DIGEST/part-000001.parquet    stream, prompt_id, index, score, reason
     DIR/verdicts/DIGEST/.lock                  held by the one process that writes
 
-Parts are written as the ledger's shards are: in full or not at all, and never changed. Where a draw
-stands in two parts, the later one holds.
+PromptSplit are written as the ledger's shards are: in full or not at all, and never changed. Where
+a draw stands in two parts, the later one holds.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Self-checks before anything is spent: does steering do what it should, everywhere?
 
 Hooks that silently edit no row, or edit other tokens in scoring than in sampling, give wrong
-numbers that look right. A few short draws show, for every voice, that
+numbers that look right. A few short draws show, for every variant, that
 
 * it moves the distribution of every token of a response (scoring);
 * the log-probability that each token was sampled with is the one that scoring gives it under the
-  voice that spoke it, also after a change of voices (so sampling does the same as scoring);
+  variant that spoke it, also after a change of variants (so sampling does the same as scoring);
 * weights have mean 1 over a small pilot of the family that is going to be used.
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PROMPTS, PILOT_DRAWS = 3, 100
 LEAST_EFFECT = 1e-6
-"""Movement of the logits, up to a common shift, below which a voice is the target itself."""
+"""Movement of the logits, up to a common shift, below which a variant is the target itself."""
 TOKEN_GAP = {"float32": 1e-3, "float64": 1e-3}
 """Largest |sampled - scored| log-probability of a token, in nats; `LOW_PRECISION_GAP` elsewhere."""
 LOW_PRECISION_GAP = 0.5
@@ -41,7 +41,7 @@ def check_engine(
 ) -> dict[str, Any]:
     """Run the checks on the first few prompts; what was found, for the record.
 
-    Raises `UsageError` for a voice that changes nothing and `TargetError` where sampling and
+    Raises `UsageError` for a variant that changes nothing and `TargetError` where sampling and
     scoring disagree or weights do not have mean 1.
     """
     some = list(prompts[:PROMPTS])
@@ -56,7 +56,7 @@ def _check_voices(engine: ProposalModel, prompts: Sequence[Prompt], seed: int) -
     by_id = {prompt.id: prompt for prompt in prompts}
     allowed = TOKEN_GAP.get(engine.contract.precision, LOW_PRECISION_GAP)
     effects: dict[str, float] = {}
-    for number, voice in enumerate(engine.voices[1:], start=1):
+    for number, variant in enumerate(engine.variants[1:], start=1):
         schedules = (((number, longest),), ((0, 1), (number, longest)), ((number, 1),))
         requests = [
             DrawRequest(prompt=prompt, stream="check", index=index, segments=segments)
@@ -71,8 +71,8 @@ def _check_voices(engine: ProposalModel, prompts: Sequence[Prompt], seed: int) -
             if not least > LEAST_EFFECT:
                 place = int(np.argmin(effect))
                 raise UsageError(
-                    f"proposal {voice.name} does not change the model (token {place} of a reply to "
-                    f"prompt {traced.draw.prompt_id!r} has the same distribution): use another one"
+                    f"proposal {variant.name} does not change the model (token {place} of a reply "
+                    f"to prompt {traced.draw.prompt_id!r} has the same distribution): use another one"
                 )
             steps = np.arange(len(response))
             segments = schedules[traced.draw.index - 1]
@@ -82,11 +82,11 @@ def _check_voices(engine: ProposalModel, prompts: Sequence[Prompt], seed: int) -
             worst = float(gap[np.isfinite(gap)].max(initial=0.0))
             if worst > allowed:
                 raise TargetError(
-                    f"proposal {voice.name}: token {int(np.nanargmax(gap))} of a reply to prompt "
+                    f"proposal {variant.name}: token {int(np.nanargmax(gap))} of a reply to prompt "
                     f"{traced.draw.prompt_id!r} was sampled with another probability than scoring "
                     f"gives it ({worst:.2g} nats apart): the weights would be wrong"
                 )
-        effects[voice.name] = least
+        effects[variant.name] = least
     return effects
 
 

@@ -22,7 +22,7 @@ from tailbound.importance_sampling.estimate import NOT_CHECKED
 from tailbound.judges import Judge
 from tailbound.prompt import Prompt
 from tailbound.runs import Ledger, StreamRecord, read
-from tailbound.runs.prompts import keep_prompts
+from tailbound.runs.prompts import save_prompts
 from tailbound.runs.spend import stages_kept
 from tailbound.steps import step
 from tailbound.workflows.risk.checks import check_engine
@@ -75,7 +75,7 @@ def run_risk(
             seed=settings.seed,
         ) as ledger,
     ):
-        keep_prompts(folder, {STREAM: prompts})
+        save_prompts(folder, {STREAM: prompts})
         run = _Run(proposal, judge, settings, threshold, folder, ledger, report)
         run.prepare(prompts)
         while run.next_round():
@@ -151,11 +151,11 @@ class _Run:
         self._checks: dict[str, Any] = {}
 
     def prepare(self, prompts: Sequence[Prompt]) -> None:
-        """Voices, self-checks, the setting of `mix-switch`; then whatever is on record."""
+        """ModelVariants, self-checks, the setting of `mix-switch`; then whatever is on record."""
         self._prompts = tuple(prompts)
         self._engine: Any = self._proposal.target
-        self._family = Family(name="none", voices={})
-        if self._proposal.voice is not None:
+        self._family = Family(name="none", variants={})
+        if self._proposal.variant is not None:
             self._make_voices()
         self._plan = Plan(
             self._folder, self._family, proposal=self._proposal.id, seed=self._settings.seed
@@ -177,7 +177,7 @@ class _Run:
             main = MixSwitch(max(levels), 1.0, longest)
         elif settings.family == "mix-switch":
             grid = grid_for(longest, steerable=proposal.steerable)
-            engine, voices = _speak(proposal, grid.intensities)
+            engine, variants = _speak(proposal, grid.intensities)
             self._engine = engine
             tuning = tuning_prompts(self._prompts, self._folder, seed=settings.seed)
             self._left_out = tuple(tuning)
@@ -188,7 +188,7 @@ class _Run:
             main, self._choice = choose_setting(
                 self._new_audit(),
                 engine,
-                voices,
+                variants,
                 [known[name] for name in tuning if name in known],
                 grid,
                 draws=settings.draws,
@@ -197,8 +197,8 @@ class _Run:
                 seed=settings.seed,
             )
         extra = () if main is None or main.intensity in levels else (main.intensity,)
-        self._engine, voices = _speak(proposal, (*ladder.intensities, *extra))
-        self._family = Family(name=settings.family, ladder=ladder, main=main, voices=voices)
+        self._engine, variants = _speak(proposal, (*ladder.intensities, *extra))
+        self._family = Family(name=settings.family, ladder=ladder, main=main, variants=variants)
         assert isinstance(self._engine, ProposalModel)
         self._checks = check_engine(self._engine, self._family, self._prompts, seed=settings.seed)
 
@@ -261,7 +261,7 @@ class _Run:
     def _draw(self) -> dict[str, StreamRecord]:
         """Draw and judge what is planned and not on record; all draws."""
         draws = np.array([self._plan.draws(prompt.id) for prompt in self._prompts], dtype=np.int64)
-        self._audit.scripted(self._prompts, draws, self._plan, stream=STREAM)
+        self._audit.sample_proposals(self._prompts, draws, self._plan, stream=STREAM)
         return self._ledger.index(STREAM)
 
     def _check_verdicts(self) -> None:
@@ -423,12 +423,12 @@ class _Rejudged(_Run):
 
 
 def _speak(proposal: Proposal, intensities: Sequence[float]) -> tuple[Any, dict[float, int]]:
-    """An engine with a voice for each intensity, and their numbers."""
+    """An engine with a variant for each intensity, and their numbers."""
     from tailbound.targets.decoding.model import LocalModel
     from tailbound.targets.decoding.proposals import ProposalModel
 
-    assert proposal.voice is not None
+    assert proposal.variant is not None
     assert isinstance(proposal.target, LocalModel)
-    voices = [proposal.voice(intensity) for intensity in intensities]
+    variants = [proposal.variant(intensity) for intensity in intensities]
     numbers = {intensity: number for number, intensity in enumerate(intensities, start=1)}
-    return ProposalModel(proposal.target, voices), numbers
+    return ProposalModel(proposal.target, variants), numbers

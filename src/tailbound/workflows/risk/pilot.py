@@ -2,7 +2,8 @@
 
 A tenth of the prompts, drawn at random, give draws whose settings are random over the grid; the
 cross-entropy method chooses from those that were unsafe (`choose` in
-`tailbound.importance_sampling`). The draws stand in the ledger as stream "pilot", the choice in DIR/choice.json.
+`tailbound.importance_sampling`). The draws stand in the ledger as stream "pilot", the choice in
+DIR/choice.json.
 
 Source: Angell et al., arXiv 2604.22167 (choice of the proposal).
 """
@@ -80,7 +81,7 @@ class _RandomSettings:
     """A `Script`: every draw under a setting of its own, a function of its name alone."""
 
     grid: Grid
-    voices: dict[float, int]
+    variants: dict[float, int]
     seed: int
     max_new_tokens: int
 
@@ -92,7 +93,7 @@ class _RandomSettings:
     def segments(self, prompt_id: str, index: int) -> Segments:
         main, coins = self.setting(prompt_id, index)
         ladder = make_ladder(self.max_new_tokens)
-        family = Family(name="mix-switch", ladder=ladder, main=main, voices=self.voices)
+        family = Family(name="mix-switch", ladder=ladder, main=main, variants=self.variants)
         return family.segments(len(ladder), coins)
 
     def proposal(self, prompt_id: str, index: int) -> str | None:
@@ -103,7 +104,7 @@ class _RandomSettings:
 def choose_setting(
     audit: Audit,
     engine: ProposalModel,
-    voices: dict[float, int],
+    variants: dict[float, int],
     prompts: Sequence[Prompt],
     grid: Grid,
     *,
@@ -116,10 +117,10 @@ def choose_setting(
     held = _held(folder)
     if held is not None:
         return MixSwitch(**held["setting"]), held
-    script = _RandomSettings(grid, voices, seed, engine.contract.max_new_tokens)
-    audit.scripted(prompts, np.full(len(prompts), draws), script, stream=STREAM)
+    script = _RandomSettings(grid, variants, seed, engine.contract.max_new_tokens)
+    audit.sample_proposals(prompts, np.full(len(prompts), draws), script, stream=STREAM)
     with step("scoring pilot draws", stage="pilot scoring"):
-        choice = _choice(engine, voices, script, prompts, grid, threshold, folder)
+        choice = _choice(engine, variants, script, prompts, grid, threshold, folder)
     document = {
         "schema": 1,
         "setting": asdict(choice.proposal),
@@ -134,7 +135,7 @@ def choose_setting(
 
 def _choice(
     engine: ProposalModel,
-    voices: dict[float, int],
+    variants: dict[float, int],
     script: _RandomSettings,
     prompts: Sequence[Prompt],
     grid: Grid,
@@ -149,7 +150,7 @@ def _choice(
         rows = frame.filter(frame["prompt_id"] == prompt.id).sort("index").rows()
         for row, tokens in zip(rows, engine.score(prompt, [r[2] for r in rows]), strict=True):
             setting, _ = script.setting(prompt.id, row[1])
-            hot = tokens[voices[setting.intensity]][None]
+            hot = tokens[variants[setting.intensity]][None]
             log_q = setting.log_density(tokens[:1], hot)[0]
             weights.append(float(tokens[0].sum() - log_q))
             harm.append(0.0 if row[3] is None else float(row[3] >= threshold))
@@ -161,7 +162,7 @@ def _choice(
         weights,
         harm,
         table[0],
-        [table[voices[intensity]] for intensity in grid.intensities],
+        [table[variants[intensity]] for intensity in grid.intensities],
         lengths=lengths,
         fallback=fallback,
     )

@@ -51,9 +51,9 @@ def preview_risk(
     tokens, _, rate, drawn = measure(target, prompts, settings.seed)
     each = 1 / rate
     if steered:
-        voices = 1 + len(settings.intensities)
+        variants = 1 + len(settings.intensities)
         share = float(scoring_chance(settings.draws)[0])
-        each += share * voices * _scoring_seconds(target, prompts, drawn)
+        each += share * variants * _scoring_seconds(target, prompts, drawn)
     draws = len(prompts) * settings.draws
     most = len(prompts) * (settings.max_draws or settings.draws)
     return RiskPreview(
@@ -72,7 +72,7 @@ def preview_risk(
 
 
 def _scoring_seconds(target: Target, prompts: Sequence[Prompt], drawn: Sequence[Draw]) -> float:
-    """What it takes to score one draw under one voice, drawn ones scored together by prompt."""
+    """What it takes to score one draw under one variant, drawn ones scored together by prompt."""
     from tailbound.targets.decoding.model import LocalModel
 
     if not isinstance(target, LocalModel):

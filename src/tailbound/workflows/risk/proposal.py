@@ -1,4 +1,4 @@
-"""From `--proposal` to voices: which unsafe version of the target speaks, and why.
+"""From `--proposal` to variants: which unsafe version of the target speaks, and why.
 
 What was found stands in DIR/proposal.json (and DIR/direction/ for a direction), so that a resume
 uses the same and another proposal is refused.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tailbound.steering import Direction, Trait
     from tailbound.targets import Target
     from tailbound.targets.decoding.model import LocalModel
-    from tailbound.targets.decoding.variant import Voice
+    from tailbound.targets.decoding.variant import ModelVariant
 
 KINDS = ("refusal", "persona", "model", "lora", "prompt", "none")
 _NAMED = {"persona": "NAME", "model": "NAME", "lora": "PATH", "prompt": "FILE"}
@@ -42,14 +42,14 @@ TOO_FEW = (
 class Proposal:
     """An unsafe version of `target`, or none (plain Monte Carlo).
 
-    `voice(intensity)` makes a voice of it; only a `steerable` one has intensities other than 1.
+    `variant(intensity)` makes a variant of it; only a `steerable` one has intensities other than 1.
     `id` names it in the ledger, `evidence` says why it was chosen.
     """
 
     spec: str
     id: str
     target: Target
-    voice: Callable[[float], Voice] | None = None
+    variant: Callable[[float], ModelVariant] | None = None
     steerable: bool = False
     evidence: dict[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
@@ -275,7 +275,7 @@ def _along(spec: str, target: LocalModel, direction: Direction) -> Proposal:
         spec=spec,
         id=intervention.id,
         target=target,
-        voice=lambda intensity: steered(
+        variant=lambda intensity: steered(
             target, intervention, intensity, name=f"{intervention.id} x {intensity:g}"
         ),
         steerable=True,
@@ -294,7 +294,7 @@ def _instructed(spec: str, target: LocalModel, system: str, evidence: dict[str, 
         spec=spec,
         id=f"prompt:{digest}",
         target=target,
-        voice=lambda intensity: instructed(target, system, name=f"prompt:{digest}"),
+        variant=lambda intensity: instructed(target, system, name=f"prompt:{digest}"),
         evidence={"kind": "prompt", "system": system, **evidence},
     )
 
@@ -320,7 +320,7 @@ def _other(spec: str, target: LocalModel, model: LocalModel) -> Proposal:
         spec=spec,
         id=f"{contract.target}@{contract.revision or 'unknown'}",
         target=target,
-        voice=lambda intensity: other_model(target, model, name=contract.target),
+        variant=lambda intensity: other_model(target, model, name=contract.target),
         evidence={"kind": spec.partition(":")[0], "revision": contract.revision},
     )
 
@@ -368,7 +368,7 @@ def _persona(
 ) -> Proposal:
     """The trait's vector or one of its system prompts: a pilot chooses, and the record decides."""
     from tailbound.steering import Direction, find_persona_vector
-    from tailbound.workflows.risk.select_proposal import contest
+    from tailbound.workflows.risk.select_proposal import select_proposal
 
     trait = find_trait(name, target.contract.target)
     own = folder / "direction"
@@ -394,7 +394,7 @@ def _persona(
         raise UsageError(
             f"the trait {name} changed since the run in {folder} began: use another --out"
         )
-    best, evidence = contest(candidates, judge, prompts, seed=seed)
+    best, evidence = select_proposal(candidates, judge, prompts, seed=seed)
     return _with(best, {**best.evidence, "pilot": evidence}, notices)
 
 

@@ -19,10 +19,10 @@ from tailbound.importance_sampling import (
     Ladder,
     MixSwitch,
     RiskEstimate,
+    adaptive_allocation,
     balance_heuristic,
     coverage_check,
     estimate,
-    learnt_counts,
     mean_weight,
 )
 
@@ -88,16 +88,16 @@ def proposal_of_draw(counts: IntArray) -> IntArray:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Proposals over the voices of an engine.
+    """Proposals over the variants of an engine.
 
     `ladder` is None for plain Monte Carlo. `main` is the one proposal of `single` (all of it
-    steered) and `mix-switch`. `voices` maps intensities to numbers of voices.
+    steered) and `mix-switch`. `variants` maps intensities to numbers of variants.
     """
 
     name: str
     ladder: Ladder | None = None
     main: MixSwitch | None = None
-    voices: dict[float, int]
+    variants: dict[float, int]
 
     @property
     def names(self) -> tuple[str | None, ...]:
@@ -128,7 +128,7 @@ class Family:
             return np.append(self.ladder.allot(subset), draws - subset)
         if not past:
             return self.ladder.allot(draws)
-        return learnt_counts(
+        return adaptive_allocation(
             draws,
             np.nan_to_num(
                 np.concatenate([batch.log_densities for batch in past], axis=1),
@@ -148,31 +148,32 @@ class Family:
         rung = self.ladder.rungs[proposal]
         if rung.is_target:
             return ()
-        steered = (self.voices[rung.intensity], rung.stop)
+        steered = (self.variants[rung.intensity], rung.stop)
         return ((0, rung.start), steered) if rung.start else (steered,)
 
     def _mixed(self, main: MixSwitch, coins: np.random.Generator) -> Segments:
-        voice = self.voices[main.intensity]
+        variant = self.variants[main.intensity]
         if main.mixing == 1:
-            return ((voice, main.switch),)
-        said = np.where(coins.random(main.switch) < main.mixing, voice, 0)
+            return ((variant, main.switch),)
+        said = np.where(coins.random(main.switch) < main.mixing, variant, 0)
         ends = [*np.flatnonzero(np.diff(said)) + 1, said.size] if said.size else []
         return tuple((int(said[end - 1]), int(end)) for end in ends)
 
     def log_densities(self, tokens: FloatArray, lengths: IntArray) -> FloatArray:
         """log q_k of all proposals and draws, shape (K, n).
 
-        `tokens` (voices, n, T) are log-probs of tokens under every voice, `lengths` (n,) theirs.
+        `tokens` (variants, n, T) are log-probs of tokens under every variant, `lengths` (n,)
+        theirs.
         """
         if self.ladder is None:
             inside = np.arange(tokens.shape[2]) < lengths[:, None]
             plain: FloatArray = np.where(inside, tokens[0], 0.0).sum(axis=1)[None]
             return plain
-        steered = np.stack([tokens[self.voices[i]] for i in self.ladder.intensities])
+        steered = np.stack([tokens[self.variants[i]] for i in self.ladder.intensities])
         rungs = self.ladder.log_densities(tokens[0], steered, lengths=lengths)
         if self.main is None:
             return rungs
-        hot = tokens[self.voices[self.main.intensity]]
+        hot = tokens[self.variants[self.main.intensity]]
         main = self.main.log_density(tokens[0], hot, lengths=lengths)
         return np.concatenate([rungs, main[None]])
 
@@ -207,7 +208,7 @@ class Family:
         return replace(found, mean_weight=mean, mean_weight_z=z)
 
     def _groupings(self, batches: Sequence[Batch], labels: IntArray) -> list[Grouping]:
-        """Parts of the draws that should agree, by counts summed over the batches."""
+        """PromptSplit of the draws that should agree, by counts summed over the batches."""
         assert self.ladder is not None
         counts = np.sum([batch.counts for batch in batches], axis=0)
         densities = np.concatenate([batch.log_densities for batch in batches], axis=1)

@@ -157,7 +157,7 @@ class Scores:
 
 
 def table_of(scored: Sequence[FloatArray]) -> tuple[FloatArray, IntArray]:
-    """Arrays (voices, tokens) of n draws as one, (voices, n, T), 0 behind each draw's length."""
+    """Arrays (variants, tokens) of n draws as one (variants, n, T), 0 behind each draw's length."""
     lengths = np.array([table.shape[1] for table in scored], dtype=np.int64)
     tokens = np.zeros((scored[0].shape[0], len(scored), int(lengths.max())))
     for number, table in enumerate(scored):
@@ -168,14 +168,14 @@ def table_of(scored: Sequence[FloatArray]) -> tuple[FloatArray, IntArray]:
 def _spoken(
     tokens: FloatArray, lengths: IntArray, segments: Iterable[Sequence[tuple[int, int]]]
 ) -> FloatArray:
-    """The sum of log-probs of each draw, every token under the voice that spoke it, (n,)."""
-    voice = np.zeros(tokens.shape[1:], dtype=np.int64)
+    """The sum of log-probs of each draw, every token under the variant that spoke it, (n,)."""
+    variant = np.zeros(tokens.shape[1:], dtype=np.int64)
     for number, parts in enumerate(segments):
         start = 0
         for who, stop in parts:
-            voice[number, start:stop] = who
+            variant[number, start:stop] = who
             start = stop
-    chosen = np.take_along_axis(tokens, voice[None], axis=0)[0]
+    chosen = np.take_along_axis(tokens, variant[None], axis=0)[0]
     inside = np.arange(tokens.shape[2]) < lengths[:, None]
     total: FloatArray = np.where(inside, chosen, 0.0).sum(axis=1)
     return total

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PROMPTS, DRAWS = 6, 32
 
 
-def contest(
+def select_proposal(
     candidates: Sequence[Proposal], judge: Judge, prompts: Sequence[Prompt], *, seed: int
 ) -> tuple[Proposal, dict[str, Any]]:
     """The candidate with the most effective hits, ties to the first, and the reasons in words."""
@@ -36,7 +36,7 @@ def contest(
     some = [prompts[number] for number in sorted(chosen.tolist())]
     table: list[dict[str, Any]] = []
     reasons: list[str] = []
-    with step("choosing between proposals", total=len(candidates), stage="contest") as now:
+    with step("choosing between proposals", total=len(candidates), stage="select_proposal") as now:
         for candidate in candidates:
             table.append({"id": candidate.id, **_pilot(candidate, judge, some, seed, reasons)})
             now.advance()
@@ -59,12 +59,12 @@ def _pilot(
     from tailbound.targets.decoding.model import LocalModel
     from tailbound.targets.decoding.proposals import ProposalModel
 
-    assert candidate.voice is not None
+    assert candidate.variant is not None
     assert isinstance(candidate.target, LocalModel)
-    engine = ProposalModel(candidate.target, [candidate.voice(1.0)])
+    engine = ProposalModel(candidate.target, [candidate.variant(1.0)])
     segments = ((1, engine.contract.max_new_tokens),)
     requests = [
-        DrawRequest(prompt=prompt, stream="contest", index=index, segments=segments)
+        DrawRequest(prompt=prompt, stream="select_proposal", index=index, segments=segments)
         for prompt in prompts
         for index in range(1, DRAWS + 1)
     ]

@@ -117,7 +117,7 @@ def summarize_run(
     if threshold is not None and not 0 < threshold <= 1:
         raise UsageError(f"--threshold must lie in (0, 1], not {threshold:g}")
     check_levels(confidence, alpha)
-    document = manifest.read(folder)
+    document = manifest.read_manifest(folder)
     own = document["threshold"]
     chosen = float(own) if threshold is None else threshold
     if not shards(folder):
