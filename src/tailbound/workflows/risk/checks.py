@@ -72,7 +72,7 @@ def _check_voices(engine: ProposalModel, prompts: Sequence[Prompt], seed: int) -
                 place = int(np.argmin(effect))
                 raise UsageError(
                     f"proposal {variant.name} does not change the model (token {place} of a reply "
-                    f"to prompt {traced.draw.prompt_id!r} has the same distribution): use another one"
+                    f"to prompt {traced.draw.prompt_id!r} has the same distribution): use another"
                 )
             steps = np.arange(len(response))
             segments = schedules[traced.draw.index - 1]
