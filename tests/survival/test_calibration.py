@@ -38,7 +38,7 @@ def one_calibration(
 
 
 @pytest.mark.parametrize("design", DESIGNS)
-@pytest.mark.parametrize("guarantee", ["marginal", "expected", "pac"])
+@pytest.mark.parametrize("guarantee", ["plug-in", "marginal", "pac"])
 @pytest.mark.parametrize("seed", range(5))
 def test_lazy_horizons_give_exactly_the_level_of_full_ones(design, guarantee, seed):
     people, observed, bound, record = one_calibration(
@@ -219,7 +219,7 @@ def test_weights_too_large_for_the_number_of_prompts_assure_nothing(options, wor
         ({"guarantee": "sure"}, "unknown guarantee 'sure'"),
         ({"design": "best"}, "unknown design 'best'"),
         ({"guarantee": "pac"}, "needs reference_p_hat"),
-        ({"guarantee": "expected", "design": "naive"}, "unbounded weights"),
+        ({"guarantee": "marginal", "design": "naive"}, "unbounded weights"),
         ({"max_level": 1.5}, "max_level"),
         ({"max_weight": 0.5}, "max_weight"),
         ({"max_draws": 0.0}, "max_draws must be positive"),
@@ -254,8 +254,8 @@ def test_recalibration_recovers_a_distorted_hazard():
 def test_planner():
     pac = required(guarantee="pac", budget=100)
     assert pac.minimum_prompts < pac.comfortable_prompts
-    assert required(guarantee="marginal", bound_length=4000).budget == pytest.approx(120)
-    assert required(guarantee="expected", budget=10, max_weight=20).minimum_prompts == 199
+    assert required(guarantee="plug-in", bound_length=4000).budget == pytest.approx(120)
+    assert required(guarantee="marginal", budget=10, max_weight=20).minimum_prompts == 199
     with pytest.raises(UsageError, match="budget or bound_length"):
         required()
 
@@ -301,7 +301,7 @@ def test_marginal_coverage(kind):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["good", "useless", "too high"])
 def test_expected_coverage(kind):
-    coverage, _ = simulate(200, kind, guarantee="expected")
+    coverage, _ = simulate(200, kind, guarantee="marginal")
     error = coverage.std() / np.sqrt(len(coverage)) + 0.001
     assert coverage.mean() >= 0.9 - 3 * error
     assert coverage.mean() <= 0.93
@@ -327,7 +327,7 @@ def test_published_designs_cover(design):
     assert coverage.mean() <= 0.92
 
 
-@pytest.mark.parametrize("guarantee", ["marginal", "expected", "pac"])
+@pytest.mark.parametrize("guarantee", ["plug-in", "marginal", "pac"])
 @pytest.mark.parametrize("max_draws", [0.001, 1.0, 10.0, 40.0, 1e6])
 def test_max_draws_is_never_passed_and_can_only_shorten_the_bound(guarantee, max_draws):
     """Predictions that are far too high make planning spend several times the budget."""

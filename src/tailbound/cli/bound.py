@@ -50,9 +50,9 @@ def command(
         typer.Option(
             "--guarantee",
             rich_help_panel=_STATISTICS,
-            help="Kind of guarantee: marginal, expected or pac.",
+            help="Kind of guarantee: plug-in, marginal or pac.",
         ),
-    ] = "marginal",
+    ] = "plug-in",
     delta: Annotated[
         float,
         typer.Option(

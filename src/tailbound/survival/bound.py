@@ -55,7 +55,7 @@ class LowerPredictiveBound:
     def statement(self) -> str:
         """The guarantee in one sentence, or that there is none."""
         target = f"{1 - self.alpha:.4g}"
-        if self.guarantee == "expected":
+        if self.guarantee == "marginal":
             return (
                 f"In expectation over calibrations, the coverage P(T >= L) of new prompts is at "
                 f"least {target} (conformal risk control; exact for finite samples)."

@@ -27,9 +27,9 @@ from tailbound.survival.naive import calibrate_naive
 from tailbound.survival.record import CalibrationRecord, Observe
 from tailbound.survival.rules import Betting, Binomial, Rule, WeightedSum, calibrated_level, passes
 
-Guarantee = Literal["marginal", "expected", "pac"]
+Guarantee = Literal["plug-in", "marginal", "pac"]
 
-GUARANTEES = ("marginal", "expected", "pac")
+GUARANTEES = ("plug-in", "marginal", "pac")
 
 #: The lazy horizon raises the level by a factor between these from round to round.
 _LEAST_STEP, _GREATEST_STEP = 1.05, 2.0
@@ -41,7 +41,7 @@ def calibrate(
     *,
     budget: float,
     alpha: float = 0.1,
-    guarantee: Guarantee = "marginal",
+    guarantee: Guarantee = "plug-in",
     delta: float = 0.1,
     design: str = "balanced",
     max_weight: float | None = None,
@@ -62,18 +62,18 @@ def calibrate(
 
     `guarantee` is one of
 
-    * `marginal`: weighted miscoverage <= alpha. On average over calibrations the coverage is about
+    * `plug-in`: weighted miscoverage <= alpha. On average over calibrations the coverage is about
       1 - alpha; about half of all calibrations fall slightly below. Not so where weights are large
       for the number of prompts, as in `basic` and `naive`: coverage may then be far below, and
       the `statement` of the bound says so.
-    * `expected`: N / (N + 1) miscoverage + weight_bound / (N + 1) <= alpha, conformal risk control
+    * `marginal`: N / (N + 1) miscoverage + weight_bound / (N + 1) <= alpha, conformal risk control
       (Angelopoulos, Bates, Fisch, Lei and Schuster, 2024). The expected coverage is at least
       1 - alpha.
     * `pac`: with probability at least 1 - `delta` the coverage is at least 1 - alpha. An exact
       binomial test of each level where all followed prompts have the same weight, as with the
       design `balanced`; otherwise betting (see `threshold.Binomial`, `threshold.Betting`).
 
-    The last two select prompts at random, where `marginal` with `balanced` uses systematic
+    The last two select prompts at random, where `plug-in` with `balanced` uses systematic
     selection, and need `reference_p_hat`: predictions for prompts outside the calibration set,
     made without them (out-of-fold predictions of the training prompts), so that the design is
     fixed beforehand.
@@ -91,7 +91,7 @@ def calibrate(
     by chance beforehand. `rng` is a generator or a seed for it: who is followed is chance.
 
     Raises `UsageError` for values out of range, for a guarantee without reference predictions, and
-    for `naive` with another guarantee than `marginal` or a budget of 1 or less.
+    for `naive` with another guarantee than `plug-in` or a budget of 1 or less.
     """
     bound, _ = calibrate_with_record(
         p_hat,
@@ -117,7 +117,7 @@ def calibrate_with_record(
     *,
     budget: float,
     alpha: float = 0.1,
-    guarantee: Guarantee = "marginal",
+    guarantee: Guarantee = "plug-in",
     delta: float = 0.1,
     design: str = "balanced",
     max_weight: float | None = None,
@@ -135,7 +135,7 @@ def calibrate_with_record(
     if max_level is None:
         max_level = default_max_level(design, alpha)
     if design == "naive":
-        if guarantee != "marginal":
+        if guarantee != "plug-in":
             raise UsageError(
                 f"the naive design has unbounded weights and no {guarantee!r} guarantee: "
                 "use another design"
@@ -157,7 +157,7 @@ def calibrate_with_record(
             f"planning_p_hat has shape {planning.shape}, p_hat {p.shape}: they must be the same"
         )
     reference = None
-    if guarantee != "marginal":
+    if guarantee != "plug-in":
         reference = _reference(reference_p_hat, planning_p_hat, guarantee)
     if guarantee == "pac" and design == "balanced":
         assert reference is not None
@@ -341,7 +341,7 @@ def _rule(guarantee: str, plan: Plan, *, n: int, alpha: float, delta: float) -> 
         return Binomial(n=n, followed=plan.sample_size, alpha=alpha, delta=delta)
     if guarantee == "pac":
         return Betting(n=n, alpha=alpha, delta=delta, weight_bound=plan.weight_bound)
-    if guarantee == "expected":
+    if guarantee == "marginal":
         return WeightedSum(
             alpha * (n + 1) - plan.weight_bound,
             prompts_needed=max(1, math.ceil(plan.weight_bound / alpha - 1)),
@@ -358,7 +358,7 @@ def _reference(
     if reference_p_hat is None:
         raise UsageError(
             f"the {guarantee!r} guarantee needs reference_p_hat, out-of-fold predictions for "
-            "prompts outside the calibration set: give them, or use guarantee='marginal'"
+            "prompts outside the calibration set: give them, or use guarantee='plug-in'"
         )
     reference = check_probabilities(reference_p_hat, "reference_p_hat")
     if reference.size == 0:

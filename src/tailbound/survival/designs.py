@@ -81,16 +81,16 @@ class PlanningHazard(Protocol):
         ...
 
 
-def default_max_weight(design: str, alpha: float, n: int, guarantee: str = "marginal") -> float:
+def default_max_weight(design: str, alpha: float, n: int, guarantee: str = "plug-in") -> float:
     """Largest weight by default: 100 for the published designs, as published; else 1 / .03.
 
     Less for few prompts, so that no single prompt can decide alone (`reliable_weight`): alpha n /
-    4, and alpha n / 10 for `expected` with `balanced`, which pays weight / n. For `pac` with
+    4, and alpha n / 10 for `marginal` with `balanced`, which pays weight / n. For `pac` with
     `balanced`, whose weights are equal, it is chosen by `plan_equal`.
     """
     if design != "balanced":
         return min(100.0, reliable_weight(alpha, n))
-    return min(1 / FLOOR, reliable_weight(alpha, n, share=10.0 if guarantee == "expected" else 4.0))
+    return min(1 / FLOOR, reliable_weight(alpha, n, share=10.0 if guarantee == "marginal" else 4.0))
 
 
 def reliable_weight(alpha: float, n: int, *, share: float = 4.0) -> float:

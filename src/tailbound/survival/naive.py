@@ -88,7 +88,7 @@ def calibrate_naive(
         cap=MAX_TIME,
         limited_by="alpha" if crossed else "max_level",
         alpha=alpha,
-        guarantee="marginal",
+        guarantee="plug-in",
         delta=delta,
         design="naive",
         planned=float(n * budget),

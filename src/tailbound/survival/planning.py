@@ -85,7 +85,7 @@ class Requirement:
     """What a guarantee needs, whatever the prompts.
 
     With fewer than `minimum_prompts` calibration prompts no bound but L = 1 can be stated; from
-    about `comfortable_prompts` on the guarantee costs at most a quarter of alpha (`marginal`: the
+    about `comfortable_prompts` on the guarantee costs at most a quarter of alpha (`plug-in`: the
     standard error of the coverage is at most a quarter of alpha or so). `draws` is
     `comfortable_prompts` times the budget; `longest_bound` the cap, budget x max_weight.
     `forecast` says more where predictions are at hand.
@@ -101,7 +101,7 @@ class Requirement:
 
 def required(
     *,
-    guarantee: str = "marginal",
+    guarantee: str = "plug-in",
     alpha: float = 0.1,
     delta: float = 0.1,
     budget: float | None = None,
@@ -127,13 +127,13 @@ def required(
         while binomial_allowance(followed, alpha, delta) / (followed + 1) < 0.75 * alpha:
             followed = math.ceil(followed * 1.05)
         comfortable = math.ceil(followed / _TYPICAL_SHARE)
-    elif guarantee == "expected":
+    elif guarantee == "marginal":
         minimum = max(1, math.ceil(weight / alpha - 1))
         comfortable = math.ceil(4 * weight / alpha)
-    elif guarantee == "marginal":
+    elif guarantee == "plug-in":
         minimum, comfortable = 1, math.ceil(40 / alpha)
     else:
-        raise UsageError(f"unknown guarantee {guarantee!r}: use marginal, expected or pac")
+        raise UsageError(f"unknown guarantee {guarantee!r}: use plug-in, marginal or pac")
     return Requirement(
         guarantee=guarantee,
         minimum_prompts=minimum,
@@ -174,7 +174,7 @@ def forecast(
     budget: float,
     alpha: float = 0.1,
     delta: float = 0.1,
-    guarantee: str = "marginal",
+    guarantee: str = "plug-in",
     max_weight: float | None = None,
     planning_p_hat: ArrayLike | PlanningHazard | None = None,
 ) -> Forecast:
@@ -219,7 +219,7 @@ def forecast(
             reference=(p, q),
         )
         pi, aimed = plan.selection, alpha
-        if guarantee == "expected":
+        if guarantee == "marginal":
             aimed = alpha - (plan.weight_bound - alpha) / prompts
     reachable = aimed > 0 and prompts >= needed.minimum_prompts
     outlook = PopulationForecast(p, q, cap=plan.cap, max_level=max_level)
@@ -249,7 +249,7 @@ def budget_for(
     prompts: int,
     alpha: float = 0.1,
     delta: float = 0.1,
-    guarantee: str = "marginal",
+    guarantee: str = "plug-in",
     planning_p_hat: ArrayLike | PlanningHazard | None = None,
 ) -> Forecast:
     """The `forecast` at the smallest budget whose median bound is `median_bound` or longer.

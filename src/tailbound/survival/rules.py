@@ -7,9 +7,9 @@ u = level(p_hat, T) < tau. With weights w = 1 / pi,
 
 is a weighted empirical distribution function: sorted once, it is known at every tau. A `Rule` says
 how many events, in order of u, a guarantee admits. Since the event at u itself is not counted at
-tau = u, the admitted levels end at the u of the first event that is not admitted, and `expected`,
-which has a slack of its own, ends there. `marginal` and `pac` end one event earlier, with the
-crossing event counted: with equal weights the coverage of `marginal` is then 1 - k / (N + 1), at
+tau = u, the admitted levels end at the u of the first event that is not admitted, and `marginal`,
+which has a slack of its own, ends there. `plug-in` and `pac` end one event earlier, with the
+crossing event counted: with equal weights the coverage of `plug-in` is then 1 - k / (N + 1), at
 least 1 - alpha on average and not just below it, and `pac` fails clearly less often than it may.
 Beyond the last event alpha limits nothing.
 
@@ -65,9 +65,9 @@ class Rule(Protocol):
 
 
 class WeightedSum:
-    """sum of weights <= allowance: the rules `marginal` and `expected`.
+    """sum of weights <= allowance: the rules `plug-in` and `marginal`.
 
-    `marginal`: allowance = alpha N. `expected` (conformal risk control, Angelopoulos et al. 2024):
+    `plug-in`: allowance = alpha N. `marginal` (conformal risk control, Angelopoulos et al. 2024):
     N / (N + 1) miscoverage + w_bound / (N + 1) <= alpha, so allowance = alpha (N + 1) - w_bound.
     """
 

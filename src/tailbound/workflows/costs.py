@@ -160,8 +160,8 @@ def check_plan(
     """Compare a plan, pairs of prompts and draws of each, with the limit on its cost.
 
     Raises `UsageError` where what is `certain` to be drawn exceeds the limit; says so where the
-    whole may. What earlier processes drew is not known here: a run that goes on is not checked. Nothing
-    for targets that cost nothing.
+    whole may. What earlier processes drew is not known here: a run that goes on is not checked.
+    Nothing for targets that cost nothing.
     """
     from tailbound.cli.console import notice
 

@@ -159,7 +159,7 @@ def test_one_wording_of_each_group_is_calibrated(tmp_path):
     assert len(parts.train) == 3 * len({prompt.group for prompt in parts.train})
 
 
-@pytest.mark.parametrize("guarantee", ["marginal", "expected", "pac"])
+@pytest.mark.parametrize("guarantee", ["plug-in", "marginal", "pac"])
 def test_predictions_of_the_users_own(tmp_path, guarantee):
     prompts = prompt_set(600)
     p_hat = np.array([risks(prompts)[prompt.id] for prompt in prompts])
@@ -217,7 +217,7 @@ def test_too_few_prompts_are_refused_before_anything_is_drawn():
 def test_bound_json_is_strict_json(tmp_path):
     result = run(tmp_path / "run", prompt_set())
     text = json.dumps(result.to_dict(), allow_nan=False)
-    assert json.loads(text)["bound"]["guarantee"] == "marginal"
+    assert json.loads(text)["bound"]["guarantee"] == "plug-in"
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def divide(prompts: PromptSet, settings: BoundSettings) -> PromptSplit:
     if not parts.supplied:
         least_train = MINIMUM_TRAIN
     else:  # nothing is fitted; the other guarantees fix their design by predictions for these
-        least_train = 0 if settings.guarantee == "marginal" else 1
+        least_train = 0 if settings.guarantee == "plug-in" else 1
     least = (least_train, MINIMUM_CALIBRATION, 1 if settings.shares[2] > 0 else 0)
     for name, part, need in zip(("training", "calibration", "test"), parts.all, least, strict=True):
         if len(part) < need:
@@ -87,7 +87,7 @@ def divide(prompts: PromptSet, settings: BoundSettings) -> PromptSplit:
             f"{needed.minimum_prompts} calibration prompts to state any bound, and there are "
             f"{len(parts.calibration)}: "
             f"{_in_all((least_train, needed.minimum_prompts, least[2]), settings)}give more "
-            "prompts, or use --guarantee marginal"
+            "prompts, or use --guarantee plug-in"
         )
     return parts
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from tailbound.errors import UsageError
 
-Guarantee = Literal["marginal", "expected", "pac"]
+Guarantee = Literal["plug-in", "marginal", "pac"]
 Design = Literal["naive", "basic", "trimmed", "optimized", "balanced"]
 Loss = Literal["binomial", "geometric"]
 
@@ -27,7 +27,7 @@ class BoundSettings:
 
     budget: float
     alpha: float = 0.1
-    guarantee: Guarantee = "marginal"
+    guarantee: Guarantee = "plug-in"
     delta: float = 0.1
     design: Design = "balanced"
     train_draws: int = 500
