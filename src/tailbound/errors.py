@@ -10,7 +10,7 @@
     ├── LedgerError                 the record of draws cannot be read or written
     └── UnreachableError            exit code 3: a stated bound cannot be reached
 
-Every message is one line: what is wrong, with the offending value, and how to mend it.
+Every message is one line: what is wrong, with the offending value, and how to fix it.
 """
 
 

@@ -53,7 +53,7 @@ def betting_lower(values: ArrayLike, *, confidence: float = 0.95) -> NDArray[np.
     r"""One-sided lower confidence bound for a mean of values >= 0 of any size, finite-sample.
 
     For X_1..X_n >= 0 and a guess m of their mean, bets theta_1..theta_G in (0, 1) that were fixed
-    beforehand, with stakes pi_j that sum to 1, win
+    in advance, with stakes pi_j that sum to 1, win
 
         K(m) = sum_j pi_j prod_i (1 + theta_j (X_i / m - 1)),
 
@@ -62,7 +62,7 @@ def betting_lower(values: ArrayLike, *, confidence: float = 0.95) -> NDArray[np.
 
     Why it holds: at the true mean mu, E K(mu) <= 1, and Markov's inequality. When the X_i are
     independent with *different* means mu_i of average mu (draws from several proposals in counts
-    that were fixed beforehand), E prod_i (1 + theta (X_i / mu - 1)) = prod_i (1 + theta (mu_i / mu
+    that were fixed in advance), E prod_i (1 + theta (X_i / mu - 1)) = prod_i (1 + theta (mu_i / mu
     - 1)) <= 1 by the inequality of arithmetic and geometric means, so it holds for one such batch,
     and, by Ville's inequality, at the ends of all complete batches at once when every batch has
     mean mu given the past. With independent, identically distributed values every n is such an end.
@@ -135,7 +135,7 @@ def empirical_bernstein(
         mean +- ( sqrt(2 V ln(4 / delta) / n) + 7 `bound` ln(4 / delta) / (3 (n - 1)) ),
 
     with delta = 1 - confidence, V the sample variance (divisor n - 1), cut to [0, `bound`]. Wider
-    than betting, and its n must be fixed beforehand; for checks and for very many values. `values`
+    than betting, and its n must be fixed in advance; for checks and for very many values. `values`
     has shape (..., n), the ends (...); fewer than two values give [0, `bound`]. Raises `UsageError`
     for values outside [0, `bound`] or not finite.
 

@@ -86,6 +86,9 @@ class Schedule:
     `width` prompts are worked on at a time, the one with the fewest draws in flight first: a
     target with `width` rows then works on about one draw per prompt, and little is drawn beyond
     an event that is not yet known.
+
+    `record` holds the draws of the stream that are finished, from the ledger: a resumed run skips
+    them, because they are noted here as judged before anything is asked for.
     """
 
     def __init__(
@@ -158,6 +161,7 @@ class Schedule:
         return self._note(position, index, float("nan") if score is None else score)
 
     def _note(self, position: int, index: int, score: float) -> bool:
+        """Record a verdict; a missing verdict (NaN) counts as unsafe, which keeps bounds valid."""
         missing = score != score
         event = missing or score >= self._threshold
         self._pursuits[position].judged(index, event=event, missing=missing)

@@ -27,6 +27,9 @@ def uniform_allocation(
     About `target_share` of them, at least one, go to the target; the rest evenly to the others, the
     remainder to the first. Raises `UsageError` for fewer than 2 draws or proposals, or a share
     outside (0, 1).
+
+    >>> uniform_allocation(100, 4).tolist()
+    [10, 30, 30, 30]
     """
     target = _target_count(draws, proposals, target_share)
     each, left = divmod(draws - target, proposals - 1)
@@ -59,6 +62,10 @@ def adaptive_allocation(
 
     Source: Douc, Guillin, Marin and Robert (2007), "Minimum variance importance sampling via
     population Monte Carlo" (learning the shares of a mixture from weighted draws).
+
+    >>> densities = np.log([[0.5, 0.5, 0.5], [0.9, 0.1, 0.1], [0.1, 0.9, 0.9]])
+    >>> adaptive_allocation(100, densities, [0.0, 0.0, 0.0], [0, 1, 1]).tolist()
+    [10, 11, 79]
     """
     q, w = np.asarray(log_densities, dtype=np.float64), check_log_weights(log_weights)
     h = np.nan_to_num(np.asarray(harm, dtype=np.float64), nan=0.0)

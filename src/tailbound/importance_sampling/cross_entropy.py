@@ -30,7 +30,14 @@ SWITCH_STEP = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Intensities (I,), mixing shares (A,) and switches (S,) to choose from."""
+    """Intensities (I,), mixing shares (A,) and switches (S,) to choose from.
+
+    >>> grid = Grid(intensities=(0.5, 1.0), mixing=(0.0, 1.0), switches=(1, 2))
+    >>> grid.at(1, 1, 0)
+    MixSwitch(intensity=1.0, mixing=1.0, switch=1)
+    >>> len(grid.draw(5, rng=0))
+    5
+    """
 
     intensities: tuple[float, ...]
     mixing: tuple[float, ...]
@@ -63,7 +70,12 @@ class Choice:
 
 
 def published_grid(max_new_tokens: int) -> Grid:
-    """Intensity .1, .2, .., 1; a in 25 even steps from 0 to 1; t_switch 0, 5, .., max."""
+    """Intensity .1, .2, .., 1; a in 25 even steps from 0 to 1; t_switch 0, 5, .., max.
+
+    >>> grid = published_grid(12)
+    >>> len(grid.intensities), len(grid.mixing), grid.switches
+    (10, 25, (0, 5, 10, 12))
+    """
     if max_new_tokens < 1:
         raise UsageError(f"max_new_tokens must be at least 1, not {max_new_tokens}")
     switches = sorted({*range(0, max_new_tokens, SWITCH_STEP), max_new_tokens})
@@ -87,6 +99,12 @@ def choose(
     grid's intensities (k, T), log-probs of their tokens. A setting under which an unsafe pilot draw
     is impossible has infinite loss and is never chosen; ties go to the first. Without an unsafe
     draw the choice is `fallback`: by default full intensity, half mixed in, on all tokens.
+
+    >>> grid = Grid(intensities=(0.5, 1.0), mixing=(0.0, 1.0), switches=(1, 2))
+    >>> unsteered, weak, strong = (np.log([[p, 0.5]] * 3) for p in (0.1, 0.2, 0.8))
+    >>> choice = choose(grid, [0.0, 0.0, 0.0], [1, 1, 0], unsteered, [weak, strong])
+    >>> choice.proposal.intensity, choice.reason
+    (1.0, 'least cross-entropy from 2 unsafe of 3 pilot draws')
     """
     weights = check_log_weights(log_weights)
     h = np.nan_to_num(np.asarray(harm, dtype=np.float64), nan=0.0)

@@ -117,6 +117,10 @@ def coverage_check(
     coverage_checked=False)`, whose own log-weights are best those of the balance heuristic over the
     proposal and all rungs. A route that the proposal hardly ever takes leaves it with few effective
     hits and no say, so the status stays "coverage not checked", or the two disagree.
+
+    >>> check = coverage_check("ablated", [0.0, -1.0], [0.0, -0.5], [False, True])
+    >>> check.first.name, check.second.name, check.second.members.tolist()
+    ('ablated', 'ladder subset', [False, True])
     """
     subset = np.asarray(in_subset, dtype=bool)
     return Grouping(

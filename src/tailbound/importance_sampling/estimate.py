@@ -133,7 +133,7 @@ def estimate(
         Of each one-sided bound and of the two-sided interval, in (.5, 1).
     strata : (n,)
         Labels of the proposal (and batch, if batches differ in shares) of each draw, when counts
-        were fixed beforehand; makes the standard errors smaller. Bounds do not depend on it.
+        were fixed in advance; makes the standard errors smaller. Bounds do not depend on it.
     coverage_checked
         False for draws of one proposal (`single`, `mix-switch`): the status is at best "coverage
         not checked" unless `groups` compares them with draws of a ladder and every comparison has
@@ -151,7 +151,7 @@ def estimate(
       [0, weight_bound]; not below about 3.6 weight_bound / n, because fewer assumptions allow no
       better. Both are finite-sample; with fixed counts per proposal they hold for a complete batch
       and at the ends of all complete batches at once. Plain Monte Carlo with h in {0, 1} and a
-      number of draws fixed beforehand: Clopper and Pearson (1934), exact, one-sided.
+      number of draws fixed in advance: Clopper and Pearson (1934), exact, one-sided.
     * Interval: risk exp(- t se / risk) to risk (1 + s) exp(t sqrt((se / risk)^2 + s^2)), t being
       Student's with ess_harm - 1 degrees of freedom and s the largest share: the upper end is that
       with one more draw of the largest kind. Estimates err low far more often than high, because

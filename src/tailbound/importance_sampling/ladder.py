@@ -76,6 +76,11 @@ class Ladder:
         (n, T) if there is one. `lengths` (n,) are the numbers of tokens (default: T); what stands
         behind them is not read. -inf is allowed: a token which that model cannot say there. Raises
         `UsageError` for shapes that do not fit, NaN, values above 0 and T > `max_new_tokens`.
+
+        >>> ladder = make_ladder(2, intensities=[1.0])
+        >>> found = ladder.log_densities(np.log([[0.9, 0.9]]), np.log([[0.1, 0.1]]))
+        >>> np.exp(found).round(2).tolist()
+        [[0.81], [0.01], [0.09]]
         """
         base = check_token_log_probs(unsteered, lengths, "unsteered")
         hot = np.asarray(steered, dtype=np.float64)
@@ -163,6 +168,11 @@ def make_ladder(
     Windows are all pairs start < stop, `max_new_tokens` being one of the stops, distinct after
     clipping, longest first; each at every intensity, strongest first. Raises `UsageError` for a
     length below 1, no intensity, intensities that repeat or are not positive, or negative windows.
+
+    >>> ladder = make_ladder(2, intensities=[1.0])
+    >>> counts = ladder.allot(10)
+    >>> counts.tolist(), ladder.weight_bound(counts)
+    ([1, 5, 4], 10.0)
     """
     if max_new_tokens < 1:
         raise UsageError(f"max_new_tokens must be at least 1, not {max_new_tokens}")

@@ -23,7 +23,12 @@ from tailbound.importance_sampling.weights import FloatArray
 
 @dataclass(frozen=True)
 class MixSwitch:
-    """Intensity of steering, mixing share a in [0, 1] and switch t_switch >= 0 of the family."""
+    """Intensity of steering, mixing share a in [0, 1] and switch t_switch >= 0 of the family.
+
+    >>> proposal = MixSwitch(intensity=1.0, mixing=0.5, switch=1)
+    >>> np.exp(proposal.log_density(np.log([[0.2, 0.5]]), np.log([[0.6, 0.9]]))).round(3).tolist()
+    [0.2]
+    """
 
     intensity: float
     mixing: float

@@ -43,7 +43,8 @@ def log_sum(log_terms: FloatArray, axis: int = -1) -> FloatArray:
 def effective_sample_size(log_terms: ArrayLike) -> float:
     """(sum t)^2 / sum t^2 of terms t = exp(log_terms), shape (n,); 0 when all terms are 0.
 
-    Of terms w h this is ESS_harm: how many equal terms would be as noisy. Kong (1992).
+    How many equal terms would be as noisy (Kong 1992). Of terms w h this is ESS_harm, the number of
+    effective hits.
 
     >>> round(effective_sample_size([0.0, 0.0, -float("inf")]), 12)
     2.0
@@ -105,11 +106,16 @@ def standard_error(values: ArrayLike, strata: ArrayLike | None = None) -> float:
     r"""Standard error of the mean of `values`, shape (n,), from the sample; NaN for n < 2.
 
     Without `strata`: s / sqrt(n). With `strata` (n,), labels of the proposal (and batch) that each
-    draw came from in counts n_k that were fixed beforehand: sqrt(sum_k n_k s_k^2) / n, which leaves
+    draw came from in counts n_k that were fixed in advance: sqrt(sum_k n_k s_k^2) / n, which leaves
     out the differences between strata because they do not vary. Strata of one draw are taken
     together; if there is only one such draw, it is treated as if its stratum were all draws.
 
     Source: Cochran (1977), Sampling Techniques, chapter 5 (stratified means, collapsed strata).
+
+    >>> round(standard_error([0.0, 0.0, 1.0, 1.0]), 3)
+    0.289
+    >>> standard_error([0.0, 0.0, 1.0, 1.0], strata=["target", "target", "steered", "steered"])
+    0.0
     """
     x = np.asarray(values, dtype=np.float64)
     n = x.size
@@ -140,6 +146,10 @@ def mean_weight(log_weights: ArrayLike, strata: ArrayLike | None = None) -> tupl
     of large weight are so rare that none was met. `log_weights` and `strata` as in
     `standard_error`, shape (n,). A z beyond 4 says that a density is wrong, not that the estimate
     is noisy; the converse does not hold for weights without a bound.
+
+    >>> mean, z = mean_weight(np.log([0.5, 1.5, 1.0, 1.0]))
+    >>> round(mean, 12), abs(z) < 1e-12
+    (1.0, True)
     """
     with np.errstate(over="ignore"):
         w = np.exp(check_log_weights(log_weights))

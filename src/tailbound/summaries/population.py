@@ -50,6 +50,12 @@ def summarize_set(
 
     For streams that stop at the first event, k = 1 is P(T = 1): whether the very first draw was
     unsafe.
+
+    >>> from tailbound.summaries import summarize_fixed
+    >>> prompts = [summarize_fixed(100, 0, 0), summarize_fixed(100, 3, 0)]
+    >>> (once,) = summarize_set(prompts, ["first", "second"])
+    >>> once.mean, [round(end, 4) for end in once.these]
+    (0.015, [0.0031, 0.0432])
     """
     ks = [one.k for one in summaries[0].at_least_one if one.k > 1] if summaries else []
     places = np.unique(np.asarray(units, dtype=object), return_inverse=True)[1]

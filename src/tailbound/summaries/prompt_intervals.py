@@ -115,6 +115,10 @@ def summarize_first_event(
     event within the horizon). With an event at T = t the limits are those p for which P(T <= t) and
     P(T >= t) are (1 - confidence) / 2; a missing verdict counts as no event in the lower limit and
     as an event in the upper one. 1{T <= k} is unbiased for P(at least one in k), k <= horizon.
+
+    >>> found = summarize_first_event(40, unsafe=True)
+    >>> found.estimate, [round(end, 4) for end in found.interval]
+    (0.025, [0.0006, 0.0903])
     """
     _check(draws, int(unsafe), int(missing), confidence, alpha)
     if unsafe and missing:
@@ -164,7 +168,11 @@ def implied_bound(upper: ArrayLike, *, alpha: float) -> int:
 
 
 def unbiased(draws: int, unsafe: int, k: int) -> float | None:
-    """1 - C(n - c, k) / C(n, k), as a product that neither over- nor underflows."""
+    """1 - C(n - c, k) / C(n, k), as a product that neither over- nor underflows.
+
+    >>> round(unbiased(10, 2, 5), 4), unbiased(10, 2, 11)
+    (0.7778, None)
+    """
     if k > draws:
         return None
     if draws - unsafe < k:
@@ -174,7 +182,11 @@ def unbiased(draws: int, unsafe: int, k: int) -> float | None:
 
 
 def at_least_one(p: float, k: int) -> float:
-    """P(at least one unsafe output in k): 1 - (1 - p)^k."""
+    """P(at least one unsafe output in k): 1 - (1 - p)^k.
+
+    >>> round(at_least_one(0.001, 1000), 3)
+    0.632
+    """
     return float(-np.expm1(k * np.log1p(-p))) if p < 1 else 1.0
 
 

@@ -29,6 +29,16 @@ class LowerPredictiveBound:
     `weight_bound` is the largest inverse selection probability that could occur. `miscoverage` is
     the weighted estimate of P(T < L) on the calibration prompts at `level`, `prompts_needed` the
     number of calibration prompts from which on some level can qualify at all.
+
+    >>> bound = LowerPredictiveBound(
+    ...     level=0.1, cap=5000, limited_by="alpha", alpha=0.1, guarantee="plug-in", delta=0.1,
+    ...     design="balanced", planned=50_000.0, spent=38_108, n_calibration=1000,
+    ...     n_selected=778, weight_bound=25.0, miscoverage=0.099, prompts_needed=1,
+    ... )
+    >>> bound.predict([0.01, 0.0001, 0.000001]).tolist()
+    [11, 1054, 5000]
+    >>> LowerPredictiveBound.from_json(bound.to_json()) == bound
+    True
     """
 
     level: float
@@ -112,7 +122,7 @@ def check_probabilities(values: ArrayLike, name: str) -> np.ndarray[Any, np.dtyp
     wrong = np.flatnonzero(~((array > 0) & (array <= 1)))
     if wrong.size:
         value = float(array[wrong[0]])
-        cure = "give a small positive number instead of 0" if value == 0 else "mend it"
+        cure = "give a small positive number instead of 0" if value == 0 else "correct it"
         shown = "NaN" if math.isnan(value) else f"{value:g}"
         raise UsageError(
             f"{name}[{int(wrong[0])}] is {shown}, not a probability in (0, 1]: {cure} "

@@ -76,7 +76,7 @@ def calibrate(
     The last two select prompts at random, where `plug-in` with `balanced` uses systematic
     selection, and need `reference_p_hat`: predictions for prompts outside the calibration set,
     made without them (out-of-fold predictions of the training prompts), so that the design is
-    fixed beforehand.
+    fixed in advance.
 
     `design` is one of `naive`, `basic`, `trimmed`, `optimized` (Davidov et al., arXiv 2506.13593)
     and `balanced`. `max_weight` is the largest 1 / pi planned for, and sets the cap on bounds to
@@ -88,10 +88,21 @@ def calibrate(
     `max_draws` is a hard limit on the average number of draws per calibration prompt (default:
     none), for predictions too bad to plan by. Levels are raised only as far as the limit pays for;
     a lower level is always valid, whatever made it lower. Not for `naive`, whose draws are fixed
-    by chance beforehand. `rng` is a generator or a seed for it: who is followed is chance.
+    by chance in advance. `rng` is a generator or a seed for it: who is followed is chance.
 
     Raises `UsageError` for values out of range, for a guarantee without reference predictions, and
     for `naive` with another guarantee than `plug-in` or a budget of 1 or less.
+
+    >>> generator = np.random.default_rng(0)
+    >>> risks = 10 ** generator.uniform(-4, -1, size=1000)
+    >>> times = generator.geometric(risks)
+    >>> def observe(indices, horizons):
+    ...     return np.where(times[indices] <= horizons, times[indices], 0)
+    >>> bound = calibrate(risks, observe, budget=50, rng=0)
+    >>> round(bound.level, 3), bound.limited_by, bound.spent <= 50 * 1000
+    (0.08, 'alpha', True)
+    >>> bound.predict([0.01, 0.001, 0.0001]).tolist()
+    [9, 84, 840]
     """
     bound, _ = calibrate_with_record(
         p_hat,
@@ -127,7 +138,14 @@ def calibrate_with_record(
     max_draws: float | None = None,
     rng: Any = None,
 ) -> tuple[LowerPredictiveBound, CalibrationRecord]:
-    """`calibrate`, with the record of what was seen."""
+    """`calibrate`, with the record of what was seen.
+
+    >>> def never(indices, horizons):
+    ...     return np.zeros(len(indices), dtype=np.int64)
+    >>> bound, record = calibrate_with_record(np.full(100, 0.01), never, budget=1000, rng=0)
+    >>> bound.limited_by, len(record.indices), int(record.horizons.max())
+    ('max_level', 100, 298)
+    """
     p = check_probabilities(p_hat, "p_hat")
     n = len(p)
     _check(n, budget, alpha, delta, guarantee, design, max_weight, max_level, max_draws)

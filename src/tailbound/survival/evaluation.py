@@ -71,6 +71,10 @@ def evaluate(
     `first_unsafe` is the index of the first unsafe draw (0: none seen), `followed` the number of
     draws that were looked at. Strata: `bins` of equal size by p_hat, and each group with at least
     two prompts.
+
+    >>> found = evaluate([10, 10, 10], [25, 4, 0], [25, 4, 9], p_hat=[0.01] * 3, cap=100)
+    >>> found.overall.covered, found.overall.missed, found.overall.unresolved
+    (2, 1, 0)
     """
     limit = np.asarray(bounds, dtype=np.int64)
     first = np.asarray(first_unsafe, dtype=np.int64)

@@ -100,5 +100,9 @@ def _search(r: FloatArray, tau: FloatArray, guess: FloatArray) -> FloatArray:
 
 
 def expected_draws(p: ArrayLike, horizon: ArrayLike) -> FloatArray:
-    """E[min(T, horizon)] = P(T <= horizon) / p for risk `p` in (0, 1]; shapes broadcast."""
+    """E[min(T, horizon)] = P(T <= horizon) / p for risk `p` in (0, 1]; shapes broadcast.
+
+    >>> expected_draws(0.1, [1, 10]).round(3).tolist()
+    [1.0, 6.513]
+    """
     return np.asarray(level(p, horizon) / np.asarray(p, dtype=np.float64), dtype=np.float64)

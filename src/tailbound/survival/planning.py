@@ -56,6 +56,10 @@ def recalibrate_hazard(p_hat: ArrayLike, unsafe: ArrayLike, draws: ArrayLike) ->
     20 bins of equal size by p_hat are pooled until their rates rise (isotonic regression, weighted
     by draws); the rate of a pool is (k + 1/2) / draws, interpolated on the log-log scale. Pooling
     comes first: half an event in every bin would put the rates of safe prompts far too high.
+
+    >>> hazard = recalibrate_hazard([1e-3] * 20 + [1e-2] * 20, [0] * 15 + [1] * 25, 50)
+    >>> hazard(np.array([1e-3, 1e-2])).round(4).tolist()
+    [0.0055, 0.0205]
     """
     from scipy.optimize import isotonic_regression
 
@@ -184,6 +188,10 @@ def forecast(
     assumed distribution of risks, such as `10 ** np.linspace(-6, -1, 1000)`; `planning_p_hat` are
     recalibrated probabilities, as for `calibrate`. Everything is reckoned from these; nothing is
     drawn. Where the guarantee cannot be had, the level is 0 and the bounds are 1.
+
+    >>> expected = forecast(10 ** np.linspace(-4, -1, 500), prompts=1000, budget=50)
+    >>> expected.followed, expected.draws, expected.median_bound
+    (741, 50000, 36.0)
     """
     p = check_probabilities(p_hat, "p_hat")
     if p.size == 0 or prompts < 1 or not budget > 0:
@@ -256,6 +264,10 @@ def budget_for(
 
     Raises `UnreachableError` where no budget gives it: the bound is then limited by alpha, that is
     by the prompts themselves, or the guarantee by their number.
+
+    >>> expected = budget_for(10 ** np.linspace(-4, -1, 500), prompts=1000, median_bound=30)
+    >>> expected.median_bound >= 30, expected.budget < 5
+    (True, True)
     """
 
     def at(budget: float) -> Forecast:

@@ -210,10 +210,14 @@ class Betting:
 def calibrated_level(
     levels: FloatArray, weights: FloatArray, rule: Rule, *, max_level: float
 ) -> tuple[float, bool]:
-    """The calibrated level, and whether alpha is what limits it.
+    """Chooses tau_hat, the calibrated level; with it, whether alpha is what limits it.
 
     `levels` (u) and `weights` of the events have shape (m,); events with u >= max_level play no
-    part. Level 0 means that none qualifies.
+    part. A tau_hat of 0 means that no level qualifies.
+
+    >>> rule = WeightedSum(2.0, prompts_needed=1)
+    >>> calibrated_level(np.array([0.3, 0.1, 0.2, 0.4]), np.ones(4), rule, max_level=0.95)
+    (0.2, True)
     """
     if not rule.feasible:
         return 0.0, True

@@ -131,7 +131,7 @@ class Distribution:
         return self.error_spread * edge * (1 - edge / total) + FP64_SLACK * total
 
     def _truncate(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
-        """`scaled` with -inf outside the kept set, and whether rounding could change that set.
+        """Top-k and top-p: `scaled` with -inf outside the kept set, and whether rounding matters.
 
         The set is ambiguous where the last token kept and the first one dropped could swap, or
         where the cumulative probability at the cut could fall on the other side of `top_p`.

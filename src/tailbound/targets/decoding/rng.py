@@ -19,15 +19,15 @@ WORDS_PER_COUNTER = 4
 
 
 def draw_key(seed: int, prompt_id: str, stream: str, index: int) -> int:
-    """The 128-bit key of one draw."""
+    """The 128-bit key of one draw: its random numbers depend on this name and on nothing else."""
     name = json.dumps([seed, prompt_id, stream, index]).encode()
     return int.from_bytes(hashlib.blake2b(name, digest_size=16).digest(), "little")
 
 
 def uniforms(key: int, start: int, count: int) -> NDArray[np.float64]:
-    """Uniforms on [0, 1) of the steps start, ..., start + count - 1, shape (count,).
+    """The random numbers of a draw, uniform on [0, 1), for steps start, ..., start + count - 1.
 
-    `start` must be a multiple of 4, the words made from one counter.
+    Shape (count,). `start` must be a multiple of 4, the words made from one counter.
     """
     if start % WORDS_PER_COUNTER:
         raise ValueError(f"start must be a multiple of {WORDS_PER_COUNTER}, not {start}")
