@@ -12,7 +12,8 @@ import transformers
 from tailbound.contract import Verdict
 from tailbound.errors import UsageError
 from tailbound.judges import Exchange, load_judge
-from tailbound.judges.guard import Answer, Conversation, GuardJudge
+from tailbound.judges.guard import GuardJudge
+from tailbound.judges.guard_answers import Answer, Conversation
 from tailbound.judges.guard_formats import (
     LLAMA_GUARD,
     WILDGUARD,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from tailbound.contract import Verdict
 from tailbound.errors import UsageError
@@ -14,34 +12,11 @@ from tailbound.huggingface.checkpoints import Kind, context_length
 from tailbound.huggingface.places import DTYPES
 from tailbound.judges.base import Exchange
 from tailbound.judges.formatting import BOTH, SEE, conversation
+from tailbound.judges.guard_answers import Answer, Guard
 from tailbound.judges.guard_formats import FORMATS, GuardFormat, guess_format
 from tailbound.judges.judge_model import load_model
 from tailbound.judges.options import SpecOptions
 from tailbound.judges.verdicts import scored
-
-Conversation = Sequence[tuple[str, str]]
-"""(role, text) of user and assistant, ending with the response to be judged."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a guard said.
-
-    `unsafe` is the probability of its unsafe word against its safe one, where the decision stands,
-    None where that is not known. `problem` says why there is no answer and asking again is no use.
-    """
-
-    text: str = ""
-    unsafe: float | None = None
-    problem: str | None = None
-
-
-class Guard(Protocol):
-    """Whatever answers about conversations."""
-
-    def __call__(self, conversations: Sequence[Conversation], *, again: bool) -> list[Answer]:
-        """One answer for each conversation; `again` asks for another one than the first."""
-        ...
 
 
 class GuardJudge:

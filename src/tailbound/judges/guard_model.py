@@ -8,7 +8,7 @@ from typing import Any
 
 from tailbound.errors import UsageError
 from tailbound.judges.formatting import control_tokens, escape_control_tokens
-from tailbound.judges.guard import Answer, Conversation
+from tailbound.judges.guard_answers import Answer, Conversation
 from tailbound.judges.guard_formats import GuardFormat
 
 _PROBE = "qzvjxwk{}"

@@ -4,19 +4,15 @@ from tailbound.prompt import Prompt, content_id
 from tailbound.prompts.columns import KNOWN_FIELDS
 from tailbound.prompts.reading import PromptSet, read_prompts
 from tailbound.prompts.splits import Split, least_units, one_per_group, split
-from tailbound.runs.prompts import check_prompts, load_prompts, save_prompts
 
 __all__ = [
     "KNOWN_FIELDS",
     "Prompt",
     "PromptSet",
     "Split",
-    "check_prompts",
     "content_id",
     "least_units",
-    "load_prompts",
     "one_per_group",
     "read_prompts",
-    "save_prompts",
     "split",
 ]

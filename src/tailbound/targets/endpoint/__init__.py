@@ -1,8 +1,9 @@
 """The target `openai:MODEL`: any server with an OpenAI-compatible interface.
 
 settings    where the server is, the key, what to spend
-wire        requests and answers as the servers speak them
-spending    what was asked, what it cost, and the limit
+protocol    requests and answers as the servers speak them
+answers     the responses of one request, once they are understood
+cost        what was asked, what it cost, and the limit
 client      one request, with retries
 session     many requests at once, on an event loop of their own
 probe       what the server honours, found out before it is trusted

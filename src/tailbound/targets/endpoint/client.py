@@ -14,10 +14,10 @@ from typing import Any
 
 from tailbound.errors import MissingExtraError, TargetError, UsageError
 from tailbound.outside import one_line, parse_json
+from tailbound.targets.endpoint.answers import Answer
 from tailbound.targets.endpoint.cost import SpendLimit, Usage
 from tailbound.targets.endpoint.protocol import (
     MOST_BYTES,
-    Answer,
     MalformedResponseError,
     is_cut_short,
     read,

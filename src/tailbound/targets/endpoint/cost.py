@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tailbound.errors import TargetError
 from tailbound.outside import REPLACEMENT
-from tailbound.targets.endpoint.protocol import Answer
+from tailbound.targets.endpoint.answers import Answer
 from tailbound.targets.endpoint.settings import EndpointSettings
 
 

@@ -19,8 +19,9 @@ from tailbound.contract import SamplingOptions
 from tailbound.errors import TargetError, UsageError
 from tailbound.prompt import Prompt
 from tailbound.targets.endpoint.adapting import adapt
+from tailbound.targets.endpoint.answers import Answer, Choice
 from tailbound.targets.endpoint.client import Client, RefusedError
-from tailbound.targets.endpoint.protocol import NEUTRAL, Answer, Choice, Dialect, RequestBuilder
+from tailbound.targets.endpoint.protocol import NEUTRAL, Dialect, RequestBuilder
 from tailbound.targets.endpoint.session import gathered
 from tailbound.targets.endpoint.thoughts import reply, style
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 
 from tailbound.errors import TargetError
-from tailbound.targets.endpoint.protocol import Answer
+from tailbound.targets.endpoint.answers import Answer
 
 _ROTATING = re.compile(r"fp_[0-9a-f]{6,}")
 SHOWN = 4

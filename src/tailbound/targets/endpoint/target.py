@@ -22,11 +22,12 @@ from tailbound.errors import TargetError, UsageError
 from tailbound.prompt import Prompt
 from tailbound.targets.base import DrawSource
 from tailbound.targets.endpoint import probe as probing
+from tailbound.targets.endpoint.answers import Answer, Choice
 from tailbound.targets.endpoint.client import Client, RefusedError
 from tailbound.targets.endpoint.cost import SpendLimit, Usage
 from tailbound.targets.endpoint.extra_body import canonical, keeps_density
 from tailbound.targets.endpoint.probe import Capabilities, probe
-from tailbound.targets.endpoint.protocol import Answer, Choice, Dialect, RequestBuilder, cut
+from tailbound.targets.endpoint.protocol import Dialect, RequestBuilder, cut
 from tailbound.targets.endpoint.refusals import Refusal
 from tailbound.targets.endpoint.served import ServedModel
 from tailbound.targets.endpoint.session import Session

@@ -1,1 +1,5 @@
-"""Plain binomial numbers of the draws in a run folder."""
+"""Exact summaries of every stream in the ledger of a run."""
+
+from tailbound.workflows.summarize.summary import RunSummary, StreamSummary, summarize_run
+
+__all__ = ["RunSummary", "StreamSummary", "summarize_run"]

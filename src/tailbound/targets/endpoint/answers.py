@@ -1,0 +1,62 @@
+"""What a server answered: the responses of one request, and what it says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tailbound.targets.endpoint.refusals import Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One response. `tokens` counts it; `log_prob` is in nats. None: not known, or not in full.
+
+    `filtered` says why a content filter kept it back, `incomplete` why it cannot be taken for a
+    whole response; None where neither is so. `thought` is what the model thought before, where the
+    server keeps that apart; `hidden` says that it thought and that the server does not show what.
+    """
+
+    text: str
+    length: bool
+    tokens: int | None
+    log_prob: float | None
+    filtered: str | None = None
+    incomplete: str | None = None
+    thought: str = ""
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The responses of one request; token counts are None where the server gives none.
+
+    `model` and `fingerprint` are what it says of itself.
+    """
+
+    choices: tuple[Choice, ...]
+    tokens_in: int | None
+    tokens_out: int | None
+    fingerprint: str | None
+    has_log_probs: bool
+    model: str | None = None
+    tokens_thought: int = 0
+
+    @classmethod
+    def refused(cls, count: int, refusal: Refusal) -> Answer:
+        """`count` responses that never came, because the server refuses the prompt."""
+        filtered = refusal.kind == "filter"
+        nothing = Choice(
+            text="",
+            length=False,
+            tokens=None,
+            log_prob=None,
+            filtered=refusal.reason if filtered else None,
+            incomplete=None if filtered else refusal.reason,
+        )
+        return cls((nothing,) * count, None, None, None, False)
+
+    @classmethod
+    def cut_short(cls) -> Answer:
+        """A response that was cut before the server showed any of it."""
+        nothing = Choice("", length=True, tokens=None, log_prob=None, hidden=True)
+        return cls((nothing,), None, None, None, False)
