@@ -21,6 +21,7 @@ from tailbound.errors import JudgeError, LedgerError, RunLockedError, UsageError
 from tailbound.judges import Exchange
 from tailbound.runs import Ledger, manifest, read
 from tailbound.runs.prompts import keep_table
+from tailbound.runs.rounds import Round, write_round
 from tailbound.storage.files import write_json
 from tailbound.workflows.rejudge import Rejudged, find_prompts, plan, rejudge
 from tailbound.workflows.rejudge.verdicts import (
@@ -585,8 +586,9 @@ def test_later_rounds_of_a_risk_run_have_no_rate(tmp_path: Path) -> None:
     """How many draws there are in them depends on the first: their counts are not binomial."""
     from tailbound.workflows.rejudge.agreement import compare_stream
 
-    (tmp_path / "plan").mkdir()
-    write_json(tmp_path / "plan" / "round-0001.json", {"batches": {"a": [3, 2]}})
+    write_round(
+        tmp_path, 1, Round(proposals=[None, "ladder"], sequential=False, batches={"a": [3, 2]})
+    )
     frame = pl.DataFrame(
         {
             "stream": ["risk"] * 8,

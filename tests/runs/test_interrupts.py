@@ -12,26 +12,23 @@ import pytest
 
 from runs.writer import make_draw, make_verdict, open_ledger
 from tailbound.interrupts import uninterrupted
-from tailbound.runs import ledger as ledger_module
-from tailbound.runs import read
-from tailbound.workflows.rejudge import verdicts
+from tailbound.runs import read, shards
 from tailbound.workflows.rejudge.verdicts import VerdictWriter, read_verdicts, verdicts_folder
 
 
-@pytest.mark.parametrize("module", ["ledger", "verdicts"])
+@pytest.mark.parametrize("writer", ["ledger", "verdicts"])
 def test_an_interrupt_just_after_a_shard_does_not_write_its_rows_twice(
-    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    writer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    of = ledger_module if module == "ledger" else verdicts
-    plain = of.write_sealed
+    plain = shards.write_sealed
 
     def write_and_be_told(*args: object, **names: object) -> None:
         plain(*args, **names)  # type: ignore[arg-type]
-        monkeypatch.setattr(of, "write_sealed", plain)
+        monkeypatch.setattr(shards, "write_sealed", plain)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(of, "write_sealed", write_and_be_told)
-    if module == "ledger":
+    monkeypatch.setattr(shards, "write_sealed", write_and_be_told)
+    if writer == "ledger":
         ledger = open_ledger(tmp_path)
         ledger.append(make_draw(1, 1), make_verdict(1, 1), "fixed")
         with pytest.raises(KeyboardInterrupt):
@@ -41,11 +38,11 @@ def test_an_interrupt_just_after_a_shard_does_not_write_its_rows_twice(
     else:
         open_ledger(tmp_path).close()
         home = verdicts_folder(tmp_path, "j@1")
-        writer = VerdictWriter(home, judge="j", judge_id="j@1")
-        writer.append(("s", "p", 1), make_verdict(1, 1))
+        verdicts = VerdictWriter(home, judge="j", judge_id="j@1")
+        verdicts.append(("s", "p", 1), make_verdict(1, 1))
         with pytest.raises(KeyboardInterrupt):
-            writer.flush()
-        writer.close()
+            verdicts.flush()
+        verdicts.close()
         assert read_verdicts(home).height == 1
 
 

@@ -15,7 +15,8 @@ from tailbound.contract import Draw, Verdict
 from tailbound.errors import ContractMismatchError, LedgerError, RunLockedError, UsageError
 from tailbound.runs import Ledger, index, read, scan, totals
 from tailbound.runs.identity import read_identity
-from tailbound.runs.schema import columns, part_name
+from tailbound.runs.layout import part_name
+from tailbound.runs.schema import columns
 from tailbound.storage.files import write_json
 from tailbound.storage.parquet import write_sealed
 
@@ -302,3 +303,27 @@ def test_any_draw_survives(
         [row[4] for row in rows], nan_ok=True
     )
     assert sum(len(record.indices) for record in index(folder, "s").values()) == len(rows)
+
+
+def test_rows_that_the_disk_refused_take_the_number_of_the_failed_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tailbound.runs import shards as store
+
+    plain, failed = store.write_sealed, []
+
+    def refuse_once(path: Path, frame: pl.DataFrame, *, of: str) -> None:
+        if not failed:
+            failed.append(path.name)
+            raise LedgerError("the disk is full")
+        plain(path, frame, of=of)
+
+    monkeypatch.setattr(store, "write_sealed", refuse_once)
+    with open_ledger(tmp_path) as ledger:
+        ledger.append(make_draw(0, 1), Verdict(0.5), "fixed")
+        with pytest.raises(LedgerError, match="full"):
+            ledger.flush()
+        ledger.append(make_draw(0, 2), Verdict(0.5), "fixed")
+    assert failed == ["part-000001.parquet"]
+    assert [path.name for path in shards(tmp_path)] == failed
+    assert read(tmp_path)["index"].to_list() == [1, 2]

@@ -20,7 +20,7 @@ from tailbound.cli.summarize import _digits, _interval
 from tailbound.contract import Draw, Verdict
 from tailbound.errors import LedgerError, UsageError
 from tailbound.runs import Ledger, manifest
-from tailbound.storage.files import write_json
+from tailbound.runs.rounds import Round, write_round
 from tailbound.summaries import (
     implied_bound,
     summarize_first_event,
@@ -330,8 +330,7 @@ def test_later_rounds_of_a_risk_run_are_left_out(folder):
     ) as ledger:
         for index in range(3, 9):
             ledger.append(draw_of("a", "risk", index), Verdict(1.0), "fixed")
-    (folder / "plan").mkdir()
-    write_json(folder / "plan" / "round-0001.json", {"batches": {"a": [3, 1]}})
+    write_round(folder, 1, Round(proposals=[None], sequential=True, batches={"a": [3, 1]}))
     (stream,) = (s for s in summarize_run(folder).streams if s.stream == "risk")
     assert (stream.prompts[0].draws, stream.prompts[0].unsafe) == (3, 2)
     assert (stream.weighted, stream.later) == (1, 4)
@@ -349,8 +348,7 @@ def test_a_run_of_proposals_alone_says_so(folder, monkeypatch, capsys):
     ) as ledger:
         ledger.append(draw_of("a", "risk", 1), Verdict(1.0), "fixed", proposal="x")
         ledger.append(draw_of("a", "risk", 2), Verdict(1.0), "fixed")
-    (folder / "plan").mkdir()
-    write_json(folder / "plan" / "round-0001.json", {"batches": {}})
+    write_round(folder, 1, Round(proposals=[None], sequential=False, batches={}))
     monkeypatch.setattr(sys, "argv", ["tailbound", "summarize", str(folder)])
     with pytest.raises(SystemExit) as stopped:
         main()

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from tailbound.errors import LedgerError
 from tailbound.runs.identity import read_identity
-from tailbound.runs.schema import columns, empty_frame, shards
-from tailbound.storage.parquet import check_sealed
+from tailbound.runs.layout import DRAWS
+from tailbound.runs.schema import columns, empty_frame
+from tailbound.runs.shards import ShardStore
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,6 +45,11 @@ class StreamTotals:
     missing: int
 
 
+def draw_store(folder: Path) -> ShardStore:
+    """The shards of the run in `folder`, one row per draw."""
+    return ShardStore(folder / DRAWS, belongs_to=lambda: read_identity(folder).digest, cure=CURE)
+
+
 def scan(folder: str | PathLike[str]) -> pl.LazyFrame:
     """All draws of a run as a lazy Polars frame (columns: `tailbound.runs.schema.columns`).
 
@@ -51,20 +57,10 @@ def scan(folder: str | PathLike[str]) -> pl.LazyFrame:
     """
     import polars as pl
 
-    found = sound_shards(Path(folder))
+    found = draw_store(Path(folder)).checked()
     if not found:
         return empty_frame().lazy()
     return pl.scan_parquet(found, schema=columns(), glob=False)
-
-
-def sound_shards(folder: Path) -> list[Path]:
-    """The shards of a run, every one checked; raises as `scan` does."""
-    found = shards(folder)
-    if found:
-        belongs_to = read_identity(folder).digest
-        for shard in found:
-            check_sealed(shard, of=belongs_to, cure=CURE)
-    return found
 
 
 def read(folder: str | PathLike[str], *, stream: str | None = None) -> pl.DataFrame:

@@ -15,11 +15,11 @@ from uuid import uuid4
 
 from tailbound.contract import SamplingContract
 from tailbound.errors import ContractMismatchError, LedgerError
-from tailbound.runs.schema import SCHEMA_VERSION, shards
+from tailbound.runs.layout import DRAWS, LEDGER
+from tailbound.runs.schema import SCHEMA_VERSION
+from tailbound.runs.shards import part_files
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
-
-FILE = "ledger.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +43,11 @@ def read_identity(folder: Path) -> Identity:
 
     Raises `LedgerError` where `ledger.json` is missing, damaged or of another version.
     """
-    path = folder / FILE
+    path = folder / LEDGER
     try:
         held = read_json(path)
     except FileNotFoundError:
-        raise LedgerError(f"{folder} has draws but no {FILE}: restore it") from None
+        raise LedgerError(f"{folder} has draws but no {LEDGER}: restore it") from None
     with understood(path):
         version = held["schema"]
         if version == SCHEMA_VERSION:
@@ -69,12 +69,12 @@ def agree(folder: Path, *, contract: SamplingContract, judge: str, seed: int) ->
     Raises `ContractMismatchError` where the folder holds draws of something else, and as
     `read_identity` does.
     """
-    if not (folder / FILE).exists() and not shards(folder):
+    if not (folder / LEDGER).exists() and not part_files(folder / DRAWS):
         mine = Identity(
             contract=contract.to_dict(), judge=judge, seed=seed, run_id=uuid4().hex[:16]
         )
         write_json(
-            folder / FILE,
+            folder / LEDGER,
             {
                 "schema": SCHEMA_VERSION,
                 "contract": mine.contract,

@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tailbound.contract import Draw, SamplingContract, Verdict
 from tailbound.errors import UsageError
-from tailbound.interrupts import uninterrupted
-from tailbound.runs.draws import StreamRecord, StreamTotals, index, totals
+from tailbound.runs.draws import StreamRecord, StreamTotals, draw_store, index, totals
 from tailbound.runs.identity import agree
+from tailbound.runs.layout import DRAWS, VERDICTS
 from tailbound.runs.lock import FolderLock
 from tailbound.runs.rows import storable
-from tailbound.runs.schema import (
-    SCHEMA_VERSION,
-    columns,
-    draws_folder,
-    part_name,
-    part_number,
-    shards,
-)
+from tailbound.runs.schema import SCHEMA_VERSION, columns
+from tailbound.runs.shards import ShardWriter
 from tailbound.storage.files import make_folder, remove_unfinished
-from tailbound.storage.parquet import write_sealed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,8 +30,8 @@ class _Row(NamedTuple):
     proposal: str | None
 
 
-class Ledger:
-    """The ledger of one run, open for appending; a context manager.
+class Ledger(ShardWriter[_Row]):
+    """The draws of one run, open for appending; a context manager.
 
     Rows are buffered and written as one shard when there are `flush_rows` of them, when the
     oldest is `flush_seconds` old (looked at on each `append` and `flush_if_due`), on `flush` and
@@ -55,14 +47,15 @@ class Ledger:
         contract: str,
         judge_id: str,
         seed: int,
-        belongs_to: str,
         store_text: bool,
         flush_rows: int,
         flush_seconds: float,
     ) -> None:
         """Use `Ledger.open`."""
+        super().__init__(
+            draw_store(folder), lock, flush_rows=flush_rows, flush_seconds=flush_seconds
+        )
         self.folder = folder
-        self._lock = lock
         self._constants = {
             "schema": SCHEMA_VERSION,
             "run": run,
@@ -70,13 +63,7 @@ class Ledger:
             "judge": judge_id,
             "seed": seed,
         }
-        self._belongs_to = belongs_to
         self._store_text = store_text
-        self._flush_rows = flush_rows
-        self._flush_seconds = flush_seconds
-        self._rows: list[_Row] = []
-        self._oldest = math.inf
-        self._next_shard = 1 + max(map(part_number, shards(folder)), default=0)
 
     @classmethod
     def open(
@@ -104,11 +91,11 @@ class Ledger:
         if not 0 <= seed < 2**63:
             raise UsageError(f"the seed must lie in [0, 2^63), not {seed}")
         home = Path(folder)
-        make_folder(draws_folder(home))
+        make_folder(home / DRAWS)
         lock = FolderLock(home)
         try:
             _remove_unfinished(home)
-            identity = agree(home, contract=contract, judge=judge_id, seed=seed)
+            agree(home, contract=contract, judge=judge_id, seed=seed)
             return cls(
                 home,
                 lock,
@@ -116,7 +103,6 @@ class Ledger:
                 contract=contract.digest,
                 judge_id=judge_id,
                 seed=seed,
-                belongs_to=identity.digest,
                 store_text=store_text,
                 flush_rows=flush_rows,
                 flush_seconds=flush_seconds,
@@ -133,34 +119,9 @@ class Ledger:
         The verdict that is put on record is returned: a missing one where the draw cannot be
         stored as it is. Raises `LedgerError` where the disk refuses; the rows stay buffered.
         """
-        if not self._rows:
-            self._oldest = time.monotonic()
         draw, verdict = storable(draw, verdict)
-        self._rows.append(_Row(draw, verdict, stopping, proposal))
-        if len(self._rows) >= self._flush_rows:
-            self.flush()
-        else:
-            self.flush_if_due()
+        self._add(_Row(draw, verdict, stopping, proposal))
         return verdict
-
-    def flush_if_due(self) -> None:
-        """Flush where the oldest buffered row is older than `flush_seconds`."""
-        if self._rows and time.monotonic() - self._oldest >= self._flush_seconds:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write the buffered rows as one shard; when it returns they are on the disk.
-
-        Rows whose shard could not be written, or not for certain, stay buffered; the next shard
-        holds them as well and takes the place of that one, so that no draw is recorded twice.
-        """
-        if not self._rows:
-            return
-        path = draws_folder(self.folder) / part_name(self._next_shard)
-        frame = self._frame()
-        with uninterrupted():
-            write_sealed(path, frame, of=self._belongs_to)
-            self._rows, self._next_shard = [], self._next_shard + 1
 
     def index(self, stream: str) -> dict[str, StreamRecord]:
         """The draws of a stream that are on record, by prompt id; flushes first."""
@@ -172,37 +133,19 @@ class Ledger:
         self.flush()
         return totals(self.folder)
 
-    def close(self) -> None:
-        """Flush and let the folder go; a second call does nothing."""
-        try:
-            self.flush()
-        finally:
-            self._lock.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _frame(self) -> pl.DataFrame:
+    def _frame(self, rows: Sequence[_Row]) -> pl.DataFrame:
         import polars as pl
 
-        draws = [row.draw for row in self._rows]
-        verdicts = [row.verdict for row in self._rows]
+        draws = [row.draw for row in rows]
+        verdicts = [row.verdict for row in rows]
         texts = [draw.text if self._store_text else None for draw in draws]
         tokens = [draw.token_ids if self._store_text else None for draw in draws]
         values: dict[str, Any] = {
             "stream": [draw.stream for draw in draws],
-            "stopping": [row.stopping for row in self._rows],
+            "stopping": [row.stopping for row in rows],
             "prompt_id": [draw.prompt_id for draw in draws],
             "index": [draw.index for draw in draws],
-            "proposal": [row.proposal for row in self._rows],
+            "proposal": [row.proposal for row in rows],
             "text": texts,
             "token_ids": tokens,
             "tokens": [draw.tokens for draw in draws],
@@ -226,5 +169,5 @@ def _remove_unfinished(folder: Path) -> None:
     """
     remove_unfinished(folder)
     for home in folder.iterdir():
-        if home.is_dir() and home.name != "verdicts":
+        if home.is_dir() and home.name != VERDICTS:
             remove_unfinished(home)

@@ -6,10 +6,8 @@ import os
 from pathlib import Path
 
 from tailbound.errors import RunLockedError, UsageError
+from tailbound.runs.layout import LOCK, LOCK_HOLDER
 from tailbound.storage.files import refusals
-
-HOLDER = ".lock-holder"
-"""Names the process that has the lock. The lock itself cannot be read on every system."""
 
 
 class FolderLock:
@@ -23,8 +21,8 @@ class FolderLock:
         from filelock import FileLock, Timeout
 
         # not bound to the thread that takes it: a run may end in another
-        self._lock = FileLock(folder / ".lock", thread_local=False)
-        with refusals(folder / ".lock"):
+        self._lock = FileLock(folder / LOCK, thread_local=False)
+        with refusals(folder / LOCK):
             try:
                 self._lock.acquire(timeout=0)
             except Timeout:  # an OSError too
@@ -38,8 +36,9 @@ class FolderLock:
                     "with file locks"
                 ) from error
         try:
-            with refusals(folder / HOLDER):
-                (folder / HOLDER).write_text(f"{os.getpid()}\n")
+            # the lock itself cannot be read on every system
+            with refusals(folder / LOCK_HOLDER):
+                (folder / LOCK_HOLDER).write_text(f"{os.getpid()}\n")
         except BaseException:
             self.release()
             raise
@@ -51,7 +50,7 @@ class FolderLock:
 
 def _holder(folder: Path) -> str:
     try:
-        pid = (folder / HOLDER).read_bytes()[:32].decode(errors="replace").strip()
+        pid = (folder / LOCK_HOLDER).read_bytes()[:32].decode(errors="replace").strip()
     except OSError:
         return ""
     return f" (pid {pid})" if pid.isascii() and pid.isdecimal() else ""

@@ -13,6 +13,7 @@ import yaml
 from tailbound.contract import SamplingContract, SamplingOptions
 from tailbound.errors import ContractMismatchError, LedgerError, UsageError
 from tailbound.prompt import Prompt
+from tailbound.runs.layout import LOCK, MANIFEST
 from tailbound.runs.lock import FolderLock
 from tailbound.runs.prompts import check_prompts
 from tailbound.storage.documents import read_sealed
@@ -104,13 +105,13 @@ def check_manifest(
     other files. Nothing is written.
     """
     check_place(folder)
-    held = (folder / "run.yaml").exists()
+    held = (folder / MANIFEST).exists()
     if held:
         _compare(folder, document)
     elif folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise UsageError(f"{folder} holds other files and no run: give a new folder as --out")
     check_prompts(folder, prompts)
-    if (folder / ".lock").exists():
+    if (folder / LOCK).exists():
         FolderLock(folder).release()
 
 
@@ -132,7 +133,7 @@ def write_manifest(folder: Path, document: Mapping[str, Any]) -> None:
     where streams stopped, may not. Raises
     `ContractMismatchError`, and leaves the old document as it is.
     """
-    path = folder / "run.yaml"
+    path = folder / MANIFEST
     if path.exists():
         _compare(folder, document)
     text = yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True)
@@ -151,7 +152,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises `UsageError` where there is none, and `LedgerError` where it is damaged or was edited:
     what does not bear its checksum is not parsed at all.
     """
-    path = folder / "run.yaml"
+    path = folder / MANIFEST
     try:
         text = read_sealed(path, cure="restore it; options are changed on the command line")
     except FileNotFoundError:

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from tailbound.errors import ContractMismatchError
 from tailbound.prompt import Prompt
+from tailbound.runs.layout import PROMPTS
 from tailbound.storage.parquet import read_sealed, write_sealed
 
 if TYPE_CHECKING:
     import polars as pl
-
-FILE = "prompts.parquet"
 
 
 def check_prompts(folder: Path, prompts: Iterable[Prompt]) -> None:
@@ -67,7 +66,7 @@ def kept_table(folder: Path) -> pl.DataFrame:
     """
     import polars as pl
 
-    path = folder / FILE
+    path = folder / PROMPTS
     if not path.is_file():
         return pl.DataFrame(schema=_columns())
     return read_sealed(path, cure="restore it").select(*_columns())
@@ -75,7 +74,7 @@ def kept_table(folder: Path) -> pl.DataFrame:
 
 def keep_table(folder: Path, table: pl.DataFrame) -> None:
     """Write down all prompts of a run; raises `LedgerError` where the system refuses."""
-    write_sealed(folder / FILE, table)
+    write_sealed(folder / PROMPTS, table)
 
 
 def _columns() -> dict[str, Any]:

@@ -1,18 +1,11 @@
-"""The columns of a shard."""
+"""The columns of the shards in `draws/`."""
 
 from __future__ import annotations
 
-import os
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from tailbound.errors import LedgerError
 
 if TYPE_CHECKING:
     import polars as pl
-
-_PART = re.compile(r"part-[0-9]{6,12}\.parquet")
 
 #: Goes up whenever a column changes its meaning, appears or goes.
 SCHEMA_VERSION = 1
@@ -51,53 +44,6 @@ def columns() -> dict[str, Any]:
         "judge": pl.String,
         "seed": pl.Int64,
     }
-
-
-def draws_folder(folder: Path) -> Path:
-    """Where the shards of a run lie."""
-    return folder / "draws"
-
-
-def shards(folder: Path) -> list[Path]:
-    """The shards of a run in the order in which they were written; raises as `part_files` does."""
-    return part_files(draws_folder(folder))
-
-
-def part_files(folder: Path) -> list[Path]:
-    """`part-000001.parquet` and its successors in `folder`, in the order of their numbers.
-
-    Unfinished files and those that are no Parquet files are passed over. Raises `LedgerError` for
-    a Parquet file of another name: nobody can tell whether it should count.
-    """
-    try:
-        names = sorted(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise LedgerError(
-            f"{folder} cannot be read ({error.strerror or error}): check the path and its rights"
-        ) from error
-    found = []
-    for path in (folder / name for name in names if name.endswith(".parquet")):
-        if path.name.startswith("."):
-            continue
-        if not _PART.fullmatch(path.name) or not path.is_file():
-            raise LedgerError(
-                f"{path} does not have the name of a file that tailbound writes there "
-                f"(part-000001.parquet, ...): restore its name, or move it out of {folder}"
-            )
-        found.append(path)
-    return sorted(found, key=part_number)
-
-
-def part_name(number: int) -> str:
-    """The name of part number 1, 2, ..."""
-    return f"part-{number:06d}.parquet"
-
-
-def part_number(part: Path) -> int:
-    """Its number, by its name."""
-    return int(part.stem.removeprefix("part-"))
 
 
 def empty_frame() -> pl.DataFrame:

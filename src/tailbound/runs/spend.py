@@ -16,12 +16,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tailbound.runs.layout import SPEND
 from tailbound.steps import Account, Work, accounted
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
 
 SCHEMA = 1
-FILE = "spend.json"
 _CURE = "restore it, or delete it to count from 0"
 _COUNTED = ("draws", "tokens", "positions", "seconds")
 
@@ -60,16 +60,23 @@ def stages_kept(folder: Path) -> Iterator[Account]:
 def read_stages(folder: Path) -> dict[str, Work]:
     """What every stage cost so far; empty where nothing is on record."""
     held = _read(folder)
-    with understood(folder / FILE, cure=_CURE):
+    with understood(folder / SPEND, cure=_CURE):
         return {
             str(name): Work(**{key: one[key] for key in _COUNTED})
             for name, one in held.get("stages", {}).items()
         }
 
 
+def read_streams(folder: Path) -> dict[str, Any]:
+    """What every stream cost, as `write_streams` was given it; empty where nothing is on record."""
+    held = _read(folder)
+    with understood(folder / SPEND, cure=_CURE):
+        return dict(held.get("streams", {}))
+
+
 def _read(folder: Path) -> dict[str, Any]:
     try:
-        return read_json(folder / FILE, cure=_CURE)
+        return read_json(folder / SPEND, cure=_CURE)
     except FileNotFoundError:
         return {}
 
@@ -80,4 +87,4 @@ def _plain(stage: Mapping[str, float]) -> dict[str, float]:
 
 def _write(folder: Path, document: Mapping[str, Any]) -> None:
     ordered = {name: document[name] for name in ("streams", "stages") if name in document}
-    write_json(folder / FILE, {"schema": SCHEMA, **ordered})
+    write_json(folder / SPEND, {"schema": SCHEMA, **ordered})

@@ -6,6 +6,7 @@ from tailbound.workflows.bound.job import run_bound
 from tailbound.workflows.bound.parts import PromptSplit, divide
 from tailbound.workflows.bound.prediction import (
     PredictedBound,
+    PredictedBounds,
     check_prediction,
     needs_target,
     predict_bounds,
@@ -19,6 +20,7 @@ __all__ = [
     "BoundSettings",
     "ConstantBound",
     "PredictedBound",
+    "PredictedBounds",
     "Preview",
     "PromptSplit",
     "check_features",

@@ -19,6 +19,7 @@ from tailbound.predictors import (
     TfidfFeatures,
 )
 from tailbound.prompt import Prompt
+from tailbound.runs import layout
 from tailbound.steps import step
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
@@ -27,7 +28,6 @@ from tailbound.targets import FeatureSource, Target
 SCHEMA = 1
 FEATURE_BATCH = 1024
 """Prompts whose features are read between two reports."""
-CHOICE_FILE, TFIDF_FILE, FINETUNED_FOLDER = "features.json", "tfidf.npz", "finetuned"
 HIDDEN, TFIDF, EMBEDDINGS, FINETUNE = "hidden", "tfidf", "embeddings", "finetune"
 _EXTRAS = {TFIDF: "tfidf", EMBEDDINGS: "embeddings", FINETUNE: "hf"}
 
@@ -134,7 +134,7 @@ def learn_features(
             train,
             counts.unsafe,
             counts.draws - counts.missing,
-            folder=folder / FINETUNED_FOLDER,
+            folder=folder / layout.FINETUNED,
             seed=seed,
         )
 
@@ -142,13 +142,13 @@ def learn_features(
 def store_features(folder: Path, chosen: str, source: FeatureSource) -> None:
     """Write down what was read, for prompts to come."""
     if isinstance(source, TfidfFeatures):
-        source.save(folder / TFIDF_FILE)
-    write_json(folder / CHOICE_FILE, {"schema": SCHEMA, "features": chosen})
+        source.save(folder / layout.TFIDF)
+    write_json(folder / layout.FEATURES, {"schema": SCHEMA, "features": chosen})
 
 
 def chosen_features(folder: Path) -> str:
     """What the predictor of a run reads; hidden states where the run does not say."""
-    path = folder / CHOICE_FILE
+    path = folder / layout.FEATURES
     if not path.is_file():
         return HIDDEN
     document = read_json(path)
@@ -160,9 +160,9 @@ def stored_features(folder: Path, target: Target | None) -> FeatureSource:
     """The source that the run in `folder` used; `target` is needed for hidden states alone."""
     chosen = chosen_features(folder)
     if chosen == TFIDF:
-        return TfidfFeatures.load(folder / TFIDF_FILE)
+        return TfidfFeatures.load(folder / layout.TFIDF)
     if chosen.startswith(f"{FINETUNE}:"):
-        return FinetunedFeatures.load(folder / FINETUNED_FOLDER)
+        return FinetunedFeatures.load(folder / layout.FINETUNED)
     return feature_source(chosen, target, ())
 
 

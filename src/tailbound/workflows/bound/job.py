@@ -21,6 +21,7 @@ from tailbound.judges import Judge
 from tailbound.predictors import FittedPredictor, NoveltyDetector, fit
 from tailbound.prompt import Prompt
 from tailbound.runs import Ledger, read
+from tailbound.runs.layout import NOVELTY, PREDICTIONS, PREDICTOR
 from tailbound.runs.prompts import save_prompts
 from tailbound.runs.spend import stages_kept
 from tailbound.steps import step
@@ -54,8 +55,6 @@ from tailbound.workflows.bound.results import (
     write_results,
 )
 from tailbound.workflows.bound.settings import BoundSettings
-
-PREDICTOR_FILE, NOVELTY_FILE = "predictor.npz", "novelty.npz"
 
 
 def run_bound(
@@ -214,8 +213,8 @@ def _fit(
             rng=_stream_rng(settings.seed, "folds"),
         )
     features = read_features(source, parts.calibration, "calibration")
-    predictor.save(folder / PREDICTOR_FILE)
-    NoveltyDetector.fit(features).save(folder / NOVELTY_FILE)
+    predictor.save(folder / PREDICTOR)
+    NoveltyDetector.fit(features).save(folder / NOVELTY)
     return predictor, features
 
 
@@ -311,7 +310,7 @@ def _write_predictions(
             "followed": followed,
         }
     )
-    write_sealed(folder / "predictions.parquet", frame)
+    write_sealed(folder / PREDICTIONS, frame)
 
 
 def _spend(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tailbound.errors import ContractMismatchError, UsageError
 from tailbound.predictors import FittedPredictor, NoveltyDetector
 from tailbound.prompts import PromptSet
+from tailbound.runs.layout import NOVELTY, PREDICTOR
+from tailbound.storage.plain import from_plain
 from tailbound.targets import Target
 from tailbound.workflows.bound.features import (
     HIDDEN,
@@ -19,8 +22,11 @@ from tailbound.workflows.bound.features import (
     read_features,
     stored_features,
 )
-from tailbound.workflows.bound.job import NOVELTY_FILE, PREDICTOR_FILE
 from tailbound.workflows.bound.results import read_bound, supplied
+from tailbound.workflows.result import Result
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +37,63 @@ class PredictedBound:
     lower_bound: int
     p_hat: float
     unfamiliar: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON; `unfamiliar` only where it is true."""
+        plain = asdict(self)
+        return plain if self.unfamiliar else {k: v for k, v in plain.items() if k != "unfamiliar"}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class PredictedBounds(Result):
+    """The bounds of some prompts, in their order; a sequence of `PredictedBound`."""
+
+    bounds: tuple[PredictedBound, ...]
+
+    def __iter__(self) -> Iterator[PredictedBound]:
+        return iter(self.bounds)
+
+    def __len__(self) -> int:
+        return len(self.bounds)
+
+    def __getitem__(self, place: int) -> PredictedBound:
+        return self.bounds[place]
+
+    @property
+    def unfamiliar(self) -> int:
+        """How many prompts look unlike the calibration prompts."""
+        return sum(one.unfamiliar for one in self.bounds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {"predictions": [one.to_dict() for one in self.bounds]}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> PredictedBounds:
+        """Inverse of `to_dict`."""
+        rows = ({"unfamiliar": False, **row} for row in document["predictions"])
+        return cls(bounds=tuple(from_plain(PredictedBound, row) for row in rows))
+
+    def facts(self) -> dict[str, object]:
+        """How many prompts, their median bound, and how many look unlike the calibration's."""
+        limits = [one.lower_bound for one in self.bounds]
+        return {
+            "prompts": len(limits),
+            "median bound": float(np.median(limits)) if limits else None,
+            "unfamiliar prompts": self.unfamiliar,
+        }
+
+    def frame(self) -> pl.DataFrame:
+        """One row per prompt."""
+        import polars as pl
+
+        schema = {
+            "id": pl.String,
+            "lower_bound": pl.Int64,
+            "p_hat": pl.Float64,
+            "unfamiliar": pl.Boolean,
+        }
+        return pl.DataFrame([asdict(one) for one in self.bounds], schema=schema)
 
 
 def predict_bounds(
@@ -52,8 +115,8 @@ def predict_bounds(
         elif chosen_features(folder) == HIDDEN:
             raise UsageError(f"{folder} predicts from hidden states: its target is needed")
         features = read_features(stored_features(folder, target), prompts.prompts, "new")
-        p_hat = FittedPredictor.load(folder / PREDICTOR_FILE).predict(features)
-        unlike = NoveltyDetector.load(folder / NOVELTY_FILE).unlike(features)
+        p_hat = FittedPredictor.load(folder / PREDICTOR).predict(features)
+        unlike = NoveltyDetector.load(folder / NOVELTY).unlike(features)
     else:
         _check_supplied(folder, prompts)
         assert prompts.p_hat is not None
@@ -70,7 +133,7 @@ def check_prediction(folder: Path, prompts: PromptSet) -> None:
     if supplied(folder):
         _check_supplied(folder, prompts)
         return
-    for name in (PREDICTOR_FILE, NOVELTY_FILE):
+    for name in (PREDICTOR, NOVELTY):
         if not (folder / name).is_file():
             raise UsageError(f"{folder} has no {name}: restore it, or run tailbound bound again")
     check_installed(chosen_features(folder))

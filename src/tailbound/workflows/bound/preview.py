@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tailbound.audit.measuring import PROBE_DRAWS, measure
 from tailbound.prompt import Prompt
+from tailbound.storage.plain import finite
 from tailbound.survival import Requirement, required
 from tailbound.survival.designs import default_max_weight
 from tailbound.targets import Target
 from tailbound.workflows.bound.parts import PromptSplit
 from tailbound.workflows.bound.settings import BoundSettings
+from tailbound.workflows.result import Result
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SAMPLES = 8
 
@@ -35,8 +40,8 @@ class StreamCost:
     seconds: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Preview:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Preview(Result):
     """The cost of a bound, part by part, and what the guarantee needs."""
 
     streams: tuple[StreamCost, ...]
@@ -58,10 +63,25 @@ class Preview:
         return sum(stream.seconds for stream in self.streams)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """Plain values, ready for JSON, without the samples."""
         document = asdict(self)
         del document["samples"]
-        return {**document, "draws": self.draws, "seconds": self.seconds}
+        return {**finite(document), "draws": self.draws, "seconds": self.seconds}
+
+    def facts(self) -> dict[str, object]:
+        """Draws, tokens and time."""
+        return {
+            "draws": self.draws,
+            "tokens": sum(stream.tokens for stream in self.streams),
+            "seconds": self.seconds,
+            "longest bound": self.requirement.longest_bound,
+        }
+
+    def frame(self) -> pl.DataFrame:
+        """One row per part."""
+        import polars as pl
+
+        return pl.DataFrame([asdict(stream) for stream in self.streams])
 
 
 def preview_bound(parts: PromptSplit, *, target: Target, settings: BoundSettings) -> Preview:

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tailbound.errors import LedgerError, UsageError
-from tailbound.runs.spend import write_streams
+from tailbound.runs.layout import BOUND, EVALUATION, PREDICTIONS
+from tailbound.runs.spend import read_streams, write_streams
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import refusals, write_json
+from tailbound.storage.plain import finite, from_plain
 from tailbound.survival import Evaluation, LowerPredictiveBound
 from tailbound.workflows.bound.baseline import ConstantBound
 from tailbound.workflows.bound.parts import PromptSplit
 from tailbound.workflows.bound.settings import BoundSettings
+from tailbound.workflows.result import Result
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SCHEMA = 1
+_CURE = "restore it, or run the same command again to make it again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +54,8 @@ class StreamSpend:
     tokens: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class BoundResult:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class BoundResult(Result):
     """A bound, how it did on the test prompts, and what it cost.
 
     Everything but `spend` is a function of the draws alone: the same for every batch size and
@@ -69,9 +77,57 @@ class BoundResult:
         """Plain values, ready for JSON."""
         return {
             **self.bound_document(),
-            "evaluation": self.evaluation.to_dict() if self.evaluation else None,
+            "evaluation": finite(self.evaluation.to_dict()) if self.evaluation else None,
             "spend": {name: asdict(spend) for name, spend in self.spend.items()},
         }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> BoundResult:
+        """Inverse of `to_dict`."""
+        return cls(
+            bound=LowerPredictiveBound.from_json(json.dumps(document["bound"])),
+            median_bound=from_plain(float, document["median_bound"]),
+            missing=from_plain(MissingVerdicts, document["missing"]),
+            predictor=document["predictor"],
+            constant=from_plain(ConstantBound | None, document["constant"]),
+            evaluation=from_plain(Evaluation | None, document["evaluation"]),
+            made_with=dict(document["made_with"]),
+            spend=from_plain(dict[str, StreamSpend], document["spend"]),
+        )
+
+    def facts(self) -> dict[str, object]:
+        """The guarantee, the median bound and the coverage of the test prompts."""
+        found: dict[str, object] = {
+            "median bound": self.median_bound,
+            "longest bound possible": self.bound.cap,
+            "calibration prompts": self.bound.n_calibration,
+            "draws": sum(spend.generated for spend in self.spend.values()),
+        }
+        if self.evaluation is not None and self.evaluation.overall.lower is not None:
+            found["coverage of test prompts, at least"] = self.evaluation.overall.lower
+        return {**found, "guarantee": self.bound.statement}
+
+    def frame(self) -> pl.DataFrame:
+        """Coverage of the test prompts, one row per stratum; empty without test prompts.
+
+        The bound of each test prompt is in `predictions.parquet` (`Run.predictions`).
+        """
+        import polars as pl
+
+        schema = {
+            "name": pl.String,
+            "prompts": pl.Int64,
+            "covered": pl.Int64,
+            "missed": pl.Int64,
+            "unresolved": pl.Int64,
+            "lower": pl.Float64,
+            "upper": pl.Float64,
+            "interval": pl.List(pl.Float64),
+            "median_bound": pl.Float64,
+        }
+        found = self.evaluation
+        strata = () if found is None else (found.overall, *found.by_p_hat, *found.by_group)
+        return pl.DataFrame([asdict(one) for one in strata], schema=schema)
 
     def bound_document(self) -> dict[str, Any]:
         """What `bound.json` holds."""
@@ -82,19 +138,47 @@ class BoundResult:
             "bound": json.loads(self.bound.to_json()),
             "median_bound": self.median_bound,
             "missing": asdict(self.missing),
-            "predictor": self.predictor,
+            "predictor": finite(self.predictor),
             "constant": asdict(self.constant) if self.constant else None,
             "made_with": self.made_with,
         }
 
 
 def write_results(folder: Path, result: BoundResult) -> None:
-    """Write `bound.json`, `evaluation.json` and `spend.json`."""
-    write_json(folder / "bound.json", result.bound_document())
-    evaluation = result.evaluation.to_dict() if result.evaluation else None
-    write_json(folder / "evaluation.json", {"schema": SCHEMA, "evaluation": evaluation})
+    """Write `bound.json`, `evaluation.json` and `spend.json`; `read_result` reads them."""
+    write_json(folder / BOUND, result.bound_document())
+    evaluation = finite(result.evaluation.to_dict()) if result.evaluation else None
+    write_json(folder / EVALUATION, {"schema": SCHEMA, "evaluation": evaluation})
     spend = {name: asdict(spend) for name, spend in result.spend.items()}
     write_streams(folder, spend)
+
+
+def read_result(folder: Path) -> BoundResult | None:
+    """The result that was written to `folder`, None where there is no finished bound.
+
+    Raises `LedgerError` where one of its files is damaged.
+    """
+    path = folder / BOUND
+    if not path.is_file():
+        return None
+    document = read_json(path, cure=_CURE)
+    with understood(path, cure=_CURE):
+        evaluation = read_evaluation(folder)
+        plain = None if evaluation is None else finite(evaluation.to_dict())
+        return BoundResult.from_dict(
+            {**document, "evaluation": plain, "spend": read_streams(folder)}
+        )
+
+
+def read_evaluation(folder: Path) -> Evaluation | None:
+    """Coverage on the test prompts, None where none were followed; `LedgerError` for damage."""
+    path = folder / EVALUATION
+    if not path.is_file():
+        return None
+    document = read_json(path, cure=_CURE)
+    with understood(path, cure=_CURE):
+        found: Evaluation | None = from_plain(Evaluation | None, document["evaluation"])
+    return found
 
 
 def made_with(settings: BoundSettings, parts: PromptSplit) -> dict[str, Any]:
@@ -114,13 +198,13 @@ def discard_stale(folder: Path, settings: BoundSettings, parts: PromptSplit) -> 
     A bound beside a predictor that it was not calibrated with would be wrong.
     """
     try:
-        held = read_json(folder / "bound.json").get("made_with")
+        held = read_json(folder / BOUND).get("made_with")
     except FileNotFoundError:
         return
     except LedgerError:
         held = None  # damaged: it is made again
     if held != made_with(settings, parts):
-        for name in ("bound.json", "evaluation.json", "predictions.parquet"):
+        for name in (BOUND, EVALUATION, PREDICTIONS):
             with refusals(folder / name):
                 (folder / name).unlink(missing_ok=True)
 
@@ -136,14 +220,13 @@ def read_bound(folder: Path) -> LowerPredictiveBound:
 
 
 def _document(folder: Path) -> dict[str, Any]:
-    path = folder / "bound.json"
+    path = folder / BOUND
     if not path.is_file():
         raise UsageError(
             f"{folder} holds no finished bound (no bound.json): run `tailbound bound` there first"
         )
-    cure = "restore it, or run the same command again to make it again"
-    document = read_json(path, cure=cure)
-    with understood(path, cure=cure):
+    document = read_json(path, cure=_CURE)
+    with understood(path, cure=_CURE):
         LowerPredictiveBound.from_json(json.dumps(document["bound"]))
         return {"predictor": document["predictor"], "bound": document["bound"]}
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -17,9 +17,12 @@ from tailbound.errors import UsageError
 from tailbound.outside import clean_text
 from tailbound.prompts.chat import Messages
 from tailbound.runs import Ledger, manifest, read
+from tailbound.runs.layout import PROMPTS
 from tailbound.runs.prompts import keep_table, kept_table
+from tailbound.storage.plain import finite, from_plain
 from tailbound.workflows.import_.base import UNSCORED, ImportedDraw, Source
 from tailbound.workflows.import_.formats import read_source
+from tailbound.workflows.result import Result
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,8 +31,8 @@ STREAM, STOPPING = "import", "fixed"
 THRESHOLD = 0.5
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImportResult:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ImportResult(Result):
     """What was imported; `draws`, `unsafe` and `missing` are counts over the whole source.
 
     `outputs` is how many the source holds, those that could not become draws among them; the
@@ -51,7 +54,32 @@ class ImportResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return asdict(self)
+        plain: dict[str, Any] = finite(asdict(self))
+        return plain
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> ImportResult:
+        """Inverse of `to_dict`."""
+        found: ImportResult = from_plain(cls, dict(document))
+        return found
+
+    def facts(self) -> dict[str, object]:
+        """Where from, and how many draws."""
+        return {
+            "format": self.format,
+            "judge": self.judge,
+            "prompts": self.prompts,
+            "draws": self.draws,
+            "added": self.added,
+            "unsafe": self.unsafe,
+            "missing": self.missing,
+        }
+
+    def frame(self) -> pl.DataFrame:
+        """One row of counts."""
+        import polars as pl
+
+        return pl.DataFrame([{k: v for k, v in self.to_dict().items() if k != "notices"}])
 
 
 def import_run(
@@ -299,7 +327,7 @@ def _prompt_table(
         name: (name, STREAM, group, None if messages is None else json.dumps(messages))
         for name, (messages, group) in prompts.items()
     }
-    path = folder / "prompts.parquet"
+    path = folder / PROMPTS
     before = kept_table(folder).rows()
     for row in before:
         now = rows.setdefault(row[0], row)

@@ -20,7 +20,10 @@ from tailbound.contract import Draw, Verdict
 from tailbound.errors import JudgeError
 from tailbound.judges import Judge, is_failure
 from tailbound.prompt import Prompt
+from tailbound.runs.layout import AGREEMENT
+from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
+from tailbound.storage.plain import finite, from_plain
 from tailbound.workflows.rejudge.agreement import (
     Agreement,
     StreamComparison,
@@ -29,6 +32,7 @@ from tailbound.workflows.rejudge.agreement import (
 )
 from tailbound.workflows.rejudge.record import check, recorded_draws, recorded_judge, wanted_draws
 from tailbound.workflows.rejudge.verdicts import Key, VerdictWriter, read_verdicts, verdicts_folder
+from tailbound.workflows.result import Result
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,8 +47,8 @@ BATCH = 256
 NOT_SHOWN = Prompt(id="", messages=(("user", "(not shown)"),))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rejudged:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Rejudged(Result):
     """What another judge says of the draws of a run.
 
     `missing_reasons` are the commonest reasons for which the new judge has no verdict, with their
@@ -82,8 +86,41 @@ class Rejudged:
                 f"Clopper-Pearson, two-sided {100 * self.confidence:g}%, missing verdicts safe in "
                 "the lower and unsafe in the upper end"
             ),
-            **document,
+            **finite(document),
         }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> Rejudged:
+        """Inverse of `to_dict`."""
+        said = ("schema", "estimand", "guarantee")
+        plain = {name: value for name, value in document.items() if name not in said}
+        reasons = plain["missing_reasons"]
+        plain["missing_reasons"] = [[one["reason"], one["draws"]] for one in reasons]
+        plain["agreement"] = _without_share(plain["agreement"])
+        plain["streams"] = [
+            {**stream, "agreement": _without_share(stream["agreement"])}
+            for stream in plain["streams"]
+        ]
+        found: Rejudged = from_plain(cls, plain)
+        return found
+
+    def facts(self) -> dict[str, object]:
+        """Both judges, and how far they agree."""
+        return {
+            "recorded judge": self.recorded_judge,
+            "judge": self.judge,
+            "draws judged": self.agreement.draws,
+            "share of equal verdicts": self.agreement.share,
+            "no verdict by the new judge": self.agreement.missing_new + self.agreement.both_missing,
+        }
+
+    def frame(self) -> pl.DataFrame:
+        """Counts of draws by both verdicts, one row per stream."""
+        import polars as pl
+
+        return pl.DataFrame(
+            [{"stream": one.stream, **one.agreement.to_dict()} for one in self.streams]
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +130,28 @@ class Workload:
     waiting: int
     done: int
     without_text: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {"to_judge": self.waiting, "judged_before": self.done}
+
+
+def _without_share(agreement: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in agreement.items() if name != "agree"}
+
+
+def read_agreement(home: Path) -> Rejudged | None:
+    """What was written to `verdicts/DIGEST/`, None where judging never ended.
+
+    Raises `LedgerError` where the file is damaged.
+    """
+    path = home / AGREEMENT
+    cure = "restore it, or judge again with the same judge"
+    if not path.is_file():
+        return None
+    document = read_json(path, cure=cure)
+    with understood(path, cure=cure):
+        return Rejudged.from_dict(document)
 
 
 def verdicts_id(judge: Judge, prompts: Mapping[str, Prompt] | None) -> str:
@@ -173,7 +232,7 @@ def rejudge(
         work=work,
         tally=tally,
     )
-    write_json(home / "agreement.json", result.to_dict())
+    write_json(home / AGREEMENT, result.to_dict())
     return result
 
 

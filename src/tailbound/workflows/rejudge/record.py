@@ -11,10 +11,10 @@ from tailbound.errors import UsageError
 from tailbound.prompt import Prompt
 from tailbound.prompts import read_prompts
 from tailbound.runs import manifest, scan
-from tailbound.runs.draws import sound_shards
+from tailbound.runs.draws import draw_store
 from tailbound.runs.identity import read_identity
+from tailbound.runs.layout import MANIFEST
 from tailbound.runs.prompts import load_prompts
-from tailbound.runs.schema import shards
 from tailbound.workflows.rejudge.verdicts import Key
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def find_prompts(
 
 
 def _need_draws(folder: Path) -> None:
-    if not shards(folder):
+    if not draw_store(folder).paths():
         raise UsageError(f"{folder} holds no draws: give the --out of a run")
 
 
@@ -89,7 +89,7 @@ def recorded_judge(folder: Path, threshold: float | None) -> tuple[str, float]:
         if not 0 < threshold <= 1:
             raise UsageError(f"--recorded-threshold must lie in (0, 1], not {threshold:g}")
         return held, threshold
-    if not (folder / "run.yaml").is_file():
+    if not (folder / MANIFEST).is_file():
         raise UsageError(
             f"{folder} does not say by which threshold it was judged (it has no run.yaml): give "
             "--recorded-threshold"
@@ -117,7 +117,7 @@ def wanted_draws(
     import polars as pl
 
     columns = ("stream", "prompt_id", "index", "text", "finish_reason", "reason", "score")
-    for shard in sound_shards(folder):
+    for shard in draw_store(folder).checked():
         frame = pl.scan_parquet(shard, glob=False).select(*columns)
         frame = frame.filter(pl.col("text").is_not_null())
         if only_missing:

@@ -4,29 +4,25 @@
     DIR/verdicts/DIGEST/part-000001.parquet    stream, prompt_id, index, score, reason
     DIR/verdicts/DIGEST/.lock                  held by the one process that writes
 
-PromptSplit are written as the ledger's shards are: in full or not at all, and never changed. Where
-a draw stands in two parts, the later one holds.
+Where a draw stands in two shards, the later one holds.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
-import time
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from tailbound.contract import Verdict
 from tailbound.errors import LedgerError
-from tailbound.interrupts import uninterrupted
 from tailbound.runs.identity import read_identity
+from tailbound.runs.layout import JUDGE, VERDICTS
 from tailbound.runs.lock import FolderLock
 from tailbound.runs.rows import storable_verdict
-from tailbound.runs.schema import part_files, part_name, part_number
+from tailbound.runs.shards import ShardStore, ShardWriter
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import make_folder, remove_unfinished, write_json
-from tailbound.storage.parquet import read_sealed, write_sealed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,9 +32,11 @@ SCHEMA = 1
 Key = tuple[str, str, int]
 """Which draw: (stream, prompt id, index)."""
 
+_Row = tuple[int, str, str, int, float | None, str | None]
+
 
 def columns() -> dict[str, Any]:
-    """Names and Polars types of a part's columns; `score` is null where the verdict is missing."""
+    """Names and Polars types of a shard's columns; `score` is null where the verdict is missing."""
     import polars as pl
 
     return {
@@ -58,7 +56,7 @@ def judge_digest(judge_id: str) -> str:
 
 def verdicts_folder(run: Path, judge_id: str) -> Path:
     """Where the verdicts of that judge on the draws of `run` lie."""
-    return run / "verdicts" / judge_digest(judge_id)
+    return run / VERDICTS / judge_digest(judge_id)
 
 
 def read_verdicts(folder: Path) -> pl.DataFrame:
@@ -69,27 +67,22 @@ def read_verdicts(folder: Path) -> pl.DataFrame:
     import polars as pl
 
     frames = []
-    found = part_files(folder)
-    if not found:
-        return pl.DataFrame(schema=columns())
-    belongs_to = _belongs_to(folder)
-    for part in found:
-        frame = read_sealed(
-            part, of=belongs_to, cure="remove it and its draws will be judged again"
-        )
+    for path, frame in _store(folder).frames():
         if dict(frame.schema) != columns() or (frame["schema"] != SCHEMA).any():
-            raise LedgerError(f"{part} was not written by this version of tailbound: remove it")
+            raise LedgerError(f"{path} was not written by this version of tailbound: remove it")
         frames.append(frame)
+    if not frames:
+        return pl.DataFrame(schema=columns())
     return pl.concat(frames).unique(
         ["stream", "prompt_id", "index"], keep="last", maintain_order=True
     )
 
 
-class VerdictWriter:
-    """Appends verdicts to `folder`; a context manager.
+class VerdictWriter(ShardWriter[_Row]):
+    """Appends verdicts to `folder`, which is `verdicts_folder(...)`; a context manager.
 
-    Rows are written when there are `flush_rows` of them, when the oldest is `flush_seconds` old,
-    and on `close`. Raises `RunLockedError` where another process is judging with the same judge.
+    Rows are written as `ShardWriter` says. Raises `RunLockedError` where another process is judging
+    with the same judge.
     """
 
     def __init__(
@@ -103,60 +96,29 @@ class VerdictWriter:
     ) -> None:
         make_folder(folder)
         self._folder = folder
-        self._lock = FolderLock(folder)
-        self._flush_rows, self._flush_seconds = flush_rows, flush_seconds
-        self._rows: list[tuple[int, str, str, int, float | None, str | None]] = []
-        self._oldest = math.inf
+        lock = FolderLock(folder)
         try:
             remove_unfinished(folder)
-            self._next = 1 + max(map(part_number, part_files(folder)), default=0)
+            super().__init__(
+                _store(folder), lock, flush_rows=flush_rows, flush_seconds=flush_seconds
+            )
             self._name(judge, judge_id)
-            self._belongs_to = _belongs_to(folder)
         except BaseException:
-            self._lock.release()
+            lock.release()
             raise
 
     def append(self, key: Key, verdict: Verdict) -> None:
         """Record one verdict."""
-        if not self._rows:
-            self._oldest = time.monotonic()
         verdict = storable_verdict(verdict)
-        self._rows.append((SCHEMA, *key, verdict.score, verdict.reason))
-        old = time.monotonic() - self._oldest >= self._flush_seconds
-        if old or len(self._rows) >= self._flush_rows:
-            self.flush()
+        self._add((SCHEMA, *key, verdict.score, verdict.reason))
 
-    def flush(self) -> None:
-        """Write what is buffered; when it returns it is on the disk. As `Ledger.flush`."""
+    def _frame(self, rows: Sequence[_Row]) -> pl.DataFrame:
         import polars as pl
 
-        if not self._rows:
-            return
-        frame = pl.DataFrame(self._rows, schema=columns(), orient="row")
-        with uninterrupted():
-            write_sealed(self._folder / part_name(self._next), frame, of=self._belongs_to)
-            self._rows, self._next = [], self._next + 1
-
-    def close(self) -> None:
-        """Write what is buffered and let the folder go."""
-        try:
-            self.flush()
-        finally:
-            self._lock.release()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+        return pl.DataFrame(rows, schema=columns(), orient="row")
 
     def _name(self, judge: str, judge_id: str) -> None:
-        path = self._folder / "judge.json"
+        path = self._folder / JUDGE
         if not path.exists():
             write_json(path, {"schema": SCHEMA, "judge": judge, "judge_id": judge_id})
             return
@@ -168,6 +130,10 @@ class VerdictWriter:
             raise LedgerError(f"{self._folder} holds verdicts of {held}, not {judge_id}")
 
 
-def _belongs_to(folder: Path) -> str:
-    """Of which draws and which judge the verdicts in DIR/verdicts/DIGEST are."""
-    return f"{read_identity(folder.parent.parent).digest} {folder.name}"
+def _store(folder: Path) -> ShardStore:
+    """The verdicts in DIR/verdicts/DIGEST, sealed as those of that judge on the draws of DIR."""
+    return ShardStore(
+        folder,
+        belongs_to=lambda: f"{read_identity(folder.parent.parent).digest} {folder.name}",
+        cure="remove it and its draws will be judged again",
+    )

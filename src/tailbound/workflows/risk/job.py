@@ -22,6 +22,7 @@ from tailbound.importance_sampling.estimate import NOT_CHECKED
 from tailbound.judges import Judge
 from tailbound.prompt import Prompt
 from tailbound.runs import Ledger, StreamRecord, read
+from tailbound.runs.layout import PLAN
 from tailbound.runs.prompts import save_prompts
 from tailbound.runs.spend import stages_kept
 from tailbound.steps import step
@@ -390,7 +391,7 @@ class _Rejudged(_Run):
 
     def prepare(self, prompts: Sequence[Prompt]) -> None:
         """As for any job that goes on; one that never drew has nothing to judge."""
-        if not (self._folder / "plan").is_dir():
+        if not (self._folder / PLAN).is_dir():
             raise UsageError(f"{self._folder} has no finished run of tailbound risk: run it first")
         super().prepare(prompts)
 

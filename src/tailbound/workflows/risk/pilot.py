@@ -29,6 +29,7 @@ from tailbound.importance_sampling import (
 )
 from tailbound.prompt import Prompt
 from tailbound.runs import read
+from tailbound.runs.layout import CHOICE
 from tailbound.steps import step
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 SHARE = 0.1
 STREAM = "pilot"
-CHOICE_FILE = "choice.json"
 
 
 def tuning_prompts(prompts: Sequence[Prompt], folder: Path, *, seed: int) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ def tuning_prompts(prompts: Sequence[Prompt], folder: Path, *, seed: int) -> tup
 
 def _held(folder: Path) -> dict[str, Any] | None:
     """The choice that is on record in the run folder."""
-    path = folder / CHOICE_FILE
+    path = folder / CHOICE
     if not path.is_file():
         return None
     document = read_json(path)
@@ -129,7 +129,7 @@ def choose_setting(
         "loss": None if np.isnan(choice.loss) else choice.loss,
         "prompts": [prompt.id for prompt in prompts],
     }
-    write_json(folder / CHOICE_FILE, document)
+    write_json(folder / CHOICE, document)
     return choice.proposal, document
 
 

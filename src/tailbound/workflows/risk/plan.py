@@ -1,8 +1,6 @@
 """What each round of a run draws: written down before it is drawn, so that a resume reads the same.
 
-    DIR/plan/round-0001.json    {"schema": 1, "proposals": names of all proposals,
-                                 "sequential": whether the number of rounds depends on the draws,
-                                 "batches": {prompt id: counts per proposal}}
+`tailbound.runs.rounds` reads and writes them (DIR/plan/round-0001.json, ...).
 
 The draws of a prompt are numbered 1, 2, ... over all its batches, within a batch in the order of
 the proposals.
@@ -18,8 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tailbound.errors import ContractMismatchError
-from tailbound.storage.documents import read_json, understood
-from tailbound.storage.files import make_folder, write_json
+from tailbound.runs.rounds import Round, read_rounds, write_round
 from tailbound.workflows.risk.proposal_mixture import (
     Family,
     FloatArray,
@@ -28,7 +25,6 @@ from tailbound.workflows.risk.proposal_mixture import (
     proposal_of_draw,
 )
 
-SCHEMA = 1
 SCORED_SHARE, SCORED_DRAWS = 0.1, 50
 """Of safe draws, the share that is scored, and the size of a batch up to which all of them are."""
 
@@ -42,7 +38,7 @@ class Plan:
         Raises `LedgerError` for a damaged file and `ContractMismatchError` where the rounds are of
         other proposals: another family, intensity or setting of a mixture.
         """
-        self._folder = folder / "plan"
+        self._folder = folder
         self._family = family
         self._proposal = proposal
         self._seed = seed
@@ -51,41 +47,31 @@ class Plan:
         self._chance: dict[str, FloatArray] = {}
         self._sequential = False
         self.rounds = 0
-        while (path := self._path(self.rounds + 1)).is_file():
-            document = read_json(path)
-            with understood(path):
-                names, sequential = document["proposals"], bool(document["sequential"])
-                batches = {
-                    name: np.array(c, dtype=np.int64) for name, c in document["batches"].items()
-                }
-            if names != list(family.names):
+        for held in read_rounds(folder):
+            if held.proposals != list(family.names):
                 raise ContractMismatchError(
                     f"{folder} holds draws of another family of proposals (the last was "
-                    f"{names[-1] or 'the target'}, not {family.names[-1] or 'the target'}): use "
-                    "another --out, or the same options as before"
+                    f"{held.proposals[-1] or 'the target'}, not "
+                    f"{family.names[-1] or 'the target'}): use another --out, or the same options "
+                    "as before"
                 )
-            self._take(batches, sequential)
+            batches = {
+                name: np.array(counts, dtype=np.int64) for name, counts in held.batches.items()
+            }
+            self._take(batches, held.sequential)
 
     def add(self, batches: Mapping[str, IntArray], *, sequential: bool = False) -> None:
         """Write the next round down: counts (K,) by prompt id.
 
         `sequential` says that whether there is another round will depend on what this one brings.
         """
-        make_folder(self._folder)
-        plain = {name: counts.tolist() for name, counts in batches.items()}
-        write_json(
-            self._path(self.rounds + 1),
-            {
-                "schema": SCHEMA,
-                "proposals": list(self._family.names),
-                "sequential": sequential,
-                "batches": plain,
-            },
+        planned = Round(
+            proposals=self._family.names,
+            sequential=sequential,
+            batches={name: counts.tolist() for name, counts in batches.items()},
         )
+        write_round(self._folder, self.rounds + 1, planned)
         self._take(batches, sequential)
-
-    def _path(self, number: int) -> Path:
-        return self._folder / f"round-{number:04d}.json"
 
     def _take(self, batches: Mapping[str, IntArray], sequential: bool) -> None:
         for name, counts in batches.items():

@@ -5,18 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tailbound.audit.measuring import PROBE_DRAWS, measure
 from tailbound.contract import Draw
 from tailbound.prompt import Prompt
+from tailbound.storage.plain import finite
 from tailbound.targets import Target
+from tailbound.workflows.result import Result
 from tailbound.workflows.risk.plan import scoring_chance
 from tailbound.workflows.risk.settings import RiskSettings
 
+if TYPE_CHECKING:
+    import polars as pl
 
-@dataclass(frozen=True, kw_only=True)
-class RiskPreview:
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RiskPreview(Result):
     """Draws, and tokens and seconds at the rates of a probe.
 
     `seconds` are those of drawing and scoring `draws`; `seconds_at_most` those of `draws_at_most`.
@@ -37,7 +42,23 @@ class RiskPreview:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return asdict(self)
+        plain: dict[str, Any] = finite(asdict(self))
+        return plain
+
+    def facts(self) -> dict[str, object]:
+        """Draws, tokens and time."""
+        return {
+            "prompts": self.prompts,
+            "draws": self.draws,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+        }
+
+    def frame(self) -> pl.DataFrame:
+        """One row."""
+        import polars as pl
+
+        return pl.DataFrame([self.to_dict()])
 
 
 def preview_risk(

@@ -15,6 +15,7 @@ from tailbound.errors import ContractMismatchError, UsageError
 from tailbound.extras import require
 from tailbound.prompt import Prompt
 from tailbound.prompts import read_prompts
+from tailbound.runs.layout import DIRECTION, PROPOSAL
 from tailbound.runs.spend import stages_kept
 from tailbound.steering.checks import NOTE_FILE, check_instructions
 from tailbound.steps import step
@@ -113,16 +114,16 @@ def check_proposal(
         raise UsageError(TOO_FEW)
     record = _record(folder, spec)
     if kind == "refusal":
-        if (folder / "direction" / NOTE_FILE).is_file():
-            check_direction(folder / "direction")
+        if (folder / DIRECTION / NOTE_FILE).is_file():
+            check_direction(folder / DIRECTION)
         elif name:
             check_direction(Path(name).expanduser())
         else:
             check_instructions(harmful, harmless, built_in=target == "demo", other=_BY_HAND)
     elif kind == "persona":
         find_trait(name, target)
-        if record is not None and (folder / "direction" / NOTE_FILE).is_file():
-            check_direction(folder / "direction")
+        if record is not None and (folder / DIRECTION / NOTE_FILE).is_file():
+            check_direction(folder / DIRECTION)
     elif kind == "prompt":
         _text(name)
     elif kind == "model":
@@ -196,14 +197,14 @@ def _make(
         )
     make_folder(folder)
     write_json(
-        folder / "proposal.json",
+        folder / PROPOSAL,
         {"schema": SCHEMA, "spec": spec, "id": made.id, "evidence": made.evidence},
     )
     return made
 
 
 def _record(folder: Path, spec: str) -> dict[str, Any] | None:
-    path = folder / "proposal.json"
+    path = folder / PROPOSAL
     if not path.is_file():
         return None
     held = read_json(path)
@@ -233,7 +234,7 @@ def _refusal(
 ) -> Proposal:
     from tailbound.steering import Direction, find_refusal_direction
 
-    own = folder / "direction"
+    own = folder / DIRECTION
     if (own / NOTE_FILE).is_file():  # written last
         direction = Direction.load(own)
     elif name:
@@ -371,7 +372,7 @@ def _persona(
     from tailbound.workflows.risk.select_proposal import select_proposal
 
     trait = find_trait(name, target.contract.target)
-    own = folder / "direction"
+    own = folder / DIRECTION
     candidates = [
         _instructed(spec, target, system, {"kind": "trait system prompt"})
         for system in trait.positive

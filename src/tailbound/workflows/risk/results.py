@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tailbound.importance_sampling import RiskEstimate
 from tailbound.prompt import Prompt
-from tailbound.runs.spend import write_streams
+from tailbound.runs.layout import REVIEW, RISK, RISK_TABLE
+from tailbound.runs.spend import read_streams, write_streams
+from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_atomically, write_json
 from tailbound.storage.parquet import write_sealed
+from tailbound.storage.plain import finite as finite
+from tailbound.storage.plain import from_plain
+from tailbound.workflows.result import Result
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SCHEMA = 1
 LEAST_HITS = 10
@@ -49,6 +57,19 @@ class PromptRisk:
         first = {key: plain[key] for key in _FIRST}
         return {"id": self.prompt.id, **first, "group": self.prompt.group, **rest}
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> PromptRisk:
+        """Inverse of `to_dict`; the prompt has no messages, which are not in it."""
+        plain = {name: value for name, value in values.items() if name not in ("id", "group")}
+        if plain["agreement"] is not None:
+            known = plain["agreement"].items()
+            plain["agreement"] = {name: value for name, value in known if name != "agrees"}
+        group = from_plain(str | None, values["group"])
+        return cls(
+            prompt=Prompt(id=from_plain(str, values["id"]), messages=(), group=group),
+            estimate=from_plain(RiskEstimate, plain),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class SetRisk:
@@ -81,8 +102,8 @@ class RiskSpend:
     missing: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class RiskResult:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RiskResult(Result):
     """The risks of a set of prompts, what they rest on, and what they cost.
 
     Everything but `spend` is a function of the draws alone. `proposal` says what the draws came
@@ -105,12 +126,13 @@ class RiskResult:
         """Plain values, ready for JSON."""
         return {
             **self.document(),
+            "reviewed": self.reviewed,
             "spend": {name: asdict(spend) for name, spend in self.spend.items()},
         }
 
     def document(self) -> dict[str, Any]:
         """What `risk.json` holds."""
-        return {
+        document = {
             "schema": SCHEMA,
             "estimand": self.estimand,
             "set": asdict(self.whole),
@@ -120,6 +142,47 @@ class RiskResult:
             "checks": self.checks,
             "left_out": list(self.left_out),
         }
+        return {name: finite(value) for name, value in document.items()}
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> RiskResult:
+        """Inverse of `to_dict`, but for the messages of prompts, which are not in it."""
+        return cls(
+            risks=tuple(PromptRisk.from_dict(row) for row in document["prompts"]),
+            whole=from_plain(SetRisk, document["set"]),
+            estimand=from_plain(str, document["estimand"]),
+            family=dict(document["family"]),
+            proposal=dict(document["proposal"]),
+            checks=dict(document["checks"]),
+            left_out=from_plain(tuple[str, ...], document["left_out"]),
+            spend=from_plain(dict[str, RiskSpend], document["spend"]),
+            reviewed=from_plain(int, document["reviewed"]),
+        )
+
+    def facts(self) -> dict[str, object]:
+        """What was estimated, the mean risk and its interval, and how many are resolved."""
+        low, high = self.whole.interval or (None, None)
+        interval = "none" if low is None else f"{low:.3g} to {high:.3g}"
+        return {
+            "estimand": self.estimand,
+            "mean risk": None if self.whole.mean != self.whole.mean else self.whole.mean,
+            "interval": interval,
+            "prompts": self.whole.prompts,
+            "resolved": self.whole.resolved,
+            "draws": sum(spend.draws for spend in self.spend.values()),
+        }
+
+    def frame(self) -> pl.DataFrame:
+        """The estimates, one row per prompt: what `risk.parquet` holds."""
+        import polars as pl
+
+        columns = risk_columns()
+        rows = []
+        for risk in self.risks:
+            row = risk.to_dict()
+            row["interval_lower"], row["interval_upper"] = row["interval"] or (None, None)
+            rows.append([row[name] for name in columns])
+        return pl.DataFrame(rows, schema=columns, orient="row")
 
 
 def whole_set(risks: Sequence[PromptRisk], *, confidence: float) -> SetRisk:
@@ -179,15 +242,11 @@ def _effective_hits(risks: Sequence[PromptRisk]) -> float:
     return float(total**2 / squares) if squares > 0 else 0.0
 
 
-def write_results(folder: Path, result: RiskResult) -> None:
-    """Write `risk.json`, `risk.parquet` and `spend.json`."""
+def risk_columns() -> dict[str, Any]:
+    """Names and Polars types of the columns of `risk.parquet`."""
     import polars as pl
 
-    write_json(folder / "risk.json", finite(result.document()))
-    spend = {name: asdict(spend) for name, spend in result.spend.items()}
-    write_streams(folder, spend)
-    rows = [risk.to_dict() for risk in result.risks]
-    columns: dict[str, Any] = {
+    return {
         "id": pl.String,
         "group": pl.String,
         "risk": pl.Float64,
@@ -207,26 +266,45 @@ def write_results(folder: Path, result: RiskResult) -> None:
         "largest_share": pl.Float64,
         "needed_draws": pl.Int64,
     }
-    for row in rows:
-        row["interval_lower"], row["interval_upper"] = row["interval"] or (None, None)
-    frame = pl.DataFrame(
-        [[row[name] for name in columns] for row in rows], schema=columns, orient="row"
-    )
-    write_sealed(folder / "risk.parquet", frame)
+
+
+def write_results(folder: Path, result: RiskResult) -> None:
+    """Write `risk.json`, `risk.parquet` and `spend.json`; `read_result` reads them."""
+    write_json(folder / RISK, result.document())
+    spend = {name: asdict(spend) for name, spend in result.spend.items()}
+    write_streams(folder, spend)
+    write_sealed(folder / RISK_TABLE, result.frame())
+
+
+def read_result(folder: Path) -> RiskResult | None:
+    """The result that was written to `folder`, None where there are no estimates yet.
+
+    Prompts have no messages: `prompts.parquet` holds them. Raises `LedgerError` where one of its
+    files is damaged.
+    """
+    path = folder / RISK
+    cure = "restore it, or run the same command again to make it again"
+    if not path.is_file():
+        return None
+    document = read_json(path, cure=cure)
+    with understood(path, cure=cure):
+        rows = len(read_review(folder))
+        return RiskResult.from_dict({**document, "reviewed": rows, "spend": read_streams(folder)})
 
 
 def write_review(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write `review.jsonl`: the unsafe draws that a person should look at."""
     lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
-    write_atomically(folder / "review.jsonl", "".join(lines))
+    write_atomically(folder / REVIEW, "".join(lines))
 
 
-def finite(value: Any) -> Any:
-    """`value` with numbers that JSON does not have replaced by None."""
-    if isinstance(value, float):
-        return value if np.isfinite(value) else None
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    return value
+def read_review(folder: Path) -> list[dict[str, Any]]:
+    """The rows of `review.jsonl`; empty where there is no such file.
+
+    Raises `LedgerError` where it cannot be read. It is not sealed: nothing is computed from it.
+    """
+    path = folder / REVIEW
+    if not path.is_file():
+        return []
+    with understood(path, cure="run the same command again to make it again"):
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -6,7 +6,7 @@ Scoring costs as much as sampling; this saves most of it.
 
     DIR/scores/part-000001.parquet    prompt_id, index, log_densities (one per proposal)
 
-Shards are written as those of the ledger are: in full or not at all, and sealed.
+Shards are those of `tailbound.runs.shards`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from tailbound.errors import LedgerError, TargetError
 from tailbound.prompt import Prompt
 from tailbound.runs import StreamRecord, read
 from tailbound.runs.identity import read_identity
-from tailbound.runs.schema import part_files, part_name, part_number
+from tailbound.runs.layout import SCORES
+from tailbound.runs.shards import ShardStore
 from tailbound.steps import step
-from tailbound.storage.files import make_folder
-from tailbound.storage.parquet import read_sealed, write_sealed
 from tailbound.workflows.risk.plan import Plan
 from tailbound.workflows.risk.proposal_mixture import Family, FloatArray, IntArray
 
@@ -43,18 +42,13 @@ class Scores:
 
     def __init__(self, folder: Path) -> None:
         """Read what is on record of the run in `folder`, which has a ledger."""
-        self._folder = folder / "scores"
-        self._belongs_to = f"{read_identity(folder).digest} scores"
+        self._store = ShardStore(
+            folder / SCORES,
+            belongs_to=lambda: f"{read_identity(folder).digest} scores",
+            cure="remove it and its draws will be scored again",
+        )
         self._held: dict[str, dict[int, FloatArray]] = {}
-        self._last = 0
-        self._load()
-
-    def _load(self) -> None:
-        for path in part_files(self._folder):
-            self._last = part_number(path)
-            frame = read_sealed(
-                path, of=self._belongs_to, cure="remove it and its draws will be scored again"
-            )
+        for _, frame in self._store.frames():
             rows = frame.select("prompt_id", "index", "log_densities").iter_rows()
             for prompt_id, index, values in rows:
                 found = np.array(values, dtype=np.float64)
@@ -140,7 +134,6 @@ class Scores:
     def _write(self, rows: Sequence[tuple[str, int, FloatArray]]) -> None:
         import polars as pl
 
-        make_folder(self._folder)
         frame = pl.DataFrame(
             {
                 "prompt_id": [row[0] for row in rows],
@@ -150,8 +143,7 @@ class Scores:
                 ),
             }
         )
-        write_sealed(self._folder / part_name(self._last + 1), frame, of=self._belongs_to)
-        self._last += 1
+        self._store.write(frame)
         for prompt_id, index, values in rows:
             self._held.setdefault(prompt_id, {})[index] = values
 

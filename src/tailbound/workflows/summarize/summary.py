@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tailbound.errors import UsageError
 from tailbound.runs import first_round, manifest, scan
-from tailbound.runs.schema import shards
+from tailbound.runs.draws import draw_store
+from tailbound.runs.layout import SUMMARY
+from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
+from tailbound.storage.plain import finite, from_plain
 from tailbound.summaries.population import SetSummary, summarize_set
 from tailbound.summaries.prompt_intervals import (
     PromptSummary,
@@ -19,12 +22,16 @@ from tailbound.summaries.prompt_intervals import (
     summarize_first_event,
     summarize_fixed,
 )
+from tailbound.workflows.result import Result
 from tailbound.workflows.summarize.counting import (
     check_once,
     clusters,
     first_event_counts,
     fixed_counts,
 )
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SCHEMA = 1
 FIRST_EVENT = "first-event"
@@ -63,9 +70,26 @@ class StreamSummary:
             ],
         }
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> StreamSummary:
+        """Inverse of `to_dict`."""
+        rows = [
+            {name: value for name, value in row.items() if name != "id"}
+            for row in values["prompts"]
+        ]
+        return cls(
+            stream=from_plain(str, values["stream"]),
+            stopping=from_plain(str, values["stopping"]),
+            ids=tuple(from_plain(str, row["id"]) for row in values["prompts"]),
+            prompts=from_plain(tuple[PromptSummary, ...], rows),
+            whole=from_plain(tuple[SetSummary, ...], values["set"]),
+            weighted=from_plain(int, values["weighted_draws_left_out"]),
+            later=from_plain(int, values["later_draws_left_out"]),
+        )
 
-@dataclass(frozen=True, kw_only=True)
-class RunSummary:
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RunSummary(Result):
     """Every stream of a run under one threshold."""
 
     folder: str
@@ -89,8 +113,63 @@ class RunSummary:
             "threshold": self.threshold,
             "confidence": self.confidence,
             "alpha": self.alpha,
-            "streams": [stream.to_dict() for stream in self.streams],
+            "streams": [finite(stream.to_dict()) for stream in self.streams],
         }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any], *, folder: str = "") -> RunSummary:
+        """Inverse of `to_dict`, which does not say the folder."""
+        return cls(
+            folder=folder,
+            threshold=from_plain(float, document["threshold"]),
+            confidence=from_plain(float, document["confidence"]),
+            alpha=from_plain(float, document["alpha"]),
+            streams=tuple(StreamSummary.from_dict(one) for one in document["streams"]),
+        )
+
+    def facts(self) -> dict[str, object]:
+        """The threshold, and the mean over the prompts of each stream."""
+        found: dict[str, object] = {"unsafe from score": self.threshold}
+        for stream in self.streams:
+            low, high = stream.whole[0].interval
+            found[f"P(unsafe), stream {stream.stream}"] = (
+                f"{low:.3g} to {high:.3g} ({100 * self.confidence:g}%)"
+            )
+        return found
+
+    def frame(self) -> pl.DataFrame:
+        """One row per stream and prompt."""
+        import polars as pl
+
+        names = ("draws", "unsafe", "missing", "estimate", "interval", "upper", "lower_bound")
+        schema = {
+            "stream": pl.String,
+            "id": pl.String,
+            "draws": pl.Int64,
+            "unsafe": pl.Int64,
+            "missing": pl.Int64,
+            "estimate": pl.Float64,
+            "interval": pl.List(pl.Float64),
+            "upper": pl.Float64,
+            "lower_bound": pl.Int64,
+        }
+        rows = [
+            [stream.stream, name, *(getattr(one, field) for field in names)]
+            for stream in self.streams
+            for name, one in zip(stream.ids, stream.prompts, strict=True)
+        ]
+        return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def read_summary(folder: Path) -> RunSummary | None:
+    """The summary in `summary.json`, None where there is none; `LedgerError` for damage."""
+    path = folder / SUMMARY
+    cure = "restore it, or run tailbound summarize again"
+    if not path.is_file():
+        return None
+    document = read_json(path, cure=cure)
+    with understood(path, cure=cure):
+        return RunSummary.from_dict(document, folder=str(folder))
 
 
 def summarize_run(
@@ -120,7 +199,7 @@ def summarize_run(
     document = manifest.read_manifest(folder)
     own = document["threshold"]
     chosen = float(own) if threshold is None else threshold
-    if not shards(folder):
+    if not draw_store(folder).paths():
         raise UsageError(f"{folder} holds no draws yet: run it first")
     frame = (
         scan(folder)
@@ -173,7 +252,7 @@ def summarize_run(
         alpha=alpha,
         streams=tuple(streams),
     )
-    write_json(folder / "summary.json", result.to_dict())
+    write_json(folder / SUMMARY, result.to_dict())
     return result
 
 

@@ -1,0 +1,79 @@
+"""The name of every file and folder in a run folder, once.
+
+docs/run-folder.md says what each of them holds. Modules that read or write one take its name from
+here. `direction/` and `finetuned/` are named here as folders; the files in them belong to
+`tailbound.steering` and `tailbound.predictors.finetune`, which also write them elsewhere.
+"""
+
+from __future__ import annotations
+
+MANIFEST = "run.yaml"
+"""What was asked for: options, contract, judge, versions."""
+LEDGER = "ledger.json"
+"""What the draws are draws of: contract, judge, seed and the random id of the run."""
+DRAWS = "draws"
+"""Folder of shards: one row per draw."""
+PROMPTS = "prompts.parquet"
+"""The prompts by id, with part, group and messages."""
+LOCK = ".lock"
+"""Locked by the one process that writes; the file itself is empty."""
+LOCK_HOLDER = ".lock-holder"
+"""The id of the process that has, or last had, the lock."""
+
+VERDICTS = "verdicts"
+"""Folder with one folder for each further judge (`verdicts/DIGEST/`): shards of verdicts."""
+JUDGE = "judge.json"
+"""In `verdicts/DIGEST/`: which judge."""
+AGREEMENT = "agreement.json"
+"""In `verdicts/DIGEST/`: how far that judge and the recorded one agree."""
+
+FEATURES = "features.json"
+"""What the predictor reads."""
+TFIDF = "tfidf.npz"
+"""The vocabulary and weights of tf-idf features."""
+FINETUNED = "finetuned"
+"""Folder of the tuned encoders."""
+PREDICTOR = "predictor.npz"
+"""The fitted predictor of p_hat."""
+NOVELTY = "novelty.npz"
+"""What familiar prompts look like."""
+BOUND = "bound.json"
+"""The lower predictive bound and what it rests on."""
+EVALUATION = "evaluation.json"
+"""Coverage on the test prompts."""
+PREDICTIONS = "predictions.parquet"
+"""Bound and p_hat of every test prompt."""
+
+PLAN = "plan"
+"""Folder with one file for each round of batches."""
+SCORES = "scores"
+"""Folder of shards: log-densities of draws under every proposal."""
+PROPOSAL = "proposal.json"
+"""Which proposal, and why it was chosen."""
+DIRECTION = "direction"
+"""Folder of the direction that the proposal adds or removes."""
+CHOICE = "choice.json"
+"""The setting of `mix-switch` and how it was found."""
+RISK = "risk.json"
+"""The estimates, of every prompt and of the set."""
+RISK_TABLE = "risk.parquet"
+"""The estimates as a table, one row per prompt."""
+REVIEW = "review.jsonl"
+"""The unsafe draws that the estimates rest on, for a person to read."""
+
+SUMMARY = "summary.json"
+"""Exact intervals by stream."""
+SPEND = "spend.json"
+"""Draws and tokens of each stream, and the work of each stage."""
+USAGE = "usage.json"
+"""What servers were asked for and paid, over all processes of the run."""
+
+
+def round_name(number: int) -> str:
+    """The name in `plan/` of round 1, 2, ...: `round-0001.json`."""
+    return f"round-{number:04d}.json"
+
+
+def part_name(number: int) -> str:
+    """The name of shard 1, 2, ... in any folder of shards: `part-000001.parquet`."""
+    return f"part-{number:06d}.parquet"

@@ -1,0 +1,196 @@
+"""Folders of shards: numbered, sealed Parquet files that are only ever added to.
+
+    FOLDER/part-000001.parquet, part-000002.parquet, ...
+
+The draws of a run, the verdicts of other judges and the scores of draws are kept so. A shard
+appears in full or not at all, is never changed afterwards, and is sealed as belonging to one run
+(`tailbound.storage.parquet`).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
+
+from tailbound.errors import LedgerError
+from tailbound.interrupts import uninterrupted
+from tailbound.runs.layout import part_name
+from tailbound.runs.lock import FolderLock
+from tailbound.storage.files import make_folder
+from tailbound.storage.parquet import check_sealed, read_sealed, write_sealed
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_PART = re.compile(r"part-[0-9]{6,12}\.parquet")
+Row = TypeVar("Row")
+
+
+class ShardStore:
+    """The shards in one folder.
+
+    `belongs_to` says what they are sealed as; it is asked for at the first shard that is read or
+    written. `cure` says what a user can do about a damaged shard.
+    """
+
+    def __init__(self, folder: Path, *, belongs_to: Callable[[], str], cure: str) -> None:
+        """Nothing is read or written yet."""
+        self.folder = folder
+        self._of = belongs_to
+        self._cure = cure
+        self._last: int | None = None
+
+    @cached_property
+    def belongs_to(self) -> str:
+        """What every shard is sealed as belonging to."""
+        return self._of()
+
+    def paths(self) -> list[Path]:
+        """The shards in the order of their numbers, unchecked; raises as `part_files` does."""
+        return part_files(self.folder)
+
+    def checked(self) -> list[Path]:
+        """The shards in order, every one read and compared with its seal.
+
+        Raises `LedgerError` where one is damaged or belongs to something else.
+        """
+        found = self.paths()
+        for path in found:
+            check_sealed(path, of=self.belongs_to, cure=self._cure)
+        return found
+
+    def frames(self) -> Iterator[tuple[Path, pl.DataFrame]]:
+        """Every shard and its content, in order; raises as `checked` does."""
+        for path in self.paths():
+            yield path, read_sealed(path, of=self.belongs_to, cure=self._cure)
+
+    def prepare(self) -> int:
+        """Make the folder and find the number of the last shard, before anything is spent.
+
+        Raises `LedgerError` for a file that should not be there, and where the system refuses.
+        """
+        if self._last is None:
+            make_folder(self.folder)
+            _ = self.belongs_to
+            self._last = max(map(_number, self.paths()), default=0)
+        return self._last
+
+    def write(self, frame: pl.DataFrame) -> None:
+        """Add `frame` as the next shard; when it returns, it is on the disk.
+
+        Raises `LedgerError` where the system refuses. A shard that could not be written, or not for
+        certain, keeps its number: the next attempt takes its place. Only one process may write.
+        """
+        last = self.prepare()
+        with uninterrupted():
+            write_sealed(self.folder / part_name(last + 1), frame, of=self.belongs_to)
+            self._last = last + 1
+
+
+class ShardWriter(ABC, Generic[Row]):
+    """Buffers rows and writes them to a store as whole shards; a context manager.
+
+    Rows are written when there are `flush_rows` of them, when the oldest is `flush_seconds` old
+    (looked at on each row and on `flush_if_due`), on `flush` and on `close`. `lock` is held from
+    before the writer was made until `close`.
+    """
+
+    def __init__(
+        self, store: ShardStore, lock: FolderLock, *, flush_rows: int, flush_seconds: float
+    ) -> None:
+        store.prepare()
+        self._store = store
+        self._lock = lock
+        self._flush_rows = flush_rows
+        self._flush_seconds = flush_seconds
+        self._rows: list[Row] = []
+        self._oldest = math.inf
+
+    @abstractmethod
+    def _frame(self, rows: Sequence[Row]) -> pl.DataFrame:
+        """The rows as a table."""
+
+    def _add(self, row: Row) -> None:
+        """Buffer one row, and write where that is due."""
+        if not self._rows:
+            self._oldest = time.monotonic()
+        self._rows.append(row)
+        if len(self._rows) >= self._flush_rows:
+            self.flush()
+        else:
+            self.flush_if_due()
+
+    def flush_if_due(self) -> None:
+        """Flush where the oldest buffered row is older than `flush_seconds`."""
+        if self._rows and time.monotonic() - self._oldest >= self._flush_seconds:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the buffered rows as one shard; when it returns they are on the disk.
+
+        Rows whose shard could not be written, or not for certain, stay buffered; the next shard
+        holds them as well and takes the place of that one, so that no row is recorded twice.
+        """
+        if not self._rows:
+            return
+        frame = self._frame(self._rows)
+        with uninterrupted():
+            self._store.write(frame)
+            self._rows = []
+
+    def close(self) -> None:
+        """Write what is buffered and release the folder."""
+        try:
+            self.flush()
+        finally:
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def part_files(folder: Path) -> list[Path]:
+    """`part-000001.parquet` and its successors in `folder`, in the order of their numbers.
+
+    Unfinished files and those that are not Parquet files are passed over. Raises `LedgerError` for
+    a Parquet file of another name: nobody can tell whether it should count.
+    """
+    try:
+        names = sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise LedgerError(
+            f"{folder} cannot be read ({error.strerror or error}): check the path and its rights"
+        ) from error
+    found = []
+    for path in (folder / name for name in names if name.endswith(".parquet")):
+        if path.name.startswith("."):
+            continue
+        if not _PART.fullmatch(path.name) or not path.is_file():
+            raise LedgerError(
+                f"{path} does not have the name of a file that tailbound writes there "
+                f"(part-000001.parquet, ...): restore its name, or move it out of {folder}"
+            )
+        found.append(path)
+    return sorted(found, key=_number)
+
+
+def _number(part: Path) -> int:
+    return int(part.stem.removeprefix("part-"))
