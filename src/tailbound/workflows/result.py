@@ -58,17 +58,25 @@ class Result(ABC):
             raise UsageError(f"this is not a {cls.__name__} in JSON: {reason}") from error
 
     def __repr__(self) -> str:
-        facts = ", ".join(f"{name}: {_shown(value)}" for name, value in self.facts().items())
-        return f"<{type(self).__name__} {facts}>"
+        return f"<{type(self).__name__} {text_facts(self.facts())}>"
 
     def _repr_html_(self) -> str:
-        facts = "".join(
-            f"<tr><th style='text-align:left'>{_html(name)}</th>"
-            f"<td style='text-align:left'>{_html(value)}</td></tr>"
-            for name, value in self.facts().items()
-        )
-        title = f"<strong>{_html(type(self).__name__)}</strong>"
-        return f"<div>{title}<table>{facts}</table>{html_table(self.frame())}</div>"
+        return html_facts(type(self).__name__, self.facts(), html_table(self.frame()))
+
+
+def text_facts(facts: Mapping[str, object]) -> str:
+    """`name: value` of each fact, on one line without control characters."""
+    return ", ".join(f"{_shown(name)}: {_shown(value)}" for name, value in facts.items())
+
+
+def html_facts(title: str, facts: Mapping[str, object], more: str = "") -> str:
+    """A title and a table of facts, every value escaped; `more` is HTML that follows."""
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{_html(name)}</th>"
+        f"<td style='text-align:left'>{_html(value)}</td></tr>"
+        for name, value in facts.items()
+    )
+    return f"<div><strong>{_html(title)}</strong><table>{rows}</table>{more}</div>"
 
 
 def html_table(frame: pl.DataFrame) -> str:

@@ -87,7 +87,7 @@ class PredictedBounds(Result):
         """One row per prompt."""
         import polars as pl
 
-        schema = {
+        schema: dict[str, Any] = {
             "id": pl.String,
             "lower_bound": pl.Int64,
             "p_hat": pl.Float64,

@@ -114,7 +114,7 @@ class BoundResult(Result):
         """
         import polars as pl
 
-        schema = {
+        schema: dict[str, Any] = {
             "name": pl.String,
             "prompts": pl.Int64,
             "covered": pl.Int64,

@@ -142,7 +142,7 @@ class RunSummary(Result):
         import polars as pl
 
         names = ("draws", "unsafe", "missing", "estimate", "interval", "upper", "lower_bound")
-        schema = {
+        schema: dict[str, Any] = {
             "stream": pl.String,
             "id": pl.String,
             "draws": pl.Int64,
