@@ -68,6 +68,11 @@ SPEND = "spend.json"
 USAGE = "usage.json"
 """What servers were asked for and paid, over all processes of the run."""
 
+TRUTH = "truth.json"
+"""In a run of `tailbound demo`: its bounds beside the exact risks."""
+NEW_PROMPTS = "new-prompts.jsonl"
+"""In a run of `tailbound demo`: prompts for `tailbound predict` to try."""
+
 
 def round_name(number: int) -> str:
     """The name in `plan/` of round 1, 2, ...: `round-0001.json`."""

@@ -1,0 +1,377 @@
+"""The shape of every JSON document: the files of a run folder, and what `--json` prints.
+
+docs/schemas/ holds the JSON Schemas that come of them (`scripts/schemas` writes them). Objects take
+no other keys than those named here, so a new key without a line here fails a test. Objects that a
+plugin or a user fills (options of an engine, evidence of a proposal) are open.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from tailbound.contract import SamplingContract
+from tailbound.importance_sampling import Agreement as GroupAgreement
+from tailbound.importance_sampling import MixSwitch, RiskEstimate
+from tailbound.predictors.head import TrainingReport
+from tailbound.runs import layout
+from tailbound.steps import Work
+from tailbound.storage.files import make_folder, write_atomically
+from tailbound.storage.json_schema import (
+    AnyOf,
+    ListOf,
+    MapOf,
+    Nullable,
+    Omittable,
+    Shape,
+    schema_of,
+    shape,
+)
+from tailbound.summaries import PromptSummary, SetSummary
+from tailbound.survival import Evaluation, LowerPredictiveBound
+from tailbound.targets.endpoint.cost import Usage
+from tailbound.targets.endpoint.probe import Capabilities
+from tailbound.workflows.bound import BoundSettings, ConstantBound, PredictedBound, Preview
+from tailbound.workflows.bound.results import MissingVerdicts, StreamSpend
+from tailbound.workflows.doctor import Diagnosis
+from tailbound.workflows.doctor import Requirement as Package
+from tailbound.workflows.import_ import ImportResult
+from tailbound.workflows.rejudge import Agreement, Rejudged, StreamComparison
+from tailbound.workflows.risk.preview import RiskPreview
+from tailbound.workflows.risk.results import RiskSpend, SetRisk
+
+ONE = Literal[1]
+OPEN = MapOf(Any)
+
+ACCOUNT = shape("account", Usage, cost=float)
+CONTRACT = shape(
+    "contract",
+    SamplingContract,
+    # null where draws were made elsewhere and the source does not say
+    max_new_tokens=int | None,
+)
+CHOICE = shape(
+    "choice",
+    about="The setting of mix-switch, and how it was found.",
+    schema=ONE,
+    setting=MixSwitch,
+    reason=str,
+    fell_back=bool,
+    loss=float | None,
+    prompts=list[str],
+)
+
+BOUND = shape(
+    "bound",
+    about="A lower predictive bound on the time to the first unsafe draw, and what it rests on.",
+    schema=ONE,
+    estimand=str,
+    statement=str,
+    bound=shape("lower_predictive_bound", LowerPredictiveBound, schema=ONE),
+    median_bound=float,
+    missing=MissingVerdicts,
+    predictor=Nullable(
+        shape("training_report", TrainingReport, features=str, explained=float | None)
+    ),
+    constant=ConstantBound | None,
+    made_with=shape("made_with", BoundSettings, prompts=str),
+)
+EVALUATION = shape(
+    "evaluation",
+    about="Coverage on the test prompts; null without any.",
+    schema=ONE,
+    evaluation=Evaluation | None,
+)
+
+ESTIMATE: dict[str, Any] = {
+    "agreement": Nullable(shape("group_agreement", GroupAgreement, agrees=bool | None))
+}
+PROMPT_RISK = shape("prompt_risk", RiskEstimate, id=str, group=str | None, **ESTIMATE)
+RISK = shape(
+    "risk",
+    about="The risk of each prompt and of the set, what they rest on, and what was checked.",
+    schema=ONE,
+    estimand=str,
+    set=SetRisk,
+    prompts=ListOf(PROMPT_RISK),
+    family=shape("family", name=str, proposals=list[str], choice=Omittable(CHOICE)),
+    proposal=shape("proposal_used", spec=str, id=str, evidence=OPEN),
+    checks=shape(
+        "checks",
+        about="What the self-checks found; empty without a proposal.",
+        least_effect=Omittable(MapOf(float)),
+        mean_weight=Omittable(float),
+        mean_weight_z=Omittable(float | None),
+    ),
+    left_out=list[str],
+)
+
+VERDICT_AGREEMENT = shape("verdict_agreement", Agreement, agree=float | None)
+REJUDGED = shape(
+    "agreement",
+    Rejudged,
+    schema=ONE,
+    estimand=str,
+    guarantee=str,
+    agreement=VERDICT_AGREEMENT,
+    missing_reasons=ListOf(shape("missing_reason", reason=str, draws=int)),
+    streams=ListOf(shape("stream_comparison", StreamComparison, agreement=VERDICT_AGREEMENT)),
+)
+SUMMARY = shape(
+    "summary",
+    about="Exact intervals of every stream under one threshold.",
+    schema=ONE,
+    estimand=str,
+    guarantee=str,
+    threshold=float,
+    confidence=float,
+    alpha=float,
+    streams=ListOf(
+        shape(
+            "stream_summary",
+            stream=str,
+            stopping=Literal["fixed", "first-event"],
+            weighted_draws_left_out=int,
+            later_draws_left_out=int,
+            set=ListOf(SetSummary),
+            prompts=ListOf(shape("prompt_summary", PromptSummary, id=str)),
+        )
+    ),
+)
+DIRECTION: dict[str, Any] = {
+    "kind": str,
+    "layer": int,
+    "position": int | None,
+    "coefficient": float,
+    "model": str,
+    "revision": str | None,
+    "contract": str,
+    "evidence": OPEN,
+}
+
+FILES: dict[str, Shape] = {
+    layout.MANIFEST: shape(
+        "run",
+        about="What was asked for. A YAML document.",
+        schema=ONE,
+        command=str,
+        target=str,
+        engine=OPEN,
+        contract=shape("run_contract", CONTRACT, digest=str),
+        judge=str,
+        judge_id=str,
+        threshold=float,
+        options=OPEN,
+        notices=list[str],
+        capabilities=Omittable(Capabilities),
+        versions=dict[str, str],
+    ),
+    layout.LEDGER: shape(
+        "ledger",
+        about="What the draws are draws of.",
+        schema=ONE,
+        contract=CONTRACT,
+        contract_digest=str,
+        judge=str,
+        seed=int,
+        run_id=str,
+    ),
+    layout.SPEND: shape(
+        "spend",
+        about="Draws and tokens of each stream on record, and the work of each stage.",
+        schema=ONE,
+        streams=Omittable(MapOf(AnyOf((StreamSpend, RiskSpend)))),
+        stages=Omittable(MapOf(Work)),
+    ),
+    layout.USAGE: shape(
+        "usage",
+        about="What servers were asked for and paid, over all processes of a run.",
+        target=Omittable(ACCOUNT),
+        judge=Omittable(ACCOUNT),
+    ),
+    layout.BOUND: BOUND,
+    layout.EVALUATION: EVALUATION,
+    layout.FEATURES: shape("features", about="What the predictor reads.", schema=ONE, features=str),
+    f"{layout.FINETUNED}/finetuned.json": shape(
+        "finetuned",
+        about="Tuned encoders: what they learnt from, and the SHA-256 of their files.",
+        files=dict[str, str],
+        schema=ONE,
+        model=str,
+        digest=str,
+        base=float,
+        folds=dict[str, int],
+    ),
+    layout.RISK: RISK,
+    layout.PROPOSAL: shape(
+        "proposal",
+        about="Which proposal, and why it was chosen.",
+        schema=ONE,
+        spec=str,
+        id=str,
+        evidence=OPEN,
+    ),
+    layout.CHOICE: CHOICE,
+    f"{layout.DIRECTION}/direction.json": shape(
+        "direction",
+        about="A direction of the residual stream; the vector lies beside it.",
+        schema=ONE,
+        width=int,
+        sha256=str,
+        **DIRECTION,
+    ),
+    f"{layout.PLAN}/{layout.round_name(1)}": shape(
+        "round",
+        about="One round of batches, written down before it is drawn.",
+        schema=ONE,
+        proposals=list[str | None],
+        sequential=bool,
+        batches=dict[str, list[int]],
+    ),
+    f"{layout.VERDICTS}/{layout.JUDGE}": shape(
+        "judge", about="A further judge.", schema=ONE, judge=str, judge_id=str
+    ),
+    f"{layout.VERDICTS}/{layout.AGREEMENT}": REJUDGED,
+    layout.SUMMARY: SUMMARY,
+}
+"""Sealed files by their place; `verdicts/` stands for `verdicts/DIGEST/`."""
+
+REVIEW = shape(
+    "review",
+    about="One line of review.jsonl: an unsafe draw that an estimate rests on.",
+    id=str,
+    prompt=str,
+    response=str | None,
+    draw=int,
+    proposal=str,
+    score=float,
+    weight=float,
+    share=float,
+    risk=float | None,
+)
+_TRUTH = shape(
+    "truth_row",
+    about="One test prompt of the demo: its bound beside its exact risk.",
+    id=str,
+    prompt=str,
+    lower_bound=int,
+    p_hat=float,
+    exact_risk=float,
+    holds=float,
+    oracle_bound=int,
+)
+
+_PAID: dict[str, Any] = {
+    name: Omittable(ACCOUNT)
+    for name in ("endpoint", "judge_endpoint", "endpoint_of_run", "judge_endpoint_of_run")
+}
+_BOUND_RESULT: dict[str, Any] = {
+    "evaluation": Evaluation | None,
+    "spend": MapOf(StreamSpend),
+}
+_RISK_RESULT = shape("risk_result", RISK, reviewed=int, spend=MapOf(RiskSpend))
+
+OUTPUTS: dict[str, Any] = {
+    "bound": shape("bound_output", BOUND, **_BOUND_RESULT, **_PAID),
+    "bound-plan": shape(
+        "bound_plan",
+        Preview,
+        without=("samples",),
+        draws=int,
+        seconds=float,
+        cost=Omittable(float),
+        judge_cost=Omittable(float),
+    ),
+    "risk": shape("risk_output", _RISK_RESULT, contract=CONTRACT, **_PAID),
+    "risk-plan": shape(
+        "risk_plan", RiskPreview, cost_at_least=Omittable(float), cost_at_most=Omittable(float)
+    ),
+    "risk-rejudge": shape("risk_rejudged", _RISK_RESULT, agreement=VERDICT_AGREEMENT),
+    "rejudge": REJUDGED,
+    "rejudge-plan": shape(
+        "rejudge_plan", about="Draws that would be judged.", to_judge=int, judged_before=int
+    ),
+    "summarize": SUMMARY,
+    "import": ImportResult,
+    "predict": shape(
+        "predictions",
+        about="The lower bound of each prompt.",
+        predictions=ListOf(
+            shape("predicted_bound", PredictedBound, p_hat=float, unfamiliar=Omittable(bool))
+        ),
+    ),
+    "steer": shape(
+        "steered",
+        about="A direction, with its evidence and what it cost to find.",
+        **DIRECTION,
+        folder=str,
+        checkpoint=str | None,
+        spend=MapOf(Work),
+    ),
+    "targets": dict[str, str],
+    "judges": dict[str, str],
+    "doctor": shape(
+        "diagnosis",
+        Diagnosis,
+        works=bool,
+        parts=MapOf(shape("part", works=bool, cure=str | None, requirements=ListOf(Package))),
+    ),
+    "demo": shape(
+        "tour",
+        BOUND,
+        **_BOUND_RESULT,
+        true_coverage=float,
+        truth=ListOf(_TRUTH),
+        risks=ListOf(shape("demo_risk", RiskEstimate, id=str, exact_risk=float, **ESTIMATE)),
+    ),
+}
+"""What `tailbound COMMAND --json` prints; `-plan` with `--dry-run`, `-rejudge` with `--rejudge`."""
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """Every schema by the name of its file in docs/schemas/."""
+    found = {}
+    for place, document in FILES.items():
+        sealed = shape(document.name, document, about=document.about, checksum=str)
+        name = schema_name(place)
+        found[name] = schema_of(sealed, title=f"{place} of a run folder")
+    found["review.json"] = schema_of(REVIEW, title=f"a line of {layout.REVIEW}")
+    truth = shape("truth", true_coverage=float, rows=ListOf(_TRUTH), checksum=str)
+    found["truth.json"] = schema_of(truth, title=f"{layout.TRUTH} of the demo's run folder")
+    for command, document in OUTPUTS.items():
+        title = f"what tailbound {command.partition('-')[0]} --json prints ({command})"
+        found[f"output-{command}.json"] = schema_of(document, title=title)
+    return dict(sorted(found.items()))
+
+
+def schema_name(place: str) -> str:
+    """The name in docs/schemas/ of the schema of a file: `risk.json`, `plan-round.json`, ...
+
+    >>> schema_name("run.yaml"), schema_name("plan/round-0001.json")
+    ('run.json', 'plan-round.json')
+    """
+    folder, _, name = place.rpartition(".")[0].rpartition("/")
+    name = name.removesuffix("-0001")
+    return f"{name}.json" if folder in ("", name) else f"{folder}-{name}.json"
+
+
+def write_schemas(folder: Path) -> list[str]:
+    """Write every schema to `folder`, remove others there, and return the names that changed."""
+    make_folder(folder)
+    texts = {name: text_of(schema) for name, schema in schemas().items()}
+    changed = [path.name for path in sorted(folder.glob("*.json")) if path.name not in texts]
+    for name in changed:
+        (folder / name).unlink()
+    for name, text in texts.items():
+        path = folder / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_atomically(path, text)
+            changed.append(name)
+    return changed
+
+
+def text_of(schema: Mapping[str, Any]) -> str:
+    """A schema as it is written."""
+    return json.dumps(schema, indent=2) + "\n"
