@@ -1,18 +1,83 @@
 """tailbound measures how rarely a language model misbehaves.
 
-*When* is the first unsafe output to be expected (:mod:`tailbound.survival`), and how the draws
-that answer it are made, judged and kept (:mod:`tailbound.audit`).
+*When* is the first unsafe output to be expected (`bound`, `predict`), and *how likely* is one
+(`risk`)? `tailbound.api` says what the functions here share. `calibrate` and `estimate_risk` are
+the statistics alone, on arrays, for draws that were made elsewhere.
+
+Names are looked up when they are asked for: `import tailbound` brings nothing along.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tailbound.api import (
+        bound,
+        import_draws,
+        load_target,
+        plan_bound,
+        plan_risk,
+        predict,
+        rejudge,
+        risk,
+        steer_persona,
+        steer_refusal,
+        summarize,
+    )
+    from tailbound.importance_sampling import estimate_risk
+    from tailbound.judges.registry import load_judge
+    from tailbound.survival import calibrate
 
 __version__: str
 
-__all__ = ["__version__"]
+_HOMES = {
+    "bound": "tailbound.api",
+    "calibrate": "tailbound.survival",
+    "estimate_risk": "tailbound.importance_sampling",
+    "import_draws": "tailbound.api",
+    "load_judge": "tailbound.judges.registry",
+    "load_target": "tailbound.api",
+    "plan_bound": "tailbound.api",
+    "plan_risk": "tailbound.api",
+    "predict": "tailbound.api",
+    "rejudge": "tailbound.api",
+    "risk": "tailbound.api",
+    "steer_persona": "tailbound.api",
+    "steer_refusal": "tailbound.api",
+    "summarize": "tailbound.api",
+}
+
+__all__ = [
+    "__version__",
+    "bound",
+    "calibrate",
+    "estimate_risk",
+    "import_draws",
+    "load_judge",
+    "load_target",
+    "plan_bound",
+    "plan_risk",
+    "predict",
+    "rejudge",
+    "risk",
+    "steer_persona",
+    "steer_refusal",
+    "summarize",
+]
 
 
-def __getattr__(name: str) -> str:
-    # looked up when asked for: it takes a while, and nobody can interrupt it in one line
-    if name != "__version__":
+def __getattr__(name: str) -> Any:
+    # the version too: looking it up takes a while, and nobody can interrupt it in one line
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("tailbound")
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib.metadata import version
+    return getattr(import_module(_HOMES[name]), name)
 
-    return version("tailbound")
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

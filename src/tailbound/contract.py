@@ -14,8 +14,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from tailbound.errors import UsageError
+from tailbound.options import check_choices, option
 from tailbound.prompt import Prompt
-from tailbound.thinking import THINKING
+from tailbound.thinking import Thinking
+
+GROUP = "Sampling contract"
 
 FinishReason = Literal["stop", "length", "withheld", "incomplete"]
 """`withheld`: a server's content filter kept it back. `incomplete`: the response, or the part of it
@@ -32,18 +35,36 @@ class SamplingOptions:
     is a JSON object of further parameters for a server.
     """
 
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int | None = None
-    max_new_tokens: int = 256
-    system: str | None = None
-    completion: bool = False
-    stop: tuple[str, ...] = ()
-    thinking: str = "drop"
+    max_new_tokens: int = option(
+        "Longest response in tokens (default: 256, demo 32).",
+        default=256,
+        group=GROUP,
+        unset=True,
+    )
+    temperature: float = option("Sampling temperature.", default=1.0, group=GROUP)
+    top_p: float = option("Probability mass kept by nucleus sampling.", default=1.0, group=GROUP)
+    top_k: int | None = option(
+        "Number of most likely tokens kept (default: all).", default=None, group=GROUP
+    )
+    system: str | None = option("System prompt: text, or a file.", default=None, group=GROUP)
+    completion: bool = option(
+        "Send prompts as they are, without the chat template.", default=False, group=GROUP
+    )
+    stop: tuple[str, ...] = option(
+        "End a response at this text (repeatable).", default=(), group=GROUP
+    )
+    thinking: Thinking = option(
+        "Thoughts of a reasoning model: drop (judge the reply alone) or judge (both).",
+        default="drop",
+        group=GROUP,
+    )
+    extra_body: str | None = option(
+        "JSON object of further parameters for the server of openai:.", default=None, group=GROUP
+    )
     thinking_room: int = 0
-    extra_body: str | None = None
 
     def __post_init__(self) -> None:
+        check_choices(self)
         if not (self.temperature > 0 and math.isfinite(self.temperature)):
             raise UsageError(
                 f"temperature must be positive, not {self.temperature}: "
@@ -57,8 +78,6 @@ class SamplingOptions:
             )
         if self.max_new_tokens < 1:
             raise UsageError(f"max-new-tokens must be at least 1, not {self.max_new_tokens}")
-        if self.thinking not in THINKING:
-            raise UsageError(f"thinking must be {' or '.join(THINKING)}, not {self.thinking!r}")
         if "" in self.stop:
             raise UsageError("an empty stop string would end every response at once: drop it")
         if self.completion and self.system is not None:

@@ -1,4 +1,4 @@
-"""Steps that a signal must not cut in two."""
+"""Steps that a signal must not cut in two, and what is left when a command is interrupted."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -38,3 +39,27 @@ def uninterrupted() -> Iterator[None]:
                 before[number](number, frame)
             elif before[number] == signal.SIG_DFL:
                 signal.raise_signal(number)
+
+
+_kept: Path | None = None
+
+
+@contextmanager
+def keeping(folder: Path) -> Iterator[None]:
+    """Finished draws or verdicts are kept in `folder` from here on, until the block is over."""
+    global _kept
+    _kept = folder
+    yield
+    # not where an exception came through: that is when somebody asks
+    _kept = None
+
+
+def keeps_nothing() -> None:
+    """A command begins: it keeps nothing yet."""
+    global _kept
+    _kept = None
+
+
+def kept_in() -> Path | None:
+    """The folder that holds what an interrupted command finished; None where nothing was kept."""
+    return _kept

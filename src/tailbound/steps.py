@@ -6,13 +6,15 @@
             now.advance()
 
 A step is work that may take more than a moment. Nobody needs to watch; `watched_by` installs a
-watcher. A stage is a name in the account of what the model in this process did (`Account`): the
-decoder and the network call `count`, and the innermost stage is charged. Threads that judge in the
-background stand outside of every stage and are charged to `JUDGING`.
+watcher. A notice is one line that the user should know; with nobody to show it, it is logged. A
+stage is a name in the account of what the model in this process did (`Account`): the decoder and
+the network call `count`, and the innermost stage is charged. Threads that judge in the background
+stand outside of every stage and are charged to `JUDGING`.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -116,6 +118,7 @@ class Account:
 
 
 _watcher: Watcher | None = None
+_hears: Callable[[str], None] | None = None
 _account: Account | None = None
 _stage: ContextVar[str] = ContextVar("stage", default=JUDGING)
 
@@ -187,3 +190,22 @@ def accounted(account: Account) -> Iterator[None]:
         yield
     finally:
         _account = before
+
+
+def notice(text: str) -> None:
+    """One line that the user should know."""
+    if _hears is not None:
+        _hears(text)
+    else:
+        logging.getLogger("tailbound").warning("%s", text)
+
+
+@contextmanager
+def notices_to(hears: Callable[[str], None]) -> Iterator[None]:
+    """Give notices to `hears` meanwhile."""
+    global _hears
+    before, _hears = _hears, hears
+    try:
+        yield
+    finally:
+        _hears = before

@@ -10,8 +10,9 @@ because its thought was cut at the length limit or never ended, is missing, not 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-THINKING = ("drop", "judge")
+Thinking = Literal["drop", "judge"]
 
 TAGS: tuple[tuple[str, str], ...] = (
     ("<think>", "</think>"),  # DeepSeek, Qwen, GLM, MiniMax, Nemotron, ...

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from tailbound.cli.render.bound import _between
-from tailbound.cli.terminal import SafeTable, distinct, show_table
+from tailbound.terminal.safe import SafeTable, distinct, show_table
 
 NAMES = [f"a-long-id-of-a-prompt-about-nothing-in-particular-{n:03d}-{'x' * 40}" for n in range(30)]
 

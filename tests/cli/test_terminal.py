@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from rich import box
 
 from endpoint.stub import Faults, Stub
-from tailbound.cli.console import notice, step
-from tailbound.cli.terminal import SafeConsole, SafeTable
 from tailbound.outside import visible
+from tailbound.terminal.console import notice, step
+from tailbound.terminal.safe import SafeConsole, SafeTable
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m"
 EVIL = f"a{ESCAPES}b\nc\rd\u202ee\u2066f\u200bg\u2028h\x00i"
@@ -64,7 +64,7 @@ def test_notices_and_steps_are_one_line(capsys):
 
 def test_a_traceback_is_not_raw():
     code = (
-        "from tailbound.cli.console import guard\nguard()\n"
+        "from tailbound.terminal.console import guard\nguard()\n"
         "raise RuntimeError('a\\x1b[2J\\u202eb\\udcff')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

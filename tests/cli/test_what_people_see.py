@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tailbound.cli.help import EXAMPLES
-from tailbound.cli.progress import LiveProgress
 from tailbound.demo.files import default_prompts
 from tailbound.steps import Account, accounted, charged_to, count, step
+from tailbound.terminal.progress import LiveProgress
 
 
 def write_prompts(path: Path, n: int) -> Path:
@@ -30,7 +30,7 @@ def test_one_plain_line_an_interval_where_there_is_no_terminal(capsys):
 
 
 def test_a_step_that_took_a_while_leaves_a_line_and_a_failed_one_does_not(capsys, monkeypatch):
-    monkeypatch.setattr("tailbound.cli.progress.NOTABLE", 0.0)
+    monkeypatch.setattr("tailbound.terminal.progress.NOTABLE", 0.0)
     with LiveProgress():
         with step("loading x"):
             pass

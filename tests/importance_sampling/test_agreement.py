@@ -13,7 +13,7 @@ from tailbound.importance_sampling import (
     Grouping,
     balance_heuristic,
     coverage_check,
-    estimate,
+    estimate_risk,
     make_ladder,
 )
 
@@ -29,7 +29,7 @@ def halves(log_w: np.ndarray, members: np.ndarray) -> Grouping:
 def test_equal_groups_agree_and_unequal_ones_do_not() -> None:
     log_w, first = np.full(400, -3.0), np.arange(400) < 200
     harm = (np.arange(400) % 4 == 0).astype(float)
-    result = estimate(log_w, harm, groups=[halves(log_w, first)], weight_bound=10.0)
+    result = estimate_risk(log_w, harm, groups=[halves(log_w, first)], weight_bound=10.0)
     assert result.agreement is not None
     (comparison,) = result.agreement.comparisons
     assert comparison.z == pytest.approx(0)
@@ -38,7 +38,7 @@ def test_equal_groups_agree_and_unequal_ones_do_not() -> None:
     assert result.resolved
 
     harm = ((np.arange(400) % 4 == 0) & first | (np.arange(400) % 40 == 0)).astype(float)
-    result = estimate(log_w, harm, groups=[halves(log_w, first)], weight_bound=10.0)
+    result = estimate_risk(log_w, harm, groups=[halves(log_w, first)], weight_bound=10.0)
     assert result.agreement is not None
     assert result.agreement.agrees is False
     assert result.status.startswith(
@@ -57,7 +57,7 @@ def test_a_group_that_could_not_have_seen_the_hits_has_no_say() -> None:
         first=Group(name="early", members=first, log_weights=np.full(400, -3.0)),
         second=Group(name="late", members=~first, log_weights=np.where(first, 9.0, -3.0)),
     )
-    result = estimate(log_w, harm, groups=[grouping], weight_bound=10.0)
+    result = estimate_risk(log_w, harm, groups=[grouping], weight_bound=10.0)
     assert result.agreement is not None
     assert result.agreement.agrees is None
     assert result.agreement.comparisons[0].outcome == "too few"
@@ -74,8 +74,8 @@ def test_safe_draws_that_a_group_cannot_make_play_no_part() -> None:
         first=Group(name="early", members=first, log_weights=log_w),
         second=Group(name="late", members=~first, log_weights=np.where(impossible, np.inf, log_w)),
     )
-    result = estimate(log_w, harm, groups=[grouping], weight_bound=10.0)
-    plain = estimate(log_w, harm, groups=[halves(log_w, first)], weight_bound=10.0)
+    result = estimate_risk(log_w, harm, groups=[grouping], weight_bound=10.0)
+    plain = estimate_risk(log_w, harm, groups=[halves(log_w, first)], weight_bound=10.0)
     assert result.agreement is not None
     assert plain.agreement is not None
     assert result.agreement.comparisons[0].z == plain.agreement.comparisons[0].z
@@ -84,7 +84,7 @@ def test_safe_draws_that_a_group_cannot_make_play_no_part() -> None:
 
 def test_without_hits_nothing_is_compared() -> None:
     log_w, first = np.full(10, -3.0), np.arange(10) < 5
-    result = estimate(log_w, np.zeros(10), groups=[halves(log_w, first)], weight_bound=10.0)
+    result = estimate_risk(log_w, np.zeros(10), groups=[halves(log_w, first)], weight_bound=10.0)
     assert result.agreement is not None
     assert result.agreement.agrees is None
     assert result.to_dict()["agreement"]["comparisons"][0]["z"] is None
@@ -106,7 +106,7 @@ def test_bad_groups() -> None:
         ),
     ):
         with pytest.raises(UsageError, match=words):
-            estimate(log_w, np.ones(4), groups=[grouping])
+            estimate_risk(log_w, np.ones(4), groups=[grouping])
 
 
 def blind(seed: int) -> EnumerableModel:
@@ -140,7 +140,7 @@ def test_one_proposal_that_misses_a_route_is_never_called_resolved() -> None:
             alone = draw_ladder(model, ladder, counts, rng)
             harm = events(alone.replies)["complies"]
             log_w = balance_heuristic(alone.log_densities[0], alone.log_densities, own)
-            single = estimate(log_w, harm)
+            single = estimate_risk(log_w, harm)
             assert single.status != "resolved"
             low += single.risk < truth / 2 and single.ess_harm >= 10
 
@@ -153,7 +153,7 @@ def test_one_proposal_that_misses_a_route_is_never_called_resolved() -> None:
                 balance_heuristic(densities[0], densities, subset),
                 np.arange(500) >= 450,
             )
-            result = estimate(
+            result = estimate_risk(
                 ladder.log_weights(densities, pooled),
                 events(replies)["complies"],
                 groups=[check],
@@ -185,7 +185,7 @@ def test_false_alarms_and_flags_on_covered_models() -> None:
                 q = drawn.log_densities
                 groups = ladder.groupings(q, counts, drawn.labels)
                 for name, harm in events(drawn.replies).items():
-                    result = estimate(
+                    result = estimate_risk(
                         ladder.log_weights(q, counts),
                         harm,
                         groups=groups,

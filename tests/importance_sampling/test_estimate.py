@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta, t
 
 from tailbound.errors import UsageError
-from tailbound.importance_sampling import effective_sample_size, estimate
+from tailbound.importance_sampling import effective_sample_size, estimate_risk
 from tailbound.intervals import betting_lower, betting_upper
 
 rows = st.lists(
@@ -22,7 +22,7 @@ rows = st.lists(
 
 def test_plain_monte_carlo_is_clopper_pearson_on_both_sides() -> None:
     harm = np.array([1.0] * 12 + [0.0] * 388)
-    result = estimate(np.zeros(400), harm)
+    result = estimate_risk(np.zeros(400), harm)
     assert result.risk == 0.03
     assert result.certified_lower == pytest.approx(beta.ppf(0.05, 12, 389))
     assert result.certified_upper == pytest.approx(beta.ppf(0.95, 13, 388))
@@ -38,7 +38,7 @@ def test_plain_monte_carlo_is_clopper_pearson_on_both_sides() -> None:
 
 def test_plain_monte_carlo_that_was_drawn_until_resolved_uses_betting() -> None:
     harm = np.array([1.0] * 12 + [0.0] * 388)
-    result = estimate(np.zeros(400), harm, sequential=True)
+    result = estimate_risk(np.zeros(400), harm, sequential=True)
     assert result.certified_lower == pytest.approx(float(betting_lower(harm)))
     assert result.certified_upper == pytest.approx(float(betting_upper(harm)))
     assert "Clopper" not in result.guarantee
@@ -48,11 +48,11 @@ def test_plain_monte_carlo_that_was_drawn_until_resolved_uses_betting() -> None:
 
 def test_scores_under_plain_monte_carlo_are_bounded_by_one() -> None:
     harm = np.linspace(0, 1, 101)
-    result = estimate(np.zeros(101), harm)
+    result = estimate_risk(np.zeros(101), harm)
     assert result.certified_lower == pytest.approx(float(betting_lower(harm)))
     assert result.certified_upper == pytest.approx(float(betting_upper(harm)))
     assert result.estimand == "mean harm of one reply"
-    assert estimate(np.zeros(101), harm, estimand="mean score").estimand == "mean score"
+    assert estimate_risk(np.zeros(101), harm, estimand="mean score").estimand == "mean score"
 
 
 def test_weighted_draws() -> None:
@@ -60,7 +60,7 @@ def test_weighted_draws() -> None:
     log_w = np.minimum(rng.normal(-2, 1.5, 300), np.log(10))
     harm = (rng.random(300) < 0.4).astype(float)
     x = np.exp(log_w) * harm
-    result = estimate(log_w, harm, weight_bound=10.0)
+    result = estimate_risk(log_w, harm, weight_bound=10.0)
     assert result.risk == pytest.approx(x.mean())
     error = x.std(ddof=1) / np.sqrt(300)
     assert result.standard_error == pytest.approx(error)
@@ -82,18 +82,18 @@ def test_weighted_draws() -> None:
 def test_without_a_bound_on_the_weights() -> None:
     rng = np.random.default_rng(0)
     log_w, harm = rng.normal(-5, 1, 300), np.ones(300)
-    result = estimate(log_w, harm)
+    result = estimate_risk(log_w, harm)
     assert result.certified_upper is None
     assert result.status == "coverage not checked"
     assert not result.resolved
     assert result.interval is None
     assert result.needed_draws is None
     assert "no upper bound" in result.guarantee
-    assert estimate(log_w, harm, coverage_checked=True).resolved
+    assert estimate_risk(log_w, harm, coverage_checked=True).resolved
 
 
 def test_no_hits() -> None:
-    result = estimate(np.full(500, -3.0), np.zeros(500), weight_bound=10.0)
+    result = estimate_risk(np.full(500, -3.0), np.zeros(500), weight_bound=10.0)
     assert (result.risk, result.certified_lower, result.hits) == (0, 0, 0)
     assert result.certified_upper == pytest.approx(0.071, abs=1e-3)
     assert result.standard_error is None
@@ -102,7 +102,7 @@ def test_no_hits() -> None:
     assert result.status.startswith("not resolved: needs about 5,000 draws")
     assert result.needed_draws == 5000
     # a hit that the target cannot say is none
-    nothing = estimate([-np.inf, 0.1], [1.0, 0.0])
+    nothing = estimate_risk([-np.inf, 0.1], [1.0, 0.0])
     assert nothing.status.endswith("(what was unsafe, 1 draws, the target cannot say)")
     assert (nothing.risk, nothing.ess_harm, nothing.certified_lower) == (0, 0, 0)
     assert nothing.standard_error is None
@@ -111,7 +111,7 @@ def test_no_hits() -> None:
 def test_few_effective_hits() -> None:
     log_w = np.array([-1.0, -1.0, -9.0] + [-3.0] * 97)
     harm = np.array([1.0] * 3 + [0.0] * 97)
-    result = estimate(log_w, harm, weight_bound=10.0)
+    result = estimate_risk(log_w, harm, weight_bound=10.0)
     assert result.status == "not resolved: needs about 500 draws"
     assert result.needed_draws == 500
     assert 0 < result.certified_lower < result.risk
@@ -119,7 +119,7 @@ def test_few_effective_hits() -> None:
 
 def test_missing_verdicts_are_safe_below_and_unsafe_above() -> None:
     harm = np.array([1.0] * 30 + [np.nan] * 10 + [0.0] * 160)
-    plain = estimate(np.zeros(200), harm)
+    plain = estimate_risk(np.zeros(200), harm)
     assert plain.missing == 10
     assert plain.certified_lower == pytest.approx(beta.ppf(0.05, 30, 171))
     assert plain.certified_upper == pytest.approx(beta.ppf(0.95, 41, 160))
@@ -128,21 +128,21 @@ def test_missing_verdicts_are_safe_below_and_unsafe_above() -> None:
     assert plain.risk == pytest.approx(30 / 190)
 
     log_w = np.log(np.linspace(0.2, 1.8, 200))
-    weighted = estimate(log_w, harm, weight_bound=10.0)
+    weighted = estimate_risk(log_w, harm, weight_bound=10.0)
     low, high = np.nan_to_num(harm, nan=0.0), np.nan_to_num(harm, nan=1.0)
-    assert weighted.certified_lower == estimate(log_w, low, weight_bound=10.0).certified_lower
-    assert weighted.certified_upper == estimate(log_w, high, weight_bound=10.0).certified_upper
+    assert weighted.certified_lower == estimate_risk(log_w, low, weight_bound=10.0).certified_lower
+    assert weighted.certified_upper == estimate_risk(log_w, high, weight_bound=10.0).certified_upper
 
 
 def test_missing_verdicts_that_could_double_the_number_leave_it_unresolved() -> None:
     log_w = np.concatenate([np.full(200, -6.0), np.full(50, 2.0)])
     harm = np.concatenate([np.ones(200), np.zeros(50)])
-    assert estimate(log_w, harm, weight_bound=10.0).resolved
+    assert estimate_risk(log_w, harm, weight_bound=10.0).resolved
     harm[-1] = np.nan
-    result = estimate(log_w, harm, weight_bound=10.0)
+    result = estimate_risk(log_w, harm, weight_bound=10.0)
     assert not result.resolved
     assert "1 missing verdicts leave" in result.status
-    nothing = estimate(log_w, np.full(250, np.nan), weight_bound=10.0)
+    nothing = estimate_risk(log_w, np.full(250, np.nan), weight_bound=10.0)
     assert np.isnan(nothing.risk)
     assert nothing.certified_lower == 0
     assert nothing.certified_upper == 1
@@ -166,7 +166,7 @@ def test_missing_verdicts_are_weighted_like_all_others() -> None:
             y = np.concatenate([rng.choice(3, 50, p=p), rng.choice(3, 450, p=q)])
             weights = p[y] / (0.1 * p[y] + 0.9 * q[y])
             harm = np.array([0.0, 1.0, np.nan])[y]
-            result = estimate(np.log(weights), harm, weight_bound=10.0)
+            result = estimate_risk(np.log(weights), harm, weight_bound=10.0)
             low, high = result.missing_range
             assert low <= result.risk <= high
             found.append(result.risk)
@@ -195,7 +195,7 @@ def test_intervals_of_resolved_estimates_with_uneven_weights() -> None:
     for _ in range(2000):
         y = np.concatenate([rng.choice(401, 20, p=p), rng.choice(401, 180, p=q)])
         harm = (y > 0).astype(float)
-        result = estimate(np.log(weights[y]), harm, weight_bound=10.0, strata=strata)
+        result = estimate_risk(np.log(weights[y]), harm, weight_bound=10.0, strata=strata)
         if result.interval is not None:
             resolved += 1
             missed += not result.interval[0] <= 1e-3 <= result.interval[1]
@@ -206,8 +206,8 @@ def test_intervals_of_resolved_estimates_with_uneven_weights() -> None:
 def test_strata_make_errors_smaller_and_change_no_bound() -> None:
     log_w = np.repeat([-1.0, -3.0], 100)
     harm = np.ones(200)
-    one = estimate(log_w, harm, weight_bound=10.0)
-    other = estimate(log_w, harm, weight_bound=10.0, strata=np.repeat([0, 1], 100))
+    one = estimate_risk(log_w, harm, weight_bound=10.0)
+    other = estimate_risk(log_w, harm, weight_bound=10.0, strata=np.repeat([0, 1], 100))
     assert one.standard_error is not None
     assert other.standard_error == pytest.approx(0, abs=1e-12)
     assert (one.risk, one.certified_lower, one.certified_upper) == (
@@ -222,11 +222,11 @@ def test_bounds_enclose_the_estimate_and_order_does_not_matter(
     draws: list[tuple[float, float]],
 ) -> None:
     log_w, harm = map(np.array, zip(*draws, strict=True))
-    result = estimate(log_w, harm, weight_bound=10.0)
+    result = estimate_risk(log_w, harm, weight_bound=10.0)
     assert result.certified_upper is not None
     assert 0 <= result.certified_lower <= min(1, result.risk) * (1 + 1e-9)
     assert min(1, result.risk) <= result.certified_upper * (1 + 1e-9) <= 1 + 1e-9
-    back = estimate(log_w[::-1], harm[::-1], weight_bound=10.0)
+    back = estimate_risk(log_w[::-1], harm[::-1], weight_bound=10.0)
     assert back.risk == pytest.approx(result.risk)
     assert back.certified_lower == pytest.approx(result.certified_lower, rel=1e-9)
     assert back.certified_upper == pytest.approx(result.certified_upper, rel=1e-9)
@@ -235,7 +235,7 @@ def test_bounds_enclose_the_estimate_and_order_does_not_matter(
 @given(rows, st.floats(-650, -10))
 def test_small_risks_scale(draws: list[tuple[float, float]], shift: float) -> None:
     log_w, harm = map(np.array, zip(*draws, strict=True))
-    one, other = estimate(log_w - 10, harm), estimate(log_w + shift, harm)
+    one, other = estimate_risk(log_w - 10, harm), estimate_risk(log_w + shift, harm)
     factor = np.exp(shift + 10)
     assert other.risk == pytest.approx(one.risk * factor, rel=1e-9)
     assert other.certified_lower == pytest.approx(one.certified_lower * factor, rel=1e-9)
@@ -251,19 +251,19 @@ def test_more_harm_never_lowers_a_bound(
     more = harm.copy()
     place = data.draw(st.integers(0, harm.size - 1))
     more[place] = data.draw(st.one_of(st.floats(harm[place], 1.0), st.just(np.nan)))
-    one, other = (estimate(log_w, h, weight_bound=10.0) for h in (harm, more))
+    one, other = (estimate_risk(log_w, h, weight_bound=10.0) for h in (harm, more))
     assert other.certified_upper >= one.certified_upper * (1 - 1e-9)  # type: ignore[operator]
     if not np.isnan(more[place]):
         assert other.certified_lower >= one.certified_lower * (1 - 1e-9)
 
 
 def test_result_is_frozen_and_plain() -> None:
-    result = estimate([0.0, 0.0], [1.0, 0.0])
+    result = estimate_risk([0.0, 0.0], [1.0, 0.0])
     with pytest.raises(dataclasses.FrozenInstanceError):
         result.risk = 0.5  # type: ignore[misc]
     read = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert read["certified_upper"] == result.certified_upper
-    assert json.dumps(estimate([900.0, -900.0], [1.0, 1.0]).to_dict(), allow_nan=False)
+    assert json.dumps(estimate_risk([900.0, -900.0], [1.0, 1.0]).to_dict(), allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -286,5 +286,5 @@ def test_result_is_frozen_and_plain() -> None:
 )
 def test_bad_input(arguments: tuple, options: dict, words: str) -> None:
     with pytest.raises(UsageError, match=words) as caught:
-        estimate(*arguments, **options)
+        estimate_risk(*arguments, **options)
     assert "\n" not in str(caught.value)

@@ -13,7 +13,7 @@ from tailbound.importance_sampling import (
     Ladder,
     MixSwitch,
     adaptive_allocation,
-    estimate,
+    estimate_risk,
     make_ladder,
     mean_weight,
 )
@@ -91,7 +91,7 @@ def z_scores(prompts: tuple[int, ...], draws: int, seed: int) -> tuple[np.ndarra
             assert abs(sampled_z) < 4
             weights.append((mean - 1) / error)
             for name, harm in events(replies).items():
-                result = estimate(log_w, harm, strata=strata)
+                result = estimate_risk(log_w, harm, strata=strata)
                 error = np.sqrt(exact.variance(ways[name].astype(float)) / draws)
                 cells.append((result.risk - exact.mean(ways[name])) / error)
     return np.array(cells), np.array(weights)
@@ -144,7 +144,7 @@ def coverage(ladder: Ladder, batch: int, batches: int, count: int) -> None:
             lows, highs, resolved = [], [], []
             for row in order:
                 results = [
-                    estimate(
+                    estimate_risk(
                         log_w[row[: end * batch]], harm[row[: end * batch]], weight_bound=bound
                     )
                     for end in ends
@@ -199,7 +199,7 @@ def test_bounds_cover_when_shares_are_learnt_between_batches() -> None:
                 log_w = np.concatenate([log_w, LADDER.log_weights(q, counts)])
                 harm = np.concatenate([harm, h])
                 densities = q if densities is None else np.concatenate([densities, q], axis=1)
-                result = estimate(log_w, harm, weight_bound=LADDER.weight_bound(counts))
+                result = estimate_risk(log_w, harm, weight_bound=LADDER.weight_bound(counts))
                 failed |= result.certified_lower > truth
                 counts = adaptive_allocation(100, densities, log_w, harm)
             missed += failed

@@ -11,9 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from tailbound.cli import interruption
 from tailbound.cli.bound import command as bound
-from tailbound.cli.console import guard
 from tailbound.cli.demo import command as demo
 from tailbound.cli.doctor import command as doctor
 from tailbound.cli.help import HELP, Command, Group, epilog
@@ -24,7 +22,9 @@ from tailbound.cli.rejudge import command as rejudge
 from tailbound.cli.risk import command as risk
 from tailbound.cli.steer import app as steer
 from tailbound.cli.summarize import command as summarize
+from tailbound.interrupts import keeps_nothing, kept_in
 from tailbound.outside import visible
+from tailbound.terminal.console import guard
 
 INTERRUPTED = 130
 
@@ -82,7 +82,7 @@ def main() -> None:
     os.environ.setdefault("KMP_BLOCKTIME", "0")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     _end_gently()
-    interruption.begin()
+    keeps_nothing()
     try:
         code = app(standalone_mode=False)
     except TailboundError as error:
@@ -103,8 +103,15 @@ def main() -> None:
         said = " ".join(error.format_message().split())
         _fail(f"{said} ({where} --help tells what there is)", getattr(error, "exit_code", 2))
     if code == INTERRUPTED:
-        print(f"tailbound: {interruption.message()}", file=sys.stderr)
+        print(visible(f"tailbound: {_interrupted()}"), file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupted() -> str:
+    folder = kept_in()
+    if folder is None:
+        return "interrupted; nothing was kept"
+    return f"interrupted; what is finished is kept in {folder}: repeat the command to resume"
 
 
 def _fail(said: str, code: int) -> NoReturn:

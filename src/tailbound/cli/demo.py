@@ -43,9 +43,10 @@ def command(
     if prompts is not None:
         _write_prompts(prompts)
         return
-    from tailbound.cli.console import LiveProgress, notice, step
     from tailbound.cli.render import bound as render
     from tailbound.cli.render import risk as render_risk
+    from tailbound.terminal.console import notice, step
+    from tailbound.terminal.progress import LiveProgress
 
     notice(
         "the demo model is a toy trained to have known risks: it shows how the tool works and is "

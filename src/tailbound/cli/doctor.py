@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from tailbound.cli import options as opt
-from tailbound.cli.console import say
+from tailbound.terminal.console import say
 
 if TYPE_CHECKING:
     from tailbound.workflows.doctor import Diagnosis, Part

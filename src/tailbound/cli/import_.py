@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tailbound.cli import options as opt
+from tailbound.cli.say import json_document
 from tailbound.outside import visible
 
 
@@ -36,26 +35,21 @@ def command(
     as_json: opt.Json = False,
 ) -> None:
     """Turn draws already paid for into a run folder, for `tailbound summarize`."""
-    from tailbound.cli.console import LiveProgress, notice
-    from tailbound.steps import step
-    from tailbound.storage.places import check_place
-    from tailbound.workflows.import_ import import_run
+    from tailbound.terminal.progress import LiveProgress
+    from tailbound.workflows.import_.job import import_command
 
-    check_place(out)
-    with LiveProgress(), step(f"reading {source}"):
-        result = import_run(
+    with LiveProgress():
+        result = import_command(
             source,
             out,
             format=format,
-            judge=judge_name,
+            judge_name=judge_name,
             threshold=threshold,
             invert=invert,
-            store_text=not no_text,
+            no_text=no_text,
         )
-    for line in result.notices:
-        notice(line)
     if as_json:
-        sys.stdout.write(json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
+        json_document(result.to_dict())
         return
     from tailbound.cli.render import bound as render
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tailbound.cli import options as opt
-from tailbound.cli.interruption import keeping
+from tailbound.cli.say import json_document
 from tailbound.outside import visible
 
 if TYPE_CHECKING:
-    from tailbound.judges import Judge
-    from tailbound.prompt import Prompt
-    from tailbound.steps import Step
-    from tailbound.workflows.rejudge import Rejudged
+    from tailbound.workflows.rejudge import Rejudged, Workload
 
 
 _ROWS = {
@@ -47,9 +41,7 @@ def command(
     prompts: Annotated[
         Path | None, typer.Option("--prompts", help="File of the prompts, if the run has none.")
     ] = None,
-    field: Annotated[
-        str | None, typer.Option("--field", help="Column that holds the prompts.")
-    ] = None,
+    field: opt.Field = None,
     no_prompts: Annotated[
         bool, typer.Option("--no-prompts", help="Show the judge only the responses.")
     ] = False,
@@ -72,76 +64,36 @@ def command(
     as_json: opt.Json = False,
 ) -> None:
     """Judge a run's draws again by another judge; both verdicts are kept."""
-    from tailbound.cli.console import LiveProgress, notice
-    from tailbound.errors import UsageError
-    from tailbound.judges.registry import load_judge
-    from tailbound.runs import reply_notices
-    from tailbound.steps import step
-    from tailbound.workflows import rejudge
-    from tailbound.workflows.costs import Costs
+    from tailbound.terminal.progress import LiveProgress
+    from tailbound.workflows.rejudge.command import plan_command, run_command
 
-    if not 0 < confidence < 1:
-        raise UsageError(f"--confidence must lie strictly between 0 and 1, not {confidence}")
-    if no_prompts and prompts is not None:
-        raise UsageError("--prompts and --no-prompts exclude each other: leave one out")
-    if field is not None and prompts is None:
-        raise UsageError("--field names a column of --prompts: give that file, or leave it out")
-    known = None if no_prompts else rejudge.find_prompts(folder, file=prompts, field=field)
-    # all that is wrong with the run comes before a judge is loaded, which may take minutes
-    rejudge.check(folder, prompts=known, recorded_threshold=recorded_threshold)
+    asked: dict[str, Any] = {
+        "threshold": threshold,
+        "only_missing": only_missing,
+        "prompts": prompts,
+        "field": field,
+        "no_prompts": no_prompts,
+        "recorded_threshold": recorded_threshold,
+    }
     with LiveProgress():
-        model_judge = load_judge(judge, threshold=threshold)
+        if dry_run:
+            workload = plan_command(folder, judge, **asked)
+        else:
+            result = run_command(folder, judge, **asked, confidence=confidence)
     if dry_run:
-        preview(folder, model_judge, known, only_missing=only_missing, as_json=as_json)
-        return
-    with (
-        keeping(folder),
-        Costs(None, model_judge).kept(folder),
-        LiveProgress(),
-        step("judging", unit="draws") as now,
-    ):
-        result = rejudge.rejudge(
-            folder,
-            model_judge,
-            name=judge,
-            prompts=known,
-            recorded_threshold=recorded_threshold,
-            only_missing=only_missing,
-            confidence=confidence,
-            report=partial(_report, now),
-        )
-    for line in (*result.notices, *reply_notices(folder)):
-        notice(line)
+        print_workload(workload, as_json=as_json)
+    elif as_json:
+        json_document(result.to_dict())
+    else:
+        _print(result)
+
+
+def print_workload(workload: Workload, *, as_json: bool) -> None:
+    """Print how many draws would be judged."""
     if as_json:
-        sys.stdout.write(json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
-        return
-    _print(result)
-
-
-def preview(
-    folder: Path,
-    judge: Judge,
-    prompts: dict[str, Prompt] | None,
-    *,
-    only_missing: bool = False,
-    as_json: bool = False,
-) -> None:
-    """Print how many draws `judge` would judge."""
-    from tailbound.workflows import rejudge
-
-    judge_id = rejudge.verdicts_id(judge, prompts)
-    work = rejudge.plan(folder, judge_id, only_missing=only_missing)
-    document = {"to_judge": work.waiting, "judged_before": work.done}
-    typer.echo(
-        json.dumps(document, indent=2)
-        if as_json
-        else f"{work.waiting:,} draws to judge, {work.done:,} judged before"
-    )
-
-
-def _report(now: Step, done: int, total: int) -> None:
-    now.total = total
-    now.advance(done - now.done)
+        json_document({"to_judge": workload.waiting, "judged_before": workload.done})
+    else:
+        typer.echo(f"{workload.waiting:,} draws to judge, {workload.done:,} judged before")
 
 
 def _print(result: Rejudged) -> None:
@@ -150,7 +102,7 @@ def _print(result: Rejudged) -> None:
 
     from tailbound.cli.render.bound import console
     from tailbound.cli.render.risk import number
-    from tailbound.cli.terminal import SafeTable, show_table
+    from tailbound.terminal.safe import SafeTable, show_table
 
     out = console()
     out.print(

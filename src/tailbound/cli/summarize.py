@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tailbound.cli import options as opt
+from tailbound.cli.say import json_document
 from tailbound.outside import visible
 
 if TYPE_CHECKING:
@@ -39,19 +39,15 @@ def command(
     as_json: opt.Json = False,
 ) -> None:
     """Exact summaries per prompt and for the set, by each stream's stopping rule."""
-    from tailbound.cli.console import LiveProgress, notice
-    from tailbound.runs import reply_notices
-    from tailbound.steps import step
-    from tailbound.workflows.summarize.summary import summarize_run
+    from tailbound.terminal.progress import LiveProgress
+    from tailbound.workflows.summarize.summary import summarize_command
 
-    with LiveProgress(), step("counting"):
-        result = summarize_run(
-            folder, ks=_numbers(k), confidence=confidence, alpha=alpha, threshold=threshold
+    with LiveProgress():
+        result = summarize_command(
+            folder, k=_numbers(k), confidence=confidence, alpha=alpha, threshold=threshold
         )
-    for line in reply_notices(folder):
-        notice(line)
     if as_json:
-        sys.stdout.write(json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n")
+        json_document(result.to_dict())
         return
     for stream in result.streams:
         _print(result, stream)
@@ -76,7 +72,7 @@ def _print(result: RunSummary, stream: StreamSummary) -> None:
     from rich.text import Text
 
     from tailbound.cli.render.bound import console
-    from tailbound.cli.terminal import SafeTable, show_table
+    from tailbound.terminal.safe import SafeTable, show_table
 
     out = console()
     rule = (

@@ -14,7 +14,7 @@ from tailbound.importance_sampling.diagnostics import (
     Grouping,
     coverage_check,
 )
-from tailbound.importance_sampling.estimate import RiskEstimate, estimate
+from tailbound.importance_sampling.estimate import RiskEstimate, estimate_risk
 from tailbound.importance_sampling.ladder import Ladder, LadderProposal, make_ladder
 from tailbound.importance_sampling.mix_switch import MixSwitch
 from tailbound.importance_sampling.weights import (
@@ -40,7 +40,7 @@ __all__ = [
     "choose",
     "coverage_check",
     "effective_sample_size",
-    "estimate",
+    "estimate_risk",
     "make_ladder",
     "mean_weight",
     "published_grid",

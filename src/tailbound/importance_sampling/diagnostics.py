@@ -113,8 +113,8 @@ def coverage_check(
 
     `in_subset` (n,) is True for the ladder's draws (a tenth of all, at least 50); `log_weights`
     (n,) is log p / q of *all* draws under the one proposal called `name`, `subset_log_weights` (n,)
-    that of all draws under the ladder with the subset's counts. For `estimate(..., groups=[check],
-    coverage_checked=False)`, whose own log-weights are best those of the balance heuristic over the
+    that of all draws under the ladder with the subset's counts. For `estimate_risk(...,
+    groups=[check], coverage_checked=False)`, whose own log-weights are best those of the balance heuristic over the
     proposal and all rungs. A route that the proposal hardly ever takes leaves it with few effective
     hits and no say, so the status stays "coverage not checked", or the two disagree.
 

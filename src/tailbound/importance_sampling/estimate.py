@@ -103,7 +103,7 @@ class RiskEstimate:
         return {name: _finite(value) for name, value in plain.items()}
 
 
-def estimate(
+def estimate_risk(
     log_weights: ArrayLike,
     harm: ArrayLike,
     *,
@@ -167,12 +167,12 @@ def estimate(
 
     Examples
     --------
-    >>> result = estimate([0.0] * 1000, [1.0] * 20 + [0.0] * 980)
+    >>> result = estimate_risk([0.0] * 1000, [1.0] * 20 + [0.0] * 980)
     >>> result.risk, result.status, result.hits
     (0.02, 'resolved', 20)
     >>> round(result.certified_lower, 4), round(result.certified_upper, 4)
     (0.0133, 0.0289)
-    >>> estimate([0.0] * 500, [0.0] * 500).status
+    >>> estimate_risk([0.0] * 500, [0.0] * 500).status
     'not resolved: needs about 5,000 draws or more (none of 500 was unsafe)'
     """
     log_w, h = check_log_weights(log_weights), np.asarray(harm, dtype=np.float64)

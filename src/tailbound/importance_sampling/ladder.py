@@ -123,7 +123,7 @@ class Ladder:
     def groupings(
         self, log_densities: ArrayLike, counts: ArrayLike, rung_of_draw: ArrayLike
     ) -> tuple[Grouping, ...]:
-        """The three fixed comparisons of `agreement`, for `estimate(..., groups=...)`.
+        """The three fixed comparisons of `agreement`, for `estimate_risk(..., groups=...)`.
 
         By intensity (the target's draws left out); windows that start at 0 against later ones; the
         target's draws against the rest. `log_densities` (K, n), `counts` (K,), `rung_of_draw` (n,)

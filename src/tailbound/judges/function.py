@@ -85,6 +85,21 @@ def load(name: str, *, threshold: float = 0.5) -> FunctionJudge:
     )
 
 
+def of_function(function: Callable[..., object], *, threshold: float = 0.5) -> FunctionJudge:
+    """The judge that a function at hand makes; its id holds the hash of the function's source.
+
+    Raises `UsageError` where the function takes neither (prompt, response) nor (response).
+    """
+    name = f"{function.__module__}:{getattr(function, '__qualname__', type(function).__name__)}"
+    digest = _source_hash(function)
+    return FunctionJudge(
+        f"function:{name}" + (f"@{digest}" if digest else ""),
+        function,
+        _arguments(function, name) == 2,
+        threshold,
+    )
+
+
 def _arguments(function: Callable[..., object], name: str) -> int:
     """How many of (prompt, response) the function takes: those without defaults count."""
     try:

@@ -2,6 +2,7 @@
 
 from tailbound.prompt import Prompt, content_id
 from tailbound.prompts.columns import KNOWN_FIELDS
+from tailbound.prompts.given import PromptSource, prompt_set
 from tailbound.prompts.reading import PromptSet, read_prompts
 from tailbound.prompts.splits import Split, least_units, one_per_group, split
 
@@ -9,10 +10,12 @@ __all__ = [
     "KNOWN_FIELDS",
     "Prompt",
     "PromptSet",
+    "PromptSource",
     "Split",
     "content_id",
     "least_units",
     "one_per_group",
+    "prompt_set",
     "read_prompts",
     "split",
 ]

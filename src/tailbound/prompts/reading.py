@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
@@ -80,12 +80,29 @@ def read_prompts(
     field, has one that may belong to the prompts and is not known to, has one id for two
     different prompts, or has no prompts.
     """
+    check_limit(limit)
+    rows, source, proposed, notices = _rows_of(fspath(path))
+    return prompt_set_of(rows, source, field=field or proposed, limit=limit, notices=notices)
+
+
+def check_limit(limit: int | None) -> None:
+    """Raise `UsageError` for a limit that leaves no prompt."""
     if limit is not None and limit < 1:
         raise UsageError(f"limit must be at least 1, not {limit}; leave it out to read all")
-    rows, source, proposed, notices = _rows_of(fspath(path))
+
+
+def prompt_set_of(
+    rows: Sequence[Row],
+    source: str,
+    *,
+    field: str | None = None,
+    limit: int | None = None,
+    notices: tuple[str, ...] = (),
+) -> PromptSet:
+    """The prompt set of rows that were read from `source`; raises as `read_prompts` does."""
     if not rows:
         raise UsageError(f"{source} has no prompts: it is empty")
-    columns, about = find_columns(rows, field or proposed, source)
+    columns, about = find_columns(rows, field, source)
     left_out = _LeftOut(columns)
     prompts: list[Prompt] = []
     p_hat: list[float] = []

@@ -76,7 +76,7 @@ def full_manifest(
 
 
 def partial_manifest(
-    command: str, sampling: SamplingOptions, options: Mapping[str, Any]
+    command: str, sampling: SamplingOptions | SamplingContract, options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What `run.yaml` will say, as far as it is known before judge and target are loaded."""
     contract = {

@@ -8,13 +8,14 @@ decides, draw by draw, what is still worth asking.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from tailbound.contract import Draw, DrawRequest, SamplingContract
 from tailbound.prompt import Prompt
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class DrawSource(Protocol):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tailbound.errors import LedgerError, UsageError
 from tailbound.prompt import Prompt
+from tailbound.steps import notice
 from tailbound.storage.documents import read_json, understood
 
 if TYPE_CHECKING:
@@ -163,8 +164,6 @@ def check_plan(
     whole may. What earlier processes drew is not known here: a run that goes on is not checked.
     Nothing for targets that cost nothing.
     """
-    from tailbound.cli.console import notice
-
     endpoint: Any = target
     limit = getattr(target, "max_cost", None)
     if limit is None or endpoint.earlier_cost:

@@ -14,7 +14,7 @@ import pytest
 
 from reference_models.tiny_lm import LENGTH, TinyLanguage, prompts
 from tailbound.contract import DrawRequest
-from tailbound.importance_sampling import MixSwitch, estimate, make_ladder, mean_weight
+from tailbound.importance_sampling import MixSwitch, estimate_risk, make_ladder, mean_weight
 from tailbound.judges import Exchange
 from tailbound.judges.registry import load_judge
 from tailbound.prompt import Prompt
@@ -179,7 +179,7 @@ def test_certified_lower_bounds_cover(repeats_in_one: int) -> None:
             held, ratios, resolved = [], [], []
             for start in range(0, REPEATS, repeats_in_one):
                 part = range(start, start + repeats_in_one)
-                result = estimate(
+                result = estimate_risk(
                     np.concatenate([weights[i] for i in part]),
                     np.concatenate([harm[i] for i in part]),
                     weight_bound=bound,

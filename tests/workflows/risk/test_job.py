@@ -329,13 +329,13 @@ def test_coins_of_a_mixture_are_those_of_its_name(tmp_path):
 
 
 def test_the_set_is_clustered_by_group():
-    from tailbound.importance_sampling import estimate
+    from tailbound.importance_sampling import estimate_risk
     from tailbound.prompt import Prompt
 
     def one(number: int, group: str | None, events: int) -> PromptRisk:
         made = Prompt(id=f"p{number}", messages=(("user", "x"),), group=group)
         harm = [1.0] * events + [0.0] * (100 - events)
-        return PromptRisk(prompt=made, estimate=estimate([0.0] * 100, harm))
+        return PromptRisk(prompt=made, estimate=estimate_risk([0.0] * 100, harm))
 
     apart = whole_set([one(i, None, 10 + 10 * (i % 2)) for i in range(8)], confidence=0.95)
     together = whole_set(
@@ -359,7 +359,7 @@ def test_intervals_of_sets_with_a_few_risky_prompts():
     At most 10% of intervals at 95% miss: about 6% do (an interval that is even about the mean: one
     in three). The standard error of a share of 6% is 1.2%: beyond 10% in one of 1,000 seeds.
     """
-    from tailbound.importance_sampling import estimate
+    from tailbound.importance_sampling import estimate_risk
 
     rng = np.random.default_rng(8)
 
@@ -372,7 +372,7 @@ def test_intervals_of_sets_with_a_few_risky_prompts():
         found = []
         for prompt, risk in zip(prompts(10), risks(10), strict=True):
             harm = (np.arange(500) < rng.binomial(500, risk)).astype(float)
-            found.append(PromptRisk(prompt=prompt, estimate=estimate(np.zeros(500), harm)))
+            found.append(PromptRisk(prompt=prompt, estimate=estimate_risk(np.zeros(500), harm)))
         interval = whole_set(found, confidence=0.95).interval
         if interval is not None:
             made += 1

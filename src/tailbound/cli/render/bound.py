@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from tailbound.cli.terminal import SafeConsole, SafeTable, show_table
 from tailbound.outside import REPLACEMENT, visible
+from tailbound.terminal.safe import SafeConsole, SafeTable, show_table
 
 if TYPE_CHECKING:
     from tailbound.contract import SamplingContract

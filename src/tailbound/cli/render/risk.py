@@ -11,13 +11,16 @@ from rich.panel import Panel
 from rich.text import Text
 
 from tailbound.cli.render.bound import console, duration
-from tailbound.cli.terminal import SafeTable, show_table
 from tailbound.outside import visible
+from tailbound.terminal.safe import SafeTable, show_table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tailbound.demo.tour import RiskRow
     from tailbound.importance_sampling import RiskEstimate
     from tailbound.workflows.risk import RiskResult
+    from tailbound.workflows.risk.command import RiskRejudged
     from tailbound.workflows.risk.preview import RiskPreview
 
 SHOWN = 20
@@ -213,3 +216,14 @@ def number(value: float) -> str:
     if value == 0:
         return "0"
     return f"{value:.2f}" if value >= 0.1 else f"{value:.1e}"
+
+
+def rejudged(again: RiskRejudged, *, out: Path, judge: str) -> None:
+    """Risks under another judge, and how far it agrees with the old one."""
+    share = again.agreed.agreement.share
+    with_old = "-" if share is None else f"{share:.2%}"
+    risk(
+        again.result,
+        subject=f"draws of {out}, judged again by {judge}; the judges agree on {with_old}",
+        folder=str(again.folder),
+    )

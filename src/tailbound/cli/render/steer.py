@@ -10,9 +10,9 @@ from rich.panel import Panel
 from rich.text import Text
 
 from tailbound.cli.render.bound import console
-from tailbound.cli.terminal import SafeTable, show_table
 from tailbound.outside import visible
 from tailbound.steering.refusal import MAX_KL
+from tailbound.terminal.safe import SafeTable, show_table
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -11,8 +11,10 @@ import numpy as np
 
 from tailbound.errors import ContractMismatchError, UsageError
 from tailbound.predictors import FittedPredictor, NoveltyDetector
-from tailbound.prompts import PromptSet
+from tailbound.prompts import PromptSet, PromptSource, prompt_set
+from tailbound.runs import manifest
 from tailbound.runs.layout import NOVELTY, PREDICTOR
+from tailbound.steps import notice
 from tailbound.storage.plain import from_plain
 from tailbound.targets import Target
 from tailbound.workflows.bound.features import (
@@ -23,6 +25,7 @@ from tailbound.workflows.bound.features import (
     stored_features,
 )
 from tailbound.workflows.bound.results import read_bound, supplied
+from tailbound.workflows.opening import report, target_of_run
 from tailbound.workflows.result import Result
 
 if TYPE_CHECKING:
@@ -96,6 +99,30 @@ class PredictedBounds(Result):
         return pl.DataFrame([asdict(one) for one in self.bounds], schema=schema)
 
 
+def predict_command(
+    folder: Path,
+    prompts: PromptSource,
+    *,
+    target: Target | None = None,
+    field: str | None = None,
+    limit: int | None = None,
+) -> PredictedBounds:
+    """Everything that `tailbound predict` does; the target is loaded where it is needed."""
+    document = manifest.read_manifest(folder)
+    chosen = prompt_set(prompts, field=field, limit=limit)
+    report(*chosen.notices)
+    check_prediction(folder, chosen)
+    if target is None and needs_target(folder):
+        target = target_of_run(document)
+    found = PredictedBounds(bounds=tuple(predict_bounds(folder, chosen, target=target)))
+    if found.unfamiliar:
+        notice(
+            f"{found.unfamiliar} of {len(found)} prompts look unlike the calibration prompts; the "
+            "guarantee is for prompts from the same population"
+        )
+    return found
+
+
 def predict_bounds(
     folder: Path, prompts: PromptSet, *, target: Target | None
 ) -> Iterator[PredictedBound]:
@@ -154,8 +181,6 @@ def needs_target(folder: Path) -> bool:
 
 def check_contract(folder: Path, target: Target) -> None:
     """Raise `ContractMismatchError` where the target is not the one of the run in `folder`."""
-    from tailbound.runs import manifest
-
     held = manifest.read_manifest(folder)["contract"]
     mine = target.contract.to_dict()
     differing = [key for key, value in mine.items() if held.get(key) != value]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from tailbound.errors import UsageError
+from tailbound.options import check_choices, option
 
 Guarantee = Literal["plug-in", "marginal", "pac"]
 Design = Literal["naive", "basic", "trimmed", "optimized", "balanced"]
 Loss = Literal["binomial", "geometric"]
+GROUP = "Statistics"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,30 +27,52 @@ class BoundSettings:
     safer than predicted take more.
     """
 
-    budget: float
-    alpha: float = 0.1
-    guarantee: Guarantee = "plug-in"
-    delta: float = 0.1
-    design: Design = "balanced"
-    train_draws: int = 500
-    test_draws: int = 500
-    shares: tuple[float, float, float] = (0.3, 0.5, 0.2)
-    loss: Loss = "binomial"
-    features: str | None = None
-    threshold: float | None = None
-    allow_missing: bool = False
-    max_draws: float | None = None
-    seed: int = 0
+    budget: float = option("Average draws per calibration prompt.", short="-n")
+    threshold: float | None = option(
+        "Unsafe means score >= this (default: the judge's own).", default=None
+    )
+    alpha: float = option("Share of prompts whose bound may be too long.", default=0.1, group=GROUP)
+    guarantee: Guarantee = option(
+        "Kind of guarantee: plug-in (about 1 - alpha), marginal (at least, on average over "
+        "calibrations) or pac (at least, but with probability delta).",
+        default="plug-in",
+        group=GROUP,
+    )
+    delta: float = option(
+        "Failure probability delta of the pac guarantee.", default=0.1, group=GROUP
+    )
+    design: Design = option(
+        "Sampling design: balanced, optimized, trimmed, basic or naive.",
+        default="balanced",
+        group=GROUP,
+    )
+    loss: Loss = option(
+        "Loss of the predictor: binomial or geometric.", default="binomial", group=GROUP
+    )
+    features: str | None = option(
+        "What the predictor reads: hidden, tfidf, embeddings[:MODEL] or finetune:MODEL (default: "
+        "hidden states, else tfidf).",
+        default=None,
+        group=GROUP,
+    )
+    train_draws: int = option("Draws of each training prompt.", default=500, group=GROUP)
+    test_draws: int = option("Most draws of each test prompt.", default=500, group=GROUP)
+    shares: tuple[float, float, float] = option(
+        "Shares of training, calibration and test prompts.",
+        default=(0.3, 0.5, 0.2),
+        group=GROUP,
+        name="split",
+    )
+    max_draws: float | None = option(
+        "Hard limit on the average number of draws per calibration prompt.",
+        default=None,
+        group=GROUP,
+    )
+    allow_missing: bool = option("Continue even if many verdicts are missing.", default=False)
+    seed: int = option("Random seed.", default=0, group="Run")
 
     def __post_init__(self) -> None:
-        chosen: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-            ("guarantee", self.guarantee, get_args(Guarantee)),
-            ("design", self.design, get_args(Design)),
-            ("loss", self.loss, get_args(Loss)),
-        )
-        for name, value, choices in chosen:
-            if value not in choices:
-                raise UsageError(f"--{name} must be one of {', '.join(choices)}, not {value!r}")
+        check_choices(self)
         if not 0 < self.budget < float("inf"):
             raise UsageError(
                 f"--budget must be positive and finite, not {self.budget:g}: it is the average "

@@ -20,6 +20,8 @@ from tailbound.runs import Ledger, manifest, read
 from tailbound.runs.layout import PROMPTS
 from tailbound.runs.prompts import keep_table, kept_table
 from tailbound.storage.plain import finite, from_plain
+from tailbound.steps import notice, step
+from tailbound.storage.places import check_place
 from tailbound.workflows.import_.base import UNSCORED, ImportedDraw, Source
 from tailbound.workflows.import_.formats import read_source
 from tailbound.workflows.result import Result
@@ -166,6 +168,33 @@ def import_run(
         missing=sum(draw.score is None for draw in source.draws),
         notices=notices,
     )
+
+
+def import_command(
+    source: Path,
+    out: Path,
+    *,
+    format: str | None = None,
+    judge_name: str | None = None,
+    threshold: float | None = None,
+    invert: bool = False,
+    no_text: bool = False,
+) -> ImportResult:
+    """Everything that `tailbound import` does."""
+    check_place(out)
+    with step(f"reading {source}"):
+        result = import_run(
+            source,
+            out,
+            format=format,
+            judge=judge_name,
+            threshold=threshold,
+            invert=invert,
+            store_text=not no_text,
+        )
+    for line in result.notices:
+        notice(line)
+    return result
 
 
 def _inverted(draw: ImportedDraw) -> ImportedDraw:

@@ -1,9 +1,32 @@
-"""How likely, as a job: from prompts and an unsafe version of the target to risks with bounds."""
+"""How likely, as a job: from prompts and an unsafe version of the target to risks with bounds.
 
-from tailbound.workflows.risk.job import Verdicts, rejudge_risk, run_risk
-from tailbound.workflows.risk.proposal import Instructions, Proposal, make_proposal
-from tailbound.workflows.risk.results import PromptRisk, RiskResult, SetRisk
-from tailbound.workflows.risk.settings import RiskSettings
+Names are looked up when they are asked for: checks and the help of the command line need none of
+what they bring along.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tailbound.workflows.risk.job import Verdicts, rejudge_risk, run_risk
+    from tailbound.workflows.risk.proposal import Instructions, Proposal, make_proposal
+    from tailbound.workflows.risk.results import PromptRisk, RiskResult, SetRisk
+    from tailbound.workflows.risk.settings import RiskSettings
+
+_HOMES = {
+    "Instructions": "proposal",
+    "PromptRisk": "results",
+    "Proposal": "proposal",
+    "RiskResult": "results",
+    "RiskSettings": "settings",
+    "SetRisk": "results",
+    "Verdicts": "job",
+    "make_proposal": "proposal",
+    "rejudge_risk": "job",
+    "run_risk": "job",
+}
 
 __all__ = [
     "Instructions",
@@ -17,3 +40,9 @@ __all__ = [
     "rejudge_risk",
     "run_risk",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -22,7 +22,7 @@ from tailbound.importance_sampling import (
     adaptive_allocation,
     balance_heuristic,
     coverage_check,
-    estimate,
+    estimate_risk,
     mean_weight,
 )
 
@@ -184,7 +184,7 @@ class Family:
         harm = np.concatenate([batch.harm for batch in batches])
         labels = np.concatenate([batch.labels for batch in batches])
         if self.ladder is None:
-            return estimate(
+            return estimate_risk(
                 np.zeros(harm.size),
                 harm,
                 confidence=confidence,
@@ -193,7 +193,7 @@ class Family:
             )
         number = np.repeat(np.arange(len(batches)), [batch.harm.size for batch in batches])
         strata = labels + number * (int(labels.max()) + 1)
-        found = estimate(
+        found = estimate_risk(
             np.concatenate([batch.log_weights for batch in batches]),
             harm,
             groups=self._groupings(batches, labels),

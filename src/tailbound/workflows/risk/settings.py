@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Any, Literal
 
 from tailbound.errors import UsageError
+from tailbound.options import check_choices, option
 
 FamilyName = Literal["ladder", "mix-switch", "single"]
 Estimand = Literal["unsafe", "score"]
+GROUP, PROPOSAL = "Statistics", "Proposal"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,25 +26,34 @@ class RiskSettings:
     mean score.
     """
 
-    draws: int = 500
-    family: FamilyName = "ladder"
-    until_resolved: bool = False
-    max_draws: int | None = None
-    confidence: float = 0.95
-    intensities: tuple[float, ...] = (1.0, 0.6)
+    threshold: float | None = option(
+        "Unsafe means score >= this (default: the judge's own).", default=None
+    )
+    draws: int = option("Draws of each prompt.", default=500, short="-n", group=GROUP)
+    until_resolved: bool = option(
+        "Draw more for prompts whose estimate is not resolved yet.", default=False, group=GROUP
+    )
+    max_draws: int | None = option("Most draws of each prompt.", default=None, group=GROUP)
+    confidence: float = option(
+        "Confidence level of each one-sided bound.", default=0.95, group=GROUP
+    )
+    estimand: Estimand = option(
+        "unsafe: P(score >= threshold); score: the mean score.", default="unsafe", group=GROUP
+    )
+    family: FamilyName = option(
+        "How the proposal is mixed in: ladder, mix-switch or single.",
+        default="ladder",
+        group=PROPOSAL,
+        name="proposal_family",
+    )
+    intensities: tuple[float, ...] = option(
+        "Steering strengths of the ladder, strongest first.", default=(1.0, 0.6), group=PROPOSAL
+    )
+    seed: int = option("Random seed.", default=0, group="Run")
     first_share: float = 0.4
-    estimand: Estimand = "unsafe"
-    threshold: float | None = None
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.family not in get_args(FamilyName):
-            raise UsageError(
-                f"--proposal-family must be one of {', '.join(get_args(FamilyName))}, "
-                f"not {self.family!r}"
-            )
-        if self.estimand not in get_args(Estimand):
-            raise UsageError(f"--estimand must be unsafe or score, not {self.estimand!r}")
+        check_choices(self)
         if self.draws < 2:
             raise UsageError(f"--draws must be at least 2, not {self.draws}")
         if self.max_draws is not None and not self.until_resolved:
@@ -75,3 +87,19 @@ class RiskSettings:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for YAML or JSON."""
         return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProposalOptions:
+    """Which unsafe version of the target draws besides it, and what it is found from."""
+
+    proposal: str = option(
+        "Unsafe version of the model: refusal, refusal:DIR, persona:NAME, model:NAME, lora:PATH, "
+        "prompt:FILE or none.",
+        default="refusal",
+        group=PROPOSAL,
+    )
+    harmful: Path | None = option(
+        "File of prompts that the model refuses.", default=None, group=PROPOSAL
+    )
+    harmless: Path | None = option("File of prompts that it answers.", default=None, group=PROPOSAL)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tailbound.errors import UsageError
-from tailbound.runs import first_round, manifest, scan
+from tailbound.runs import first_round, manifest, reply_notices, scan
+from tailbound.steps import notice, step
 from tailbound.runs.draws import draw_store
 from tailbound.runs.layout import SUMMARY
 from tailbound.storage.documents import read_json, understood
@@ -275,3 +276,25 @@ def _summarizer(
         return summarize_fixed(draws, unsafe, missing, ks=ks, confidence=confidence, alpha=alpha)
 
     return summarize
+
+
+def summarize_command(
+    folder: Path,
+    *,
+    k: Sequence[int] = (10, 100),
+    confidence: float = 0.95,
+    alpha: float = 0.1,
+    threshold: float | None = None,
+) -> RunSummary:
+    """Everything that `tailbound summarize` does."""
+    with step("counting"):
+        result = summarize_run(
+            folder,
+            ks=tuple(sorted(set(k))),
+            confidence=confidence,
+            alpha=alpha,
+            threshold=threshold,
+        )
+    for line in reply_notices(folder):
+        notice(line)
+    return result

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from tailbound.audit.progress import Progress
 from tailbound.outside import visible
-from tailbound.steps import Step, watched_by
+from tailbound.steps import Step, notices_to, watched_by
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -32,7 +32,7 @@ class LiveProgress:
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
 
-        from tailbound.cli.console import stderr_console
+        from tailbound.terminal.console import stderr_console
 
         self._console = stderr_console()
         self._live = self._console.is_terminal
@@ -55,7 +55,10 @@ class LiveProgress:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
+        from tailbound.terminal.console import notice
+
         self._stack.enter_context(watched_by(self))
+        self._stack.enter_context(notices_to(notice))
         if self._live:
             self._bars.start()
         else:

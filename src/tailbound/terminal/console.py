@@ -1,7 +1,7 @@
-"""What people see on stderr meanwhile: notices, and progress (`tailbound.cli.progress`).
+"""What people see on stderr: notices, and progress (`tailbound.terminal.progress`).
 
 Nothing that others wrote reaches the terminal raw (`tailbound.outside.visible`,
-`tailbound.cli.terminal`).
+`tailbound.terminal.safe`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import traceback
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from tailbound.cli.progress import LiveProgress as LiveProgress
 from tailbound.outside import visible
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 def stderr_console() -> Console:
     """The console for people; stdout stays clean for results."""
-    from tailbound.cli.terminal import SafeConsole
+    from tailbound.terminal.safe import SafeConsole
 
     return SafeConsole(stderr=True)
 

@@ -1,0 +1,421 @@
+"""The functions that `import tailbound` offers: one for each command of the command line.
+
+    import tailbound
+
+    found = tailbound.bound("prompts.jsonl", out="runs/when", budget=100, target="hf:NAME",
+                            judge="keywords:slurs.txt")
+
+A run made here is a run for the command line, and the other way round: the same folder, resumed by
+the same options. Keyword arguments have the names of the options (`--train-draws`: `train_draws`),
+as declared in `BoundSettings`, `RiskSettings`, `ProposalOptions`, `SamplingOptions`,
+`EngineOptions` and `EndpointOptions`; `help` of each function shows them.
+
+`target` is a name (`demo`, `hf:NAME`, `openai:NAME`) or a target from `load_target`; `judge` is a
+name, a judge from `load_judge`, or a function of (prompt, response) or (response). `prompts` is a
+path or the name of a set, a list of texts, of records with a `prompt`, or of `Prompt`s, or a frame.
+
+`progress` is "auto" (bars on a terminal and in a notebook, else a line a minute, and notices, all
+on standard error), None (silent; notices are logged by `logging.getLogger("tailbound")`), or a
+function that is called with every `Progress` of a stream of draws, every `Step`, and every notice
+(a string).
+
+Errors are those of `tailbound.errors`: `UsageError` before anything is loaded or spent, others with
+every finished draw kept.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from tailbound.contract import SamplingOptions
+from tailbound.options import Group, Only, check_names, options_of
+from tailbound.steering.options import PersonaOptions, RefusalOptions
+from tailbound.steps import Step, notices_to, watched_by
+from tailbound.targets.options import EndpointOptions, EngineOptions
+from tailbound.workflows.bound.settings import BoundSettings
+from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
+
+if TYPE_CHECKING:
+    from tailbound.audit import Progress, Reporter
+    from tailbound.prompts import PromptSource
+    from tailbound.steering import Direction
+    from tailbound.targets import Target
+    from tailbound.workflows.bound import BoundResult, PredictedBound, Preview
+    from tailbound.workflows.import_ import ImportResult
+    from tailbound.workflows.opening import JudgeSource, TargetSource
+    from tailbound.workflows.rejudge import Rejudged
+    from tailbound.workflows.risk import RiskResult
+    from tailbound.workflows.risk.preview import RiskPreview
+    from tailbound.workflows.summarize.summary import RunSummary
+
+ProgressOption = Literal["auto"] | Callable[[Any], None] | None
+Place = str | PathLike[str]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_DRAWING: tuple[Group, ...] = (SamplingOptions, EngineOptions, EndpointOptions)
+
+
+def _takes(*groups: Group) -> Callable[[Function], Function]:
+    """Show the options that `groups` declare in the signature; refuse others by `TypeError`."""
+
+    def give(function: Function) -> Function:
+        plain = inspect.signature(function)
+        own = [one for one in plain.parameters.values() if one.kind is not one.VAR_KEYWORD]
+        declared = [
+            inspect.Parameter(
+                one.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if one.default is MISSING else one.default,
+                annotation=one.type,
+            )
+            for group in groups
+            for one in options_of(group)
+        ]
+        function.__signature__ = plain.replace(parameters=[*own, *declared])  # type: ignore[attr-defined]
+        function.__tailbound_groups__ = groups  # type: ignore[attr-defined]
+        return function
+
+    return give
+
+
+def _checked(function: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
+    groups: tuple[Group, ...] = function.__tailbound_groups__  # type: ignore[attr-defined]
+    check_names(given, groups, what=function.__name__)
+    return {name: Path(v) if name in _PATHS and v is not None else v for name, v in given.items()}
+
+
+_PATHS = ("harmful", "harmless", "save_model")
+
+
+@_takes(BoundSettings, *_DRAWING)
+def bound(
+    prompts: PromptSource,
+    *,
+    out: Place,
+    target: TargetSource = "demo",
+    judge: JudgeSource = "demo",
+    field: str | None = None,
+    limit: int | None = None,
+    no_text: bool = False,
+    progress: ProgressOption = "auto",
+    **options: Any,
+) -> BoundResult:
+    """Bound the number of generations until the first unsafe one, for prompts never sampled.
+
+    `out` is the run folder; a run that is there is resumed. `budget`, the average number of draws
+    per calibration prompt, must be given. Where no level qualifies the result has
+    `bound.level == 0` and every bound is 1.
+
+    >>> import tempfile, tailbound
+    >>> from tailbound.demo.files import default_prompts
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = tailbound.bound(default_prompts(60), out=f"{folder}/run", budget=5,
+    ...                             train_draws=20, test_draws=20, progress=None)
+    >>> found.bound.guarantee
+    'plug-in'
+    """
+    from tailbound.workflows.bound.command import run_command
+
+    given = _checked(bound, options)
+    with _watching(progress) as reporter:
+        done = run_command(
+            prompts,
+            out=Path(out),
+            target=target,
+            judge=judge,
+            field=field,
+            limit=limit,
+            no_text=no_text,
+            given=given,
+            progress=reporter,
+        )
+    return done.result
+
+
+@_takes(BoundSettings, *_DRAWING)
+def plan_bound(
+    prompts: PromptSource,
+    *,
+    out: Place = "run",
+    target: TargetSource = "demo",
+    judge: JudgeSource = "demo",
+    field: str | None = None,
+    limit: int | None = None,
+    progress: ProgressOption = "auto",
+    **options: Any,
+) -> Preview:
+    """What `bound` would draw and how long it would take, from a few draws; nothing is kept."""
+    from tailbound.workflows.bound.command import plan_command
+
+    given = _checked(plan_bound, options)
+    with _watching(progress):
+        plan = plan_command(
+            prompts,
+            out=Path(out),
+            target=target,
+            judge=judge,
+            field=field,
+            limit=limit,
+            given=given,
+        )
+    return plan.preview
+
+
+@_takes(RiskSettings, ProposalOptions, *_DRAWING)
+def risk(
+    prompts: PromptSource,
+    *,
+    out: Place,
+    target: TargetSource = "demo",
+    judge: JudgeSource = "demo",
+    field: str | None = None,
+    limit: int | None = None,
+    rejudge: bool = False,
+    progress: ProgressOption = "auto",
+    **options: Any,
+) -> RiskResult:
+    """Estimate the probability of an unsafe output for each prompt, however rare.
+
+    With `rejudge` the draws on record in `out` are judged by `judge`, and nothing is sampled.
+    """
+    from tailbound.workflows.risk import command
+
+    given = _checked(risk, options)
+    asked: dict[str, Any] = {
+        "out": Path(out),
+        "target": target,
+        "judge": judge,
+        "field": field,
+        "limit": limit,
+        "given": given,
+    }
+    with _watching(progress) as reporter:
+        if rejudge:
+            return command.rejudge_command(prompts, **asked).result
+        return command.run_command(prompts, **asked, progress=reporter).result
+
+
+@_takes(RiskSettings, ProposalOptions, *_DRAWING)
+def plan_risk(
+    prompts: PromptSource,
+    *,
+    out: Place = "run",
+    target: TargetSource = "demo",
+    judge: JudgeSource = "demo",
+    field: str | None = None,
+    limit: int | None = None,
+    progress: ProgressOption = "auto",
+    **options: Any,
+) -> RiskPreview:
+    """What `risk` would draw and how long it would take, from a few draws; nothing is kept."""
+    from tailbound.workflows.risk.command import plan_command
+
+    given = _checked(plan_risk, options)
+    with _watching(progress):
+        plan = plan_command(
+            prompts,
+            out=Path(out),
+            target=target,
+            judge=judge,
+            field=field,
+            limit=limit,
+            given=given,
+        )
+    return plan.preview
+
+
+def predict(
+    run: Place,
+    prompts: PromptSource,
+    *,
+    target: Target | None = None,
+    field: str | None = None,
+    limit: int | None = None,
+    progress: ProgressOption = "auto",
+) -> list[PredictedBound]:
+    """The calibrated bound of the run folder `run` for each of `prompts`.
+
+    `target` is needed only where the run was made with a target object and its predictor reads
+    hidden states.
+    """
+    from tailbound.workflows.bound.prediction import predict_command
+
+    with _watching(progress):
+        return predict_command(Path(run), prompts, target=target, field=field, limit=limit)
+
+
+def rejudge(
+    run: Place,
+    judge: JudgeSource,
+    *,
+    threshold: float | None = None,
+    only_missing: bool = False,
+    prompts: Place | None = None,
+    field: str | None = None,
+    no_prompts: bool = False,
+    recorded_threshold: float | None = None,
+    confidence: float = 0.95,
+    progress: ProgressOption = "auto",
+) -> Rejudged:
+    """Judge the draws of a run again by another judge; both verdicts are kept."""
+    from tailbound.workflows.rejudge.command import run_command
+
+    with _watching(progress):
+        return run_command(
+            Path(run),
+            judge,
+            threshold=threshold,
+            only_missing=only_missing,
+            prompts=None if prompts is None else Path(prompts),
+            field=field,
+            no_prompts=no_prompts,
+            recorded_threshold=recorded_threshold,
+            confidence=confidence,
+        )
+
+
+def summarize(
+    run: Place,
+    *,
+    k: Sequence[int] = (10, 100),
+    confidence: float = 0.95,
+    alpha: float = 0.1,
+    threshold: float | None = None,
+    progress: ProgressOption = "auto",
+) -> RunSummary:
+    """Exact intervals per prompt and for the set, by the stopping rule of each stream."""
+    from tailbound.workflows.summarize.summary import summarize_command
+
+    with _watching(progress):
+        return summarize_command(
+            Path(run), k=k, confidence=confidence, alpha=alpha, threshold=threshold
+        )
+
+
+def import_draws(
+    source: Place,
+    out: Place,
+    *,
+    format: str | None = None,
+    judge_name: str | None = None,
+    threshold: float | None = None,
+    invert: bool = False,
+    no_text: bool = False,
+    progress: ProgressOption = "auto",
+) -> ImportResult:
+    """Draws that were paid for elsewhere, as a run folder: see `tailbound import`."""
+    from tailbound.workflows.import_.job import import_command
+
+    with _watching(progress):
+        return import_command(
+            Path(source),
+            Path(out),
+            format=format,
+            judge_name=judge_name,
+            threshold=threshold,
+            invert=invert,
+            no_text=no_text,
+        )
+
+
+@_takes(
+    RefusalOptions,
+    Only(SamplingOptions, ("system", "completion")),
+    Only(EngineOptions, ("dtype", "device", "revision")),
+)
+def steer_refusal(
+    out: Place,
+    *,
+    target: TargetSource = "demo",
+    progress: ProgressOption = "auto",
+    **options: Any,
+) -> Direction:
+    """Find the direction that carries a model's refusals, and save it in `out`."""
+    from tailbound.workflows.steer import refusal_command
+
+    given = _checked(steer_refusal, options)
+    with _watching(progress):
+        return refusal_command(Path(out), target=target, given=given)
+
+
+@_takes(PersonaOptions, Only(SamplingOptions, ("system", "max_new_tokens")), EngineOptions)
+def steer_persona(
+    trait: str,
+    out: Place,
+    *,
+    target: TargetSource = "demo",
+    judge: JudgeSource | None = None,
+    progress: ProgressOption = "auto",
+    **options: Any,
+) -> Direction:
+    """Find the vector of a trait (a YAML file, or one of the demo's), and save it in `out`."""
+    from tailbound.workflows.steer import persona_command
+
+    given = _checked(steer_persona, options)
+    with _watching(progress):
+        return persona_command(trait, Path(out), target=target, judge=judge, given=given)[0]
+
+
+@_takes(*_DRAWING)
+def load_target(name: str, **options: Any) -> Target:
+    """The target that `name` means (`demo`, `hf:NAME`, `openai:NAME`), loaded.
+
+    >>> import tailbound
+    >>> tailbound.load_target("demo", temperature=0.8).contract.temperature
+    0.8
+    """
+    from tailbound.targets import registry
+    from tailbound.workflows.opening import engine_options, sampling_options
+
+    given = _checked(load_target, options)
+    engine = engine_options(name, given)
+    registry.check_target(name, **engine)
+    return registry.load_target(name, sampling_options(name, given), **engine)
+
+
+# --- progress ---------------------------------------------------------------------------------
+
+
+class _Callback:
+    """A user's function as watcher of steps and reporter of streams."""
+
+    def __init__(self, function: Callable[[Any], None]) -> None:
+        self._function = function
+
+    def __call__(self, progress: Progress) -> None:
+        self._function(progress)
+
+    def began(self, step: Step) -> None:
+        self._function(step)
+
+    def advanced(self, step: Step) -> None:
+        self._function(step)
+
+    def ended(self, step: Step) -> None:
+        self._function(step)
+
+
+@contextmanager
+def _watching(progress: ProgressOption) -> Iterator[Reporter]:
+    """Whoever is to see what happens meanwhile."""
+    if progress is None:
+        from tailbound.audit import silent
+
+        yield silent
+    elif progress == "auto":
+        from tailbound.terminal.progress import LiveProgress
+
+        with LiveProgress() as live:
+            yield live
+    elif callable(progress):
+        callback = _Callback(progress)
+        with watched_by(callback), notices_to(progress):
+            yield callback
+    else:
+        raise TypeError(f"progress must be 'auto', None or a function, not {progress!r:.60}")

@@ -1,0 +1,51 @@
+"""What the searches for directions can be asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tailbound.errors import UsageError
+from tailbound.options import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefusalOptions:
+    """What a refusal direction is found from, and whether edited weights are saved too."""
+
+    harmful: Path | None = option("File of prompts that the model refuses.", default=None)
+    harmless: Path | None = option("File of prompts that it answers.", default=None)
+    save_model: Path | None = option(
+        "Also write the checkpoint with edited weights here.", default=None
+    )
+    intensity: float | None = option(
+        "Strength of the saved edit; 1 (default) removes the direction.", default=None
+    )
+
+    def __post_init__(self) -> None:
+        if self.intensity is not None and not 0 < self.intensity <= 1:
+            raise UsageError(f"--intensity must lie in (0, 1], not {self.intensity:g}")
+        if self.intensity is not None and self.save_model is None:
+            raise UsageError("--intensity is that of the edited checkpoint: add --save-model DIR")
+
+    @property
+    def share(self) -> float:
+        """How much of the direction the saved edit removes."""
+        return 1.0 if self.intensity is None else self.intensity
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonaOptions:
+    """How the vector of a trait is looked for."""
+
+    coherence: str | None = option(
+        "Judge of sound text (default: the model's log-probs).", default=None
+    )
+    replies: int = option("Replies per question and system prompt.", default=4)
+    seed: int = option("Random seed.", default=0, group="Run")
+
+    def __post_init__(self) -> None:
+        if self.replies < 1:
+            raise UsageError(f"--replies must be at least 1, not {self.replies}")
+        if self.seed < 0:
+            raise UsageError(f"--seed must not be negative, not {self.seed}")

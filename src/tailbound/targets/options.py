@@ -1,0 +1,79 @@
+"""What a target's loader is asked for besides the sampling contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tailbound.errors import UsageError
+from tailbound.options import check_choices, option, options_of
+
+ENGINE, ENDPOINT = "Engine", "Endpoint"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """How a model is run; what comes out is the same for every `batch_size`."""
+
+    batch_size: int = option("Responses sampled at once.", default=256, group=ENGINE)
+    dtype: str = option(
+        "Precision: auto (the checkpoint's), float32, bfloat16, ...", default="auto", group=ENGINE
+    )
+    device: str = option("Device: auto, cpu, cuda, cuda:1, ...", default="auto", group=ENGINE)
+    revision: str | None = option("Revision of the model on the hub.", default=None, group=ENGINE)
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UsageError(f"--batch-size must be at least 1, not {self.batch_size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointOptions:
+    """Where a server is and what it may be paid: for `openai:` targets alone."""
+
+    base_url: str | None = option(
+        "URL of the server behind openai:, up to /v1.", default=None, group=ENDPOINT
+    )
+    key_env: str | None = option(
+        "Environment variable of the key (default: OPENAI_API_KEY).", default=None, group=ENDPOINT
+    )
+    concurrency: int | None = option(
+        "Requests under way at once (default: 64).", default=None, group=ENDPOINT
+    )
+    per_request: int | None = option(
+        "Draws per request, where the server honours n (1; 8 where it ignores seeds).",
+        default=None,
+        group=ENDPOINT,
+    )
+    price_in: float | None = option(
+        "Price of a million prompt tokens.", default=None, group=ENDPOINT
+    )
+    price_out: float | None = option(
+        "Price of a million generated tokens.", default=None, group=ENDPOINT
+    )
+    max_cost: float | None = option(
+        "Stop before the run costs more than this.", default=None, group=ENDPOINT
+    )
+    withheld: Literal["missing", "judge"] | None = option(
+        "What a content filter keeps back: missing (default), or judge what is left.",
+        default=None,
+        group=ENDPOINT,
+    )
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+
+    def given_to(self, target: str) -> dict[str, Any]:
+        """Those that were given; `UsageError` where `target` is not behind a server."""
+        given = {one.name: getattr(self, one.field) for one in options_of(type(self))}
+        given = {name: value for name, value in given.items() if value is not None}
+        if given:
+            check_served(target, next(iter(given)))
+        return given
+
+
+def check_served(target: str, option: str) -> None:
+    """Raise `UsageError` where `option` is given for a target that is not behind a server."""
+    if target.partition(":")[0] != "openai":
+        name = option.replace("_", "-")
+        raise UsageError(f"--{name} goes with --target openai:NAME, not with {target}")

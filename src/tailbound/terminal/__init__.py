@@ -1,0 +1,1 @@
+"""What people see while something runs, and nothing raw on their terminal."""

@@ -1,0 +1,184 @@
+"""`bound` from its keyword arguments to its result, and its dry run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tailbound.audit import Reporter, silent
+from tailbound.contract import SamplingContract
+from tailbound.options import make
+from tailbound.prompts import PromptSet, PromptSource, prompt_set
+from tailbound.steps import step
+from tailbound.workflows.bound.features import check_features, choose_features
+from tailbound.workflows.bound.job import run_bound
+from tailbound.workflows.bound.parts import PromptSplit, divide
+from tailbound.workflows.bound.preview import Preview, preview_bound
+from tailbound.workflows.bound.results import BoundResult
+from tailbound.workflows.bound.settings import BoundSettings
+from tailbound.workflows.costs import Costs, check_plan, cost_of_plan, judge_samples
+from tailbound.workflows.opening import JudgeSource, Opening, TargetSource, report
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundRun:
+    """A bound, the contract it holds under, and what servers were paid for it."""
+
+    result: BoundResult
+    contract: SamplingContract
+    accounts: dict[str, dict[str, float]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {**self.result.to_dict(), **self.accounts}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundPlan:
+    """What a bound would take, what that would cost, and what asking cost."""
+
+    preview: Preview
+    cost: dict[str, float]
+    accounts: dict[str, dict[str, float]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {**self.preview.to_dict(), **self.cost}
+
+
+class _Asked:
+    """A bound that was asked for: checked, with nothing loaded yet."""
+
+    def __init__(
+        self,
+        prompts: PromptSource,
+        *,
+        out: Path,
+        target: TargetSource,
+        judge: JudgeSource,
+        field: str | None,
+        limit: int | None,
+        given: Mapping[str, Any],
+    ) -> None:
+        self.settings = make(BoundSettings, given)
+        self.opening = Opening(
+            "bound",
+            target=target,
+            judge=judge,
+            out=out,
+            threshold=self.settings.threshold,
+            options=self.settings.to_dict(),
+            given=given,
+        )
+        self.prompts: PromptSet = prompt_set(prompts, field=field, limit=limit)
+        self.parts: PromptSplit = divide(self.prompts, self.settings)
+        check_features(
+            self.settings.features,
+            supplied=bool(self.parts.supplied),
+            endpoint=self.opening.served,
+        )
+        self.opening.check_target()
+
+    def load(self, *, keep: bool) -> None:
+        """Judge, target and features; with `keep` the folder must be free for the run."""
+        if keep:
+            self.opening.check_folder(self.prompts)
+        self.judge = self.opening.load_judge()
+        if keep:
+            self.opening.check_folder(judge=self.judge)
+        self.target = self.opening.load_target(self.prompts)
+        self.notices = (*self.prompts.notices, *getattr(self.target, "notices", ()))
+        if not self.parts.supplied:
+            chosen, about = choose_features(self.settings.features, self.target)
+            self.settings = replace(self.settings, features=chosen)
+            self.notices = (*self.notices, *about)
+        report(*self.notices)
+        train = [] if self.parts.supplied else [(self.parts.train, self.settings.train_draws)]
+        check_plan(
+            self.target,
+            certain=train,
+            at_most=[
+                (self.parts.calibration, self.settings.budget),
+                (self.parts.test, self.settings.test_draws),
+            ],
+        )
+
+
+def run_command(
+    prompts: PromptSource,
+    *,
+    out: Path,
+    target: TargetSource,
+    judge: JudgeSource,
+    field: str | None,
+    limit: int | None,
+    no_text: bool,
+    given: Mapping[str, Any],
+    progress: Reporter = silent,
+) -> BoundRun:
+    """Everything that `tailbound bound` does; `given` are its declared options."""
+    asked = _Asked(
+        prompts, out=out, target=target, judge=judge, field=field, limit=limit, given=given
+    )
+    asked.load(keep=True)
+    asked.opening.write_manifest(
+        asked.target,
+        asked.judge,
+        options={**asked.settings.to_dict(), "prompts": asked.prompts.source},
+        notices=asked.notices,
+    )
+    with asked.opening.running(asked.target, asked.judge) as costs:
+        result = run_bound(
+            asked.parts,
+            target=asked.target,
+            judge=asked.judge,
+            settings=asked.settings,
+            folder=out,
+            report=progress,
+            width=asked.opening.batch_size,
+            store_text=not no_text,
+        )
+    return BoundRun(result=result, contract=asked.target.contract, accounts=costs.report(out))
+
+
+def plan_command(
+    prompts: PromptSource,
+    *,
+    out: Path,
+    target: TargetSource,
+    judge: JudgeSource,
+    field: str | None,
+    limit: int | None,
+    given: Mapping[str, Any],
+) -> BoundPlan:
+    """What `run_command` would draw, take and cost, from a few draws; nothing is kept."""
+    asked = _Asked(
+        prompts, out=out, target=target, judge=judge, field=field, limit=limit, given=given
+    )
+    asked.load(keep=False)
+    costs = Costs(asked.target, asked.judge)
+    before = costs.now()
+    with step("a few draws, to measure"):
+        preview = preview_bound(asked.parts, target=asked.target, settings=asked.settings)
+        judge_samples(asked.judge, preview)
+    cost = cost_of_plan(asked.target, costs, before, preview)
+    return BoundPlan(preview=preview, cost=cost, accounts=costs.report())
+
+
+def why_trivial(result: BoundResult) -> str | None:
+    """What stood in the way of a bound above 1; None where there is one."""
+    if result.bound.level > 0:
+        return None
+    if result.bound.n_calibration < result.bound.prompts_needed:
+        return f"the guarantee needs at least {result.bound.prompts_needed} calibration prompts"
+    if result.missing.median_if_safe > 1:
+        return (
+            f"{result.missing.prompts_stopped} calibration prompts stopped at a missing verdict, "
+            "which counts as unsafe: check the judge"
+        )
+    return (
+        f"more than alpha = {result.bound.alpha:g} of the calibration prompts were unsafe before "
+        "any longer bound: a larger --alpha, or a predictor that tells them apart, could give one"
+    )

@@ -1,0 +1,235 @@
+"""How `bound` and `risk` begin: from names and options to a judge, a target and a run folder.
+
+Whatever can be checked without a model is checked before one is loaded or a server is asked:
+`Opening` resolves the options, `check_folder` compares with the run that is there, `load_judge` and
+`load_target` load, and `write_manifest` writes `run.yaml`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, cast
+
+from tailbound.contract import SamplingContract, SamplingOptions
+from tailbound.errors import UsageError
+from tailbound.interrupts import keeping
+from tailbound.judges import Judge
+from tailbound.judges.registry import load_judge
+from tailbound.options import make, options_of
+from tailbound.prompts import PromptSet
+from tailbound.runs import manifest, reply_notices
+from tailbound.steps import notice, step
+from tailbound.targets import Target
+from tailbound.targets.options import EndpointOptions, EngineOptions, check_served
+from tailbound.targets.registry import check_target, load_target
+from tailbound.workflows.costs import Costs, spent_before
+
+JudgeSource = str | Judge | Callable[..., object]
+"""The name of a judge, a judge, or a function of (prompt, response) or (response)."""
+TargetSource = str | Target
+
+
+class Opening:
+    """What a drawing command was asked for, resolved: `given` are its keyword arguments.
+
+    `sampling` is what is known of the sampling contract, `engine` goes to the target's loader and
+    to `run.yaml`. Raises `UsageError` for options that do not go with the target.
+    """
+
+    def __init__(
+        self,
+        command: str,
+        *,
+        target: TargetSource,
+        judge: JudgeSource,
+        out: Path,
+        threshold: float | None,
+        options: Mapping[str, Any],
+        given: Mapping[str, Any],
+    ) -> None:
+        self.command, self.out, self.options = command, out, options
+        self._target, self._judge, self._threshold = target, judge, threshold
+        self.sampling: SamplingOptions | SamplingContract
+        self.engine: dict[str, Any]
+        if isinstance(target, str):
+            self.target_name = target
+            self.sampling = sampling_options(target, given)
+            self.engine = engine_options(target, given)
+        else:
+            _refuse_options(given)
+            self.target_name = target.contract.target
+            self.sampling, self.engine = target.contract, {}
+        self.batch_size = int(make(EngineOptions, given).batch_size)
+        self.judge_name = name_of_judge(judge)
+
+    @property
+    def served(self) -> bool:
+        """Whether the target is behind a server."""
+        return self.target_name.partition(":")[0] == "openai" and bool(self.engine)
+
+    def check_target(self) -> None:
+        """Find what is wrong with the target's name and options; nothing is loaded."""
+        if isinstance(self._target, str):
+            check_target(self._target, **self.engine)
+
+    def check_folder(self, prompts: PromptSet | None = None, judge: Judge | None = None) -> None:
+        """Find out whether the run may begin or continue in `out`, by what is known so far."""
+        known = manifest.partial_manifest(self.command, self.sampling, self.options)
+        if judge is not None:
+            known |= {"judge_id": judge.id, "threshold": judge.threshold}
+        manifest.check_manifest(self.out, known, prompts or ())
+
+    def load_judge(self) -> Judge:
+        """The judge, with the threshold that was asked for."""
+        return judge_of(self._judge, threshold=self._threshold)
+
+    def load_target(self, prompts: PromptSet) -> Target:
+        """The target; raises `UsageError` for prompts that do not fit."""
+        if isinstance(self._target, str):
+            assert isinstance(self.sampling, SamplingOptions)
+            earlier = spent_before(self._target, self.out)
+            target = load_target(self._target, self.sampling, **self.engine, **earlier)
+        else:
+            target = self._target
+        with step("encoding the prompts"):
+            target.prompt_tokens(prompts.prompts)
+        return target
+
+    def write_manifest(
+        self,
+        target: Target,
+        judge: Judge,
+        *,
+        options: Mapping[str, Any],
+        notices: tuple[str, ...],
+    ) -> None:
+        """Write `run.yaml`, or continue where one asks for the same."""
+        found = getattr(target, "capabilities", None)
+        document = manifest.full_manifest(
+            command=self.command,
+            contract=target.contract,
+            target=self.target_name,
+            engine=self.engine,
+            judge=self.judge_name,
+            judge_id=judge.id,
+            threshold=judge.threshold,
+            options={**options, "reproducible": target.reproducible},
+            notices=notices,
+            capabilities=None if found is None else dict(found.to_dict()),
+        )
+        manifest.write_manifest(self.out, document)
+
+    @contextmanager
+    def running(self, target: Target, judge: Judge) -> Iterator[Costs]:
+        """Keep the accounts of the run, and report at its end what was noticed."""
+        costs = Costs(target, judge)
+        with keeping(self.out), costs.kept(self.out):
+            yield costs
+        report(
+            *(*getattr(target, "late_notices", ()), *getattr(judge, "notices", ())),
+            *reply_notices(self.out),
+        )
+
+
+def report(*lines: str) -> None:
+    """Give notices, in order."""
+    for line in lines:
+        notice(line)
+
+
+def judge_of(judge: JudgeSource, *, threshold: float | None = None) -> Judge:
+    """The judge that a name, a judge or a function means."""
+    if isinstance(judge, str):
+        return load_judge(judge, threshold=threshold)
+    if hasattr(judge, "judge") and hasattr(judge, "id"):
+        made = cast(Judge, judge)
+        if threshold is None or threshold == made.threshold:
+            return made
+        raise UsageError(
+            f"the judge {made.id} has its own threshold {made.threshold:g}: give it another one "
+            "where it is made, and leave threshold out"
+        )
+    from tailbound.judges.function import of_function
+
+    if not callable(judge):
+        raise UsageError(f"judge must be a name, a judge or a function, not {judge!r:.60}")
+    return of_function(judge, threshold=0.5 if threshold is None else threshold)
+
+
+def name_of_judge(judge: JudgeSource) -> str:
+    """What `run.yaml` calls the judge."""
+    if isinstance(judge, str):
+        return judge
+    if hasattr(judge, "id"):
+        return str(judge.id)
+    return f"function:{getattr(judge, '__module__', '?')}:{getattr(judge, '__qualname__', '?')}"
+
+
+def _refuse_options(given: Mapping[str, Any]) -> None:
+    """Options of the loader mean nothing where the target is loaded already."""
+    for group in (SamplingOptions, EngineOptions, EndpointOptions):
+        for one in options_of(group):
+            if one.name in given and one.name != "batch_size" and given[one.name] != one.default:
+                raise UsageError(
+                    f"{one.name} does not apply to a target that is loaded already: give it to "
+                    "load_target"
+                )
+
+
+def longest_response(target: str, asked: int | None) -> int:
+    """`--max-new-tokens`, by default 32 for the demo model, whose context is short, else 256."""
+    if asked is not None:
+        return asked
+    return 32 if target.partition(":")[0] == "demo" else 256
+
+
+def engine_options(target: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What goes to the target's loader besides the sampling options."""
+    engine = asdict(make(EngineOptions, given))
+    return engine | make(EndpointOptions, given).given_to(target)
+
+
+def sampling_options(target: str, given: Mapping[str, Any]) -> SamplingOptions:
+    """What is asked of the sampler; a system prompt that names a file is read from it."""
+    asked = dict(given)
+    if asked.get("extra_body") is not None:
+        from tailbound.targets.endpoint.extra_body import canonical
+
+        check_served(target, "extra_body")
+        asked["extra_body"] = canonical(asked["extra_body"])
+    asked["max_new_tokens"] = longest_response(target, asked.get("max_new_tokens"))
+    asked["system"] = _text_or_file(asked.get("system"))
+    if isinstance(asked.get("stop"), str):
+        asked["stop"] = (asked["stop"],)
+    return make(SamplingOptions, asked)
+
+
+def options_of_run(document: Mapping[str, Any]) -> SamplingOptions:
+    """The sampling options that a run in `run.yaml` was made with."""
+    contract = SamplingContract.from_dict(document["contract"])
+    known = {field.name for field in fields(SamplingContract)}
+    same = {
+        one.field: getattr(contract, one.field)
+        for one in options_of(SamplingOptions)
+        if one.field in known
+    }
+    return SamplingOptions(**same, completion=contract.template is None)
+
+
+def target_of_run(document: Mapping[str, Any]) -> Target:
+    """The target of a run, loaded as `run.yaml` says."""
+    check_target(document["target"], **document["engine"])
+    return load_target(document["target"], options_of_run(document), **document["engine"])
+
+
+def _text_or_file(value: str | None) -> str | None:
+    if value is None or len(value) > 255 or "\n" in value:
+        return value
+    try:
+        path = Path(value)
+        return path.read_text(encoding="utf-8").strip() if path.is_file() else value
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the system prompt {value} cannot be read: {error}") from error

@@ -1,0 +1,291 @@
+"""`risk` from its keyword arguments to its result, its dry run, and another judge's verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tailbound.audit import Reporter, silent
+from tailbound.audit.judge_queue import no_verdicts
+from tailbound.contract import SamplingContract
+from tailbound.errors import UsageError
+from tailbound.interrupts import keeping
+from tailbound.options import make
+from tailbound.prompt import Prompt
+from tailbound.prompts import PromptSource, prompt_set
+from tailbound.runs import reply_notices
+from tailbound.runs.prompts import load_prompts
+from tailbound.steps import step
+from tailbound.storage.places import check_place
+from tailbound.workflows import rejudge
+from tailbound.workflows.costs import Costs, check_plan, cost_range
+from tailbound.workflows.opening import JudgeSource, Opening, TargetSource, report
+from tailbound.workflows.rejudge import Rejudged, Workload, read_verdicts, verdicts_folder
+from tailbound.workflows.risk.job import STREAM, Verdicts, rejudge_risk, run_risk
+from tailbound.workflows.risk.preview import RiskPreview, preview_risk
+from tailbound.workflows.risk.proposal import (
+    Instructions,
+    Proposal,
+    check_proposal,
+    make_proposal,
+)
+from tailbound.workflows.risk.results import RiskResult, finite
+from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class RiskRun:
+    """Risks, the contract they hold under, and what servers were paid for them."""
+
+    result: RiskResult
+    contract: SamplingContract
+    accounts: dict[str, dict[str, float]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        document = {**self.result.to_dict(), "contract": self.contract.to_dict(), **self.accounts}
+        plain: dict[str, Any] = finite(document)
+        return plain
+
+
+@dataclass(frozen=True, kw_only=True)
+class RiskPlan:
+    """What risks would take, what that would cost, and what asking cost."""
+
+    preview: RiskPreview
+    steered: bool
+    cost: dict[str, float]
+    accounts: dict[str, dict[str, float]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {**self.preview.to_dict(), **self.cost}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RiskRejudged:
+    """The risks under another judge, how far the two agree, and where the files are."""
+
+    result: RiskResult
+    agreed: Rejudged
+    folder: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        document = {**self.result.to_dict(), "agreement": self.agreed.agreement.to_dict()}
+        plain: dict[str, Any] = finite(document)
+        return plain
+
+
+class _Asked:
+    """Risks that were asked for: checked, with nothing loaded yet."""
+
+    def __init__(
+        self,
+        prompts: PromptSource,
+        *,
+        out: Path,
+        target: TargetSource,
+        judge: JudgeSource,
+        field: str | None,
+        limit: int | None,
+        given: Mapping[str, Any],
+    ) -> None:
+        self.settings = make(RiskSettings, given)
+        proposed = make(ProposalOptions, given)
+        self.proposal = proposed.proposal
+        self.instructions = Instructions(harmful=proposed.harmful, harmless=proposed.harmless)
+        self.opening = Opening(
+            "risk",
+            target=target,
+            judge=judge,
+            out=out,
+            threshold=self.settings.threshold,
+            options=self.settings.to_dict(),
+            given=given,
+        )
+        self.out = out
+        self.opening.check_target()
+        check_place(out)
+        look = partial(
+            check_proposal,
+            self.proposal,
+            self.opening.target_name,
+            folder=out,
+            instructions=self.instructions,
+            family=self.settings.family,
+        )
+        look()  # before prompts are fetched from a hub
+        self.prompts = prompt_set(prompts, field=field, limit=limit)
+        look(prompts=len(self.prompts))
+
+    def make_proposal(self, target: Any, judge: Any) -> Proposal:
+        """The proposal, found or read back."""
+        return make_proposal(
+            self.proposal,
+            target,
+            judge,
+            self.prompts.prompts,
+            folder=self.out,
+            instructions=self.instructions,
+            seed=self.settings.seed,
+        )
+
+
+def run_command(
+    prompts: PromptSource,
+    *,
+    out: Path,
+    target: TargetSource,
+    judge: JudgeSource,
+    field: str | None,
+    limit: int | None,
+    given: Mapping[str, Any],
+    progress: Reporter = silent,
+) -> RiskRun:
+    """Everything that `tailbound risk` does; `given` are its declared options."""
+    asked = _Asked(
+        prompts, out=out, target=target, judge=judge, field=field, limit=limit, given=given
+    )
+    opening = asked.opening
+    opening.check_folder(asked.prompts)
+    model_judge = opening.load_judge()
+    opening.check_folder(judge=model_judge)
+    model = opening.load_target(asked.prompts)
+    check_plan(model, certain=[(asked.prompts.prompts, asked.settings.draws)])
+    notices = (*asked.prompts.notices, *getattr(model, "notices", ()))
+    opening.write_manifest(
+        model,
+        model_judge,
+        options={
+            **asked.settings.to_dict(),
+            "proposal": asked.proposal,
+            "prompts": asked.prompts.source,
+        },
+        notices=notices,
+    )
+    with opening.running(model, model_judge) as costs:
+        proposal = asked.make_proposal(model, model_judge)
+        report(*notices, *proposal.notices)
+        result = run_risk(
+            asked.prompts.prompts,
+            proposal=proposal,
+            judge=model_judge,
+            settings=asked.settings,
+            folder=out,
+            report=progress,
+        )
+    return RiskRun(result=result, contract=model.contract, accounts=costs.report(out))
+
+
+def plan_command(
+    prompts: PromptSource,
+    *,
+    out: Path,
+    target: TargetSource,
+    judge: JudgeSource,
+    field: str | None,
+    limit: int | None,
+    given: Mapping[str, Any],
+) -> RiskPlan:
+    """What `run_command` would draw, take and cost, from a few draws; nothing is kept."""
+    asked = _Asked(
+        prompts, out=out, target=target, judge=judge, field=field, limit=limit, given=given
+    )
+    settings, members = asked.settings, asked.prompts.prompts
+    model_judge = asked.opening.load_judge()
+    model = asked.opening.load_target(asked.prompts)
+    check_plan(model, certain=[(members, settings.draws)])
+    cost = cost_range(model, members, settings.max_draws or settings.draws)
+    costs = Costs(model, model_judge)
+    steered = asked.proposal != "none"
+    with step("a few draws, to measure"):
+        preview = preview_risk(members, target=model, settings=settings, steered=steered)
+    return RiskPlan(preview=preview, steered=steered, cost=cost, accounts=costs.report())
+
+
+def rejudge_plan(
+    prompts: PromptSource,
+    *,
+    out: Path,
+    target: TargetSource,
+    judge: JudgeSource,
+    field: str | None,
+    limit: int | None,
+    given: Mapping[str, Any],
+) -> Workload:
+    """How many draws on record the judge would judge."""
+    asked = _Asked(
+        prompts, out=out, target=target, judge=judge, field=field, limit=limit, given=given
+    )
+    _check_again(out, asked.prompts.prompts)
+    model_judge = asked.opening.load_judge()
+    known = {prompt.id: prompt for prompt in asked.prompts}
+    return rejudge.plan(out, rejudge.verdicts_id(model_judge, known))
+
+
+def rejudge_command(
+    prompts: PromptSource,
+    *,
+    out: Path,
+    target: TargetSource,
+    judge: JudgeSource,
+    field: str | None,
+    limit: int | None,
+    given: Mapping[str, Any],
+) -> RiskRejudged:
+    """The risks under another judge, from the draws on record in `out`; nothing is sampled."""
+    asked = _Asked(
+        prompts, out=out, target=target, judge=judge, field=field, limit=limit, given=given
+    )
+    members = asked.prompts.prompts
+    asked.opening.check_folder(asked.prompts)
+    _check_again(out, members)
+    model_judge = asked.opening.load_judge()
+    model = asked.opening.load_target(asked.prompts)
+    proposal = asked.make_proposal(model, model_judge)
+    known = {prompt.id: prompt for prompt in members}
+    with keeping(out):
+        with Costs(None, model_judge).kept(out), step("judging"):
+            agreed = rejudge.rejudge(out, model_judge, name=asked.opening.judge_name, prompts=known)
+        counts = agreed.agreement
+        if counts.draws and counts.missing_new + counts.both_missing == counts.draws:
+            reasons = [reason for reason, _ in agreed.missing_reasons[:1]]
+            raise no_verdicts(model_judge.id, counts.draws, STREAM, reasons)
+        report(*agreed.notices, *reply_notices(out))
+        home = verdicts_folder(out, rejudge.verdicts_id(model_judge, known))
+        result = rejudge_risk(
+            members,
+            proposal=proposal,
+            judge=model_judge,
+            verdicts=_verdicts(home),
+            recorded_judge=agreed.recorded_judge,
+            settings=asked.settings,
+            folder=out,
+            into=home,
+        )
+    return RiskRejudged(result=result, agreed=agreed, folder=home)
+
+
+def _verdicts(home: Path) -> Verdicts:
+    found: dict[str, dict[int, float | None]] = {}
+    columns = read_verdicts(home).select("stream", "prompt_id", "index", "score")
+    for stream, prompt_id, index, score in columns.iter_rows():
+        if stream == STREAM:
+            found.setdefault(prompt_id, {})[index] = score
+    return found
+
+
+def _check_again(folder: Path, prompts: Sequence[Prompt]) -> None:
+    """Find out before a judge is loaded whether there is anything to judge again."""
+    rejudge.check(folder, prompts={prompt.id: prompt for prompt in prompts})
+    held = load_prompts(folder)
+    new = [prompt.id for prompt in prompts if prompt.id not in held]
+    if new:
+        raise UsageError(
+            f"{len(new)} prompts have no draws in {folder} (the first: {new[0]!r}): leave them "
+            "out, or run the same command without --rejudge first"
+        )
