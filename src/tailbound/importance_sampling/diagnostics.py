@@ -113,10 +113,11 @@ def coverage_check(
 
     `in_subset` (n,) is True for the ladder's draws (a tenth of all, at least 50); `log_weights`
     (n,) is log p / q of *all* draws under the one proposal called `name`, `subset_log_weights` (n,)
-    that of all draws under the ladder with the subset's counts. For `estimate_risk(...,
-    groups=[check], coverage_checked=False)`, whose own log-weights are best those of the balance heuristic over the
-    proposal and all rungs. A route that the proposal hardly ever takes leaves it with few effective
-    hits and no say, so the status stays "coverage not checked", or the two disagree.
+    that of all draws under the ladder with the subset's counts. For `estimate_risk` with
+    `groups=[check]` and `coverage_checked=False`, whose own log-weights are best those of the
+    balance heuristic over the proposal and all rungs. A route that the proposal hardly ever takes
+    leaves it with few effective hits and no say, so the status stays "coverage not checked", or
+    the two disagree.
 
     >>> check = coverage_check("ablated", [0.0, -1.0], [0.0, -0.5], [False, True])
     >>> check.first.name, check.second.name, check.second.members.tolist()
