@@ -125,7 +125,7 @@ MISTAKES = {
     "pattern": (["{prompts}", "--budget", 5, "--judge", "regex:("], "regex"),
     "target": (["{prompts}", "--budget", 5, "--target", "gpt-5"], "unknown target provider"),
     "model": (["{prompts}", "--budget", 5, "--target", "hf:./nowhere"], "no such folder"),
-    "split": (["{prompts}", "--budget", 5, "--split", "1,2"], "--split takes three shares"),
+    "split": (["{prompts}", "--budget", 5, "--split", "1,2"], "--split takes 3 numbers"),
     "shares": (["{prompts}", "--budget", 5, "--split", "1,2,3"], "add up to 1"),
     "temperature": (
         ["{prompts}", "--budget", 5, "--temperature", 0],

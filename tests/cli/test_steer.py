@@ -282,7 +282,7 @@ def test_a_served_model_is_refused_before_its_server_is_asked(
     steer: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "tailbound.targets.registry.load_target", lambda *_, **__: pytest.fail("asked")
+        "tailbound.workflows.steer.load_target", lambda *_, **__: pytest.fail("asked")
     )
     for command in (["refusal"], ["persona", "bold"]):
         code, out, err = steer(*command, "--target", "openai:gpt", "--out", tmp_path / "d")
@@ -295,7 +295,7 @@ def test_a_served_model_is_refused_before_its_server_is_asked(
 def test_a_target_that_is_no_local_model_is_refused(
     steer: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tailbound.targets.registry.load_target", lambda *_, **__: object())
+    monkeypatch.setattr("tailbound.workflows.steer.load_target", lambda *_, **__: object())
     code, _, err = steer("refusal", "--out", tmp_path / "d")
     assert code == 2
     assert "needs the model's weights in this process" in err

@@ -69,7 +69,7 @@ def test_what_an_interrupted_command_says_is_what_it_did(cli, tmp_path, monkeypa
         raise KeyboardInterrupt
 
     work = "preview_bound" if dry else "run_bound"
-    monkeypatch.setattr(f"tailbound.workflows.bound.{work}", interrupted)
+    monkeypatch.setattr(f"tailbound.workflows.bound.command.{work}", interrupted)
     prompts, out = write_prompts(tmp_path / "p.jsonl", 120), tmp_path / "run"
     code, _, err = cli("bound", prompts, "--budget", 5, "--out", out, *["--dry-run"] * dry)
     assert code == 130

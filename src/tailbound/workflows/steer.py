@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from tailbound.steering import Direction
     from tailbound.targets.decoding.model import LocalModel
 
+LONGEST = 32
+"""Tokens of the replies that a refusal direction is tried on."""
+
 _NO_WEIGHTS = (
     "steering needs the model's weights in this process (demo or hf:NAME), and {} is not: load the "
     "model with hf:NAME"
@@ -36,6 +39,7 @@ _NO_WEIGHTS = (
 
 def refusal_command(out: Path, *, target: TargetSource, given: Mapping[str, Any]) -> Direction:
     """Find the direction that carries refusals, save it in `out`, and the edited checkpoint."""
+    given = {"max_new_tokens": LONGEST, **given}
     if isinstance(target, str):
         _check_target(target, given)
     asked = make(RefusalOptions, given)

@@ -73,6 +73,8 @@ class BoundSettings:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        if len(self.shares) != 3:
+            raise UsageError(f"--split takes 3 numbers such as 0.3,0.5,0.2, not {self.shares!r}")
         if not 0 < self.budget < float("inf"):
             raise UsageError(
                 f"--budget must be positive and finite, not {self.budget:g}: it is the average "
