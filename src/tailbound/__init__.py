@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tailbound.importance_sampling import estimate_risk
     from tailbound.judges.registry import load_judge
     from tailbound.survival import calibrate
+    from tailbound.workflows.load import load_run
 
 __version__: str
 
@@ -38,6 +39,7 @@ _HOMES = {
     "estimate_risk": "tailbound.importance_sampling",
     "import_draws": "tailbound.api",
     "load_judge": "tailbound.judges.registry",
+    "load_run": "tailbound.workflows.load",
     "load_target": "tailbound.api",
     "plan_bound": "tailbound.api",
     "plan_risk": "tailbound.api",
@@ -56,6 +58,7 @@ __all__ = [
     "estimate_risk",
     "import_draws",
     "load_judge",
+    "load_run",
     "load_target",
     "plan_bound",
     "plan_risk",

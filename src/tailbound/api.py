@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from tailbound.prompts import PromptSource
     from tailbound.steering import Direction
     from tailbound.targets import Target
-    from tailbound.workflows.bound import BoundResult, PredictedBound, Preview
+    from tailbound.workflows.bound import BoundResult, PredictedBounds, Preview
     from tailbound.workflows.import_ import ImportResult
     from tailbound.workflows.opening import JudgeSource, TargetSource
     from tailbound.workflows.rejudge import Rejudged
@@ -238,7 +238,7 @@ def predict(
     field: str | None = None,
     limit: int | None = None,
     progress: ProgressOption = "auto",
-) -> list[PredictedBound]:
+) -> PredictedBounds:
     """The calibrated bound of the run folder `run` for each of `prompts`.
 
     `target` is needed only where the run was made with a target object and its predictor reads

@@ -135,6 +135,13 @@ def test_a_function_judges(tmp_path: Path) -> None:
     assert result.risks[0].estimate.hits == hits
 
 
+def test_a_run_folder_as_a_value(made: tuple[Path, BoundResult, list[Any]]) -> None:
+    run = tailbound.load_run(made[0] / "run")
+    assert run.bound is not None
+    assert run.bound.bound == made[1].bound
+    assert set(run.draws["stream"]) == {"train", "calibration", "test"}
+
+
 def test_predict_rejudge_and_summarize(made: tuple[Path, BoundResult, list[Any]]) -> None:
     folder, result, _ = made
     prompts = [prompt.text for prompt in default_prompts(70)[60:]]

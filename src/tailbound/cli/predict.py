@@ -25,8 +25,8 @@ def command(
     from tailbound.workflows.bound.prediction import predict_command
 
     with LiveProgress():
-        rows = [one.to_dict() for one in predict_command(run, prompts, field=field, limit=limit)]
+        found = predict_command(run, prompts, field=field, limit=limit)
     if as_json:
-        json_document({"predictions": rows})
+        json_document(found.to_dict())
     else:
-        sys.stdout.writelines(json.dumps(row) + "\n" for row in rows)
+        sys.stdout.writelines(json.dumps(one.to_dict()) + "\n" for one in found)

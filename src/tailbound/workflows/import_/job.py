@@ -19,9 +19,9 @@ from tailbound.prompts.chat import Messages
 from tailbound.runs import Ledger, manifest, read
 from tailbound.runs.layout import PROMPTS
 from tailbound.runs.prompts import keep_table, kept_table
-from tailbound.storage.plain import finite, from_plain
 from tailbound.steps import notice, step
 from tailbound.storage.places import check_place
+from tailbound.storage.plain import finite, from_plain
 from tailbound.workflows.import_.base import UNSCORED, ImportedDraw, Source
 from tailbound.workflows.import_.formats import read_source
 from tailbound.workflows.result import Result
