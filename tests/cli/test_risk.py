@@ -251,7 +251,7 @@ MISTAKES = {
     "unknown proposal": (["--proposal", "magic"], "unknown proposal 'magic'"),
     "unknown proposal of a dry run": (["--proposal", "magic", "--dry-run"], "unknown proposal"),
     "no name": (["--proposal", "model"], "--proposal model needs a name: model:NAME"),
-    "empty name": (["--proposal", "prompt:"], "unknown proposal 'prompt:'"),
+    "empty name": (["--proposal", "prompt:"], "'prompt:' ends with a colon"),
     "no checkpoint of that provider": (["--proposal", "model:hf:./nowhere"], "folder: ./nowhere"),
     "unknown family": (["--proposal-family", "stairs"], "must be one of ladder, mix-switch"),
     "max without until": (["--max-draws", "900"], "goes with --until-resolved"),

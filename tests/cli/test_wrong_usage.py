@@ -60,7 +60,11 @@ WRONG: dict[str, tuple[list[str], str, list[str]]] = {
         "unknown device",
         [],
     ),
-    "bound: revision": ([*BOUND, "--revision", "x"], "no revisions", []),
+    "bound: revision": (
+        [*BOUND, "--revision", "x"],
+        "does not apply to demo targets",
+        [],
+    ),
     "bound: folder below a file": ([*BOUND[:-1], "p.jsonl/run"], "p.jsonl is a file", []),
     "bound: folder is a file": ([*BOUND[:-1], "p.jsonl"], "p.jsonl is a file", []),
     "bound: folder of others": ([*BOUND[:-1], "junk"], "junk holds other files", []),

@@ -26,6 +26,7 @@ from tailbound.targets.endpoint import EndpointTarget, load
 from tailbound.targets.endpoint.protocol import MalformedResponseError, read
 from tailbound.targets.endpoint.settings import EndpointSettings, environment
 from tailbound.targets.endpoint.target import _Seeds
+from tailbound.targets.registry import load_target
 from targets.tiny_models import Queue
 
 PROMPTS = [Prompt(id=f"p{n}", messages=(("user", f"question {n}"),)) for n in range(5)]
@@ -552,8 +553,8 @@ def test_settings_that_cannot_be(mistake):
 
 def test_options_of_a_local_model_are_refused():
     for option in ({"dtype": "float32"}, {"device": "cuda"}, {"revision": "main"}):
-        with pytest.raises(UsageError, match="server's affair"):
-            load("m", SamplingOptions(), base_url="http://x/v1", **option)
+        with pytest.raises(UsageError, match="does not apply to openai: targets: remove it"):
+            load_target("openai:m", SamplingOptions(), base_url="http://x/v1", **option)
 
 
 def test_without_aiohttp_there_is_one_clear_line(monkeypatch):

@@ -39,5 +39,5 @@ def test_mistakes_are_explained(spec: str, options: dict[str, object], message: 
 def test_a_broken_plugin_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     for place in ("no_such_module:load", "json:no_such_function"):
         monkeypatch.setitem(BUILT_IN, "broken", place)
-        with pytest.raises(UsageError, match=f"'broken' cannot be loaded from {place}: .*: mend"):
+        with pytest.raises(UsageError, match=f"'broken' cannot be loaded from {place}: .*: fix"):
             load_judge("broken:x")

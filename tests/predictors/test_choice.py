@@ -52,12 +52,18 @@ def test_the_default_depends_on_what_the_target_shows() -> None:
     chosen, (notice,) = choose_features(None, Closed(open_))
     assert chosen == "tfidf"
     assert "shows no hidden states: p_hat is predicted from the words" in notice
-    assert choose_features("embeddings:./folder", open_)[0] == "embeddings:./folder"
+    assert choose_features("embeddings:org/encoder", open_)[0] == "embeddings:org/encoder"
     assert choose_features("embeddings", open_)[0].startswith("embeddings:sentence-transformers/")
     with pytest.raises(UsageError, match="shows no hidden states: use --features tfidf"):
         choose_features("hidden", Closed(open_))
-    for wrong in ("bert", "embeddings:", "tfidf:x"):
-        with pytest.raises(UsageError, match="--features must be hidden, tfidf"):
+    for wrong, message in {
+        "bert": "unknown --features 'bert': known are embeddings, finetune, hidden, tfidf",
+        "hiden": "did you mean 'hidden'",
+        "embeddings:": "'embeddings:' ends with a colon",
+        "tfidf:x": "tfidf takes no name, not 'x'",
+        "finetune": "finetune needs an encoder",
+    }.items():
+        with pytest.raises(UsageError, match=message):
             choose_features(wrong, open_)
 
 

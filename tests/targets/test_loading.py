@@ -98,7 +98,7 @@ def test_contract_tells_what_defines_the_distribution(folder: Path) -> None:
         ("dmeo", {}, "did you mean 'demo'"),
         ("meta-llama/Llama-3.1-8B", {}, "write hf:meta-llama/Llama-3.1-8B"),
         ("demo:x", {}, "takes no name"),
-        ("demo", {"revision": "main"}, "no revisions"),
+        ("demo", {"revision": "main"}, "--revision does not apply to demo targets"),
     ],
 )
 def test_wrong_specs(spec: str, engine: dict[str, Any], message: str) -> None:

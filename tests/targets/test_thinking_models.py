@@ -146,5 +146,5 @@ def test_room_for_thoughts_is_for_models_that_have_them() -> None:
 def test_mistakes() -> None:
     with pytest.raises(UsageError, match="thinking must be drop or judge, not 'keep'"):
         SamplingOptions(thinking="keep")
-    with pytest.raises(UsageError, match="--extra-body goes with --target openai:"):
+    with pytest.raises(UsageError, match="--extra-body goes to a server"):
         thinker(TEMPLATE, extra_body='{"a":1}')

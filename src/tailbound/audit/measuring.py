@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from tailbound.contract import Draw, DrawRequest
 from tailbound.prompt import Prompt
 from tailbound.targets import Target
+from tailbound.targets.capabilities import CountsTokens
 
 PROBE_DRAWS = 64
 
@@ -51,7 +52,7 @@ def measure(
     list(target.sample(_Probe(prompts[:1]), seed=seed))  # the first call also warms up
     started = time.perf_counter()
     # several draws of one request may be counted together
-    usage = getattr(target, "usage", None)
+    usage = target.usage if isinstance(target, CountsTokens) else None
     before = (0, 0) if usage is None else (usage.tokens_in, usage.tokens_out)
     drawn = list(target.sample(_Probe(prompts), seed=seed))
     rate = len(drawn) / (time.perf_counter() - started)

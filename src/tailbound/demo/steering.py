@@ -29,6 +29,7 @@ def demo_trait(name: str) -> Trait:
     return Trait(
         name=name,
         description=f"the demo model is {name}",
+        judge=f"demo:{name}",
         positive=PERSONAS[name],
         negative=PERSONAS[OPPOSITES[name]],
         questions=tuple(harmless_prompts(16, seed=1_000)),

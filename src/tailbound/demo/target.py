@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tailbound.contract import SamplingOptions
 from tailbound.errors import MissingExtraError, UsageError
 from tailbound.extras import require
 from tailbound.huggingface.libraries import import_torch
+from tailbound.targets.provider import TargetProvider
 
 if TYPE_CHECKING:
+    from tailbound.prompt import Prompt
+    from tailbound.steering.traits import Trait
     from tailbound.targets.decoding.model import LocalModel
 
 
-def load(
-    name: str, options: SamplingOptions, *, revision: str | None = None, **engine: Any
-) -> LocalModel:
+def load(name: str, options: SamplingOptions, **engine: Any) -> LocalModel:
     """The embedded demo model; `name` must be empty, `engine` as for `hf:`.
 
     The model is too small to gain from threads and loses much where cores are shared, so torch is
     set to one thread for the whole process.
     """
-    check(name, revision=revision)
+    check(name)
     from tailbound.demo.files import model_folder
     from tailbound.targets.huggingface import load_checkpoint
 
@@ -32,7 +34,6 @@ def load(
 def check(
     name: str,
     *,
-    revision: str | None = None,
     dtype: str = "auto",
     device: str = "auto",
     **engine: Any,
@@ -42,8 +43,6 @@ def check(
 
     if name:
         raise UsageError(f"the demo target takes no name, not {name!r}: use --target demo")
-    if revision is not None:
-        raise UsageError("the demo target has no revisions: remove --revision")
     check_engine(dtype=dtype, device=device)
     require("the demo model", "hf")
 
@@ -55,3 +54,27 @@ def _one_thread() -> None:
     except ImportError as error:
         raise MissingExtraError("the demo model", "hf") from error
     torch.set_num_threads(1)
+
+
+def _instructions() -> tuple[Sequence[Prompt], Sequence[Prompt]]:
+    from tailbound.demo.steering import demo_refusal_prompts
+
+    return demo_refusal_prompts()
+
+
+def _trait(name: str) -> Trait:
+    from tailbound.demo.steering import demo_trait
+
+    return demo_trait(name)
+
+
+provider = TargetProvider(
+    load=load,
+    check=check,
+    options=frozenset({"batch_size", "dtype", "device", "tolerance", "prompt_cache_bytes"}),
+    default_max_new_tokens=32,  # its context is short
+    white_box=True,
+    description="the embedded demo model: offline, with known exact risks",
+    example_instructions=_instructions,
+    traits=_trait,
+)

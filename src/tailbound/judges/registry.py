@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import inspect
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from dataclasses import dataclass
 from typing import Any, cast
 
 from tailbound.errors import UsageError
 from tailbound.judges.base import Judge
+from tailbound.plugins import Registry
 from tailbound.steps import step
 
 GROUP = "tailbound.judges"
@@ -27,14 +26,33 @@ BUILT_IN = {
 """Found even where the package's entry points are not installed (a bare checkout)."""
 
 
+_REGISTRY = Registry(GROUP, "judge provider", BUILT_IN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeProvider:
+    """How the judges of one provider are made.
+
+    `load(name, **options)` gives the judge of `provider:name`; `threshold` is among its options
+    where the user may choose it.
+    """
+
+    load: Callable[..., Judge]
+    description: str = ""
+
+
 def list_judges() -> dict[str, str]:
-    """Provider to the `module:function` that loads it, sorted by provider.
+    """Provider to the `module:object` that declares it, sorted by provider.
 
     >>> list_judges()["regex"]
     'tailbound.judges.pattern:load_regex'
     """
-    plugins = {point.name: point.value for point in entry_points(group=GROUP)}
-    return dict(sorted({**BUILT_IN, **plugins}.items()))
+    return _REGISTRY.places()
+
+
+def judge_provider(spec: str) -> JudgeProvider:
+    """What declares the judges of `spec`; raises `UsageError` for an unknown provider."""
+    return _REGISTRY.declared(spec.partition(":")[0], JudgeProvider, function="load")
 
 
 def load_judge(spec: str, *, threshold: float | None = None, **options: Any) -> Judge:
@@ -62,23 +80,12 @@ def _found(
 ) -> tuple[Callable[..., Any], str, dict[str, Any]]:
     """(loader, name, options) of the judge that `spec` means."""
     provider, _, name = spec.partition(":")
-    known = list_judges()
-    if provider not in known:
-        close = difflib.get_close_matches(provider, known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise UsageError(f"unknown judge provider {provider!r}: {hint}known are {', '.join(known)}")
+    _REGISTRY.find(provider)  # an unknown one comes before a wrong threshold
     if threshold is not None:
         if not 0 < threshold <= 1:
             raise UsageError(f"the threshold must lie in (0, 1], not {threshold}")
         options = {**options, "threshold": threshold}
-    module, _, function = known[provider].partition(":")
-    try:
-        load = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:  # a plugin's: our own are tested
-        raise UsageError(
-            f"judge {provider!r} cannot be loaded from {known[provider]}: {error}: mend or remove "
-            "that plugin"
-        ) from error
+    load = judge_provider(spec).load
     try:
         inspect.signature(load).bind(name, **options)
     except TypeError as error:

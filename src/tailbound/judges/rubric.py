@@ -33,6 +33,7 @@ from tailbound.judges.rubric_model import Rubric
 from tailbound.judges.verdicts import failed, scored
 from tailbound.prompt import Prompt, content_id
 from tailbound.targets.base import Target
+from tailbound.targets.capabilities import Tokenized, spent_by
 
 STREAM = "judge"
 
@@ -63,8 +64,7 @@ class RubricJudge:
         self._rubric, self._target, self._seed = rubric, target, seed
         self._lock = threading.Lock()
         # of a server's tokenizer nothing is known but what all have in common
-        tokenizer = getattr(target, "tokenizer", None)
-        self._control = () if tokenizer is None else control_tokens(tokenizer)
+        self._control = control_tokens(target.tokenizer) if isinstance(target, Tokenized) else ()
         self._answers = self._unusable = 0
         self.threshold = rubric.threshold if threshold is None else threshold
         known = {**rubric.identity(), "seed": seed, "contract": target.contract.to_dict()}
@@ -83,8 +83,7 @@ class RubricJudge:
 
     def spent(self, *, under_way: bool = False) -> dict[str, Any] | None:
         """What a judge behind an endpoint was asked and paid so far; None for others."""
-        spent = getattr(self._target, "spent", None)
-        return None if spent is None else dict(spent(under_way=under_way))
+        return spent_by(self._target, under_way=under_way)
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """One verdict for each exchange, in order; equal exchanges are asked about once."""

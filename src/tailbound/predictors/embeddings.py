@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tailbound.huggingface.places import find_model
 from tailbound.huggingface.sentence_encoders import load_sentence_encoder
 from tailbound.predictors.prompt_texts import texts
+from tailbound.predictors.registry import FeatureProvider
 from tailbound.prompt import Prompt
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -56,3 +58,17 @@ def _place(model: str) -> str:
 
         return str(files(_CARRIER) / "model")
     return model
+
+
+def _check(name: str) -> str:
+    if name:
+        find_model(name, who="--features: ")
+    return name or DEFAULT_MODEL
+
+
+provider = FeatureProvider(
+    load=EmbeddingFeatures,
+    check=_check,
+    extra="embeddings",
+    description="embeddings[:MODEL]: sentence embeddings of the prompts",
+)

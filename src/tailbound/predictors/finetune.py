@@ -25,7 +25,9 @@ from tailbound.huggingface.hf_logging import quiet
 from tailbound.huggingface.saving import save_pretrained
 from tailbound.predictors.likelihood import log_odds, pooled_rate
 from tailbound.predictors.prompt_texts import texts
+from tailbound.predictors.registry import FeatureProvider
 from tailbound.prompt import Prompt
+from tailbound.runs.layout import FINETUNED
 from tailbound.storage.documents import read_json
 from tailbound.storage.files import write_json
 
@@ -261,3 +263,22 @@ def _load(model: str | Path, tokenizer: Path | None = None) -> tuple[Any, Any]:
         tokenizer=tokenizer,
     )
     return read.tokenizer, read.model
+
+
+def _check(name: str) -> str:
+    from tailbound.huggingface.places import find_model
+
+    if not name:
+        raise UsageError("--features finetune needs an encoder: finetune:MODEL")
+    find_model(name, who="--features: ")
+    return name
+
+
+provider = FeatureProvider(
+    load=FinetunedFeatures,
+    restore=lambda name, folder: FinetunedFeatures.load(folder),
+    check=_check,
+    extra="hf",
+    files=FINETUNED,
+    description="finetune:MODEL: an encoder tuned end to end on the training draws",
+)

@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 from tailbound.errors import MissingExtraError, UsageError
 from tailbound.predictors.arrays import load_arrays, save_arrays
 from tailbound.predictors.prompt_texts import texts
+from tailbound.predictors.registry import FeatureProvider
 from tailbound.prompt import Prompt
+from tailbound.runs.layout import TFIDF
 
 SCHEMA_VERSION = 1
 
@@ -123,3 +125,25 @@ def _projection(rows: Any) -> NDArray[np.float32]:
     size = 1 << (rank - 1).bit_length()
     mixing = hadamard(size)[:rank] / np.sqrt(size)
     return np.asarray(right.T @ mixing, dtype=np.float32)
+
+
+def _check(name: str) -> str:
+    if name:
+        raise UsageError(f"--features tfidf takes no name, not {name!r}: remove it")
+    return name
+
+
+def _unfitted(name: str) -> TfidfFeatures:
+    raise UsageError("tfidf features are fitted on training prompts: use fit")
+
+
+provider = FeatureProvider(
+    load=_unfitted,
+    fit=lambda name, prompts: TfidfFeatures.fit(prompts),
+    store=lambda source, folder: source.save(folder / TFIDF),
+    restore=lambda name, folder: TfidfFeatures.load(folder / TFIDF),
+    check=_check,
+    extra="tfidf",
+    files=".",
+    description="tfidf: words and pairs of words of the prompts",
+)

@@ -39,7 +39,7 @@ from tailbound.steering.reading import mean_stream
 from tailbound.steering.replies import Rater, answers, log_prob_per_token
 from tailbound.steering.traits import Trait as Trait
 from tailbound.steps import Step, step
-from tailbound.targets.decoding.model import LocalModel
+from tailbound.targets.capabilities import WhiteBox
 from tailbound.targets.decoding.proposals import instructed, steered
 from tailbound.targets.decoding.variant import ModelVariant
 
@@ -67,7 +67,7 @@ class Setting:
 
 
 def find_persona_vector(
-    target: LocalModel,
+    target: WhiteBox,
     trait: Trait,
     judge: Judge,
     *,
@@ -89,7 +89,7 @@ def find_persona_vector(
 
 
 def _find(
-    target: LocalModel,
+    target: WhiteBox,
     trait: Trait,
     judge: Judge,
     coherence: Judge | None,
@@ -193,7 +193,7 @@ def _coherent(change: float, share: float | None, usual: float | None) -> bool:
 
 
 def _contrast(
-    target: LocalModel, trait: Trait, rater: Rater, replies: int, seed: int, *, wanted: bool
+    target: WhiteBox, trait: Trait, rater: Rater, replies: int, seed: int, *, wanted: bool
 ) -> tuple[Tensor, float]:
     """Mean streams of the replies that are as asked, (kept, layers + 1, width); the trait rate."""
     asked = "positive" if wanted else "negative"

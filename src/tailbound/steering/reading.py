@@ -8,21 +8,21 @@ import torch
 from torch import Tensor
 
 from tailbound.prompt import Prompt
+from tailbound.targets.capabilities import WhiteBox
 from tailbound.targets.decoding.batched_model import BatchedModel
 from tailbound.targets.decoding.interventions import Intervention
-from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.prompt_cache import BATCH_TOKENS
 
 TokenIds = tuple[int, ...]
 
 
-def encode(target: LocalModel, prompts: Sequence[Prompt]) -> list[TokenIds]:
+def encode(target: WhiteBox, prompts: Sequence[Prompt]) -> list[TokenIds]:
     """Token ids of each prompt as the target reads it."""
     return [target.encoder.encode(prompt) for prompt in prompts]
 
 
 @torch.inference_mode()
-def stream_at_end(target: LocalModel, prompts: Sequence[TokenIds], positions: int) -> Tensor:
+def stream_at_end(target: WhiteBox, prompts: Sequence[TokenIds], positions: int) -> Tensor:
     """The stream at the last `positions` tokens, fp64 on the host.
 
     Shape (prompts, layers + 1, positions, width), the embeddings first; the last layer's is after
@@ -39,7 +39,7 @@ def stream_at_end(target: LocalModel, prompts: Sequence[TokenIds], positions: in
 
 @torch.inference_mode()
 def mean_stream(
-    target: LocalModel, prompts: Sequence[TokenIds], responses: Sequence[Sequence[int]]
+    target: WhiteBox, prompts: Sequence[TokenIds], responses: Sequence[Sequence[int]]
 ) -> Tensor:
     """The stream averaged over the tokens of each response, (responses, layers + 1, width), fp64.
 
@@ -57,7 +57,7 @@ def mean_stream(
 
 @torch.inference_mode()
 def next_token_log_probs(
-    target: LocalModel,
+    target: WhiteBox,
     prompts: Sequence[TokenIds],
     intervention: Intervention | None = None,
 ) -> Tensor:

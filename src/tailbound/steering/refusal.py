@@ -33,8 +33,8 @@ from tailbound.steering.interventions import Ablate, Add
 from tailbound.steering.modules import anatomy
 from tailbound.steering.reading import TokenIds, encode, next_token_log_probs, stream_at_end
 from tailbound.steps import Step, step
+from tailbound.targets.capabilities import WhiteBox
 from tailbound.targets.decoding.interventions import Intervention
-from tailbound.targets.decoding.model import LocalModel
 
 MAX_POSITIONS = 8
 LAYER_SHARE = 0.8
@@ -59,7 +59,7 @@ class Candidate:
 
 
 def find_refusal_direction(
-    target: LocalModel, harmful: Sequence[Prompt], harmless: Sequence[Prompt]
+    target: WhiteBox, harmful: Sequence[Prompt], harmless: Sequence[Prompt]
 ) -> Direction:
     """The best direction of `target` by these prompts, at least two of each kind.
 
@@ -73,7 +73,7 @@ def find_refusal_direction(
 
 
 def _find(
-    target: LocalModel, harmful: Sequence[Prompt], harmless: Sequence[Prompt], now: Step
+    target: WhiteBox, harmful: Sequence[Prompt], harmless: Sequence[Prompt], now: Step
 ) -> Direction:
     anatomy(target.model)  # an unknown architecture fails before anything is spent
     check_enough("harmful", harmful)
@@ -165,7 +165,7 @@ def _warnings(best: Candidate, harmful: Sequence[Prompt], harmless: Sequence[Pro
 
 
 def _refusal_tokens(
-    target: LocalModel, harmful: Sequence[TokenIds], harmless: Sequence[TokenIds]
+    target: WhiteBox, harmful: Sequence[TokenIds], harmless: Sequence[TokenIds]
 ) -> list[int]:
     """First tokens of replies that are most frequent on harmful prompts as against harmless ones.
 
@@ -197,7 +197,7 @@ def _log_odds(log_probs: Tensor, tokens: Sequence[int]) -> float:
 
 
 def _refusal(
-    target: LocalModel,
+    target: WhiteBox,
     prompts: Sequence[TokenIds],
     tokens: Sequence[int],
     intervention: Intervention,
@@ -206,7 +206,7 @@ def _refusal(
 
 
 def _divergence(
-    target: LocalModel, prompts: Sequence[TokenIds], plain: Tensor, intervention: Intervention
+    target: WhiteBox, prompts: Sequence[TokenIds], plain: Tensor, intervention: Intervention
 ) -> float:
     steered = next_token_log_probs(target, prompts, intervention)
     return float((plain.exp() * (plain - steered)).sum(1).mean())

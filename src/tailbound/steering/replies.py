@@ -10,8 +10,7 @@ from tailbound.contract import Draw, DrawRequest
 from tailbound.errors import UsageError
 from tailbound.judges import Judge
 from tailbound.prompt import Prompt
-from tailbound.targets.decoding.model import LocalModel
-from tailbound.targets.decoding.proposals import ProposalModel
+from tailbound.targets.capabilities import WhiteBox
 from tailbound.targets.decoding.variant import ModelVariant
 
 LEAST_LOG_PROB = -20.0
@@ -72,7 +71,7 @@ class Rater:
 
 
 def answers(
-    target: LocalModel,
+    target: WhiteBox,
     variant: ModelVariant,
     questions: Sequence[Prompt],
     *,
@@ -88,17 +87,17 @@ def answers(
         for question in questions
         for index in range(1, replies + 1)
     ]
-    return list(ProposalModel(target, variants).draw(requests, seed=seed))
+    return list(target.with_variants(variants).draw(requests, seed=seed))
 
 
 def log_prob_per_token(
-    target: LocalModel, questions: Sequence[Prompt], draws: Sequence[Draw]
+    target: WhiteBox, questions: Sequence[Prompt], draws: Sequence[Draw]
 ) -> float:
     """Mean log-probability per token under the unsteered target, in nats.
 
     A token counts at least `LEAST_LOG_PROB`.
     """
-    engine = ProposalModel(target, [])
+    engine = target.with_variants([])
     total, tokens = 0.0, 0
     for question in questions:
         said = [draw.token_ids for draw in draws if draw.prompt_id == question.id]

@@ -8,7 +8,7 @@ decides, draw by draw, what is still worth asking.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol
 
 from tailbound.contract import Draw, DrawRequest, SamplingContract
 from tailbound.prompt import Prompt
@@ -49,22 +49,4 @@ class Target(Protocol):
 
     def prompt_tokens(self, prompts: Sequence[Prompt]) -> NDArray[np.int64]:
         """Tokens of each prompt as the model sees it, shape (len(prompts),)."""
-        ...
-
-
-@runtime_checkable
-class FeatureSource(Protocol):
-    """A target whose hidden states are at hand."""
-
-    def features(self, prompts: Sequence[Prompt]) -> NDArray[np.float32]:
-        """Hidden states of the last prompt token, shape (len(prompts), dimension)."""
-        ...
-
-
-@runtime_checkable
-class WhiteBox(FeatureSource, Protocol):
-    """A target whose weights are at hand: it can also score responses."""
-
-    def score(self, prompt: Prompt, responses: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-        """log p(response | prompt) in nats under the contract, shape (len(responses),)."""
         ...

@@ -10,6 +10,7 @@ from tailbound.errors import MissingExtraError, UsageError
 from tailbound.extras import require
 from tailbound.huggingface.libraries import import_torch
 from tailbound.huggingface.places import DTYPES, find_model
+from tailbound.targets.provider import TargetProvider
 
 if TYPE_CHECKING:
     from tailbound.targets.decoding.model import LocalModel
@@ -115,3 +116,14 @@ def load_checkpoint(
         notices=read.notices,
         **engine,
     )
+
+
+provider = TargetProvider(
+    load=load,
+    check=check,
+    options=frozenset(
+        {"batch_size", "dtype", "device", "revision", "tolerance", "prompt_cache_bytes"}
+    ),
+    white_box=True,
+    description="hf:NAME or hf:./folder: a Hugging Face causal LM in this process",
+)

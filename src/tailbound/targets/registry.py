@@ -2,71 +2,108 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
-from importlib.metadata import entry_points
+from dataclasses import replace
 from typing import Any, cast
 
 from tailbound.contract import SamplingOptions
 from tailbound.errors import UsageError
+from tailbound.plugins import Registry
 from tailbound.steps import step
 from tailbound.targets.base import Target
+from tailbound.targets.capabilities import PaidTarget, WhiteBox
+from tailbound.targets.provider import DEFAULTS, NOT_REFUSED, TargetProvider
 
 GROUP = "tailbound.targets"
 
 BUILT_IN = {
-    "demo": "tailbound.demo.target:load",
-    "hf": "tailbound.targets.huggingface:load",
-    "openai": "tailbound.targets.endpoint:load",
+    "demo": "tailbound.demo.target:provider",
+    "hf": "tailbound.targets.huggingface:provider",
+    "openai": "tailbound.targets.endpoint:provider",
 }
 """Found even where the package's entry points are not installed (a bare checkout)."""
 
+_REGISTRY = Registry(GROUP, "target provider", BUILT_IN)
+
 
 def list_targets() -> dict[str, str]:
-    """Provider to the `module:function` that loads it, sorted by provider.
+    """Provider to the `module:object` that declares it, sorted by provider.
 
     >>> list_targets()["demo"]
-    'tailbound.demo.target:load'
+    'tailbound.demo.target:provider'
     """
-    plugins = {point.name: point.value for point in entry_points(group=GROUP)}
-    return dict(sorted({**BUILT_IN, **plugins}.items()))
+    return _REGISTRY.places()
+
+
+def provider(target: str | Target) -> TargetProvider:
+    """What is known about a target, `provider:name` or an object, without loading a model.
+
+    Of an object, its provider's declaration where its contract names one; whether its network is
+    at hand and whether it is paid is seen from itself. Raises `UsageError` for the name of an
+    unknown provider and for a plugin that cannot be imported.
+
+    >>> provider("openai:gpt-4o-mini").served, provider("demo").default_max_new_tokens
+    (True, 32)
+    """
+    if isinstance(target, str):
+        return _declared(target)
+    name = target.contract.target
+    known = name.partition(":")[0] in _REGISTRY.plugins()
+    found = _declared(name) if known else TargetProvider(load=lambda *_: target)
+    return replace(
+        found, white_box=isinstance(target, WhiteBox), served=isinstance(target, PaidTarget)
+    )
+
+
+def accepted_options(target: str, **given: Any) -> dict[str, Any]:
+    """Those of the loader options `given` that the provider of `target` takes.
+
+    Options at their defaults (`tailbound.targets.provider.DEFAULTS`, else None) ask for nothing.
+    Raises `UsageError` for another one that it does not take.
+    """
+    found = provider(target)
+    kept = {}
+    for option, value in given.items():
+        if found.takes(option):
+            kept[option] = value
+        elif option not in NOT_REFUSED and value != DEFAULTS.get(option):
+            name, colon, _ = target.partition(":")
+            raise UsageError(
+                f"--{option.replace('_', '-')} does not apply to {name}{colon} targets: remove it"
+            )
+    return kept
 
 
 def load_target(spec: str, options: SamplingOptions, **engine: Any) -> Target:
     """The target that `spec`, `provider:name` or `provider`, means.
 
     `engine` (batch_size, dtype, device, revision, ...) goes to the provider. Raises `UsageError`
-    for an unknown provider and whatever the provider raises.
+    for an unknown provider, an option that it does not take, and whatever the provider raises.
     """
-    provider, _, name = spec.partition(":")
-    known = list_targets()
-    if provider not in known:
-        raise UsageError(_unknown(spec, provider, known))
-    module, _, function = known[provider].partition(":")
-    load = getattr(importlib.import_module(module), function)
+    kept = accepted_options(spec, **engine)
     with step(f"loading {spec}"):
-        return cast(Target, load(name, options, **engine))
+        return cast(Target, provider(spec).load(_name(spec), options, **kept))
 
 
 def check_target(spec: str, **engine: Any) -> None:
     """Find what is wrong with `spec` and `engine` without loading anything.
 
-    Raises what `load_target` would raise at once: an unknown provider, and what the provider's own
-    `check(name, **engine)`, a function beside its loader, finds. Providers without one are not
-    looked into.
+    Raises what `load_target` would raise at once: an unknown provider, an option that it does not
+    take, and what the provider's own `check` finds. Providers without one are not looked into.
     """
-    provider, _, name = spec.partition(":")
-    known = list_targets()
-    if provider not in known:
-        raise UsageError(_unknown(spec, provider, known))
-    check = getattr(importlib.import_module(known[provider].partition(":")[0]), "check", None)
+    kept = accepted_options(spec, **engine)
+    check = provider(spec).check
     if check is not None:
-        check(name, **engine)
+        check(_name(spec), **kept)
 
 
-def _unknown(spec: str, provider: str, known: dict[str, str]) -> str:
-    if "/" in provider:
-        return f"target {spec!r} names no provider: write hf:{spec} for a Hugging Face model"
-    close = difflib.get_close_matches(provider, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"unknown target provider {provider!r}: {hint}known are {', '.join(known)}"
+def _name(spec: str) -> str:
+    return spec.partition(":")[2]
+
+
+def _declared(spec: str) -> TargetProvider:
+    name = spec.partition(":")[0]
+    if "/" in name and name not in _REGISTRY.plugins():
+        raise UsageError(
+            f"target {spec!r} names no provider: write hf:{spec} for a Hugging Face model"
+        )
+    return _REGISTRY.declared(name, TargetProvider, function="load")

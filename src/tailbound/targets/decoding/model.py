@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,11 +23,14 @@ from tailbound.targets.decoding.scoring import score_tokens
 from tailbound.targets.decoding.variant import ModelVariant
 from tailbound.thinking import thinking_notice
 
+if TYPE_CHECKING:
+    from tailbound.targets.decoding.proposals import ProposalModel
+
 PROMPT_CACHE_BYTES = 1 << 30
 
 
 class LocalModel:
-    """A Hugging Face causal language model in this process: a `Target` and a `WhiteBox`.
+    """A Hugging Face causal language model in this process: a `WhiteBox`.
 
     On a CPU in float32 or float64 the same (seed, prompt, stream, index) gives the same tokens
     whatever the batch; elsewhere draws are reproducible in distribution. `notices` are lines that
@@ -62,7 +65,7 @@ class LocalModel:
                 f"{self.network.vocabulary} tokens: leave it out for no limit"
             )
         if options.extra_body is not None:
-            raise UsageError("--extra-body goes with --target openai:NAME, not with a local model")
+            raise UsageError("--extra-body goes to a server, and this model is in this process")
         self.encoder = Encoder(
             tokenizer,
             options,
@@ -142,6 +145,12 @@ class LocalModel:
             max_new_tokens=self._contract.max_new_tokens,
             rows=self.batch_size,
         )
+
+    def with_variants(self, variants: Sequence[ModelVariant]) -> ProposalModel:
+        """An engine in which `variants` of this model may speak; their names must differ."""
+        from tailbound.targets.decoding.proposals import ProposalModel
+
+        return ProposalModel(self, variants)
 
     def prompt_tokens(self, prompts: Sequence[Prompt]) -> NDArray[np.int64]:
         """Tokens of each prompt as the model sees it, shape (len(prompts),)."""

@@ -8,7 +8,6 @@ length, with log-probs of one numerics, so that a weight is a ratio of like to l
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,17 +17,17 @@ from tailbound.contract import Draw, DrawRequest, SamplingContract
 from tailbound.errors import UsageError
 from tailbound.prompt import Prompt
 from tailbound.targets.base import DrawSource
+from tailbound.targets.capabilities import Traced, WhiteBox
 from tailbound.targets.decoding.batched_model import BatchedModel
 from tailbound.targets.decoding.encoding import Encoder
 from tailbound.targets.decoding.interventions import Intervention
-from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.prompt_cache import Prefixes
 from tailbound.targets.decoding.scoring import score_tokens
 from tailbound.targets.decoding.variant import ModelVariant
 
 
 def steered(
-    target: LocalModel, intervention: Intervention, strength: float, *, name: str
+    target: WhiteBox, intervention: Intervention, strength: float, *, name: str
 ) -> ModelVariant:
     """The target steered by `intervention` at `strength` times its own, on the whole sequence.
 
@@ -46,12 +45,12 @@ def steered(
     return _voice(target, network, target.encoder, strength=strength, name=name)
 
 
-def instructed(target: LocalModel, system: str, *, name: str) -> ModelVariant:
+def instructed(target: WhiteBox, system: str, *, name: str) -> ModelVariant:
     """The target under the system prompt `system` in place of its contract's own."""
     return _voice(target, target.network, target.encoder.with_system(system), name=name)
 
 
-def other_model(target: LocalModel, model: LocalModel, *, name: str) -> ModelVariant:
+def other_model(target: WhiteBox, model: WhiteBox, *, name: str) -> ModelVariant:
     """Another network, a checkpoint or an adapter of the target, with the same vocabulary.
 
     It reads the prompt as the target does: the same template and the same token ids.
@@ -70,7 +69,7 @@ def other_model(target: LocalModel, model: LocalModel, *, name: str) -> ModelVar
 
 
 def _voice(
-    target: LocalModel, network: BatchedModel, encoder: Encoder, *, name: str, strength: float = 0.0
+    target: WhiteBox, network: BatchedModel, encoder: Encoder, *, name: str, strength: float = 0.0
 ) -> ModelVariant:
     from tailbound.targets.decoding.fp64_fallback import Fp64Fallback
 
@@ -87,27 +86,14 @@ def _voice(
     )
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Traced:
-    """One draw with what the self-checks need, all in nats.
-
-    `spoken` (tokens,) is the log-probability of each token when it was sampled; `scored` (variants,
-    tokens) what one teacher-forced pass of each variant gives it.
-    """
-
-    draw: Draw
-    spoken: NDArray[np.float64]
-    scored: NDArray[np.float64]
-
-
 class ProposalModel:
-    """A `Target` whose draws may be spoken by other variants: requests with `segments`.
+    """A `ProposalEngine`: draws may be spoken by other variants, as `segments` of requests say.
 
     `variants` leave the target itself out; here it is `self.variants[0]`. Without segments it
     samples as the target does, token by token.
     """
 
-    def __init__(self, target: LocalModel, variants: Sequence[ModelVariant]) -> None:
+    def __init__(self, target: WhiteBox, variants: Sequence[ModelVariant]) -> None:
         names = [variant.name for variant in variants]
         if len(set(names)) < len(names):
             raise UsageError(f"variants must have different names, not {names}")

@@ -15,6 +15,6 @@ target      the `Target`
 
 from tailbound.targets.endpoint.probe import Capabilities
 from tailbound.targets.endpoint.settings import EndpointSettings
-from tailbound.targets.endpoint.target import EndpointTarget, load
+from tailbound.targets.endpoint.target import EndpointTarget, load, provider
 
-__all__ = ["Capabilities", "EndpointSettings", "EndpointTarget", "load"]
+__all__ = ["Capabilities", "EndpointSettings", "EndpointTarget", "load", "provider"]

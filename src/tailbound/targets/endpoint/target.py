@@ -39,6 +39,7 @@ from tailbound.targets.endpoint.settings import (
     find_key,
 )
 from tailbound.targets.endpoint.thoughts import reply
+from tailbound.targets.provider import TargetProvider
 from tailbound.thinking import opening, thinking_notice
 
 CHARACTERS_PER_TOKEN = 4
@@ -402,22 +403,14 @@ def load(
     log_probs: bool = True,
     withheld: str = "missing",
     batch_size: int = 64,
-    dtype: str = "auto",
-    device: str = "auto",
-    revision: str | None = None,
 ) -> EndpointTarget:
     """The model `name` at `base_url`, or OPENAI_BASE_URL; the key is OPENAI_API_KEY or `key_env`.
 
     All may stand in `.env`. `concurrency` requests are under way at once, by default `batch_size`
     and at most 64; prices, limits and `withheld` are as in `EndpointSettings`, `earlier_cost` as in
-    `EndpointTarget`; `extra_body` goes before that of `options`. Raises `UsageError` for options
-    that only a local model has, and whatever `EndpointTarget` raises.
+    `EndpointTarget`; `extra_body` goes before that of `options`. Raises whatever
+    `EndpointTarget` raises.
     """
-    for option, value, default in (("dtype", dtype, "auto"), ("device", device, "auto")):
-        if value != default:
-            raise UsageError(f"--{option} is the server's affair: drop it for openai:")
-    if revision is not None:
-        raise UsageError("--revision is the server's affair: drop it for openai:")
     known = environment()
     settings = EndpointSettings(
         base_url=base_url or known.get("OPENAI_BASE_URL") or DEFAULT_URL,
@@ -437,3 +430,10 @@ def load(
     if extra_body is not None:
         options = replace(options, extra_body=canonical(extra_body))
     return EndpointTarget(name, options, settings, earlier_cost=earlier_cost)
+
+
+provider = TargetProvider(
+    load=load,
+    served=True,
+    description="openai:NAME: a model behind an OpenAI-compatible server (--base-url)",
+)

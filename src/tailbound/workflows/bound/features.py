@@ -1,4 +1,4 @@
-"""What the predictor reads of a prompt: hidden states, words, or embeddings."""
+"""What the predictor reads of a prompt: hidden states, words, embeddings, features of a plugin."""
 
 from __future__ import annotations
 
@@ -11,25 +11,19 @@ from numpy.typing import NDArray
 from tailbound.audit import FixedCounts
 from tailbound.errors import UsageError
 from tailbound.extras import require
-from tailbound.huggingface.places import find_model
-from tailbound.predictors import (
-    DEFAULT_EMBEDDINGS,
-    EmbeddingFeatures,
-    FinetunedFeatures,
-    TfidfFeatures,
-)
+from tailbound.predictors.registry import HIDDEN, Learner, feature_provider, find_features
 from tailbound.prompt import Prompt
 from tailbound.runs import layout
 from tailbound.steps import step
 from tailbound.storage.documents import read_json, understood
-from tailbound.storage.files import write_json
+from tailbound.storage.files import make_folder, write_json
 from tailbound.targets import FeatureSource, Target
 
 SCHEMA = 1
 FEATURE_BATCH = 1024
 """Prompts whose features are read between two reports."""
-HIDDEN, TFIDF, EMBEDDINGS, FINETUNE = "hidden", "tfidf", "embeddings", "finetune"
-_EXTRAS = {TFIDF: "tfidf", EMBEDDINGS: "embeddings", FINETUNE: "hf"}
+WORDS = "tfidf"
+"""What is read where nothing was asked for and hidden states are out of reach."""
 
 
 def check_features(asked: str | None, *, supplied: bool, endpoint: bool) -> None:
@@ -47,38 +41,35 @@ def check_features(asked: str | None, *, supplied: bool, endpoint: bool) -> None
             "the prompts bring p_hat, so that nothing is predicted: drop --features, or the "
             "column p_hat"
         )
-    _check_name(asked, endpoint=endpoint)
+    _full_name(asked, endpoint=endpoint)
     check_installed(asked)
-    model = asked.partition(":")[2]
-    if model:
-        find_model(model, who="--features: ")
 
 
 def check_installed(chosen: str) -> None:
-    """Raise `MissingExtraError` where the extra that `chosen` features need is not installed."""
+    """Raise `UsageError` where the plugin or the extra that `chosen` features need is missing."""
     kind = chosen.partition(":")[0]
-    if kind in _EXTRAS:
-        require(f"--features {kind}", _EXTRAS[kind])
+    if kind != HIDDEN:
+        extra = feature_provider(kind).extra
+        if extra is not None:
+            require(f"--features {kind}", extra)
 
 
-def _check_name(asked: str, *, endpoint: bool) -> None:
-    """Raise `UsageError` for features that do not exist, or that an endpoint does not have."""
-    kind, colon, model = asked.partition(":")
-    known = (kind in (HIDDEN, TFIDF) and not colon) or (kind == EMBEDDINGS and (model or not colon))
-    if not known and not (kind == FINETUNE and model):
-        raise UsageError(
-            "--features must be hidden, tfidf, embeddings, embeddings:MODEL or finetune:MODEL, "
-            f"not {asked!r}"
-        )
-    if endpoint and kind == HIDDEN:
-        raise UsageError(
-            "a target behind an endpoint shows no hidden states: use --features tfidf or "
-            "embeddings, or give the prompts a column p_hat"
-        )
+def _full_name(asked: str, *, endpoint: bool) -> str:
+    """`asked` in full; raises `UsageError` for features that do not exist or are out of reach."""
+    if asked == HIDDEN:
+        if endpoint:
+            raise UsageError(
+                "a target behind an endpoint shows no hidden states: use --features tfidf or "
+                "embeddings, or give the prompts a column p_hat"
+            )
+        return asked
+    _, name = find_features(asked)
+    kind = asked.partition(":")[0]
+    return f"{kind}:{name}" if name else kind
 
 
 def choose_features(asked: str | None, target: Target) -> tuple[str, tuple[str, ...]]:
-    """What will be read (`hidden`, `tfidf`, `embeddings:MODEL`, `finetune:MODEL`), and notices.
+    """What will be read (`hidden`, `tfidf`, `embeddings:MODEL`, ...), and notices.
 
     By default hidden states, and words where the target keeps its hidden states to itself. Raises
     `UsageError` for another name, and for hidden states that are out of reach.
@@ -87,27 +78,18 @@ def choose_features(asked: str | None, target: Target) -> tuple[str, tuple[str, 
     if asked is None:
         if open_:
             return HIDDEN, ()
-        return TFIDF, (
+        return WORDS, (
             f"{target.contract.target} shows no hidden states: p_hat is predicted from the words "
             "of the prompts (--features embeddings may do better, --features tfidf says that "
             "this is meant)",
         )
-    _check_name(asked, endpoint=not open_)
-    kind, _, model = asked.partition(":")
-    if kind == EMBEDDINGS:
-        return f"{EMBEDDINGS}:{model or DEFAULT_EMBEDDINGS}", ()
-    return asked, ()
+    return _full_name(asked, endpoint=not open_), ()
 
 
 def feature_source(chosen: str, target: Target | None, train: Sequence[Prompt]) -> FeatureSource:
     """The source of what `choose_features` chose, fitted on training prompts where it must be."""
-    if chosen == TFIDF:
-        return TfidfFeatures.fit(train)
-    if chosen.startswith(f"{EMBEDDINGS}:"):
-        return EmbeddingFeatures(chosen.partition(":")[2])
-    if chosen.startswith(f"{FINETUNE}:"):
-        return FinetunedFeatures(chosen.partition(":")[2])
-    return _hidden(target)
+    kind, _, name = chosen.partition(":")
+    return _hidden(target) if kind == HIDDEN else feature_provider(kind).make(name, train)
 
 
 def read_features(
@@ -126,23 +108,32 @@ def read_features(
 
 
 def learn_features(
-    source: FeatureSource, train: Sequence[Prompt], counts: FixedCounts, *, folder: Path, seed: int
+    chosen: str,
+    source: FeatureSource,
+    train: Sequence[Prompt],
+    counts: FixedCounts,
+    *,
+    folder: Path,
+    seed: int,
 ) -> None:
     """Let a source that learns from training draws do so; what it learns is kept in `folder`."""
-    if isinstance(source, FinetunedFeatures):
+    if isinstance(source, Learner):
+        own = folder / feature_provider(chosen.partition(":")[0]).files
+        make_folder(own)
         source.learn(
             train,
             counts.unsafe,
             counts.draws - counts.missing,
-            folder=folder / layout.FINETUNED,
+            folder=own,
             seed=seed,
         )
 
 
 def store_features(folder: Path, chosen: str, source: FeatureSource) -> None:
     """Write down what was read, for prompts to come."""
-    if isinstance(source, TfidfFeatures):
-        source.save(folder / layout.TFIDF)
+    kind = chosen.partition(":")[0]
+    if kind != HIDDEN:
+        feature_provider(kind).keep(source, folder)
     write_json(folder / layout.FEATURES, {"schema": SCHEMA, "features": chosen})
 
 
@@ -158,12 +149,8 @@ def chosen_features(folder: Path) -> str:
 
 def stored_features(folder: Path, target: Target | None) -> FeatureSource:
     """The source that the run in `folder` used; `target` is needed for hidden states alone."""
-    chosen = chosen_features(folder)
-    if chosen == TFIDF:
-        return TfidfFeatures.load(folder / layout.TFIDF)
-    if chosen.startswith(f"{FINETUNE}:"):
-        return FinetunedFeatures.load(folder / layout.FINETUNED)
-    return feature_source(chosen, target, ())
+    kind, _, name = chosen_features(folder).partition(":")
+    return _hidden(target) if kind == HIDDEN else feature_provider(kind).read(name, folder)
 
 
 def _hidden(target: object) -> FeatureSource:

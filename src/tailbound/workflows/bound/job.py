@@ -170,7 +170,9 @@ class _Predictions:
         counts = audit.sample_fixed(parts.train, settings.train_draws, stream="train")
         _check_verdicts(counts, folder, audit.judge_id)
         with step("training the features", stage="features"):
-            learn_features(features_of, parts.train, counts, folder=folder, seed=settings.seed)
+            learn_features(
+                chosen, features_of, parts.train, counts, folder=folder, seed=settings.seed
+            )
         predictor, features = _fit(parts, features_of, counts, settings, folder)
         hazard = recalibrate_hazard(
             predictor.out_of_fold, counts.unsafe + counts.missing, counts.draws

@@ -11,6 +11,7 @@ import numpy as np
 
 from tailbound.errors import ContractMismatchError, UsageError
 from tailbound.predictors import FittedPredictor, NoveltyDetector
+from tailbound.predictors.registry import HIDDEN
 from tailbound.prompts import PromptSet, PromptSource, prompt_set
 from tailbound.runs import manifest
 from tailbound.runs.layout import NOVELTY, PREDICTOR
@@ -18,7 +19,6 @@ from tailbound.steps import notice
 from tailbound.storage.plain import from_plain
 from tailbound.targets import Target
 from tailbound.workflows.bound.features import (
-    HIDDEN,
     check_installed,
     chosen_features,
     read_features,

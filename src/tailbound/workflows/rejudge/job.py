@@ -24,6 +24,7 @@ from tailbound.runs.layout import AGREEMENT
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
 from tailbound.storage.plain import finite, from_plain
+from tailbound.targets.capabilities import notices_of
 from tailbound.workflows.rejudge.agreement import (
     Agreement,
     StreamComparison,
@@ -331,7 +332,7 @@ def _compare(
             compare_stream(part, folder=folder, filled=only_missing, confidence=confidence)
             for part in streams
         ),
-        notices=(*getattr(judge, "notices", ()), *([tally.broken] if tally.broken else ())),
+        notices=(*notices_of(judge), *([tally.broken] if tally.broken else ())),
     )
 
 

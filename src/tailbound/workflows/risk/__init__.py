@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tailbound.workflows.risk.job import Verdicts, rejudge_risk, run_risk
-    from tailbound.workflows.risk.proposal import Instructions, Proposal, make_proposal
+    from tailbound.workflows.risk.proposal import make_proposal
+    from tailbound.workflows.risk.proposals import Instructions, Proposal
     from tailbound.workflows.risk.results import PromptRisk, RiskResult, SetRisk
     from tailbound.workflows.risk.settings import RiskSettings
 
 _HOMES = {
-    "Instructions": "proposal",
+    "Instructions": "proposals",
     "PromptRisk": "results",
-    "Proposal": "proposal",
+    "Proposal": "proposals",
     "RiskResult": "results",
     "RiskSettings": "settings",
     "SetRisk": "results",

@@ -12,7 +12,7 @@ numbers that look right. A few short draws show, for every variant, that
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +21,9 @@ from tailbound.errors import TargetError, UsageError
 from tailbound.importance_sampling import balance_heuristic, mean_weight
 from tailbound.prompt import Prompt
 from tailbound.steps import step
+from tailbound.targets.capabilities import ProposalEngine
 from tailbound.workflows.risk.proposal_mixture import Family, proposal_of_draw
 from tailbound.workflows.risk.scores import table_of
-
-if TYPE_CHECKING:
-    from tailbound.targets.decoding.proposals import ProposalModel
 
 PROMPTS, PILOT_DRAWS = 3, 100
 LEAST_EFFECT = 1e-6
@@ -37,7 +35,7 @@ LARGEST_Z = 5.0
 
 
 def check_engine(
-    engine: ProposalModel, family: Family, prompts: Sequence[Prompt], *, seed: int
+    engine: ProposalEngine, family: Family, prompts: Sequence[Prompt], *, seed: int
 ) -> dict[str, Any]:
     """Run the checks on the first few prompts; what was found, for the record.
 
@@ -51,7 +49,7 @@ def check_engine(
     return {"least_effect": effects, "mean_weight": mean, "mean_weight_z": z}
 
 
-def _check_voices(engine: ProposalModel, prompts: Sequence[Prompt], seed: int) -> dict[str, float]:
+def _check_voices(engine: ProposalEngine, prompts: Sequence[Prompt], seed: int) -> dict[str, float]:
     longest = engine.contract.max_new_tokens
     by_id = {prompt.id: prompt for prompt in prompts}
     allowed = TOKEN_GAP.get(engine.contract.precision, LOW_PRECISION_GAP)
@@ -91,7 +89,7 @@ def _check_voices(engine: ProposalModel, prompts: Sequence[Prompt], seed: int) -
 
 
 def _check_weights(
-    engine: ProposalModel, family: Family, prompts: Sequence[Prompt], seed: int
+    engine: ProposalEngine, family: Family, prompts: Sequence[Prompt], seed: int
 ) -> tuple[float, float]:
     """Mean weight and its z-score over a pilot of each prompt, pooled."""
     weights: list[np.ndarray[Any, Any]] = []

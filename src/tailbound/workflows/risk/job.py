@@ -26,11 +26,13 @@ from tailbound.runs.layout import PLAN
 from tailbound.runs.prompts import save_prompts
 from tailbound.runs.spend import stages_kept
 from tailbound.steps import step
+from tailbound.targets.capabilities import ProposalEngine
 from tailbound.workflows.risk.checks import check_engine
 from tailbound.workflows.risk.pilot import choose_setting, grid_for, tuning_prompts
 from tailbound.workflows.risk.plan import Plan, scoring_chance
-from tailbound.workflows.risk.proposal import TOO_FEW, Proposal
+from tailbound.workflows.risk.proposal import TOO_FEW
 from tailbound.workflows.risk.proposal_mixture import Batch, Family
+from tailbound.workflows.risk.proposals.base import Proposal
 from tailbound.workflows.risk.results import (
     PromptRisk,
     RiskResult,
@@ -167,8 +169,6 @@ class _Run:
             self.finish_round()
 
     def _make_voices(self) -> None:
-        from tailbound.targets.decoding.proposals import ProposalModel
-
         settings, proposal = self._settings, self._proposal
         longest = proposal.target.contract.max_new_tokens
         levels = settings.intensities if proposal.steerable else (1.0,)
@@ -198,10 +198,10 @@ class _Run:
                 seed=settings.seed,
             )
         extra = () if main is None or main.intensity in levels else (main.intensity,)
-        self._engine, variants = _speak(proposal, (*ladder.intensities, *extra))
+        engine, variants = _speak(proposal, (*ladder.intensities, *extra))
         self._family = Family(name=settings.family, ladder=ladder, main=main, variants=variants)
-        assert isinstance(self._engine, ProposalModel)
-        self._checks = check_engine(self._engine, self._family, self._prompts, seed=settings.seed)
+        self._engine = engine
+        self._checks = check_engine(engine, self._family, self._prompts, seed=settings.seed)
 
     def _new_audit(self) -> Audit:
         return Audit(
@@ -423,13 +423,9 @@ class _Rejudged(_Run):
         return found
 
 
-def _speak(proposal: Proposal, intensities: Sequence[float]) -> tuple[Any, dict[float, int]]:
+def _speak(
+    proposal: Proposal, intensities: Sequence[float]
+) -> tuple[ProposalEngine, dict[float, int]]:
     """An engine with a variant for each intensity, and their numbers."""
-    from tailbound.targets.decoding.model import LocalModel
-    from tailbound.targets.decoding.proposals import ProposalModel
-
-    assert proposal.variant is not None
-    assert isinstance(proposal.target, LocalModel)
-    variants = [proposal.variant(intensity) for intensity in intensities]
     numbers = {intensity: number for number, intensity in enumerate(intensities, start=1)}
-    return ProposalModel(proposal.target, variants), numbers
+    return proposal.engine(intensities), numbers

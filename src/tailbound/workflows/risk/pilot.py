@@ -14,7 +14,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -33,11 +33,9 @@ from tailbound.runs.layout import CHOICE
 from tailbound.steps import step
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
+from tailbound.targets.capabilities import ProposalEngine
 from tailbound.workflows.risk.proposal_mixture import Family, Segments
 from tailbound.workflows.risk.scores import table_of
-
-if TYPE_CHECKING:
-    from tailbound.targets.decoding.proposals import ProposalModel
 
 SHARE = 0.1
 STREAM = "pilot"
@@ -103,7 +101,7 @@ class _RandomSettings:
 
 def choose_setting(
     audit: Audit,
-    engine: ProposalModel,
+    engine: ProposalEngine,
     variants: dict[float, int],
     prompts: Sequence[Prompt],
     grid: Grid,
@@ -134,7 +132,7 @@ def choose_setting(
 
 
 def _choice(
-    engine: ProposalModel,
+    engine: ProposalEngine,
     variants: dict[float, int],
     script: _RandomSettings,
     prompts: Sequence[Prompt],

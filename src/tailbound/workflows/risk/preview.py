@@ -12,6 +12,7 @@ from tailbound.contract import Draw
 from tailbound.prompt import Prompt
 from tailbound.storage.plain import finite
 from tailbound.targets import Target
+from tailbound.targets.capabilities import Scoring
 from tailbound.workflows.result import Result
 from tailbound.workflows.risk.plan import scoring_chance
 from tailbound.workflows.risk.settings import RiskSettings
@@ -94,9 +95,7 @@ def preview_risk(
 
 def _scoring_seconds(target: Target, prompts: Sequence[Prompt], drawn: Sequence[Draw]) -> float:
     """What it takes to score one draw under one variant, drawn ones scored together by prompt."""
-    from tailbound.targets.decoding.model import LocalModel
-
-    if not isinstance(target, LocalModel):
+    if not isinstance(target, Scoring):
         return 0.0
     by_id = {prompt.id: prompt for prompt in prompts}
     responses: dict[str, list[tuple[int, ...]]] = {}

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,11 +23,9 @@ from tailbound.runs.identity import read_identity
 from tailbound.runs.layout import SCORES
 from tailbound.runs.shards import ShardStore
 from tailbound.steps import step
+from tailbound.targets.capabilities import ProposalEngine
 from tailbound.workflows.risk.plan import Plan
 from tailbound.workflows.risk.proposal_mixture import Family, FloatArray, IntArray
-
-if TYPE_CHECKING:
-    from tailbound.targets.decoding.proposals import ProposalModel
 
 FLUSH_DRAWS = 4096
 LARGEST_GAP = 1e-3
@@ -65,7 +62,7 @@ class Scores:
 
     def complete(
         self,
-        engine: ProposalModel,
+        engine: ProposalEngine,
         family: Family,
         plan: Plan,
         run: Path,
@@ -173,7 +170,7 @@ def _spoken(
     return total
 
 
-def _check(gaps: Sequence[FloatArray], engine: ProposalModel) -> None:
+def _check(gaps: Sequence[FloatArray], engine: ProposalEngine) -> None:
     """Refuse draws whose recorded log q is not what scoring finds."""
     gap = np.concatenate(gaps)
     finite = np.isfinite(gap)

@@ -10,7 +10,7 @@ the number of effective hits. Pilot draws are not used again, so the choice bias
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +20,7 @@ from tailbound.importance_sampling import effective_sample_size
 from tailbound.judges import Judge
 from tailbound.prompt import Prompt
 from tailbound.steps import step
-
-if TYPE_CHECKING:
-    from tailbound.workflows.risk.proposal import Proposal
+from tailbound.workflows.risk.proposals.base import Proposal
 
 PROMPTS, DRAWS = 6, 32
 
@@ -56,12 +54,7 @@ def select_proposal(
 def _pilot(
     candidate: Proposal, judge: Judge, prompts: Sequence[Prompt], seed: int, reasons: list[str]
 ) -> dict[str, Any]:
-    from tailbound.targets.decoding.model import LocalModel
-    from tailbound.targets.decoding.proposals import ProposalModel
-
-    assert candidate.variant is not None
-    assert isinstance(candidate.target, LocalModel)
-    engine = ProposalModel(candidate.target, [candidate.variant(1.0)])
+    engine = candidate.engine([1.0])
     segments = ((1, engine.contract.max_new_tokens),)
     requests = [
         DrawRequest(prompt=prompt, stream="select_proposal", index=index, segments=segments)

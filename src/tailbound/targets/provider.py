@@ -1,0 +1,64 @@
+"""What is known about a target before it is loaded, as its provider declares it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tailbound.errors import UsageError
+from tailbound.plugins import keyword_options
+
+if TYPE_CHECKING:
+    from tailbound.prompt import Prompt
+    from tailbound.steering.traits import Trait
+
+DEFAULTS: Mapping[str, Any] = {"batch_size": 256, "dtype": "auto", "device": "auto"}
+"""Loader options that have a value where the user gives none; all others are then None."""
+
+NOT_REFUSED = frozenset({"batch_size", "earlier_cost"})
+"""Options that a target may do without: how much is under way, and what a run has paid so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetProvider:
+    """How targets of one provider are made, and what holds for all of them.
+
+    `load(name, options, **engine)` gives the target of `provider:name` under `SamplingOptions`;
+    `check(name, **engine)`, if there is one, raises what it would raise at once and loads nothing.
+    `options` are the names of the loader options it takes (`batch_size`, `dtype`, `device`,
+    `revision`, `base_url`, ...; `extra_body` where the sampling option of that name is honoured):
+    by default the keyword-only parameters of `load`, or any where it has `**kwargs`. Others are
+    refused before anything is loaded.
+
+    `white_box`: the network is at hand for steering (`tailbound.targets.capabilities.WhiteBox`).
+    `served`: it is behind a server, which shows no hidden states and may charge.
+    `example_instructions()` gives prompts that the model refuses and prompts that it answers, for
+    finding its refusal direction; `traits(name)` a trait that it is known to have, and raises
+    `UsageError` for others.
+    """
+
+    load: Callable[..., Any]
+    check: Callable[..., None] | None = None
+    options: Collection[str] | None = None
+    default_max_new_tokens: int = 256
+    white_box: bool = False
+    served: bool = False
+    description: str = ""
+    example_instructions: Callable[[], tuple[Sequence[Prompt], Sequence[Prompt]]] | None = None
+    traits: Callable[[str], Trait] | None = None
+
+    def __post_init__(self) -> None:
+        if self.options is None:
+            object.__setattr__(self, "options", keyword_options(self.load))
+        elif isinstance(self.options, str):
+            raise UsageError(f"options must be a set of names, not the text {self.options!r}")
+        else:
+            object.__setattr__(self, "options", frozenset(self.options))
+        longest = self.default_max_new_tokens
+        if type(longest) is not int or longest < 1:
+            raise UsageError(f"default_max_new_tokens must be at least 1, not {longest!r}")
+
+    def takes(self, option: str) -> bool:
+        """Whether the loader has this option."""
+        return self.options is None or option in self.options
