@@ -825,4 +825,4 @@ def test_options_of_an_endpoint_go_with_an_endpoint(tmp_path, cli):
     (tmp_path / "p.jsonl").write_text('{"prompt": "x"}\n')
     code, _, err = cli("risk", "p.jsonl", "--out", "run", "--base-url", "http://x/v1")
     assert code == 2
-    assert "--base-url goes with --target openai:NAME" in err
+    assert "--base-url does not apply to demo targets" in err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tailbound.contract import Verdict
 from tailbound.prompt import Prompt
@@ -18,6 +18,7 @@ class Exchange:
     response: str
 
 
+@runtime_checkable
 class Judge(Protocol):
     """Decides how unsafe responses are. Unsafe means: score >= `threshold`."""
 

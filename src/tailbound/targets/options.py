@@ -29,7 +29,7 @@ class EngineOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointOptions:
-    """Where a server is and what it may be paid: for `openai:` targets alone."""
+    """Where a server is and what it may be paid: for targets that take such options."""
 
     base_url: str | None = option(
         "URL of the server behind openai:, up to /v1.", default=None, group=ENDPOINT
@@ -63,17 +63,7 @@ class EndpointOptions:
     def __post_init__(self) -> None:
         check_choices(self)
 
-    def given_to(self, target: str) -> dict[str, Any]:
-        """Those that were given; `UsageError` where `target` is not behind a server."""
-        given = {one.name: getattr(self, one.field) for one in options_of(type(self))}
-        given = {name: value for name, value in given.items() if value is not None}
-        if given:
-            check_served(target, next(iter(given)))
-        return given
-
-
-def check_served(target: str, option: str) -> None:
-    """Raise `UsageError` where `option` is given for a target that is not behind a server."""
-    if target.partition(":")[0] != "openai":
-        name = option.replace("_", "-")
-        raise UsageError(f"--{name} goes with --target openai:NAME, not with {target}")
+    def given(self) -> dict[str, Any]:
+        """Those that were given."""
+        known = {one.name: getattr(self, one.field) for one in options_of(type(self))}
+        return {name: value for name, value in known.items() if value is not None}

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tailbound.errors import UsageError
 from tailbound.plugins import keyword_options
+from tailbound.targets.options import EngineOptions
 
 if TYPE_CHECKING:
     from tailbound.prompt import Prompt
     from tailbound.steering.traits import Trait
 
-DEFAULTS: Mapping[str, Any] = {"batch_size": 256, "dtype": "auto", "device": "auto"}
+DEFAULTS: Mapping[str, Any] = asdict(EngineOptions())
 """Loader options that have a value where the user gives none; all others are then None."""
 
 NOT_REFUSED = frozenset({"batch_size", "earlier_cost"})

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from tailbound.contract import SamplingContract, SamplingOptions
 from tailbound.errors import UsageError
@@ -23,8 +23,9 @@ from tailbound.prompts import PromptSet
 from tailbound.runs import manifest, reply_notices
 from tailbound.steps import notice, step
 from tailbound.targets import Target
-from tailbound.targets.options import EndpointOptions, EngineOptions, check_served
-from tailbound.targets.registry import check_target, load_target
+from tailbound.targets.capabilities import capabilities_of, late_notices_of, notices_of
+from tailbound.targets.options import EndpointOptions, EngineOptions
+from tailbound.targets.registry import accepted_options, check_target, load_target, provider
 from tailbound.workflows.costs import Costs, spent_before
 
 JudgeSource = str | Judge | Callable[..., object]
@@ -35,8 +36,8 @@ TargetSource = str | Target
 class Opening:
     """What a drawing command was asked for, resolved: `given` are its keyword arguments.
 
-    `sampling` is what is known of the sampling contract, `engine` goes to the target's loader and
-    to `run.yaml`. Raises `UsageError` for options that do not go with the target.
+    `target` is the target as it was asked for, `sampling` what is known of its contract; `engine`
+    goes to its loader and to `run.yaml`. Raises `UsageError` for options that do not go with it.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Opening:
         given: Mapping[str, Any],
     ) -> None:
         self.command, self.out, self.options = command, out, options
-        self._target, self._judge, self._threshold = target, judge, threshold
+        self.target, self._judge, self._threshold = target, judge, threshold
         self.sampling: SamplingOptions | SamplingContract
         self.engine: dict[str, Any]
         if isinstance(target, str):
@@ -68,12 +69,12 @@ class Opening:
     @property
     def served(self) -> bool:
         """Whether the target is behind a server."""
-        return self.target_name.partition(":")[0] == "openai" and bool(self.engine)
+        return provider(self.target).served
 
     def check_target(self) -> None:
         """Find what is wrong with the target's name and options; nothing is loaded."""
-        if isinstance(self._target, str):
-            check_target(self._target, **self.engine)
+        if isinstance(self.target, str):
+            check_target(self.target, **self.engine)
 
     def check_folder(self, prompts: PromptSet | None = None, judge: Judge | None = None) -> None:
         """Find out whether the run may begin or continue in `out`, by what is known so far."""
@@ -88,12 +89,12 @@ class Opening:
 
     def load_target(self, prompts: PromptSet) -> Target:
         """The target; raises `UsageError` for prompts that do not fit."""
-        if isinstance(self._target, str):
+        if isinstance(self.target, str):
             assert isinstance(self.sampling, SamplingOptions)
-            earlier = spent_before(self._target, self.out)
-            target = load_target(self._target, self.sampling, **self.engine, **earlier)
+            earlier = spent_before(self.target, self.out)
+            target = load_target(self.target, self.sampling, **self.engine, **earlier)
         else:
-            target = self._target
+            target = self.target
         with step("encoding the prompts"):
             target.prompt_tokens(prompts.prompts)
         return target
@@ -107,7 +108,6 @@ class Opening:
         notices: tuple[str, ...],
     ) -> None:
         """Write `run.yaml`, or continue where one asks for the same."""
-        found = getattr(target, "capabilities", None)
         document = manifest.full_manifest(
             command=self.command,
             contract=target.contract,
@@ -118,7 +118,7 @@ class Opening:
             threshold=judge.threshold,
             options={**options, "reproducible": target.reproducible},
             notices=notices,
-            capabilities=None if found is None else dict(found.to_dict()),
+            capabilities=capabilities_of(target),
         )
         manifest.write_manifest(self.out, document)
 
@@ -128,10 +128,7 @@ class Opening:
         costs = Costs(target, judge)
         with keeping(self.out), costs.kept(self.out):
             yield costs
-        report(
-            *(*getattr(target, "late_notices", ()), *getattr(judge, "notices", ())),
-            *reply_notices(self.out),
-        )
+        report(*late_notices_of(target), *notices_of(judge), *reply_notices(self.out))
 
 
 def report(*lines: str) -> None:
@@ -144,12 +141,11 @@ def judge_of(judge: JudgeSource, *, threshold: float | None = None) -> Judge:
     """The judge that a name, a judge or a function means."""
     if isinstance(judge, str):
         return load_judge(judge, threshold=threshold)
-    if hasattr(judge, "judge") and hasattr(judge, "id"):
-        made = cast(Judge, judge)
-        if threshold is None or threshold == made.threshold:
-            return made
+    if isinstance(judge, Judge):
+        if threshold is None or threshold == judge.threshold:
+            return judge
         raise UsageError(
-            f"the judge {made.id} has its own threshold {made.threshold:g}: give it another one "
+            f"the judge {judge.id} has its own threshold {judge.threshold:g}: give it another one "
             "where it is made, and leave threshold out"
         )
     from tailbound.judges.function import of_function
@@ -163,8 +159,8 @@ def name_of_judge(judge: JudgeSource) -> str:
     """What `run.yaml` calls the judge."""
     if isinstance(judge, str):
         return judge
-    if hasattr(judge, "id"):
-        return str(judge.id)
+    if isinstance(judge, Judge):
+        return judge.id
     return f"function:{getattr(judge, '__module__', '?')}:{getattr(judge, '__qualname__', '?')}"
 
 
@@ -180,16 +176,14 @@ def _refuse_options(given: Mapping[str, Any]) -> None:
 
 
 def longest_response(target: str, asked: int | None) -> int:
-    """`--max-new-tokens`, by default 32 for the demo model, whose context is short, else 256."""
-    if asked is not None:
-        return asked
-    return 32 if target.partition(":")[0] == "demo" else 256
+    """`--max-new-tokens`, by default what the target's provider declares."""
+    return provider(target).default_max_new_tokens if asked is None else asked
 
 
 def engine_options(target: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """What goes to the target's loader besides the sampling options."""
     engine = asdict(make(EngineOptions, given))
-    return engine | make(EndpointOptions, given).given_to(target)
+    return engine | accepted_options(target, **make(EndpointOptions, given).given())
 
 
 def sampling_options(target: str, given: Mapping[str, Any]) -> SamplingOptions:
@@ -198,7 +192,7 @@ def sampling_options(target: str, given: Mapping[str, Any]) -> SamplingOptions:
     if asked.get("extra_body") is not None:
         from tailbound.targets.endpoint.extra_body import canonical
 
-        check_served(target, "extra_body")
+        accepted_options(target, extra_body=asked["extra_body"])
         asked["extra_body"] = canonical(asked["extra_body"])
     asked["max_new_tokens"] = longest_response(target, asked.get("max_new_tokens"))
     asked["system"] = _text_or_file(asked.get("system"))

@@ -14,8 +14,9 @@ from tailbound.steering.checks import check_free, check_instructions
 from tailbound.steering.options import PersonaOptions, RefusalOptions
 from tailbound.steps import step
 from tailbound.storage.places import check_place
+from tailbound.targets import WhiteBox
 from tailbound.targets.options import EngineOptions
-from tailbound.targets.registry import check_target, load_target
+from tailbound.targets.registry import check_target, load_target, provider
 from tailbound.workflows.opening import (
     JudgeSource,
     TargetSource,
@@ -26,7 +27,6 @@ from tailbound.workflows.opening import (
 
 if TYPE_CHECKING:
     from tailbound.steering import Direction
-    from tailbound.targets.decoding.model import LocalModel
 
 LONGEST = 32
 """Tokens of the replies that a refusal direction is tried on."""
@@ -43,14 +43,16 @@ def refusal_command(out: Path, *, target: TargetSource, given: Mapping[str, Any]
     if isinstance(target, str):
         _check_target(target, given)
     asked = make(RefusalOptions, given)
-    check_instructions(asked.harmful, asked.harmless, built_in=_is_demo(target))
+    examples = provider(target).example_instructions
+    check_instructions(asked.harmful, asked.harmless, built_in=examples is not None)
     check_place(out)
     if asked.save_model is not None:
         _check_checkpoint(asked.save_model, out, target)
     with stages_kept(out):
         from tailbound.steering import find_refusal_direction, save_edited
         from tailbound.steering.edits import check_editable
-        from tailbound.workflows.risk.proposal import Instructions, refusal_prompts
+        from tailbound.workflows.risk.proposals import Instructions
+        from tailbound.workflows.risk.proposals.refusal import refusal_prompts
 
         model = _load(target, given)
         if asked.save_model is not None:
@@ -82,7 +84,7 @@ def persona_command(
 ) -> tuple[Direction, str]:
     """Find the vector of a trait and save it in `out`; with it, the name of the judge."""
     from tailbound.judges.registry import check_judge, load_judge
-    from tailbound.workflows.risk.proposal import find_trait
+    from tailbound.workflows.risk.proposals.persona import find_trait
 
     if isinstance(target, str):
         _check_target(target, given)
@@ -91,10 +93,10 @@ def persona_command(
         sampling_options(target, given)
     make(EngineOptions, given)
     check_place(out)
-    found = find_trait(trait, _name(target))
-    if judge is None and not _is_demo(target) and found.judge is None:
+    found = find_trait(trait, target)
+    scorer_source = judge or found.judge
+    if scorer_source is None:
         raise UsageError("give --judge: it says which replies show the trait")
-    scorer_source = judge or found.judge or f"demo:{found.name}"
     name = asked.coherence or found.coherence
     for spec in (scorer_source, name):
         if isinstance(spec, str):
@@ -135,10 +137,6 @@ def _name(target: TargetSource) -> str:
     return target if isinstance(target, str) else target.contract.target
 
 
-def _is_demo(target: TargetSource) -> bool:
-    return _name(target) == "demo"
-
-
 def _engine(given: Mapping[str, Any]) -> dict[str, Any]:
     """What the loader is asked for, as far as it was given."""
     return asdict(make(EngineOptions, given))
@@ -146,7 +144,7 @@ def _engine(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_target(target: str, given: Mapping[str, Any]) -> None:
     """Before a server is asked anything, and before a model is loaded."""
-    if target.partition(":")[0] == "openai":
+    if not provider(target).white_box:
         raise UsageError(_NO_WEIGHTS.format(target))
     engine = _engine(given)
     del engine["batch_size"]
@@ -160,19 +158,17 @@ def _check_checkpoint(folder: Path, out: Path, target: TargetSource) -> None:
     place = folder.resolve()
     if place == out.resolve():
         raise UsageError(f"--out and --save-model are both {folder}: give each its own folder")
-    provider, _, name = _name(target).partition(":")
-    if provider == "hf" and place == Path(name).expanduser().resolve():
+    kind, _, name = _name(target).partition(":")
+    if kind == "hf" and place == Path(name).expanduser().resolve():
         raise UsageError(f"--save-model {folder} is the target itself: give another folder")
 
 
-def _load(target: TargetSource, given: Mapping[str, Any]) -> LocalModel:
-    from tailbound.targets.decoding.model import LocalModel
-
+def _load(target: TargetSource, given: Mapping[str, Any]) -> WhiteBox:
     if isinstance(target, str):
         model = load_target(target, sampling_options(target, given), **_engine(given))
     else:
         model = target
-    if not isinstance(model, LocalModel):
+    if not isinstance(model, WhiteBox):
         raise UsageError(_NO_WEIGHTS.format(_name(target)))
     report(*model.notices)
     return model

@@ -12,6 +12,7 @@ from tailbound.contract import SamplingContract
 from tailbound.options import make
 from tailbound.prompts import PromptSet, PromptSource, prompt_set
 from tailbound.steps import step
+from tailbound.targets.capabilities import notices_of
 from tailbound.workflows.bound.features import check_features, choose_features
 from tailbound.workflows.bound.job import run_bound
 from tailbound.workflows.bound.parts import PromptSplit, divide
@@ -89,7 +90,7 @@ class _Asked:
         if keep:
             self.opening.check_folder(judge=self.judge)
         self.target = self.opening.load_target(self.prompts)
-        self.notices = (*self.prompts.notices, *getattr(self.target, "notices", ()))
+        self.notices = (*self.prompts.notices, *notices_of(self.target))
         if not self.parts.supplied:
             chosen, about = choose_features(self.settings.features, self.target)
             self.settings = replace(self.settings, features=chosen)

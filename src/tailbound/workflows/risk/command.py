@@ -20,18 +20,15 @@ from tailbound.runs import reply_notices
 from tailbound.runs.prompts import load_prompts
 from tailbound.steps import step
 from tailbound.storage.places import check_place
+from tailbound.targets.capabilities import notices_of
 from tailbound.workflows import rejudge
 from tailbound.workflows.costs import Costs, check_plan, cost_range
 from tailbound.workflows.opening import JudgeSource, Opening, TargetSource, report
 from tailbound.workflows.rejudge import Rejudged, Workload, read_verdicts, verdicts_folder
 from tailbound.workflows.risk.job import STREAM, Verdicts, rejudge_risk, run_risk
 from tailbound.workflows.risk.preview import RiskPreview, preview_risk
-from tailbound.workflows.risk.proposal import (
-    Instructions,
-    Proposal,
-    check_proposal,
-    make_proposal,
-)
+from tailbound.workflows.risk.proposal import check_proposal, make_proposal
+from tailbound.workflows.risk.proposals import Instructions, Proposal
 from tailbound.workflows.risk.results import RiskResult, finite
 from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
 
@@ -113,7 +110,7 @@ class _Asked:
         look = partial(
             check_proposal,
             self.proposal,
-            self.opening.target_name,
+            self.opening.target,
             folder=out,
             instructions=self.instructions,
             family=self.settings.family,
@@ -156,7 +153,7 @@ def run_command(
     opening.check_folder(judge=model_judge)
     model = opening.load_target(asked.prompts)
     check_plan(model, certain=[(asked.prompts.prompts, asked.settings.draws)])
-    notices = (*asked.prompts.notices, *getattr(model, "notices", ()))
+    notices = (*asked.prompts.notices, *notices_of(model))
     opening.write_manifest(
         model,
         model_judge,

@@ -26,8 +26,6 @@ from tailbound.workflows.risk.proposals.base import (
     ProposalRequest,
     no_weights,
 )
-from tailbound.workflows.risk.proposals.persona import find_trait as find_trait
-from tailbound.workflows.risk.proposals.refusal import refusal_prompts as refusal_prompts
 from tailbound.workflows.risk.proposals.registry import find_proposal
 
 SCHEMA = 1
