@@ -19,7 +19,13 @@ from docs.pages import PAGES, Snippet, inline_code, name, snippets
 EXECUTED = ("docs/start.md", "docs/tutorials/demo.md", "docs/tutorials/logs.md")
 
 #: Commands on those pages that are shown only: they take minutes, or files that are not there.
-SHOWN = (["demo", "--quick"], ["import", "logs/"], ["import", "samples_"], ["import", "garak."])
+SHOWN = (
+    ("demo", "--quick"),
+    ("import", "logs/"),
+    ("import", "samples_"),
+    ("import", "garak."),
+    ("summarize", "runs/refusals"),
+)
 
 #: Options of other programs that the docs speak of.
 FOREIGN = {"--log_samples", "--predict_only", "--variant", "--store"}
