@@ -79,9 +79,11 @@ class SamplingOptions:
         if self.max_new_tokens < 1:
             raise UsageError(f"max-new-tokens must be at least 1, not {self.max_new_tokens}")
         if "" in self.stop:
-            raise UsageError("an empty stop string would end every response at once: drop it")
+            raise UsageError("an empty stop string would end every response at once: remove it")
         if self.completion and self.system is not None:
-            raise UsageError("a raw completion has no system prompt: drop --system or --completion")
+            raise UsageError(
+                "a raw completion has no system prompt: remove --system or --completion"
+            )
 
     def with_room(self) -> SamplingOptions:
         """The options for a model that thinks: `max_new_tokens` holds `thinking_room`."""

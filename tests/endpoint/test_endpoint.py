@@ -707,7 +707,7 @@ def test_a_plan_that_cannot_be_paid_for_is_refused(tmp_path, cli):
 
 
 MISTAKES_BEFORE_A_PROBE = {
-    "features": (["--features", "tfidf"], "drop --features"),
+    "features": (["--features", "tfidf"], "remove --features"),
     "another seed": (["--seed", 3], "holds a run with seed 0, not 3"),
     "another temperature": (["--temperature", 0.5], "holds a run with temperature 1.0, not 0.5"),
     "another judge": (["--judge", "regex:else"], "holds a run with judge"),

@@ -1,4 +1,4 @@
-"""A judge behind a server: what it costs is told beforehand and kept afterwards."""
+"""A judge behind a server: what it costs is reported in advance and kept afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server sends that is no text, or has no end: a run that loses nothing to it."""
+"""What a server sends that is not text, or has no end: a run that loses nothing to it."""
 
 from __future__ import annotations
 

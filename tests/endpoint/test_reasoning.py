@@ -226,7 +226,7 @@ def test_parameters_refused_by_name_are_left_out_where_they_change_nothing():
     [
         ({"temperature": 0.7}, r"refuses temperature 0.7 .* use --temperature 1"),
         ({"top_p": 0.9}, r"refuses top_p 0.9 .* use --top-p 1"),
-        ({"top_k": 5}, r"refuses top_k 5 .* drop --top-k"),
+        ({"top_k": 5}, r"refuses top_k 5 .* remove --top-k"),
     ],
 )
 def test_what_was_asked_for_and_is_refused_is_said_in_one_line(options, named):

@@ -188,7 +188,7 @@ def test_a_label_that_means_unsafe_need_not_be_named(multi: Path) -> None:
         ("?label=bad&threshold=x", "threshold is a number, not 'x'"),
         ("?label=bad&lable=bad", "unknown option 'lable': known are batch_size, "),
         ("?label=bad&label=fine", "option 'label' is given twice"),
-        ("?label", "'label' is no option: write classifier:NAME.key=value"),
+        ("?label", "'label' is not a valid option: write classifier:NAME.key=value"),
         ("?label=bad&device=abacus", "unknown device 'abacus'"),
         ("?label=bad&device=meta", "device 'meta' computes nothing"),
         ("?label=bad&revision=main", "is a local folder, which has no revisions"),

@@ -35,7 +35,7 @@ def test_ids_name_the_pattern_and_the_threshold_is_an_option() -> None:
     ("spec", "message"),
     [
         ("regex:", "regex needs a pattern"),
-        ("regex:ab(", r"'ab\(' is no regular expression: .* at position 2"),
+        ("regex:ab(", r"'ab\(' is not a valid regular expression: .* at position 2"),
         ("regex:a{99999999999}", "is more than Python can match: the repetition number"),
         ("keywords:no/such/file", "cannot be read: No such file"),
     ],

@@ -231,7 +231,7 @@ def test_reasons_of_missing_verdicts_are_told(tmp_path: Path) -> None:
 def test_a_judge_that_fails_on_every_draw_is_an_error(tmp_path: Path) -> None:
     """Fewer draws than the queue's limit of failures, so that only their number tells."""
     folder = standard(tmp_path / "run")
-    with pytest.raises(JudgeError, match=r"failed on each of 43 draws .*reset.*: mend it"):
+    with pytest.raises(JudgeError, match=r"failed on each of 43 draws .*reset.*: fix it"):
         again(folder, Breaking(ConnectionError("reset"), after=0))
     assert again(folder).judged_now == 43
 
@@ -290,7 +290,7 @@ def test_texts_that_always_fail_do_not_hide_the_other_verdicts(tmp_path: Path, d
     told = "failed 50 times in a row" in " ".join(second.notices)
     assert told == (draws == 400)
     assert 0 < second.judged_now <= draws // 4
-    # a judge that has mended itself goes on
+    # a judge that that works again is used again
     assert again(folder).streams[0].rates[1].missing == draws // 4
 
 

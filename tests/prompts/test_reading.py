@@ -165,7 +165,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_errors_say_where_and_how_to_mend(tmp_path: Path, name: str) -> None:
+def test_errors_say_where_and_how_to_fix_it(tmp_path: Path, name: str) -> None:
     content, message = BAD[name]
     if content is not None:
         data = content if isinstance(content, bytes) else content.encode()

@@ -111,7 +111,7 @@ def test_wrong_specs(spec: str, engine: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("options", "engine", "message"),
     [
-        ({}, {"revision": "main"}, "drop the revision"),
+        ({}, {"revision": "main"}, "remove the revision"),
         ({}, {"device": "toaster"}, "unknown device 'toaster'"),
         ({}, {"device": "meta"}, "computes nothing"),
         ({}, {"batch_size": 0}, "batch-size must be at least 1"),
@@ -160,12 +160,12 @@ def test_prompts_that_cannot_be_encoded() -> None:
     with pytest.raises(UsageError, match="'e' has no tokens"):
         raw.prompt_tokens([Prompt(id="e", messages=(("user", ""),))])
     chat = Prompt(id="c", messages=(("user", "w8"), ("assistant", "w9"), ("user", "w7")))
-    with pytest.raises(UsageError, match="drop --completion"):
+    with pytest.raises(UsageError, match="remove --completion"):
         raw.prompt_tokens([chat])
     odd = Prompt(id="o", messages=(("user", "w8"), ("tool", "w9")))
     assert local_model(network()).prompt_tokens([chat]).tolist() == [8]
     steered = local_model(network(), SamplingOptions(max_new_tokens=9, system="w9"))
-    with pytest.raises(UsageError, match="drop --system"):
+    with pytest.raises(UsageError, match="remove --system"):
         steered.prompt_tokens([Prompt(id="s", messages=(("system", "w8"), ("user", "w8")))])
     complaint = "{{ raise_exception('roles\\nmust alternate') }}"
     strict = local_model(network(), template=complaint)

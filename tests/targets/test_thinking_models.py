@@ -144,7 +144,7 @@ def test_room_for_thoughts_is_for_models_that_have_them() -> None:
 
 
 def test_mistakes() -> None:
-    with pytest.raises(UsageError, match="thinking must be drop or judge, not 'keep'"):
+    with pytest.raises(UsageError, match="--thinking must be one of drop, judge, not 'keep'"):
         SamplingOptions(thinking="keep")
     with pytest.raises(UsageError, match="--extra-body goes to a server"):
         thinker(TEMPLATE, extra_body='{"a":1}')

@@ -229,6 +229,6 @@ class JudgeQueue:
             if self._streak >= self._max_failures and self._broken is None:
                 why = (verdict.reason or "").removeprefix("judge failed: ")
                 self._broken = (
-                    f"judge {self._judge.id} failed {self._streak} times in a row ({why}): mend "
+                    f"judge {self._judge.id} failed {self._streak} times in a row ({why}): fix "
                     "it, then run the same command again"
                 )

@@ -101,7 +101,7 @@ def main() -> None:
             sys.exit(2)
         where = getattr(getattr(error, "ctx", None), "command_path", "tailbound")
         said = " ".join(error.format_message().split())
-        _fail(f"{said} ({where} --help tells what there is)", getattr(error, "exit_code", 2))
+        _fail(f"{said} (see {where} --help)", getattr(error, "exit_code", 2))
     if code == INTERRUPTED:
         print(visible(f"tailbound: {_interrupted()}"), file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)

@@ -43,7 +43,7 @@ def find_model(name: str, *, revision: str | None = None, who: str = "") -> Path
         raise UsageError(f"{who}{name} has no config.json: give the folder of a saved model")
     if revision is not None:
         raise UsageError(
-            f"{who}{name} is a local folder, which has no revisions: drop the revision"
+            f"{who}{name} is a local folder, which has no revisions: remove the revision"
         )
     return folder
 

@@ -45,7 +45,7 @@ class Expression:
         try:
             self._tree: ast.expr = ast.parse(text.strip(), mode="eval").body
         except SyntaxError as error:
-            raise UsageError(f"{place}: {text!r} is no formula: {error.msg}") from error
+            raise UsageError(f"{place}: {text!r} is not a valid formula: {error.msg}") from error
         self.names: frozenset[str] = frozenset(self._check(self._tree, place))
 
     def __call__(self, values: Mapping[str, float]) -> float:

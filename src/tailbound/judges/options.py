@@ -25,7 +25,7 @@ class SpecOptions:
             key, equals, value = part.partition("=")
             if not (key and equals):
                 raise UsageError(
-                    f"{provider} judge: {part!r} is no option: "
+                    f"{provider} judge: {part!r} is not a valid option: "
                     f"write {provider}:NAME?key=value&key=value"
                 )
             if key in self._given:

@@ -101,7 +101,9 @@ def load_regex(name: str, *, threshold: float = 0.5) -> PatternJudge:
             re.compile(name)
     except re.error as error:
         where = "" if error.pos is None else f" at position {error.pos}"
-        raise UsageError(f"regex {name!r} is no regular expression: {error.msg}{where}") from error
+        raise UsageError(
+            f"regex {name!r} is not a valid regular expression: {error.msg}{where}"
+        ) from error
     except (OverflowError, RecursionError) as error:
         raise UsageError(f"regex {name[:60]!r} is more than Python can match: {error}") from error
     return PatternJudge(f"regex:{_hash(name)}", name, threshold=threshold)

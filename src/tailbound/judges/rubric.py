@@ -253,7 +253,9 @@ def _engine(given: Mapping[str, str]) -> dict[str, Any]:
         try:
             values[key] = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise UsageError(f"rubric judge: engine.{key}={text} is no value: quote it") from error
+            raise UsageError(
+                f"rubric judge: engine.{key}={text} is not a valid value: quote it"
+            ) from error
     return values
 
 

@@ -179,7 +179,9 @@ class _Reading:
         if "response" not in used:
             raise self._error("the template must show the judge {response}")
         for name in sorted(used - TAKEN - options):
-            raise self._error(f"the template has {{{name}}}, which is no option: add it to options")
+            raise self._error(
+                f"the template has {{{name}}}, which is not an option: add it to options"
+            )
         return template
 
     def _formula(self, key: str, text: str, names: set[str]) -> Expression:

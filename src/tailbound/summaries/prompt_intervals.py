@@ -193,7 +193,7 @@ def at_least_one(p: float, k: int) -> float:
 def _check(draws: int, unsafe: int, missing: int, confidence: float, alpha: float) -> None:
     if draws < 1 or unsafe < 0 or missing < 0 or unsafe + missing > draws:
         raise UsageError(
-            f"{unsafe} unsafe and {missing} missing of {draws} draws cannot be: count again"
+            f"inconsistent counts: {unsafe} unsafe + {missing} missing exceed {draws} draws"
         )
     check_levels(confidence, alpha)
 

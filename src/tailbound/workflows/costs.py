@@ -1,4 +1,4 @@
-"""What servers are paid: the plan beforehand, the account of a run, the limit on it.
+"""What servers are paid: the plan in advance, the account of a run, the limit on it.
 
     DIR/usage.json    {"target": {"requests", "tokens_in", "cost", ...}, "judge": {...}}
 

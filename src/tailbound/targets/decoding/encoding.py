@@ -146,7 +146,7 @@ class Encoder:
         if len(prompt.messages) > 1:
             raise UsageError(
                 f"prompt {prompt.id!r} is a chat of {len(prompt.messages)} messages: "
-                "drop --completion"
+                "remove --completion"
             )
         ids: list[int] = self._tokenizer(prompt.text, verbose=False)["input_ids"]
         return ids
@@ -165,7 +165,7 @@ class Encoder:
         if self._options.system is not None:
             if messages[0]["role"] == "system":
                 raise UsageError(
-                    f"prompt {prompt.id!r} brings its own system prompt: drop --system"
+                    f"prompt {prompt.id!r} brings its own system prompt: remove --system"
                 )
             messages.insert(0, {"role": "system", "content": self._options.system})
         text = self._rendered(prompt, messages)

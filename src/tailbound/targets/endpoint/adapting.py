@@ -55,7 +55,7 @@ def _refused(name: str, named: str, value: float, said: str) -> str:
     flag = f"--{named.replace('_', '-')}"
     line = one_line(said, 200)
     if named == "top_k":
-        return f"{name} refuses top_k {value} ({line}): drop {flag}, or use another server"
+        return f"{name} refuses top_k {value} ({line}): remove {flag}, or use another server"
     return (
         f"{name} refuses {named} {value:g} ({line}): use {flag} 1 (for a judge: {named}=1), or "
         "another model"

@@ -102,5 +102,5 @@ class SpendLimit:
         return TargetError(
             f"--max-cost {self._settings.max_cost:g} is reached: {self.spent:.4g} is spent, and "
             f"the next request may cost {most:.4g}; finished draws are kept, the same command "
-            "with a higher limit goes on from here"
+            "with a higher limit continues from here"
         )

@@ -96,7 +96,7 @@ class Capabilities:
         elif not self.n:
             found.append("the server ignores n: every draw is a request of its own")
         if not self.seed:
-            found.append("the server ignores seed: a run goes on, but no draw can be repeated")
+            found.append("the server ignores seed: the run continues, but no draw can be repeated")
         if self.temperature is False:
             found.append("the server ignores the temperature: it samples at its own")
         if own := [name for name in ("temperature", "top_p") if name in self.refused]:
@@ -205,7 +205,7 @@ def _style(answers: Sequence[Answer]) -> tuple[str | None, str | None]:
 def _check_hidden(options: SamplingOptions, name: str) -> None:
     if options.thinking == "judge":
         raise UsageError(
-            f"{name} thinks and does not show what: --thinking judge is not possible, drop it"
+            f"{name} thinks and does not show what: --thinking judge is not possible, remove it"
         )
 
 
@@ -411,11 +411,11 @@ async def _check_options(
 ) -> None:
     """Raise `UsageError` where the server ignores what was asked for."""
     if options.top_k is not None and capabilities.top_k is False:
-        raise UsageError(f"{name} ignores top_k: drop --top-k, or use a server that heeds it")
+        raise UsageError(f"{name} ignores top_k: remove --top-k, or use a server that heeds it")
     if options.top_p < 1:
         found = await gathered([post(seed=801 + i, top_p=1e-6) for i in range(_FEW)])
         if len(set(_texts(found))) == _FEW:
-            raise UsageError(f"{name} ignores top_p: drop --top-p, or use a server that heeds it")
+            raise UsageError(f"{name} ignores top_p: remove --top-p, or use a server that heeds it")
 
 
 def _seen(choice: Choice) -> str:

@@ -70,10 +70,10 @@ class RequestBuilder:
         if self._options.completion and len(prompt.messages) > 1:
             raise UsageError(
                 f"prompt {prompt.id!r} is a conversation, which has no raw completion: "
-                "drop --completion"
+                "remove --completion"
             )
         if self._options.system is not None and prompt.messages[0][0] == "system":
-            raise UsageError(f"prompt {prompt.id!r} brings its own system prompt: drop --system")
+            raise UsageError(f"prompt {prompt.id!r} brings its own system prompt: remove --system")
 
     def request(self, prompt: Prompt, *, seed: int, n: int = 1, **changes: Any) -> bytes:
         """The body of a request for `n` responses; `changes` replace parameters, None drops one.

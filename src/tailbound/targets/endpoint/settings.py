@@ -135,7 +135,7 @@ def _url_problem(url: str) -> str | None:
     if port == 0 or parts.netloc.endswith(":"):
         return "its port is a number from 1 to 65535, or left out"
     if "#" in url:
-        return "a part behind # is never sent: drop it"
+        return "a part behind # is never sent: remove it"
     return None
 
 
@@ -151,7 +151,7 @@ def environment(folder: Path | None = None) -> Mapping[str, str]:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"
-            raise UsageError(f"{path} cannot be read ({reason}): mend it or move it") from None
+            raise UsageError(f"{path} cannot be read ({reason}): fix it or move it") from None
         for line in lines:
             name, sign, value = line.strip().removeprefix("export ").partition("=")
             if sign and not name.startswith("#"):

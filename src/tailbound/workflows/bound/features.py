@@ -38,7 +38,7 @@ def check_features(asked: str | None, *, supplied: bool, endpoint: bool) -> None
         return
     if supplied:
         raise UsageError(
-            "the prompts bring p_hat, so that nothing is predicted: drop --features, or the "
+            "the prompts bring p_hat, so that nothing is predicted: remove --features, or the "
             "column p_hat"
         )
     _full_name(asked, endpoint=endpoint)

@@ -238,7 +238,7 @@ def _check_missing(counts: FixedCounts, planning: NDArray[np.float64], alpha: fl
         raise UnreachableError(
             f"the judge gave no verdict on {missing} of {draws} training draws; counted as "
             f"unsafe, as they must be, that is too many for bounds of about {typical:.0f} draws: "
-            "mend the judge, or go on with --allow-missing"
+            "fix the judge, or continue with --allow-missing"
         )
 
 

@@ -72,7 +72,7 @@ def divide(prompts: PromptSet, settings: BoundSettings) -> PromptSplit:
     if parts.supplied and missing:
         raise UsageError(
             f"{len(missing)} prompts of {prompts.source} have no p_hat (the first: "
-            f"{missing[0]!r}): give one for each prompt, or drop the column"
+            f"{missing[0]!r}): give one for each prompt, or remove the column"
         )
     needed = required(
         guarantee=settings.guarantee,

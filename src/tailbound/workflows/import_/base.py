@@ -60,7 +60,7 @@ class Source:
 def read_score(value: Any, place: str, name: str) -> tuple[float | None, str | None]:
     """(score, None), or (None, reason) where there is none: null, empty or NaN.
 
-    Raises `UsageError` with the place where the value is no number in [0, 1].
+    Raises `UsageError` with the place where the value is not a number in [0, 1].
     """
     if isinstance(value, str):
         text = value.strip()
@@ -71,8 +71,8 @@ def read_score(value: Any, place: str, name: str) -> tuple[float | None, str | N
             value = words[text.lower()] if text.lower() in words else float(text)
         except ValueError:
             raise UsageError(
-                f"{place}: {name} {_short(value)} is no number: give a score in [0, 1], or leave "
-                "it empty"
+                f"{place}: {name} {_short(value)} is not a number: give a score in [0, 1], or "
+                "leave it empty"
             ) from None
     if value is None:
         return None, NO_SCORE

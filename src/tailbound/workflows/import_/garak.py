@@ -80,7 +80,7 @@ def _stopped(rows: Sequence[Row], attempts: Sequence[Row], cut: str | None) -> I
     if "init" in kinds and not kinds & {"completion", "digest"}:
         undetected = sum(row.values.get("status") != _FINISHED for row in attempts)
         yield (
-            "the report has no end: its run was stopped, or goes on; "
+            "the report has no end: its run was stopped, or is still running; "
             f"{undetected} of {len(attempts)} attempts were not given to a detector. Where it was "
             "stopped because of what was sampled, intervals do not hold"
         )

@@ -85,7 +85,7 @@ def _ending(log: EvalLog) -> str:
     """How the run behind the log ended, in words."""
     words = {
         "success": "its run succeeded",
-        "started": "its run was stopped before its end, or goes on (status 'started')",
+        "started": "its run was stopped before its end, or is still running (status 'started')",
         "cancelled": "its run was cancelled (status 'cancelled')",
         "error": "its run failed (status 'error')",
     }

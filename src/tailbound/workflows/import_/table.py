@@ -66,7 +66,7 @@ def read(path: Path, judge: str | None) -> Source:
         finish, score, reason = read_ending(row.values.get(ending_name), score, reason)
         text = row.values.get(text_name) if text_name else None
         if isinstance(text, (list, dict)):
-            raise UsageError(f"{row.place}: {text_name} is no text: one response per row")
+            raise UsageError(f"{row.place}: {text_name} is not text: one response per row")
         draws.append(
             ImportedDraw(
                 place=row.place,

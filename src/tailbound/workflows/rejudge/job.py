@@ -218,7 +218,7 @@ def rejudge(
             tally.broken = f"{error} (these draws stay without a verdict)"
     if tally.failed and tally.failed == tally.asked and not done:
         raise JudgeError(
-            f"judge {judge.id} failed on each of {tally.asked:,} draws ({tally.reason}): mend it, "
+            f"judge {judge.id} failed on each of {tally.asked:,} draws ({tally.reason}): fix it, "
             "then run the same command again"
         )
     result = _compare(

@@ -38,7 +38,7 @@ CHECK_SHARE, CHECK_DRAWS = 0.1, 50
 class Batch:
     """One complete batch of a prompt.
 
-    `counts` (K,) were fixed beforehand; `log_densities` (K, n) are those of its draws under all
+    `counts` (K,) were fixed in advance; `log_densities` (K, n) are those of its draws under all
     proposals, in nats, NaN for safe draws that were not scored; `harm` (n,) is NaN where the
     verdict is missing. Draws stand in the order of their proposals: the first counts[0] come from
     the target. `chance` (n,) is that of a safe draw to be scored, None if all are.
