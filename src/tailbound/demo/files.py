@@ -1,4 +1,4 @@
-"""Where the shipped demo models lie, and which prompts are used by default."""
+"""Where the demo models lie, and which prompts are used by default."""
 
 from __future__ import annotations
 
@@ -19,13 +19,19 @@ def model_folder(variant: Variant = "model") -> Path:
     """The folder of a shipped model, as `transformers` loads it.
 
     `"model"` is the demo model. `"fixture"` is its sibling for tests, in which full ablation of
-    the refusal direction never visits the late route to an unsafe reply.
+    the refusal direction never visits the late route to an unsafe reply; it is in the repository
+    and not in the package.
 
-    Raises `UsageError` for any other name.
+    Raises `UsageError` for any other name, and for the sibling where there is no repository.
     """
     if variant not in VARIANTS:
         raise UsageError(f"there is no demo model {variant!r}: use {' or '.join(VARIANTS)}")
-    return Path(__file__).parent / variant
+    if variant == "model":
+        return Path(__file__).parent / "model"
+    sibling = Path(__file__).parents[3] / "tests" / "fixtures" / "sibling"
+    if not sibling.is_dir():
+        raise UsageError(f"the demo model {variant!r} is for tests: use a checkout of the source")
+    return sibling
 
 
 @cache
