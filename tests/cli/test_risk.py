@@ -266,7 +266,7 @@ MISTAKES = {
     "bad intensities": (["--intensities", "1,1"], "must be distinct"),
     "not a number": (["--intensities", "much"], "takes numbers such as"),
     "bad confidence": (["--confidence", "95"], "strictly between .5 and 1"),
-    "bad estimand": (["--estimand", "gore"], "unsafe or score"),
+    "bad estimand": (["--estimand", "gore"], "must be one of unsafe, score"),
 }
 
 

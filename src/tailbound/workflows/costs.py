@@ -12,12 +12,14 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tailbound.errors import LedgerError, UsageError
 from tailbound.prompt import Prompt
 from tailbound.steps import notice
 from tailbound.storage.documents import read_json, understood
+from tailbound.targets.capabilities import PaidTarget, spent_by
+from tailbound.targets.registry import provider
 
 if TYPE_CHECKING:
     from tailbound.judges import Judge
@@ -35,15 +37,12 @@ class Costs:
 
     def __init__(self, target: object, judge: object) -> None:
         behind = {"target": target, "judge": judge}
-        self._payers: dict[str, Any] = {
-            name: one
-            for name, one in behind.items()
-            if hasattr(one, "spent") and one.spent() is not None
-        }
+        self._payers = {name: one for name, one in behind.items() if spent_by(one) is not None}
 
     def now(self, *, under_way: bool = False) -> dict[str, Account]:
         """What this process asked for, by payer; with what is `under_way` at its most."""
-        return {name: one.spent(under_way=under_way) for name, one in self._payers.items()}
+        asked = {n: spent_by(one, under_way=under_way) for n, one in self._payers.items()}
+        return {name: account for name, account in asked.items() if account is not None}
 
     def report(self, folder: Path | None = None) -> dict[str, Account]:
         """{"endpoint", "judge_endpoint"} of this process, and "..._of_run" of that in `folder`."""
@@ -101,7 +100,8 @@ def read_accounts(folder: Path) -> dict[str, Account]:
 
 def spent_before(target: str, folder: Path) -> Account:
     """{"earlier_cost": what earlier processes of the run paid}, for the loader of an endpoint."""
-    if not target.startswith("openai:"):
+    declared = provider(target)
+    if not (declared.served and declared.takes("earlier_cost")):
         return {}
     return {"earlier_cost": read_accounts(folder).get("target", {}).get("cost", 0.0)}
 
@@ -121,9 +121,8 @@ def cost_of_plan(
         if after["target"]["uncounted"] > before["target"]["uncounted"]:
             # the preview draws everything twice: the first time warms up
             found["cost"] = preview.draws * spent / (2 * preview.probe_draws)
-        else:
-            endpoint: Any = target
-            found["cost"] = endpoint.price(
+        elif isinstance(target, PaidTarget):
+            found["cost"] = target.price(
                 sum(stream.prompt_tokens for stream in preview.streams),
                 sum(stream.tokens for stream in preview.streams),
             )
@@ -137,18 +136,16 @@ def judge_samples(judge: Judge, preview: Preview) -> None:
     """Let a judge that is paid judge the samples of a preview, to find out what verdicts cost."""
     from tailbound.judges import Exchange
 
-    spent = getattr(judge, "spent", None)
-    if spent is not None and spent() is not None:
+    if spent_by(judge) is not None:
         judge.judge([Exchange(prompt, text) for prompt, text in preview.samples])
 
 
 def cost_range(target: object, prompts: Sequence[Prompt], draws: int) -> Account:
     """{"cost_at_least", "cost_at_most"} of `draws` draws of each prompt, empty without prices."""
-    if not hasattr(target, "cost_at_most"):
+    if not isinstance(target, PaidTarget):
         return {}
-    endpoint: Any = target
-    most = endpoint.cost_at_most(prompts, draws)
-    least = endpoint.cost_at_least(prompts, draws)
+    most = target.cost_at_most(prompts, draws)
+    least = target.cost_at_least(prompts, draws)
     return {"cost_at_least": least, "cost_at_most": most} if most else {}
 
 
@@ -161,20 +158,19 @@ def check_plan(
     """Compare a plan, pairs of prompts and draws of each, with the limit on its cost.
 
     Raises `UsageError` where what is `certain` to be drawn exceeds the limit; says so where the
-    whole may. What earlier processes drew is not known here: a run that goes on is not checked.
+    whole may. What earlier processes drew is not known here: a resumed run is not checked.
     Nothing for targets that cost nothing.
     """
-    endpoint: Any = target
-    limit = getattr(target, "max_cost", None)
-    if limit is None or endpoint.earlier_cost:
+    if not isinstance(target, PaidTarget) or target.max_cost is None or target.earlier_cost:
         return
-    least = sum(endpoint.cost_at_least(prompts, draws) for prompts, draws in certain)
+    limit = target.max_cost
+    least = sum(target.cost_at_least(prompts, draws) for prompts, draws in certain)
     if least > limit:
         raise UsageError(
             f"the draws asked for cost at least {least:.4g}, more than --max-cost {limit:g}: "
             "ask for fewer, or raise the limit"
         )
-    most = sum(endpoint.cost_at_most(prompts, draws) for prompts, draws in (*certain, *at_most))
+    most = sum(target.cost_at_most(prompts, draws) for prompts, draws in (*certain, *at_most))
     if most > limit:
         notice(
             f"the plan may cost about {most:.4g} if every response is as long as it may be; the "
