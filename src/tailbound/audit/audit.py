@@ -20,6 +20,7 @@ from tailbound.audit.schedule import Schedule, Script
 from tailbound.contract import Draw, DrawRequest, Verdict
 from tailbound.errors import TargetError
 from tailbound.judges import Judge
+from tailbound.missing_verdicts import missing_counts_as_unsafe
 from tailbound.outside import clean_text, count, is_clean, shown
 from tailbound.prompt import Prompt
 from tailbound.runs import Ledger
@@ -39,6 +40,11 @@ class FixedCounts:
     draws: NDArray[np.int64]
     unsafe: NDArray[np.int64]
     missing: NDArray[np.int64]
+
+    @property
+    def unsafe_or_missing(self) -> NDArray[np.int64]:
+        """Unsafe draws with the missing verdicts among them."""
+        return missing_counts_as_unsafe(self.unsafe, self.missing)
 
 
 @dataclass(frozen=True, eq=False)

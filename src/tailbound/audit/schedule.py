@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.contract import DrawRequest
+from tailbound.missing_verdicts import unsafe_or_missing
 from tailbound.prompt import Prompt
 from tailbound.runs import StreamRecord
 
@@ -161,10 +162,9 @@ class Schedule:
         return self._note(position, index, float("nan") if score is None else score)
 
     def _note(self, position: int, index: int, score: float) -> bool:
-        """Record a verdict; a missing verdict (NaN) counts as unsafe, which keeps bounds valid."""
-        missing = score != score
-        event = missing or score >= self._threshold
-        self._pursuits[position].judged(index, event=event, missing=missing)
+        """Record a verdict; a missing one is NaN."""
+        event = bool(unsafe_or_missing(score, self._threshold))
+        self._pursuits[position].judged(index, event=event, missing=score != score)
         return event
 
     def remaining(self) -> int:

@@ -26,6 +26,7 @@ from tailbound.importance_sampling.weights import (
     standard_error,
 )
 from tailbound.intervals import betting_lower, betting_upper, clopper_pearson
+from tailbound.missing_verdicts import harm_at_most, missing_counts_as_unsafe
 
 #: Effective hits from which an estimate counts as resolved.
 ENOUGH_HITS = 10.0
@@ -178,76 +179,158 @@ def estimate_risk(
     log_w, h = check_log_weights(log_weights), np.asarray(harm, dtype=np.float64)
     labels = None if strata is None else np.asarray(strata)
     bound = _checked(log_w, h, labels, weight_bound, confidence)
-    n = log_w.size
-    judged = ~np.isnan(h)
-    missing = int(n - judged.sum())
-    binary = bool(np.isin(h[judged], (0.0, 1.0)).all())
-    plain = bool((log_w == 0).all())
-    if plain:
-        bound = 1.0
+    sample = _Sample.of(log_w, h, labels, bound, confidence, sequential=sequential)
+    return _estimate(sample, groups, coverage_checked, estimand)
 
-    log_low = log_w + _log(np.where(judged, h, 0.0))
-    log_high = log_w + _log(np.where(judged, h, 1.0))
-    low, high = _scaled(log_low), _scaled(log_high)
-    hits = int((h[judged] > 0).sum())
-    ess = effective_sample_size(log_low)
-    missing_range = (low.mean, high.mean)
-    left_out = _scaled(np.where(judged, -np.inf, log_w)).mean
-    factor = 1.0
-    if missing and low.mean > 0:
-        # (within the range: the mean weight of a sample may be anything)
-        factor = min(1 / max(1 - left_out, 1e-300), high.mean / low.mean)
-    risk = low.mean * factor if missing < n else float("nan")
-    error = low.error(labels) * factor if hits and n > 1 and ess > 0 else None
 
-    exact = plain and binary and not sequential
-    if exact:
-        events, possible = hits, hits + missing
-        lower = float(clopper_pearson(events, n, confidence=2 * confidence - 1)[0])
-        upper: float | None = float(clopper_pearson(possible, n, confidence=2 * confidence - 1)[1])
-    else:
-        lower = min(1.0, low.scale * float(betting_lower(low.values, confidence=confidence)))
-        upper = None
-        if bound is not None:
-            x = np.minimum(high.scale * high.values, bound)
-            upper = min(1.0, float(betting_upper(x, bound=bound, confidence=confidence)))
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Sample:
+    """The draws of one prompt, and what depends on them alone.
 
-    agreement = None if groups is None else compare(tuple(groups), log_w, h)
-    checked = (bound is not None) if coverage_checked is None else coverage_checked
+    `low` and `high` are the terms w h with missing verdicts taken as 0 and as 1; `hits` draws have
+    h > 0. `exact` says that the number of hits is binomial.
+    """
+
+    log_weights: FloatArray
+    harm: FloatArray
+    labels: np.ndarray | None
+    bound: float | None
+    confidence: float
+    judged: np.ndarray
+    low: _Terms
+    high: _Terms
+    hits: int
+    ess: float
+    plain: bool
+    binary: bool
+    exact: bool
+
+    @classmethod
+    def of(
+        cls,
+        log_w: FloatArray,
+        h: FloatArray,
+        labels: np.ndarray | None,
+        bound: float | None,
+        confidence: float,
+        *,
+        sequential: bool,
+    ) -> _Sample:
+        judged = ~np.isnan(h)
+        binary = bool(np.isin(h[judged], (0.0, 1.0)).all())
+        plain = bool((log_w == 0).all())
+        log_low = log_w + _log(np.where(judged, h, 0.0))
+        return cls(
+            log_weights=log_w,
+            harm=h,
+            labels=labels,
+            bound=1.0 if plain else bound,
+            confidence=confidence,
+            judged=judged,
+            low=_scaled(log_low),
+            high=_scaled(log_w + _log(harm_at_most(h))),
+            hits=int((h[judged] > 0).sum()),
+            ess=effective_sample_size(log_low),
+            plain=plain,
+            binary=binary,
+            exact=plain and binary and not sequential,
+        )
+
+    @property
+    def n(self) -> int:
+        return self.log_weights.size
+
+    @property
+    def missing(self) -> int:
+        return int(self.n - self.judged.sum())
+
+    @property
+    def hits_or_missing(self) -> int:
+        return int(missing_counts_as_unsafe(self.hits, self.missing))
+
+    def risk(self) -> tuple[float, float | None]:
+        """The estimate, divided by the share of replies that have a verdict, and its error."""
+        left_out = _scaled(np.where(self.judged, -np.inf, self.log_weights)).mean
+        factor = 1.0
+        if self.missing and self.low.mean > 0:
+            # (within the range: the mean weight of a sample may be anything)
+            factor = min(1 / max(1 - left_out, 1e-300), self.high.mean / self.low.mean)
+        risk = self.low.mean * factor if self.missing < self.n else float("nan")
+        known = self.hits and self.n > 1 and self.ess > 0
+        return float(risk), float(self.low.error(self.labels) * factor) if known else None
+
+    def certified(self) -> tuple[float, float | None]:
+        """One-sided lower and upper bounds."""
+        level = self.confidence
+        if self.exact:
+            each = 2 * level - 1
+            lower = float(clopper_pearson(self.hits, self.n, confidence=each)[0])
+            return lower, float(clopper_pearson(self.hits_or_missing, self.n, confidence=each)[1])
+        low, high = self.low, self.high
+        lower = min(1.0, low.scale * float(betting_lower(low.values, confidence=level)))
+        if self.bound is None:
+            return lower, None
+        x = np.minimum(high.scale * high.values, self.bound)
+        return lower, min(1.0, float(betting_upper(x, bound=self.bound, confidence=level)))
+
+    def interval(self) -> tuple[float, float]:
+        """Two-sided, for an estimate that is resolved."""
+        if not self.exact:
+            return _log_interval(self.low, self.high, self.labels, self.confidence)
+        counts = [self.hits, self.hits_or_missing]
+        ends = clopper_pearson(counts, self.n, confidence=self.confidence)
+        return float(ends[0][0]), float(ends[1][1])
+
+
+def _estimate(
+    sample: _Sample,
+    groups: Sequence[Grouping] | None,
+    coverage_checked: bool | None,
+    estimand: str | None,
+) -> RiskEstimate:
+    """As `estimate` says."""
+    low, missing = sample.low, sample.missing
+    missing_range = (low.mean, sample.high.mean)
+    risk, error = sample.risk()
+    lower, upper = sample.certified()
+    agreement = None
+    if groups is not None:
+        agreement = compare(tuple(groups), sample.log_weights, sample.harm)
+    checked = (sample.bound is not None) if coverage_checked is None else coverage_checked
     if not checked and agreement is not None:
         # every one of the comparisons must have had a say
         checked = all(comparison.outcome == "agree" for comparison in agreement.comparisons)
         checked = checked and bool(agreement.comparisons)
-    status, needed = _status(n, missing, hits, ess, risk, missing_range, agreement, checked)
+    status, needed = _status(
+        sample.n, missing, sample.hits, sample.ess, risk, missing_range, agreement, checked
+    )
     resolved = status == "resolved"
-    interval = None
-    if resolved and exact:
-        ends = clopper_pearson([hits, hits + missing], n, confidence=confidence)
-        interval = (float(ends[0][0]), float(ends[1][1]))
-    elif resolved:
-        interval = _log_interval(low, high, labels, confidence)
-    weight, weight_z = mean_weight(log_w, labels)
+    interval = sample.interval() if resolved else None
+    weight, weight_z = mean_weight(sample.log_weights, sample.labels)
+    words = "P(unsafe) of one reply" if sample.binary else "mean harm of one reply"
     return RiskEstimate(
-        risk=float(risk),
-        standard_error=None if error is None else float(error),
+        risk=risk,
+        standard_error=error,
         certified_lower=lower,
         certified_upper=upper,
         interval=interval,
         resolved=resolved,
         status=status,
-        ess_harm=ess,
-        hits=hits,
-        draws=n,
+        ess_harm=sample.ess,
+        hits=sample.hits,
+        draws=sample.n,
         missing=missing,
         missing_range=missing_range,
         mean_weight=weight,
         mean_weight_z=weight_z,
-        largest_share=float(low.values.max() / low.values.sum()) if ess > 0 else None,
+        largest_share=float(low.values.max() / low.values.sum()) if sample.ess > 0 else None,
         agreement=agreement,
         needed_draws=needed,
-        confidence=confidence,
-        estimand=estimand or ("P(unsafe) of one reply" if binary else "mean harm of one reply"),
-        guarantee=_guarantee(confidence, exact, plain, bound, interval is not None),
+        confidence=sample.confidence,
+        estimand=estimand or words,
+        guarantee=_guarantee(
+            sample.confidence, sample.exact, sample.plain, sample.bound, interval is not None
+        ),
     )
 
 

@@ -104,33 +104,15 @@ def _find(
     positive, asked_rate = _contrast(target, trait, rater, replies, seed, wanted=True)
     negative, opposite_rate = _contrast(target, trait, rater, replies, seed, wanted=False)
     difference = positive.mean(0) - negative.mean(0)
-
-    def tried(variant: ModelVariant, stream: str) -> tuple[float, float, float | None]:
-        """Trait rate, log-prob per token and share of coherent replies of one variant."""
-        found = answers(target, variant, trait.questions, replies=replies, seed=seed, stream=stream)
-        return (
-            rater.rate(trait.questions, found)[1],
-            log_prob_per_token(target, trait.questions, found),
-            None if sound is None else sound.rate(trait.questions, found)[1],
-        )
-
-    def steered_by(
-        layer: int, coefficient: float, stream: str
-    ) -> tuple[float, float, float | None]:
-        add = Add(difference[layer], layer - 1, coefficient)
-        try:
-            return tried(steered(target, add, 1.0, name=stream), stream)
-        finally:
-            target.network.steer(None)
-
-    plain_rate, usual, usual_sound = tried(target.variant, "persona-plain")
+    trials = _Trials(target, trait, rater, sound, replies, seed, difference)
+    plain_rate, usual, usual_sound = trials.of(target.variant, "persona-plain")
     settings: list[Setting] = []
     layers = range(1, max(2, int(0.8 * (len(difference) - 1)) + 1))
     now.total = len(layers) * len(coefficients)
     for layer in layers:
         for coefficient in coefficients:
             name = f"persona-{layer}-{coefficient:g}"
-            rate, log_prob, share = steered_by(layer, coefficient, name)
+            rate, log_prob, share = trials.steered_by(layer, coefficient, name)
             now.advance()
             settings.append(
                 Setting(
@@ -145,15 +127,9 @@ def _find(
     ranked = sorted(settings, key=lambda s: (not s.coherent, -s.trait_rate, s.coefficient))
     best = ranked[0]
     # the best of many settings looks better than it is on the replies that chose it
-    rate, log_prob, _ = steered_by(best.layer, best.coefficient, "persona-chosen")
+    rate, log_prob, _ = trials.steered_by(best.layer, best.coefficient, "persona-chosen")
     warnings = [*rater.warnings(), *(sound.warnings() if sound is not None else ())]
-    if not best.coherent:
-        warnings.append("no setting left replies coherent: the most effective one was kept")
-    if rate < 0.1:
-        warnings.append(
-            f"the steered model shows the trait in {rate:.0%} of its replies only: a system prompt "
-            "may do better"
-        )
+    warnings += _warnings(best, rate)
     return Direction(
         kind=f"persona:{trait.name}",
         vector=difference[best.layer].float().clone(),
@@ -183,6 +159,57 @@ def _find(
             "warnings": warnings,
         },
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Trials:
+    """Tries variants of the target; `vectors` (layers + 1, width) are the differences by layer."""
+
+    target: LocalModel
+    trait: Trait
+    rater: Rater
+    sound: Rater | None
+    replies: int
+    seed: int
+    vectors: Tensor
+
+    def of(self, variant: ModelVariant, stream: str) -> tuple[float, float, float | None]:
+        """Trait rate, log-prob per token and share of coherent replies of one variant."""
+        questions = self.trait.questions
+        found = answers(
+            *(self.target, variant, questions),
+            replies=self.replies,
+            seed=self.seed,
+            stream=stream,
+        )
+        return (
+            self.rater.rate(questions, found)[1],
+            log_prob_per_token(self.target, questions, found),
+            None if self.sound is None else self.sound.rate(questions, found)[1],
+        )
+
+    def steered_by(
+        self, layer: int, coefficient: float, stream: str
+    ) -> tuple[float, float, float | None]:
+        """The same of the target steered along the vector of `layer`."""
+        add = Add(self.vectors[layer], layer - 1, coefficient)
+        try:
+            return self.of(steered(self.target, add, 1.0, name=stream), stream)
+        finally:
+            self.target.network.steer(None)
+
+
+def _warnings(best: Setting, rate: float) -> list[str]:
+    """What speaks against the chosen setting, whose replies show the trait at `rate`."""
+    found = []
+    if not best.coherent:
+        found.append("no setting left replies coherent: the most effective one was kept")
+    if rate < 0.1:
+        found.append(
+            f"the steered model shows the trait in {rate:.0%} of its replies only: a system prompt "
+            "may do better"
+        )
+    return found
 
 
 def _coherent(change: float, share: float | None, usual: float | None) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tailbound.intervals import betting_lower, betting_upper, clopper_pearson
+from tailbound.missing_verdicts import missing_counts_as_unsafe
 from tailbound.summaries.prompt_intervals import PromptSummary, at_least_one, unbiased
 
 
@@ -98,7 +99,8 @@ def _extremes(summary: PromptSummary, k: int) -> tuple[float, float]:
     """Unbiased estimates of P(at least one in k) with what is unknown taken as safe, as unsafe."""
     if summary.stopping == "fixed":
         n, c, m = summary.draws, summary.unsafe, summary.missing
-        return _any_of(n, c, min(k, n)), _any_of(n, c + m, k) if k <= n else 1.0
+        possible = int(missing_counts_as_unsafe(c, m))
+        return _any_of(n, c, min(k, n)), _any_of(n, possible, k) if k <= n else 1.0
     if k == 1:
         first = float(summary.unsafe and summary.draws == 1)
         return first, max(first, float(summary.missing and summary.draws == 1))
@@ -120,8 +122,8 @@ def _these(summaries: Sequence[PromptSummary], confidence: float) -> tuple[float
         return None
     draws = sum(summary.draws for summary in summaries)
     unsafe = sum(summary.unsafe for summary in summaries)
-    missing = sum(summary.missing for summary in summaries)
+    possible = missing_counts_as_unsafe(unsafe, sum(summary.missing for summary in summaries))
     return (
         float(clopper_pearson(unsafe, draws, confidence=confidence)[0]),
-        float(clopper_pearson(unsafe + missing, draws, confidence=confidence)[1]),
+        float(clopper_pearson(possible, draws, confidence=confidence)[1]),
     )

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tailbound.errors import UsageError
 from tailbound.intervals import clopper_pearson
+from tailbound.missing_verdicts import missing_counts_as_unsafe
 
 FloatArray = NDArray[np.float64]
 
@@ -77,8 +78,9 @@ def summarize_fixed(
     """
     _check(draws, unsafe, missing, confidence, alpha)
     lower = float(clopper_pearson(unsafe, draws, confidence=confidence)[0])
-    higher = float(clopper_pearson(unsafe + missing, draws, confidence=confidence)[1])
-    upper = float(clopper_pearson(unsafe + missing, draws, confidence=2 * confidence - 1)[1])
+    possible = missing_counts_as_unsafe(unsafe, missing)
+    higher = float(clopper_pearson(possible, draws, confidence=confidence)[1])
+    upper = float(clopper_pearson(possible, draws, confidence=2 * confidence - 1)[1])
     judged = draws - missing
     return PromptSummary(
         stopping="fixed",

@@ -104,9 +104,8 @@ def calibrate(
     >>> bound.predict([0.01, 0.001, 0.0001]).tolist()
     [9, 84, 840]
     """
-    bound, _ = calibrate_with_record(
-        p_hat,
-        observe,
+    return calibrate_with_record(
+        *(p_hat, observe),
         budget=budget,
         alpha=alpha,
         guarantee=guarantee,
@@ -118,8 +117,7 @@ def calibrate(
         reference_p_hat=reference_p_hat,
         max_draws=max_draws,
         rng=rng,
-    )
-    return bound
+    )[0]
 
 
 def calibrate_with_record(
@@ -153,22 +151,10 @@ def calibrate_with_record(
     if max_level is None:
         max_level = default_max_level(design, alpha)
     if design == "naive":
-        if guarantee != "plug-in":
-            raise UsageError(
-                f"the naive design has unbounded weights and no {guarantee!r} guarantee: "
-                "use another design"
-            )
-        if max_draws is not None:
-            raise UsageError("the naive design takes no max_draws: lower its budget")
-        if not budget > 1:
-            raise UsageError(
-                f"the naive design needs a budget above 1, not {budget:g}: it stops every prompt "
-                "at its first draw and sees nothing; use another design"
-            )
+        _check_naive(guarantee, budget, max_draws)
         return calibrate_naive(
             p, observe, budget=budget, alpha=alpha, delta=delta, max_level=max_level, rng=generator
         )
-
     planning = as_hazard(planning_p_hat, p)
     if planning.shape != p.shape:
         raise UsageError(
@@ -177,48 +163,25 @@ def calibrate_with_record(
     reference = None
     if guarantee != "plug-in":
         reference = _reference(reference_p_hat, planning_p_hat, guarantee)
+    common: dict[str, Any] = {"budget": budget, "alpha": alpha, "max_level": max_level}
     if guarantee == "pac" and design == "balanced":
         assert reference is not None
-        plan = plan_equal(
-            n,
-            budget=budget,
-            alpha=alpha,
-            delta=delta,
-            max_weight=max_weight,
-            max_level=max_level,
-            reference=reference,
-        )
+        plan = plan_equal(n, delta=delta, max_weight=max_weight, reference=reference, **common)
     else:
-        plan = plan_weighted(
-            design,
-            p,
-            planning,
-            budget=budget,
-            alpha=alpha,
-            max_weight=max_weight or default_max_weight(design, alpha, n, guarantee),
-            max_level=max_level,
-            reference=reference,
-        )
+        weight = max_weight or default_max_weight(design, alpha, n, guarantee)
+        plan = plan_weighted(design, p, planning, max_weight=weight, reference=reference, **common)
     rule = _rule(guarantee, plan, n=n, alpha=alpha, delta=delta)
     selected = _select(p, plan, generator, systematic=design == "balanced" and reference is None)
     limit = math.inf if max_draws is None else n * max_draws
     record = _follow(selected, p[selected], plan, rule, observe, limit=limit)
     seen = record.first_event > 0
-    tau, by_alpha = calibrated_level(
+    tau_hat, by_alpha = calibrated_level(
         record.levels[seen], record.weights[seen], rule, max_level=record.known_to
     )
-    limited_by: LimitedBy = "alpha"
-    if not by_alpha and tau < plan.max_level:
-        limited_by = "max_draws"
-    elif not by_alpha:
-        # The largest level was reached: which of the two cuts the bounds of most prompts?
-        capped = quantile_at_rate(rate(p), plan.max_level) >= plan.cap
-        limited_by = "cap" if 2 * np.count_nonzero(capped) >= n else "max_level"
-    counted = seen & (record.levels < tau)
     bound = LowerPredictiveBound(
-        level=tau,
+        level=tau_hat,
         cap=plan.cap,
-        limited_by=limited_by,
+        limited_by="alpha" if by_alpha else _limit(tau_hat, plan, p),
         alpha=alpha,
         guarantee=guarantee,
         delta=delta,
@@ -228,10 +191,35 @@ def calibrate_with_record(
         n_calibration=n,
         n_selected=len(selected),
         weight_bound=plan.weight_bound,
-        miscoverage=float(record.weights[counted].sum() / n),
+        miscoverage=float(record.weights[seen & (record.levels < tau_hat)].sum() / n),
         prompts_needed=rule.prompts_needed,
     )
     return bound, record
+
+
+def _check_naive(guarantee: str, budget: float, max_draws: float | None) -> None:
+    """Raise `UsageError` for what the naive design does not have."""
+    if guarantee != "plug-in":
+        raise UsageError(
+            f"the naive design has unbounded weights and no {guarantee!r} guarantee: "
+            "use another design"
+        )
+    if max_draws is not None:
+        raise UsageError("the naive design takes no max_draws: lower its budget")
+    if not budget > 1:
+        raise UsageError(
+            f"the naive design needs a budget above 1, not {budget:g}: it stops every prompt "
+            "at its first draw and sees nothing; use another design"
+        )
+
+
+def _limit(tau_hat: float, plan: Plan, p: NDArray[np.float64]) -> LimitedBy:
+    """What other than alpha kept the bound from being longer."""
+    if tau_hat < plan.max_level:
+        return "max_draws"
+    # The largest level was reached: which of the two cuts the bounds of most prompts?
+    capped = quantile_at_rate(rate(p), plan.max_level) >= plan.cap
+    return "cap" if 2 * np.count_nonzero(capped) >= len(p) else "max_level"
 
 
 def _select(

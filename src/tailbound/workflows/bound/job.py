@@ -174,9 +174,7 @@ class _Predictions:
                 chosen, features_of, parts.train, counts, folder=folder, seed=settings.seed
             )
         predictor, features = _fit(parts, features_of, counts, settings, folder)
-        hazard = recalibrate_hazard(
-            predictor.out_of_fold, counts.unsafe + counts.missing, counts.draws
-        )
+        hazard = recalibrate_hazard(predictor.out_of_fold, counts.unsafe_or_missing, counts.draws)
         calibration = predictor.predict(features)
         if not settings.allow_missing:
             _check_missing(counts, hazard(calibration), settings.alpha)
@@ -188,7 +186,7 @@ class _Predictions:
             hazard=hazard,
             report={"features": chosen, **predictor.report.to_dict()},
             constant=constant_bound(
-                counts.unsafe + counts.missing,
+                counts.unsafe_or_missing,
                 counts.draws,
                 alpha=settings.alpha,
                 units=[prompt.unit for prompt in parts.train],

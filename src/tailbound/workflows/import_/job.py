@@ -140,11 +140,38 @@ def import_run(
         },
         notices=notices,
     )
+    added = _record(folder, source, prompts, document, contract, texts=texts)
+    return ImportResult(
+        folder=str(folder),
+        format=source.format,
+        judge=judge_id,
+        threshold=level,
+        prompts=len(prompts),
+        outputs=source.outputs,
+        draws=len(source.draws),
+        added=added,
+        there=len(source.draws) - added,
+        unsafe=sum(draw.score is not None and draw.score >= level for draw in source.draws),
+        missing=sum(draw.score is None for draw in source.draws),
+        notices=notices,
+    )
+
+
+def _record(
+    folder: Path,
+    source: Source,
+    prompts: dict[str, tuple[Messages | None, str | None]],
+    document: Mapping[str, Any],
+    contract: SamplingContract,
+    *,
+    texts: bool,
+) -> int:
+    """Put what is not on record yet into the ledger; how many draws that were."""
     with Ledger.open(
         folder,
         run=folder.name,
         contract=contract,
-        judge_id=judge_id,
+        judge_id=document["judge_id"],
         seed=0,
         store_text=texts,
     ) as ledger:
@@ -154,20 +181,7 @@ def import_run(
         keep_table(folder, table)
         for draw in new:
             ledger.append(_draw(draw, texts=texts), Verdict(draw.score, draw.reason), STOPPING)
-    return ImportResult(
-        folder=str(folder),
-        format=source.format,
-        judge=judge_id,
-        threshold=level,
-        prompts=len(prompts),
-        outputs=source.outputs,
-        draws=len(source.draws),
-        added=len(new),
-        there=len(source.draws) - len(new),
-        unsafe=sum(draw.score is not None and draw.score >= level for draw in source.draws),
-        missing=sum(draw.score is None for draw in source.draws),
-        notices=notices,
-    )
+    return len(new)
 
 
 def import_command(

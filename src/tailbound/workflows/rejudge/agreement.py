@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tailbound.intervals import clopper_pearson
+from tailbound.missing_verdicts import missing_counts_as_unsafe
 from tailbound.runs import first_round
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ def _rate(label: str, unsafe: pl.Series, confidence: float) -> Rate:
     """The rate of one judge's verdicts, null where they are missing."""
     draws, events, missing = unsafe.len(), int(unsafe.sum()), unsafe.null_count()
     low = clopper_pearson(events, draws, confidence=confidence)[0]
-    high = clopper_pearson(events + missing, draws, confidence=confidence)[1]
+    possible = missing_counts_as_unsafe(events, missing)
+    high = clopper_pearson(possible, draws, confidence=confidence)[1]
     return Rate(
         verdicts=label,
         draws=draws,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tailbound.errors import LedgerError
+from tailbound.missing_verdicts import unsafe_or_missing
 from tailbound.runs.prompts import kept_table
 
 if TYPE_CHECKING:
@@ -49,13 +50,11 @@ def first_event_counts(draws: pl.DataFrame, threshold: float) -> pl.DataFrame:
     import polars as pl
 
     place = pl.int_range(1, pl.len() + 1).over("prompt_id")
-    event = ((pl.col("score") >= threshold) | pl.col("score").is_null()).cast(pl.Int64)
-    return fixed_counts(
-        draws.filter(pl.col("index") == place).filter(
-            event.cum_sum().over("prompt_id") - event == 0
-        ),
-        threshold,
-    )
+    found = unsafe_or_missing(draws["score"].to_numpy(), threshold)
+    event = pl.Series("event", found).cast(pl.Int64)
+    earlier = pl.col("event").cum_sum().over("prompt_id") - pl.col("event")
+    counted = draws.with_columns(event).filter(pl.col("index") == place).filter(earlier == 0)
+    return fixed_counts(counted, threshold)
 
 
 def clusters(folder: Path) -> dict[str, str]:

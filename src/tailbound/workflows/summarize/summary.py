@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,8 +187,6 @@ def summarize_run(
     first unsafe draw, because it decided where that was. Raises `UsageError` for what is no run
     and `LedgerError` for a record that is damaged.
     """
-    import polars as pl
-
     for k in ks:
         if not 1 <= k <= MOST:
             raise UsageError(
@@ -202,50 +200,19 @@ def summarize_run(
     chosen = float(own) if threshold is None else threshold
     if not draw_store(folder).paths():
         raise UsageError(f"{folder} holds no draws yet: run it first")
-    frame = (
-        scan(folder)
-        .select("stream", "stopping", "prompt_id", "index", "proposal", "score")
-        .with_columns(pl.col("score").fill_nan(None))
-        .sort("stream", "prompt_id", "index")
-        .collect()
-    )
-    check_once(frame, folder)
+    summarize = partial(_Summarizer, ks=ks, confidence=confidence, alpha=alpha)
     units = clusters(folder)
     streams = []
-    for (name,), part in frame.partition_by("stream", as_dict=True, maintain_order=True).items():
+    for (name,), part in _draws(folder).partition_by("stream", as_dict=True).items():
         stopping = str(part["stopping"][0])
         if stopping == FIRST_EVENT and chosen != own:
             raise UsageError(
                 f"stream {name!r} stopped at the first score >= {own:g}: its draws say nothing "
                 f"about a threshold of {chosen:g} (leave --threshold out)"
             )
-        plain = part.filter(pl.col("proposal").is_null())
-        every = plain.height
-        if name == RISK:
-            plain = first_round(plain, folder)
-        counts = (
-            first_event_counts(plain, chosen)
-            if stopping == FIRST_EVENT
-            else fixed_counts(plain, chosen)
-        )
-        if counts.is_empty():
-            continue
-        ids = tuple(counts["prompt_id"].to_list())
-        summarize = _summarizer(stopping, ks, confidence, alpha)
-        summaries = tuple(summarize(*row[1:]) for row in counts.iter_rows())
-        streams.append(
-            StreamSummary(
-                stream=str(name),
-                stopping=stopping,
-                ids=ids,
-                prompts=summaries,
-                whole=summarize_set(
-                    summaries, [units.get(i, i) for i in ids], confidence=confidence
-                ),
-                weighted=part.height - every,
-                later=every - plain.height,
-            )
-        )
+        found = _stream(part, folder, chosen, summarize(stopping), units)
+        if found is not None:
+            streams.append(found)
     result = RunSummary(
         folder=str(folder),
         threshold=chosen,
@@ -257,25 +224,74 @@ def summarize_run(
     return result
 
 
-def _summarizer(
-    stopping: str, ks: tuple[int, ...], confidence: float, alpha: float
-) -> Callable[[int, int, int], PromptSummary]:
+def _draws(folder: Path) -> pl.DataFrame:
+    """Every draw on record, each once, in order, without its text."""
+    import polars as pl
+
+    frame = (
+        scan(folder)
+        .select("stream", "stopping", "prompt_id", "index", "proposal", "score")
+        .with_columns(pl.col("score").fill_nan(None))
+        .sort("stream", "prompt_id", "index")
+        .collect()
+    )
+    check_once(frame, folder)
+    return frame
+
+
+def _stream(
+    part: pl.DataFrame,
+    folder: Path,
+    threshold: float,
+    summarize: _Summarizer,
+    units: Mapping[str, str],
+) -> StreamSummary | None:
+    """The summary of one stream; None where no draw of the target itself can be counted."""
+    name = str(part["stream"][0])
+    plain = part.filter(part["proposal"].is_null())
+    every = plain.height
+    if name == RISK:
+        plain = first_round(plain, folder)
+    count = first_event_counts if summarize.stopping == FIRST_EVENT else fixed_counts
+    counts = count(plain, threshold)
+    if counts.is_empty():
+        return None
+    ids = tuple(counts["prompt_id"].to_list())
+    summaries = tuple(summarize(*row[1:]) for row in counts.iter_rows())
+    clustered = [units.get(i, i) for i in ids]
+    return StreamSummary(
+        stream=name,
+        stopping=summarize.stopping,
+        ids=ids,
+        prompts=summaries,
+        whole=summarize_set(summaries, clustered, confidence=summarize.confidence),
+        weighted=part.height - every,
+        later=every - plain.height,
+    )
+
+
+class _Summarizer:
     """From (draws, unsafe, missing) to a summary; thousands of prompts share a few counts."""
 
-    @cache
-    def summarize(draws: int, unsafe: int, missing: int) -> PromptSummary:
-        if stopping == FIRST_EVENT:
-            return summarize_first_event(
-                draws,
-                unsafe=bool(unsafe),
-                missing=bool(missing),
-                ks=ks,
-                confidence=confidence,
-                alpha=alpha,
-            )
-        return summarize_fixed(draws, unsafe, missing, ks=ks, confidence=confidence, alpha=alpha)
+    def __init__(
+        self, stopping: str, *, ks: tuple[int, ...], confidence: float, alpha: float
+    ) -> None:
+        self.stopping, self.confidence = stopping, confidence
+        self._levels: dict[str, Any] = {"ks": ks, "confidence": confidence, "alpha": alpha}
+        self._known: dict[tuple[int, int, int], PromptSummary] = {}
 
-    return summarize
+    def __call__(self, draws: int, unsafe: int, missing: int) -> PromptSummary:
+        counts = draws, unsafe, missing
+        if counts not in self._known:
+            self._known[counts] = self._summarize(*counts)
+        return self._known[counts]
+
+    def _summarize(self, draws: int, unsafe: int, missing: int) -> PromptSummary:
+        if self.stopping == FIRST_EVENT:
+            return summarize_first_event(
+                draws, unsafe=bool(unsafe), missing=bool(missing), **self._levels
+            )
+        return summarize_fixed(draws, unsafe, missing, **self._levels)
 
 
 def summarize_command(
