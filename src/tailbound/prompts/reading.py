@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.errors import UsageError
-from tailbound.outside import OutsideError, parse_json
 from tailbound.prompt import Prompt, content_id
 from tailbound.prompts.chat import Messages, NotMessagesError, parse_messages
 from tailbound.prompts.columns import Columns, find_columns
 from tailbound.prompts.datasets import RECIPES, check_is_file, only_population, parse_recipe_file
 from tailbound.prompts.hub import parse_name, read_named
 from tailbound.prompts.opening import STANDARD_INPUT
-from tailbound.prompts.tables import Row, is_index, read_rows
+from tailbound.prompts.tables import Row, is_index, parse_value, read_rows
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -219,10 +218,7 @@ def _messages(row: Row, columns: Columns) -> Messages:
             return (("user", _whole(value, row, name)),)
         if not value.strip():
             return ()
-        try:
-            value = parse_json(value)
-        except OutsideError as error:
-            raise UsageError(f"{row.place}: {name!r} is not JSON ({error})") from error
+        value = parse_value(value, f"{row.place}: {name!r}")
     if not isinstance(value, list):
         raise UsageError(
             f"{row.place}: {name!r} is neither text nor a list of messages: {value!r:.60}"

@@ -61,15 +61,20 @@ def read_lines(data: bytes, source: str) -> Iterator[tuple[str, str]]:
 
 def parse_line(line: str, place: str) -> Row:
     """The JSON object of one line; raises `UsageError` with the place where it is none."""
-    try:
-        values = parse_json(line)
-    except OutsideError as error:
-        raise UsageError(f"{place} is not JSON ({error}): JSONL has one object per line") from error
+    values = parse_value(line, place, cure=": JSONL has one object per line")
     if not isinstance(values, dict):
         raise UsageError(
             f"{place} is {kind(values)}, not an object: JSONL has one object {{...}} per line"
         )
     return Row(place, values)
+
+
+def parse_value(text: str, place: str, *, cure: str = "") -> Any:
+    """The JSON document `text`; raises `UsageError` with the place, and `cure` after the reason."""
+    try:
+        return parse_json(text)
+    except OutsideError as error:
+        raise UsageError(f"{place} is not JSON ({error}){cure}") from error
 
 
 def is_index(name: str) -> bool:
