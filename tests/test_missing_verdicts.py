@@ -7,7 +7,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailbound.importance_sampling import estimate
+from tailbound.importance_sampling import estimate_risk
 from tailbound.missing_verdicts import missing_counts_as_unsafe, unsafe_or_missing
 from tailbound.summaries import summarize_fixed
 from tailbound.workflows.rejudge.agreement import compare_stream
@@ -39,7 +39,7 @@ def test_upper_limits_are_those_of_unsafe_draws(scores: list[float | None]) -> N
     worst = summarize_fixed(n, unsafe + missing, 0)
     assert summarize_fixed(n, unsafe, missing).upper == worst.upper
     harm = np.where(np.isnan(values(scores)), math.nan, values(scores) >= 0.5)
-    plain = estimate(np.zeros(n), harm)
+    plain = estimate_risk(np.zeros(n), harm)
     assert plain.certified_upper is not None
     assert math.isclose(plain.certified_upper, worst.upper, rel_tol=1e-12)
 
