@@ -165,7 +165,7 @@ def _find(
 class _Trials:
     """Tries variants of the target; `vectors` (layers + 1, width) are the differences by layer."""
 
-    target: LocalModel
+    target: WhiteBox
     trait: Trait
     rater: Rater
     sound: Rater | None
