@@ -12,6 +12,22 @@ ROOT = Path(__file__).resolve().parents[2]
 #: README, and every page of the site.
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 
+#: Packages whose public names have a page in docs/reference.
+DOCUMENTED = (
+    "tailbound",
+    "survival",
+    "importance_sampling",
+    "intervals",
+    "summaries",
+    "prompts",
+    "targets",
+    "judges",
+    "predictors",
+    "steering",
+    "runs",
+    "errors",
+)
+
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PROGRAMS = ("tailbound", ".venv/bin/tailbound")
 

@@ -9,25 +9,9 @@ from typing import Any
 
 import pytest
 
-from docs.pages import PAGES, ROOT, name
+from docs.pages import DOCUMENTED, PAGES, ROOT, name
 
 SOURCE = ROOT / "src" / "tailbound"
-
-#: Packages whose public names have a page in docs/reference.
-DOCUMENTED = (
-    "tailbound",
-    "survival",
-    "importance_sampling",
-    "intervals",
-    "summaries",
-    "prompts",
-    "targets",
-    "judges",
-    "predictors",
-    "steering",
-    "runs",
-    "errors",
-)
 
 #: What a native editor would not have left standing.
 ODD = re.compile(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.pages import ROOT
+from docs.pages import DOCUMENTED, ROOT
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +49,18 @@ def test_the_reference_has_signatures_and_examples(site: Path) -> None:
         assert re.search(rf'id="tailbound\.survival\.{name}"', page)
     assert "&gt;&gt;&gt;" in page  # an example, shown as code
     assert "<blockquote>" not in page  # and never as a quotation
+
+
+@pytest.mark.parametrize("package", DOCUMENTED)
+def test_every_public_function_and_class_is_on_its_page(site: Path, package: str) -> None:
+    path = "tailbound" if package == "tailbound" else f"tailbound.{package}"
+    module = importlib.import_module(path)
+    names = getattr(module, "__all__", None) or [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", None) == path
+    ]
+    public = [name for name in names if callable(getattr(module, name))]
+    page = (site / "reference" / f"{package}.html").read_text()
+    assert public
+    assert [name for name in public if f'id="{path}.{name}"' not in page] == []
