@@ -20,8 +20,8 @@ from collections.abc import Callable, Sequence
 from multiprocessing.queues import Queue
 from typing import Any
 
-from tailbound.contract import DrawRequest, SamplingOptions
-from tailbound.prompt import Prompt
+from tailbound.core.contract import DrawRequest, SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.targets.endpoint import EndpointTarget
 from tailbound.targets.endpoint.settings import EndpointSettings
 

@@ -35,10 +35,10 @@ import torch
 import transformers
 from transformers import DynamicCache
 
-from tailbound.contract import DrawRequest, SamplingOptions
+from tailbound.core.contract import DrawRequest, SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.huggingface.key_values import cache_argument, cache_of
 from tailbound.importance_sampling import make_ladder
-from tailbound.prompt import Prompt
 from tailbound.steering import Ablate
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import ProposalModel, steered

@@ -27,12 +27,12 @@ from typing import Any
 
 import torch
 
-from tailbound.contract import DrawRequest, SamplingOptions
+from tailbound.core.contract import DrawRequest, SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.demo.files import default_prompts
 from tailbound.demo.judge import DemoJudge
 from tailbound.huggingface.key_values import cache_argument, cache_of
 from tailbound.judges import Exchange
-from tailbound.prompt import Prompt
 from tailbound.runs import Ledger
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.registry import load_target

@@ -33,10 +33,10 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from tailbound.contract import SamplingOptions
-from tailbound.options import Group, Only, check_names, options_of
+from tailbound.core.contract import SamplingOptions
+from tailbound.core.options import Group, Only, check_names, options_of
+from tailbound.core.steps import Step, notices_to, watched_by
 from tailbound.steering.options import PersonaOptions, RefusalOptions
-from tailbound.steps import Step, notices_to, watched_by
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings

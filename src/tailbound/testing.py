@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tailbound.contract import Draw, DrawRequest, SamplingContract, SamplingOptions, Verdict
+from tailbound.core.contract import Draw, DrawRequest, SamplingContract, SamplingOptions, Verdict
+from tailbound.core.prompt import Prompt
 from tailbound.judges import Exchange
-from tailbound.prompt import Prompt
 from tailbound.targets import DrawSource
 
 

@@ -15,11 +15,11 @@ import pytest
 
 import tailbound
 from tailbound.audit import Progress
+from tailbound.core.steps import Step
 from tailbound.demo.files import default_prompts
 from tailbound.errors import ContractMismatchError, UsageError
 from tailbound.judges.registry import load_judge
 from tailbound.prompts import prompt_set
-from tailbound.steps import Step
 from tailbound.workflows.bound.results import BoundResult
 
 Cli = Callable[..., tuple[int, str, str]]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tailbound.audit import Schedule
-from tailbound.prompt import Prompt
+from tailbound.core.prompt import Prompt
 from tailbound.runs import StreamRecord
 
 

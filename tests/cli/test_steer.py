@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tailbound.contract import DrawRequest, SamplingOptions
+from tailbound.core.contract import DrawRequest, SamplingOptions
 from tailbound.demo.world import forbidden_prompts
 from tailbound.judges import Exchange
 from tailbound.judges.registry import load_judge

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich import box
 
 from endpoint.stub import Faults, Stub
-from tailbound.outside import visible
+from tailbound.core.outside import visible
 from tailbound.terminal.console import notice, step
 from tailbound.terminal.safe import SafeConsole, SafeTable
 

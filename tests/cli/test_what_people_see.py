@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tailbound.cli.help import EXAMPLES
+from tailbound.core.steps import Account, accounted, charged_to, count, step
 from tailbound.demo.files import default_prompts
-from tailbound.steps import Account, accounted, charged_to, count, step
 from tailbound.terminal.progress import LiveProgress
 
 

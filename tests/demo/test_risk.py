@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tailbound.contract import DrawRequest, SamplingOptions
+from tailbound.core.contract import DrawRequest, SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.demo.exact import exact_risks
 from tailbound.demo.files import default_prompts, model_folder
 from tailbound.demo.steering import demo_refusal_prompts
 from tailbound.judges import Exchange
 from tailbound.judges.registry import load_judge
-from tailbound.prompt import Prompt
 from tailbound.steering import find_refusal_direction
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import ProposalModel, steered

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from endpoint.stub import LONGEST, Faults, Stub
-from tailbound.contract import DrawRequest, SamplingOptions
+from tailbound.core.contract import DrawRequest, SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.errors import TargetError
-from tailbound.prompt import Prompt
 from tailbound.targets.endpoint import load
 from targets.tiny_models import Queue
 

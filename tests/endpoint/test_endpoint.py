@@ -19,9 +19,9 @@ import pytest
 import yaml
 
 from endpoint.stub import GARBAGE, LONGEST, Faults, Stub
-from tailbound.contract import DrawRequest, SamplingOptions
+from tailbound.core.contract import DrawRequest, SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.errors import MissingExtraError, TargetError, UsageError
-from tailbound.prompt import Prompt
 from tailbound.targets.endpoint import EndpointTarget, load
 from tailbound.targets.endpoint.protocol import MalformedResponseError, read
 from tailbound.targets.endpoint.settings import EndpointSettings, environment

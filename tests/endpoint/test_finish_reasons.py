@@ -8,7 +8,7 @@ import polars
 import pytest
 
 from endpoint.stub import Faults, Stub
-from tailbound.finish_reasons import BROKEN, FILTER, FINISHED, LENGTH, finish_kind
+from tailbound.core.finish_reasons import BROKEN, FILTER, FINISHED, LENGTH, finish_kind
 from tailbound.targets.endpoint.protocol import MalformedResponseError, read
 
 UNKNOWN = (

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from endpoint.stub import Stub
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
 from tailbound.errors import TargetError
 from tailbound.runs import read
 from tailbound.targets.endpoint import client, load

@@ -16,9 +16,9 @@ import pytest
 
 from endpoint import real_models
 from endpoint.test_endpoint import requests
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.judges.registry import load_judge
-from tailbound.prompt import Prompt
 from tailbound.targets.endpoint import EndpointTarget, load
 from tailbound.workflows.risk import RiskSettings, make_proposal, run_risk
 from targets.tiny_models import Queue

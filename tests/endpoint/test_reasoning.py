@@ -13,11 +13,11 @@ from aiohttp import web
 
 from endpoint.stub import Faults, Stub
 from endpoint.test_endpoint import PROMPTS, prompt_file, requests, target
-from tailbound.contract import Draw, SamplingOptions
+from tailbound.core.contract import Draw, SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
 from tailbound.judges.base import Exchange
 from tailbound.judges.registry import load_judge
-from tailbound.prompt import Prompt
 from tailbound.targets.endpoint import EndpointTarget, probe
 from tailbound.targets.endpoint.extra_body import canonical
 from targets.tiny_models import Queue

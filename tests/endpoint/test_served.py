@@ -6,9 +6,9 @@ import polars
 import pytest
 
 from endpoint.stub import Faults, Stub
-from tailbound.contract import DrawRequest, SamplingOptions
+from tailbound.core.contract import DrawRequest, SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.errors import TargetError
-from tailbound.prompt import Prompt
 from tailbound.targets.endpoint import load
 from targets.tiny_models import Queue
 

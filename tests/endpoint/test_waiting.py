@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from endpoint.stub import Faults, Stub
-from tailbound.contract import DrawRequest, SamplingOptions
+from tailbound.core.contract import DrawRequest, SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.errors import TargetError, UsageError
-from tailbound.prompt import Prompt
 from tailbound.targets.endpoint import load
 from tailbound.targets.endpoint.settings import EndpointSettings
 from tailbound.targets.endpoint.waiting import LONGEST_ASKED, retry_after, wait_seconds

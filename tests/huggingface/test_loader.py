@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import local_model, network, tokenizer
 
 import tailbound
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
 from tailbound.errors import UsageError
 from tailbound.huggingface.sentence_encoders import load_sentence_encoder
 from tailbound.judges import load_judge

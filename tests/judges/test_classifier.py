@@ -11,10 +11,10 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from tailbound.contract import Verdict
+from tailbound.core.contract import Verdict
+from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
 from tailbound.judges import Exchange, Judge, load_judge
-from tailbound.prompt import Prompt
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{number}" for number in range(40))]
 

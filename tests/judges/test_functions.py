@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from tailbound.contract import Verdict
+from tailbound.core.contract import Verdict
+from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
 from tailbound.judges import Exchange, is_failure, load_judge
-from tailbound.prompt import Prompt
 
 MODULE = """
-from tailbound.contract import Verdict
+from tailbound.core.contract import Verdict
 
 def both(prompt, response):
     return prompt in response

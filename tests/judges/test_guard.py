@@ -9,7 +9,8 @@ import tiny_models
 import torch
 import transformers
 
-from tailbound.contract import Verdict
+from tailbound.core.contract import Verdict
+from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
 from tailbound.judges import Exchange, load_judge
 from tailbound.judges.guard import GuardJudge
@@ -22,7 +23,6 @@ from tailbound.judges.guard_formats import (
     parse_wildguard,
 )
 from tailbound.judges.guard_model import GuardModel
-from tailbound.prompt import Prompt
 
 
 def exchange(response: str, *messages: tuple[str, str]) -> Exchange:

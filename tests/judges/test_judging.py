@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from tailbound.audit.judge_queue import JudgeQueue
-from tailbound.contract import Draw, Verdict
+from tailbound.core.contract import Draw, Verdict
+from tailbound.core.prompt import Prompt
 from tailbound.errors import JudgeError
 from tailbound.judges import Exchange
-from tailbound.prompt import Prompt
 
 PROMPT = Prompt(id="p", messages=(("user", "q"),))
 

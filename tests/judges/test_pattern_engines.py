@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tailbound.core.prompt import Prompt
 from tailbound.demo.files import default_prompts
 from tailbound.judges import Exchange, load_judge
 from tailbound.judges.limited_regex import LimitedSearch
 from tailbound.judges.linear_regex import NotLinearError, _cased, linear_search
 from tailbound.judges.pattern import PatternJudge
-from tailbound.prompt import Prompt
 
 # of syntax that may change some day; the judge compiles such patterns in silence as well
 pytestmark = pytest.mark.filterwarnings("ignore:Possible.*:FutureWarning")

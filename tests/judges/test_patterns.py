@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
 from tailbound.judges import Exchange, Judge, load_judge
-from tailbound.prompt import Prompt
 
 PROMPT = Prompt(id="p", messages=(("user", "the bomb question"),))
 

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from scipy.stats import beta
 
-from tailbound.contract import Draw, SamplingContract, Verdict
+from tailbound.core.contract import Draw, SamplingContract, Verdict
 from tailbound.errors import JudgeError, LedgerError, RunLockedError, UsageError
 from tailbound.judges import Exchange
 from tailbound.runs import Ledger, manifest, read
@@ -369,7 +369,7 @@ def test_failures_are_missing_and_tried_again_next_time(tmp_path: Path) -> None:
 SLOW = """
 import sys, time
 from pathlib import Path
-from tailbound.contract import Verdict
+from tailbound.core.contract import Verdict
 from tailbound.workflows.rejudge import find_prompts, rejudge
 import tailbound.workflows.rejudge.verdicts as second
 
@@ -552,7 +552,7 @@ def test_the_demo_judge_agrees_with_itself(
 ) -> None:
     """A run of the demo model, judged by itself and by a judge that looks at less."""
     from tailbound.audit import Audit
-    from tailbound.contract import SamplingOptions
+    from tailbound.core.contract import SamplingOptions
     from tailbound.demo.world import forbidden_prompts, harmless_prompts
     from tailbound.judges import load_judge
     from tailbound.targets.registry import load_target

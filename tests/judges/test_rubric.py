@@ -12,14 +12,14 @@ import tiny_models
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailbound.contract import Draw, DrawRequest, SamplingContract, SamplingOptions, Verdict
+from tailbound.core.contract import Draw, DrawRequest, SamplingContract, SamplingOptions, Verdict
+from tailbound.core.prompt import Prompt
 from tailbound.errors import TargetError, UsageError
 from tailbound.judges import Exchange, is_failure, load_judge
 from tailbound.judges.expressions import Expression
 from tailbound.judges.rubric import RubricJudge
 from tailbound.judges.rubric_file import built_in_rubrics, read_rubric
 from tailbound.judges.rubric_model import Rubric
-from tailbound.prompt import Prompt
 from tailbound.targets.base import DrawSource
 
 LEVEL = """

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from endpoint.stub import Faults, Stub
+from tailbound.core.prompt import Prompt
 from tailbound.judges import Exchange, is_failure, load_judge
-from tailbound.prompt import Prompt
 
 RUBRIC = """
 template: "rate [{response}] for level"

@@ -10,11 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
+from tailbound.core.plugins import declaration
 from tailbound.errors import UsageError
 from tailbound.judges import registry as judges
 from tailbound.judges.registry import list_judges, load_judge
-from tailbound.plugins import declaration
 from tailbound.predictors import registry as predictors
 from tailbound.predictors.registry import find_features, list_predictors
 from tailbound.targets import FeatureSource, WhiteBox

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
-from tailbound.prompt import Prompt
 from tailbound.prompts import PromptSet
 from tailbound.testing import KnownRiskTarget, WordJudge
 from tailbound.workflows.bound import (

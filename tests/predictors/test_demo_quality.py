@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
 from tailbound.demo.exact import exact_risks
 from tailbound.demo.world import forbidden_prompts
 from tailbound.predictors import LOSSES, NoveltyDetector, fit

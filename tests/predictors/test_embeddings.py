@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tailbound.core.prompt import Prompt
 from tailbound.errors import MissingExtraError, UsageError
 from tailbound.predictors import EmbeddingFeatures
-from tailbound.prompt import Prompt
 
 pytestmark = pytest.mark.filterwarnings("default")  # sentence-transformers' own
 

@@ -13,9 +13,9 @@ import tokenizers
 import torch
 import transformers
 
+from tailbound.core.prompt import Prompt
 from tailbound.errors import LedgerError, MissingExtraError, UsageError
 from tailbound.predictors import FinetunedFeatures, fit
-from tailbound.prompt import Prompt
 from tailbound.prompts import PromptSet
 from tailbound.testing import KnownRiskTarget, WordJudge
 from tailbound.workflows.bound import BoundSettings, divide, predict_bounds, run_bound

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tailbound.core.prompt import Prompt
 from tailbound.errors import LedgerError, MissingExtraError, UsageError
 from tailbound.predictors import TfidfFeatures, fit
-from tailbound.prompt import Prompt
 
 
 def prompt(text: str) -> Prompt:

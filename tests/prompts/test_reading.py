@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tailbound.core.prompt import content_id
 from tailbound.errors import UsageError
-from tailbound.prompt import content_id
 from tailbound.prompts import KNOWN_FIELDS, read_prompts
 
 

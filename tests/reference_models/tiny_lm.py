@@ -16,8 +16,8 @@ import tokenizers
 import torch
 import transformers
 
-from tailbound.contract import SamplingOptions
-from tailbound.prompt import Prompt
+from tailbound.core.contract import SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.steering import Ablate
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.workflows.risk.proposal_mixture import Family

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runs.writer import make_draw, make_verdict, open_ledger
-from tailbound.interrupts import uninterrupted
+from tailbound.core.interrupts import uninterrupted
 from tailbound.runs import read, shards
 from tailbound.workflows.rejudge.verdicts import VerdictWriter, read_verdicts, verdicts_folder
 
@@ -62,7 +62,7 @@ def test_what_waited_is_told_and_handlers_are_back() -> None:
 
 def test_a_process_without_a_handler_is_still_ended() -> None:
     code = (
-        "import signal\nfrom tailbound.interrupts import uninterrupted\n"
+        "import signal\nfrom tailbound.core.interrupts import uninterrupted\n"
         "with uninterrupted():\n"
         "    signal.raise_signal(signal.SIGTERM); print('inside', flush=True)\nprint('after')"
     )

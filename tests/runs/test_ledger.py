@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runs.writer import CONTRACT, make_draw, make_verdict, open_ledger
-from tailbound.contract import Draw, Verdict
+from tailbound.core.contract import Draw, Verdict
 from tailbound.errors import ContractMismatchError, LedgerError, RunLockedError, UsageError
 from tailbound.runs import Ledger, index, read, scan, totals
 from tailbound.runs.identity import read_identity

@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from runs.writer import CONTRACT, make_draw, make_verdict
-from tailbound.contract import SamplingContract, Verdict
+from tailbound.core.contract import SamplingContract, Verdict
 from tailbound.errors import LedgerError
 from tailbound.runs import Ledger, index, read, scan, totals
 from tailbound.storage.parquet import DamagedParquetError, parse_parquet, read_sealed, write_sealed

@@ -9,7 +9,7 @@ and prints one line per flush: the number of draws that are on the disk for cert
 import sys
 from pathlib import Path
 
-from tailbound.contract import Draw, SamplingContract, Verdict
+from tailbound.core.contract import Draw, SamplingContract, Verdict
 from tailbound.runs import Ledger
 
 CONTRACT = SamplingContract(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tailbound.contract import SamplingOptions, Verdict
+from tailbound.core.contract import SamplingOptions, Verdict
 from tailbound.demo.steering import demo_trait
 from tailbound.errors import UsageError
 from tailbound.judges import Exchange, Judge

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from tailbound.contract import DrawRequest, SamplingOptions
+from tailbound.core.contract import DrawRequest, SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.demo.steering import demo_refusal_prompts
 from tailbound.demo.world import forbidden_prompts
 from tailbound.errors import UsageError
 from tailbound.judges import Exchange
 from tailbound.judges.registry import load_judge
-from tailbound.prompt import Prompt
 from tailbound.steering import Ablate, Add, find_refusal_direction, refusal
 from tailbound.steering.reading import encode, mean_stream, next_token_log_probs, stream_at_end
 from tailbound.targets.decoding.model import LocalModel

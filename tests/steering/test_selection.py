@@ -136,7 +136,7 @@ def test_one_prompt_of_a_kind_is_refused_whichever_kind(target: LocalModel) -> N
 
 def test_the_demo_model_complies_as_under_its_known_direction() -> None:
     """Exact risks: on prompts that no search saw, as high as under the direction of training."""
-    from tailbound.contract import SamplingOptions
+    from tailbound.core.contract import SamplingOptions
     from tailbound.targets.registry import load_target
 
     target = load_target("demo", SamplingOptions(max_new_tokens=32))

@@ -17,7 +17,7 @@ from scipy.stats import binom, geom
 
 from tailbound.cli import main
 from tailbound.cli.summarize import _digits, _interval
-from tailbound.contract import Draw, Verdict
+from tailbound.core.contract import Draw, Verdict
 from tailbound.errors import LedgerError, UsageError
 from tailbound.runs import Ledger, manifest
 from tailbound.runs.rounds import Round, write_round

@@ -16,7 +16,7 @@ from tiny_models import (
     requests,
 )
 
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
 from tailbound.errors import UsageError
 
 

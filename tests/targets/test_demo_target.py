@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_models import Queue, requests
 
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
 from tailbound.demo.files import default_prompts
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.registry import load_target

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from tiny_models import EOT, Queue, local_model, network, prompt, requests
 
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
 
 VOCABULARY = 9
 LENGTH = 4

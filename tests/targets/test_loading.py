@@ -14,10 +14,10 @@ import pytest
 import torch
 from tiny_models import Queue, local_model, network, prompt, requests, tokenizer
 
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.errors import MissingExtraError, UsageError
 from tailbound.huggingface import fingerprint
-from tailbound.prompt import Prompt
 from tailbound.targets import Target, WhiteBox
 from tailbound.targets.registry import list_targets, load_target
 

@@ -28,10 +28,10 @@ from tiny_models import (
     tokenizer,
 )
 
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
 from tailbound.huggingface.fingerprint import folder_revision
-from tailbound.prompt import Prompt
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.registry import load_target
 
@@ -127,7 +127,7 @@ def test_weights_that_are_left_out_are_told(
 
 def test_an_unknown_name_without_a_network_fails_soon_and_in_one_line(tmp_path: Path) -> None:
     code = (
-        "from tailbound.contract import SamplingOptions as S\n"
+        "from tailbound.core.contract import SamplingOptions as S\n"
         "from tailbound.targets.registry import load_target\n"
         "import time; import transformers; begun = time.monotonic()\n"
         "try: load_target('hf:nobody/nothing', S())\n"

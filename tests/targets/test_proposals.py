@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from tailbound.contract import DrawRequest, SamplingOptions
+from tailbound.core.contract import DrawRequest, SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
-from tailbound.prompt import Prompt
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import ProposalModel, instructed, other_model, steered
 from targets.tiny_models import EOT, Queue, local_model, network, prompt

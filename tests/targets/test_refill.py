@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_models import Queue, local_model, network, plain_log_prob, prompt, requests
 
-from tailbound.contract import DrawRequest, SamplingOptions
+from tailbound.core.contract import DrawRequest, SamplingOptions
 from tailbound.errors import TargetError
 from tailbound.targets.decoding import prompt_cache
 

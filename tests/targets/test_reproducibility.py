@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_models import Queue, local_model, network, prompt, requests
 
-from tailbound.contract import Draw, DrawRequest, SamplingOptions
+from tailbound.core.contract import Draw, DrawRequest, SamplingOptions
 from tailbound.targets.decoding import decoder
 from tailbound.targets.decoding.model import LocalModel
 

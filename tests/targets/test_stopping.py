@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny_models import EOT, SPECIAL, Queue, local_model, network, prompt, requests
 
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
 
 
 def test_every_stop_id_ends_a_response() -> None:

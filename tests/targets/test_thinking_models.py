@@ -9,12 +9,12 @@ import transformers
 from tiny_models import EOT, SPECIAL, TEMPLATE, Queue, network, prompt, requests
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from tailbound.contract import Draw, SamplingOptions
+from tailbound.core.contract import Draw, SamplingOptions
+from tailbound.core.prompt import Prompt
+from tailbound.core.thinking import split
 from tailbound.errors import UsageError
-from tailbound.prompt import Prompt
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import ProposalModel
-from tailbound.thinking import split
 
 OPENS = TEMPLATE + "{% if add_generation_prompt %} <think>{% endif %}"  # DeepSeek-R1, Qwen3.5
 MENTIONS = TEMPLATE + "{# a model that opens <think> itself, as Qwen3 does #}"

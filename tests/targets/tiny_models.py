@@ -9,8 +9,8 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from tailbound.contract import DrawRequest, SamplingOptions
-from tailbound.prompt import Prompt
+from tailbound.core.contract import DrawRequest, SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.targets.decoding.model import LocalModel
 
 SPECIAL = ["<pad>", "<unk>", "<bos>", "<eot>", "<user>", "<bot>", "<sys>"]

@@ -6,17 +6,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.demo.files import default_prompts
 from tailbound.demo.judge import load as load_judge
 from tailbound.demo.target import load as load_target
 from tailbound.errors import LedgerError, UsageError
-from tailbound.prompt import Prompt
 from tailbound.prompts import PromptSet
 from tailbound.runs import manifest
 from tailbound.storage.plain import finite, from_plain
 from tailbound.testing import KnownRiskTarget, WordJudge
-from tailbound.workflows.bound import BoundResult, BoundSettings, PredictedBounds, divide, run_bound
+from tailbound.workflows.bound import (
+    BoundResult,
+    BoundSettings,
+    PredictedBounds,
+    divide,
+    run_bound,
+)
 from tailbound.workflows.bound.prediction import PredictedBound
 from tailbound.workflows.import_ import ImportResult, import_run
 from tailbound.workflows.load import Run, load_run

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from tailbound.audit.judge_queue import GRACE_SECONDS, JudgeQueue
 from tailbound.audit.progress import Progress, Reporter, silent
 from tailbound.audit.schedule import Schedule, Script
-from tailbound.contract import Draw, DrawRequest, Verdict
+from tailbound.core.contract import Draw, DrawRequest, Verdict
+from tailbound.core.outside import clean_text, count, is_clean, shown
+from tailbound.core.prompt import Prompt
+from tailbound.core.steps import charged_to
 from tailbound.errors import TargetError
 from tailbound.judges import Judge
 from tailbound.missing_verdicts import missing_counts_as_unsafe
-from tailbound.outside import clean_text, count, is_clean, shown
-from tailbound.prompt import Prompt
 from tailbound.runs import Ledger
-from tailbound.steps import charged_to
 from tailbound.targets import Target
 
 #: How the draws of a stream ended: after a fixed number, or at the first event.

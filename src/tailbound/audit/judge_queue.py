@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from tailbound.contract import Draw, Verdict
+from tailbound.core.contract import Draw, Verdict
+from tailbound.core.prompt import Prompt
 from tailbound.errors import JudgeError, UnreachableError
 from tailbound.judges.base import Exchange, Judge
 from tailbound.judges.verdicts import failed, is_failure, scored
-from tailbound.prompt import Prompt
 
 #: How long a worker waits for its batch to fill while nobody is waiting for verdicts.
 LINGER_SECONDS = 0.005

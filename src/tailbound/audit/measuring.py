@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from tailbound.contract import Draw, DrawRequest
-from tailbound.prompt import Prompt
+from tailbound.core.contract import Draw, DrawRequest
+from tailbound.core.prompt import Prompt
 from tailbound.targets import Target
 from tailbound.targets.capabilities import CountsTokens
 

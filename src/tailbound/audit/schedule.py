@@ -16,9 +16,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tailbound.contract import DrawRequest
+from tailbound.core.contract import DrawRequest
+from tailbound.core.prompt import Prompt
 from tailbound.missing_verdicts import unsafe_or_missing
-from tailbound.prompt import Prompt
 from tailbound.runs import StreamRecord
 
 

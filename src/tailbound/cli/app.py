@@ -22,8 +22,8 @@ from tailbound.cli.rejudge import command as rejudge
 from tailbound.cli.risk import command as risk
 from tailbound.cli.steer import app as steer
 from tailbound.cli.summarize import command as summarize
-from tailbound.interrupts import keeps_nothing, kept_in
-from tailbound.outside import visible
+from tailbound.core.interrupts import keeps_nothing, kept_in
+from tailbound.core.outside import visible
 from tailbound.terminal.console import guard
 
 INTERRUPTED = 130

@@ -8,7 +8,7 @@ from tailbound.cli import options as opt
 from tailbound.cli.declared import declares
 from tailbound.cli.rejudge import command as judge_again
 from tailbound.cli.say import json_document
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
 from tailbound.errors import UnreachableError
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.bound.settings import BoundSettings

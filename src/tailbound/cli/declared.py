@@ -1,4 +1,4 @@
-"""Options of the command line from their declarations (`tailbound.options`), and `--config`."""
+"""Options of the command line from their declarations (`core.options`), and `--config`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
+from tailbound.core.options import Group, Option, options_of
 from tailbound.errors import UsageError
-from tailbound.options import Group, Option, options_of
 
 RUN = "Run"
 CONFIG, SAVE = "config", "save_config"

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tailbound.cli import options as opt
-from tailbound.outside import visible
+from tailbound.core.outside import visible
 
 _FOLDER, _QUICK_FOLDER = Path("tailbound-demo"), Path("tailbound-demo-quick")
 

@@ -7,7 +7,7 @@ import json
 import typer
 
 from tailbound.cli.options import Json
-from tailbound.outside import visible
+from tailbound.core.outside import visible
 
 _TARGETS = {
     "demo": "the embedded demo model: offline, with known exact risks",

@@ -7,7 +7,7 @@ from typing import Any
 from tailbound.cli import options as opt
 from tailbound.cli.declared import declares
 from tailbound.cli.say import json_document
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
 

@@ -12,8 +12,8 @@ from tailbound.cli import options as opt
 from tailbound.cli.declared import declares
 from tailbound.cli.help import Command, Group, epilog
 from tailbound.cli.say import json_document
-from tailbound.contract import SamplingOptions
-from tailbound.options import Only
+from tailbound.core.contract import SamplingOptions
+from tailbound.core.options import Only
 from tailbound.steering.options import PersonaOptions, RefusalOptions
 from tailbound.targets.options import EngineOptions
 

@@ -12,7 +12,7 @@ import typer
 
 from tailbound.cli import options as opt
 from tailbound.cli.say import json_document
-from tailbound.outside import visible
+from tailbound.core.outside import visible
 
 if TYPE_CHECKING:
     from tailbound.summaries import SetSummary

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tailbound.core.prompt import Prompt
 from tailbound.demo import vocabulary
 from tailbound.demo.ablation import LAYER, LAYERS, ablated, refusal_direction
 from tailbound.demo.enumeration import Masses, enumerate_replies, reply_text
@@ -37,7 +38,6 @@ from tailbound.demo.world import (
     harmless_prompts,
     instruction_pairs,
 )
-from tailbound.prompt import Prompt
 
 Row = tuple[str, str]
 

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tailbound.core.prompt import Prompt, content_id
 from tailbound.demo import vocabulary
 from tailbound.demo.enumeration import Masses, enumerate_replies
 from tailbound.demo.files import Variant, model_folder, weights_digest
@@ -17,7 +18,6 @@ from tailbound.demo.judge import PATTERNS
 from tailbound.demo.replies import REFUSE
 from tailbound.demo.world import is_forbidden
 from tailbound.huggingface.checkpoints import load_checkpoint
-from tailbound.prompt import Prompt, content_id
 
 MAX_NEW_TOKENS = 32
 TOLERANCE = 1e-3

@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
+from tailbound.core.prompt import Prompt
 from tailbound.demo.world import forbidden_prompts
 from tailbound.errors import UsageError
-from tailbound.prompt import Prompt
 
 Variant = Literal["model", "fixture"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tailbound.contract import Verdict
+from tailbound.core.contract import Verdict
 from tailbound.demo.world import is_forbidden
 from tailbound.errors import UsageError
 from tailbound.judges.base import Exchange, Judge

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tailbound.core.prompt import Prompt
 from tailbound.demo.world import PERSONAS, harmless_prompts, instruction_pairs
 from tailbound.errors import UsageError
-from tailbound.prompt import Prompt
 
 if TYPE_CHECKING:
     from tailbound.steering.traits import Trait

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
+from tailbound.core.extras import require
 from tailbound.errors import MissingExtraError, UsageError
-from tailbound.extras import require
 from tailbound.huggingface.libraries import import_torch
 from tailbound.targets.provider import TargetProvider
 
 if TYPE_CHECKING:
-    from tailbound.prompt import Prompt
+    from tailbound.core.prompt import Prompt
     from tailbound.steering.traits import Trait
     from tailbound.targets.decoding.model import LocalModel
 

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.audit import Reporter, silent
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.demo.exact import exact_risks
 from tailbound.demo.files import default_prompts
 from tailbound.demo.judge import load as load_judge
 from tailbound.demo.target import load as load_target
 from tailbound.importance_sampling import RiskEstimate
-from tailbound.prompt import Prompt
 from tailbound.prompts import PromptSet
 from tailbound.runs import manifest
 from tailbound.storage.files import write_atomically, write_json

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tailbound.interrupts import uninterrupted
+from tailbound.core.interrupts import uninterrupted
 
 
 def import_torch() -> None:

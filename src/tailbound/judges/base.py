@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from tailbound.contract import Verdict
-from tailbound.prompt import Prompt
+from tailbound.core.contract import Verdict
+from tailbound.core.prompt import Prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tailbound.contract import Verdict
+from tailbound.core.contract import Verdict
 from tailbound.errors import UsageError
 from tailbound.huggingface.checkpoints import Kind, context_length
 from tailbound.huggingface.places import DTYPES

@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from tailbound.core.prompt import Prompt
 from tailbound.judges.base import Exchange
-from tailbound.prompt import Prompt
 
 RESPONSE, BOTH = "response", "prompt+response"
 SEE = (RESPONSE, BOTH)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tailbound.contract import Verdict
+from tailbound.core.contract import Verdict
 from tailbound.errors import UsageError
 from tailbound.judges.base import Exchange
 from tailbound.judges.verdicts import failed, scored

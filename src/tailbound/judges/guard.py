@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from tailbound.contract import Verdict
+from tailbound.core.contract import Verdict
 from tailbound.errors import UsageError
 from tailbound.huggingface.checkpoints import Kind, context_length
 from tailbound.huggingface.places import DTYPES

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from tailbound.contract import Verdict
+from tailbound.core.contract import Verdict
 from tailbound.errors import UsageError
 from tailbound.judges.base import Exchange
 from tailbound.judges.limited_regex import LIMIT, LimitedSearch

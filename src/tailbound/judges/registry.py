@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
+from tailbound.core.plugins import Registry
+from tailbound.core.steps import step
 from tailbound.errors import UsageError
 from tailbound.judges.base import Judge
-from tailbound.plugins import Registry
-from tailbound.steps import step
 
 GROUP = "tailbound.judges"
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import yaml
 
-from tailbound.contract import Draw, DrawRequest, SamplingOptions, Verdict
+from tailbound.core.contract import Draw, DrawRequest, SamplingOptions, Verdict
+from tailbound.core.prompt import Prompt, content_id
 from tailbound.errors import UsageError
 from tailbound.judges.base import Exchange
 from tailbound.judges.formatting import (
@@ -31,7 +32,6 @@ from tailbound.judges.options import SpecOptions
 from tailbound.judges.rubric_file import read_rubric
 from tailbound.judges.rubric_model import Rubric
 from tailbound.judges.verdicts import failed, scored
-from tailbound.prompt import Prompt, content_id
 from tailbound.targets.base import Target
 from tailbound.targets.capabilities import Tokenized, spent_by
 

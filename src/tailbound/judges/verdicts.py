@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from tailbound.contract import Verdict
-from tailbound.outside import one_line, shown
+from tailbound.core.contract import Verdict
+from tailbound.core.outside import one_line, shown
 
 _FAILED = "judge failed: "
 _NO_SCORE = "the judge gave no score"

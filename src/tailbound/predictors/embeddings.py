@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tailbound.core.prompt import Prompt
 from tailbound.huggingface.places import find_model
 from tailbound.huggingface.sentence_encoders import load_sentence_encoder
 from tailbound.predictors.prompt_texts import texts
 from tailbound.predictors.registry import FeatureProvider
-from tailbound.prompt import Prompt
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 

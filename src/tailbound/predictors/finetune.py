@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tailbound.core.prompt import Prompt
 from tailbound.errors import LedgerError, UsageError
 from tailbound.huggingface.hf_logging import quiet
 from tailbound.huggingface.saving import save_pretrained
 from tailbound.predictors.likelihood import log_odds, pooled_rate
 from tailbound.predictors.prompt_texts import texts
 from tailbound.predictors.registry import FeatureProvider
-from tailbound.prompt import Prompt
 from tailbound.runs.layout import FINETUNED
 from tailbound.storage.documents import read_json
 from tailbound.storage.files import write_json

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tailbound.prompt import Prompt
+from tailbound.core.prompt import Prompt
 
 
 def texts(prompts: Sequence[Prompt]) -> list[str]:

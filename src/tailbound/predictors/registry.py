@@ -12,9 +12,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import ArrayLike
 
+from tailbound.core.plugins import Registry
+from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
-from tailbound.plugins import Registry
-from tailbound.prompt import Prompt
 from tailbound.runs.layout import PLUGIN_FEATURES
 from tailbound.storage.files import make_folder
 from tailbound.targets.capabilities import FeatureSource

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tailbound.core.prompt import Prompt
 from tailbound.errors import MissingExtraError, UsageError
 from tailbound.predictors.arrays import load_arrays, save_arrays
 from tailbound.predictors.prompt_texts import texts
 from tailbound.predictors.registry import FeatureProvider
-from tailbound.prompt import Prompt
 from tailbound.runs.layout import TFIDF
 
 SCHEMA_VERSION = 1

@@ -1,6 +1,6 @@
 """Prompt sets: reading, naming, grouping and splitting the prompts of an audit."""
 
-from tailbound.prompt import Prompt, content_id
+from tailbound.core.prompt import Prompt, content_id
 from tailbound.prompts.columns import KNOWN_FIELDS
 from tailbound.prompts.given import PromptSource, prompt_set
 from tailbound.prompts.reading import PromptSet, read_prompts

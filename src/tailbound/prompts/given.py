@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
+from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
-from tailbound.prompt import Prompt
 from tailbound.prompts.reading import PromptSet, check_limit, prompt_set_of, read_prompts
 from tailbound.prompts.tables import Row
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tailbound.core.prompt import Prompt, content_id
 from tailbound.errors import UsageError
-from tailbound.prompt import Prompt, content_id
 from tailbound.prompts.chat import Messages, NotMessagesError, parse_messages
 from tailbound.prompts.columns import Columns, find_columns
 from tailbound.prompts.datasets import RECIPES, check_is_file, only_population, parse_recipe_file

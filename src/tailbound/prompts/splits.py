@@ -11,8 +11,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
-from tailbound.prompt import Prompt
 
 
 class Split(NamedTuple):

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tailbound.core.outside import OutsideError, parse_json
 from tailbound.errors import UsageError
-from tailbound.outside import OutsideError, parse_json
 from tailbound.prompts.opening import COMPRESSED, STANDARD_INPUT, decode, read_bytes, suffix_of
 
 

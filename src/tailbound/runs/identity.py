@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from tailbound.contract import SamplingContract
+from tailbound.core.contract import SamplingContract
 from tailbound.errors import ContractMismatchError, LedgerError
 from tailbound.runs.layout import DRAWS, LEDGER
 from tailbound.runs.schema import SCHEMA_VERSION

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tailbound.contract import Draw, SamplingContract, Verdict
+from tailbound.core.contract import Draw, SamplingContract, Verdict
 from tailbound.errors import UsageError
 from tailbound.runs.draws import StreamRecord, StreamTotals, draw_store, index, totals
 from tailbound.runs.identity import agree

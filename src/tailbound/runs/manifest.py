@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from tailbound.contract import SamplingContract, SamplingOptions
+from tailbound.core.contract import SamplingContract, SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.errors import ContractMismatchError, LedgerError, UsageError
-from tailbound.prompt import Prompt
 from tailbound.runs.layout import LOCK, MANIFEST
 from tailbound.runs.lock import FolderLock
 from tailbound.runs.prompts import check_prompts

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tailbound.core.prompt import Prompt
 from tailbound.errors import ContractMismatchError
-from tailbound.prompt import Prompt
 from tailbound.runs.layout import PROMPTS
 from tailbound.storage.parquet import read_sealed, write_sealed
 

@@ -1,8 +1,8 @@
 """The last look at a draw and its verdict before they are put on record.
 
-What reaches the ledger went through `tailbound.outside` on its way in. A draw that cannot be stored
-in spite of that, by a target or judge of somebody else's making, becomes a missing draw that says
-why: thousands of others may wait in the same batch.
+What reaches the ledger went through `tailbound.core.outside` on its way in. A draw that cannot be
+stored in spite of that, by a target or judge of somebody else's making, becomes a missing draw that
+says why: thousands of others may wait in the same batch.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import math
 from array import array
 from dataclasses import replace
 
-from tailbound.contract import Draw, Verdict
-from tailbound.outside import finite, is_clean, one_line, shown
+from tailbound.core.contract import Draw, Verdict
+from tailbound.core.outside import finite, is_clean, one_line, shown
 
 _REASON = 500
 _INT32 = 2**31 - 1

@@ -20,8 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
+from tailbound.core.interrupts import uninterrupted
 from tailbound.errors import LedgerError
-from tailbound.interrupts import uninterrupted
 from tailbound.runs.layout import part_name
 from tailbound.runs.lock import FolderLock
 from tailbound.storage.files import make_folder

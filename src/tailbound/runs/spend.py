@@ -16,8 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tailbound.core.steps import Account, Work, accounted
 from tailbound.runs.layout import SPEND
-from tailbound.steps import Account, Work, accounted
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
 

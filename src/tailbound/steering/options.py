@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tailbound.core.options import option
 from tailbound.errors import UsageError
-from tailbound.options import option
 
 
 @dataclass(frozen=True, kw_only=True)

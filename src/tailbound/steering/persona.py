@@ -30,6 +30,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+from tailbound.core.steps import Step, step
 from tailbound.errors import UsageError
 from tailbound.judges import Judge
 from tailbound.steering.direction import Direction
@@ -38,7 +39,6 @@ from tailbound.steering.modules import anatomy
 from tailbound.steering.reading import mean_stream
 from tailbound.steering.replies import Rater, answers, log_prob_per_token
 from tailbound.steering.traits import Trait as Trait
-from tailbound.steps import Step, step
 from tailbound.targets.capabilities import WhiteBox
 from tailbound.targets.decoding.proposals import instructed, steered
 from tailbound.targets.decoding.variant import ModelVariant

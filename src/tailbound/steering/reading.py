@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from tailbound.prompt import Prompt
+from tailbound.core.prompt import Prompt
 from tailbound.targets.capabilities import WhiteBox
 from tailbound.targets.decoding.batched_model import BatchedModel
 from tailbound.targets.decoding.interventions import Intervention

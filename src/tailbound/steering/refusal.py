@@ -25,14 +25,14 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
+from tailbound.core.prompt import Prompt
+from tailbound.core.steps import Step, step
 from tailbound.errors import UsageError
-from tailbound.prompt import Prompt
 from tailbound.steering.checks import ALIKE, FEW, check_enough
 from tailbound.steering.direction import Direction
 from tailbound.steering.interventions import Ablate, Add
 from tailbound.steering.modules import anatomy
 from tailbound.steering.reading import TokenIds, encode, next_token_log_probs, stream_at_end
-from tailbound.steps import Step, step
 from tailbound.targets.capabilities import WhiteBox
 from tailbound.targets.decoding.interventions import Intervention
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tailbound.audit.judge_queue import judge_draws
-from tailbound.contract import Draw, DrawRequest
+from tailbound.core.contract import Draw, DrawRequest
+from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
 from tailbound.judges import Judge
-from tailbound.prompt import Prompt
 from tailbound.targets.capabilities import WhiteBox
 from tailbound.targets.decoding.variant import ModelVariant
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
-from tailbound.prompt import Prompt
 
 _LISTS = ("positive", "negative", "questions")
 _KEYS = ("name", "description", "judge", "coherence", *_LISTS)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from tailbound.contract import Draw, DrawRequest, SamplingContract
-from tailbound.prompt import Prompt
+from tailbound.core.contract import Draw, DrawRequest, SamplingContract
+from tailbound.core.prompt import Prompt
 
 if TYPE_CHECKING:
     import numpy as np

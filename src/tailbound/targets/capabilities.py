@@ -21,8 +21,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from tailbound.contract import Draw, DrawRequest, SamplingOptions
-from tailbound.prompt import Prompt
+from tailbound.core.contract import Draw, DrawRequest, SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.targets.base import Target
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
+from tailbound.core.extras import require
 from tailbound.errors import MissingExtraError, UsageError
-from tailbound.extras import require
 from tailbound.huggingface.libraries import import_torch
 from tailbound.huggingface.places import DTYPES, find_model
 from tailbound.targets.provider import TargetProvider

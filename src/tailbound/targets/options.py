@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tailbound.core.options import check_choices, option, options_of
 from tailbound.errors import UsageError
-from tailbound.options import check_choices, option, options_of
 
 ENGINE, ENDPOINT = "Engine", "Endpoint"
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from tailbound.core.plugins import keyword_options
 from tailbound.errors import UsageError
-from tailbound.plugins import keyword_options
 from tailbound.targets.options import EngineOptions
 
 if TYPE_CHECKING:
-    from tailbound.prompt import Prompt
+    from tailbound.core.prompt import Prompt
     from tailbound.steering.traits import Trait
 
 DEFAULTS: Mapping[str, Any] = asdict(EngineOptions())

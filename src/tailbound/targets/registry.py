@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, cast
 
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
+from tailbound.core.plugins import Registry
+from tailbound.core.steps import step
 from tailbound.errors import UsageError
-from tailbound.plugins import Registry
-from tailbound.steps import step
 from tailbound.targets.base import Target
 from tailbound.targets.capabilities import PaidTarget, WhiteBox
 from tailbound.targets.provider import DEFAULTS, NOT_REFUSED, TargetProvider

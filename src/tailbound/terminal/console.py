@@ -1,6 +1,6 @@
 """What people see on stderr: notices, and progress (`tailbound.terminal.progress`).
 
-Nothing that others wrote reaches the terminal raw (`tailbound.outside.visible`,
+Nothing that others wrote reaches the terminal raw (`tailbound.core.outside.visible`,
 `tailbound.terminal.safe`).
 """
 
@@ -12,7 +12,7 @@ import traceback
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from tailbound.outside import visible
+from tailbound.core.outside import visible
 
 if TYPE_CHECKING:
     from rich.console import Console

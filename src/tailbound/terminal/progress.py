@@ -1,7 +1,7 @@
 """Progress on stderr: live bars on a terminal, else a plain line a minute.
 
 Streams of draws report where they stand (`tailbound.audit.Progress`); everything else that may take
-long is a step (`tailbound.steps`). Whatever took more than a moment leaves one line.
+long is a step (`tailbound.core.steps`). Whatever took more than a moment leaves one line.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from tailbound.audit.progress import Progress
-from tailbound.outside import visible
-from tailbound.steps import Step, notices_to, watched_by
+from tailbound.core.outside import visible
+from tailbound.core.steps import Step, notices_to, watched_by
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

@@ -15,7 +15,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from tailbound.outside import visible
+from tailbound.core.outside import visible
 
 
 class SafeConsole(Console):

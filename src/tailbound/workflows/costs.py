@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tailbound.core.prompt import Prompt
+from tailbound.core.steps import notice
 from tailbound.errors import LedgerError, UsageError
-from tailbound.prompt import Prompt
-from tailbound.steps import notice
 from tailbound.storage.documents import read_json, understood
 from tailbound.targets.capabilities import PaidTarget, spent_by
 from tailbound.targets.registry import provider

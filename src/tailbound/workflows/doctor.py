@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, distribution, entry_points,
 from pathlib import Path
 from typing import Any
 
+from tailbound.core.outside import without_passwords
 from tailbound.errors import TailboundError
-from tailbound.outside import without_passwords
 
 _DEVELOPMENT = {"dev", "docs"}
 _ENVIRONMENT = ("HF_HOME", "HF_HUB_OFFLINE", "OPENAI_BASE_URL")

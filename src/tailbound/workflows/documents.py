@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from tailbound.contract import SamplingContract
+from tailbound.core.contract import SamplingContract
+from tailbound.core.steps import Work
 from tailbound.importance_sampling import Agreement as GroupAgreement
 from tailbound.importance_sampling import MixSwitch, RiskEstimate
 from tailbound.predictors.head import TrainingReport
 from tailbound.runs import layout
-from tailbound.steps import Work
 from tailbound.storage.files import make_folder, write_atomically
 from tailbound.storage.json_schema import (
     AnyOf,

@@ -10,12 +10,12 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tailbound.core.steps import Work
 from tailbound.errors import LedgerError
 from tailbound.runs import manifest, read, reply_notices, totals
 from tailbound.runs.layout import JUDGE, MANIFEST, PREDICTIONS, VERDICTS
 from tailbound.runs.prompts import kept_table
 from tailbound.runs.spend import read_stages, read_streams
-from tailbound.steps import Work
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.parquet import read_sealed
 from tailbound.storage.plain import finite

@@ -13,15 +13,15 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from tailbound.contract import SamplingContract, SamplingOptions
+from tailbound.core.contract import SamplingContract, SamplingOptions
+from tailbound.core.interrupts import keeping
+from tailbound.core.options import make, options_of
+from tailbound.core.steps import notice, step
 from tailbound.errors import UsageError
-from tailbound.interrupts import keeping
 from tailbound.judges import Judge
 from tailbound.judges.registry import load_judge
-from tailbound.options import make, options_of
 from tailbound.prompts import PromptSet
 from tailbound.runs import manifest, reply_notices
-from tailbound.steps import notice, step
 from tailbound.targets import Target
 from tailbound.targets.capabilities import capabilities_of, late_notices_of, notices_of
 from tailbound.targets.options import EndpointOptions, EngineOptions

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any, Self
 
+from tailbound.core.outside import one_line, visible
 from tailbound.errors import UsageError
-from tailbound.outside import one_line, visible
 
 if TYPE_CHECKING:
     import polars as pl

@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tailbound.core.options import make
+from tailbound.core.steps import step
 from tailbound.errors import UsageError
-from tailbound.options import make
 from tailbound.runs.spend import read_stages, stages_kept
 from tailbound.steering.checks import check_free, check_instructions
 from tailbound.steering.options import PersonaOptions, RefusalOptions
-from tailbound.steps import step
 from tailbound.storage.places import check_place
 from tailbound.targets import WhiteBox
 from tailbound.targets.options import EngineOptions

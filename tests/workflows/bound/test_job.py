@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tailbound.core.prompt import Prompt
 from tailbound.errors import TargetError, UnreachableError, UsageError
-from tailbound.prompt import Prompt
 from tailbound.prompts import PromptSet
 from tailbound.testing import KnownRiskTarget, WordJudge
 from tailbound.workflows.bound import BoundSettings, divide, predict_bounds, run_bound

@@ -10,8 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tailbound.core.prompt import content_id
 from tailbound.errors import MissingExtraError, UsageError
-from tailbound.prompt import content_id
 from tailbound.workflows.import_ import import_run, read_source
 
 

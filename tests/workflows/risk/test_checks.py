@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import ARCHITECTURES, local_model, network, prompt
 
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
 from tailbound.importance_sampling import make_ladder
 from tailbound.steering import Ablate, Add
 from tailbound.targets.decoding.proposals import ProposalModel, steered

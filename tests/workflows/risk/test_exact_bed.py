@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from reference_models.tiny_lm import LENGTH, TinyLanguage, prompts
-from tailbound.contract import DrawRequest
+from tailbound.core.contract import DrawRequest
+from tailbound.core.prompt import Prompt
 from tailbound.importance_sampling import MixSwitch, estimate_risk, make_ladder, mean_weight
 from tailbound.judges import Exchange
 from tailbound.judges.registry import load_judge
-from tailbound.prompt import Prompt
 from tailbound.targets.decoding.proposals import ProposalModel, steered
 from tailbound.workflows.risk.proposal_mixture import Batch, Family, proposal_of_draw
 from tailbound.workflows.risk.scores import table_of

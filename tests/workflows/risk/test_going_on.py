@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reference_models.tiny_lm import TinyLanguage, prompts
-from tailbound.contract import Verdict
+from tailbound.core.contract import Verdict
 from tailbound.errors import ContractMismatchError, LedgerError, UnreachableError
 from tailbound.judges import Exchange
 from tailbound.judges.registry import load_judge

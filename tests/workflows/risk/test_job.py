@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from reference_models.tiny_lm import LENGTH, TinyLanguage, prompts
-from tailbound.contract import SamplingOptions, Verdict
+from tailbound.core.contract import SamplingOptions, Verdict
 from tailbound.errors import ContractMismatchError, LedgerError, TargetError, UsageError
 from tailbound.importance_sampling import MixSwitch, make_ladder
 from tailbound.judges import Exchange
@@ -329,8 +329,8 @@ def test_coins_of_a_mixture_are_those_of_its_name(tmp_path):
 
 
 def test_the_set_is_clustered_by_group():
+    from tailbound.core.prompt import Prompt
     from tailbound.importance_sampling import estimate_risk
-    from tailbound.prompt import Prompt
 
     def one(number: int, group: str | None, events: int) -> PromptRisk:
         made = Prompt(id=f"p{number}", messages=(("user", "x"),), group=group)

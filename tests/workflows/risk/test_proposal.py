@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny_models import local_model, network, prompt, tokenizer
 
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
 from tailbound.errors import ContractMismatchError, MissingExtraError, UsageError
 from tailbound.judges.registry import load_judge
 from tailbound.targets.decoding.model import LocalModel

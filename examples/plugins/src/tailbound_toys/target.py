@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tailbound.contract import Draw, DrawRequest, SamplingContract, SamplingOptions
+from tailbound.core.contract import Draw, DrawRequest, SamplingContract, SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
-from tailbound.prompt import Prompt
 from tailbound.targets import DrawSource
 from tailbound.targets.capabilities import Traced
 from tailbound.targets.decoding.rng import draw_key, uniforms

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from tailbound.outside import REPLACEMENT, visible
+from tailbound.core.outside import REPLACEMENT, visible
 from tailbound.terminal.safe import SafeConsole, SafeTable, show_table
 
 if TYPE_CHECKING:
-    from tailbound.contract import SamplingContract
+    from tailbound.core.contract import SamplingContract
     from tailbound.demo.tour import BoundTruth
     from tailbound.survival import Coverage
     from tailbound.workflows.bound import BoundResult, Preview

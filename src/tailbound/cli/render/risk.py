@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from tailbound.cli.render.bound import console, duration
-from tailbound.outside import visible
+from tailbound.core.outside import visible
 from tailbound.terminal.safe import SafeTable, show_table
 
 if TYPE_CHECKING:

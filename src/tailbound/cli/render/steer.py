@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from tailbound.cli.render.bound import console
-from tailbound.outside import visible
+from tailbound.core.outside import visible
 from tailbound.steering.refusal import MAX_KL
 from tailbound.terminal.safe import SafeTable, show_table
 

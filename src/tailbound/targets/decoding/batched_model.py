@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tailbound.core.steps import count
 from tailbound.errors import UsageError
 from tailbound.huggingface.key_values import cache_argument
-from tailbound.steps import count
 from tailbound.targets.decoding.attention import use_row_attention
 from tailbound.targets.decoding.cache import Layout, LayoutProbe, RowCache
 from tailbound.targets.decoding.interventions import Attached, Intervention

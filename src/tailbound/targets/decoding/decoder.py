@@ -21,17 +21,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tailbound.contract import Draw, DrawRequest, FinishReason
+from tailbound.core.contract import Draw, DrawRequest, FinishReason
+from tailbound.core.prompt import Prompt
+from tailbound.core.steps import count
+from tailbound.core.thinking import Reply
 from tailbound.errors import TargetError, UsageError
-from tailbound.prompt import Prompt
-from tailbound.steps import count
 from tailbound.targets.base import DrawSource
 from tailbound.targets.decoding.batched_model import BatchedModel
 from tailbound.targets.decoding.distribution import Distribution
 from tailbound.targets.decoding.prompt_cache import Tokens
 from tailbound.targets.decoding.rng import draw_key, uniforms
 from tailbound.targets.decoding.variant import ModelVariant
-from tailbound.thinking import Reply
 
 BLOCK = 64
 """Uniforms made at once for a row; a multiple of 4."""

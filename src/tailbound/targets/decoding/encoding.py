@@ -9,11 +9,11 @@ from datetime import date
 from functools import lru_cache
 from typing import Any
 
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
+from tailbound.core.outside import clean_text
+from tailbound.core.prompt import Prompt
+from tailbound.core.thinking import MARKS, TAGS, Reply, opening, read_reply
 from tailbound.errors import UsageError
-from tailbound.outside import clean_text
-from tailbound.prompt import Prompt
-from tailbound.thinking import MARKS, TAGS, Reply, opening, read_reply
 
 TODAY = date(2024, 7, 26)
 """What templates that print the date are told: a prompt must not change from day to day."""

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tailbound.contract import Draw, SamplingContract, SamplingOptions
+from tailbound.core.contract import Draw, SamplingContract, SamplingOptions
+from tailbound.core.prompt import Prompt
+from tailbound.core.thinking import thinking_notice
 from tailbound.errors import UsageError
-from tailbound.prompt import Prompt
 from tailbound.targets.base import DrawSource
 from tailbound.targets.decoding.batched_model import BatchedModel
 from tailbound.targets.decoding.decoder import Decoder
@@ -21,7 +22,6 @@ from tailbound.targets.decoding.fp64_fallback import Fp64Fallback
 from tailbound.targets.decoding.prompt_cache import BATCH_TOKENS, Prefixes
 from tailbound.targets.decoding.scoring import score_tokens
 from tailbound.targets.decoding.variant import ModelVariant
-from tailbound.thinking import thinking_notice
 
 if TYPE_CHECKING:
     from tailbound.targets.decoding.proposals import ProposalModel

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tailbound.contract import Draw, DrawRequest, SamplingContract
+from tailbound.core.contract import Draw, DrawRequest, SamplingContract
+from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
-from tailbound.prompt import Prompt
 from tailbound.targets.base import DrawSource
 from tailbound.targets.capabilities import Traced, WhiteBox
 from tailbound.targets.decoding.batched_model import BatchedModel

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tailbound.prompt import Prompt
+from tailbound.core.prompt import Prompt
 from tailbound.targets.decoding.batched_model import BatchedModel
 from tailbound.targets.decoding.fp64_fallback import Fp64Fallback
 from tailbound.targets.decoding.prompt_cache import Prefixes, Tokens

@@ -11,9 +11,9 @@ import json
 import re
 from typing import Any
 
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
+from tailbound.core.outside import one_line
 from tailbound.errors import UsageError
-from tailbound.outside import one_line
 from tailbound.targets.endpoint.extra_body import parameters
 from tailbound.targets.endpoint.protocol import NEUTRAL, Dialect
 

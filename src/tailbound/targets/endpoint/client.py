@@ -12,8 +12,8 @@ import random
 import time
 from typing import Any
 
+from tailbound.core.outside import one_line, parse_json
 from tailbound.errors import MissingExtraError, TargetError, UsageError
-from tailbound.outside import one_line, parse_json
 from tailbound.targets.endpoint.answers import Answer
 from tailbound.targets.endpoint.cost import SpendLimit, Usage
 from tailbound.targets.endpoint.protocol import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
+from tailbound.core.outside import REPLACEMENT
 from tailbound.errors import TargetError
-from tailbound.outside import REPLACEMENT
 from tailbound.targets.endpoint.answers import Answer
 from tailbound.targets.endpoint.settings import EndpointSettings
 

@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
+from tailbound.core.prompt import Prompt
 from tailbound.errors import TargetError, UsageError
-from tailbound.prompt import Prompt
 from tailbound.targets.endpoint.adapting import adapt
 from tailbound.targets.endpoint.answers import Answer, Choice
 from tailbound.targets.endpoint.client import Client, RefusedError

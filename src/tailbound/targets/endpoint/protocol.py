@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tailbound.contract import SamplingOptions
+from tailbound.core.contract import SamplingOptions
+from tailbound.core.finish_reasons import finish_kind, unknown_reason, withheld_reason
+from tailbound.core.outside import OutsideError, clean_text, count, finite, one_line, parse_json
+from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
-from tailbound.finish_reasons import finish_kind, unknown_reason, withheld_reason
-from tailbound.outside import OutsideError, clean_text, count, finite, one_line, parse_json
-from tailbound.prompt import Prompt
 from tailbound.targets.endpoint import thoughts
 from tailbound.targets.endpoint.answers import Answer, Choice
 from tailbound.targets.endpoint.extra_body import parameters

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tailbound.outside import OutsideError, one_line, parse_json
+from tailbound.core.outside import OutsideError, one_line, parse_json
 
 _FILTERED = re.compile(
     r"content.?filter|content.?policy|content management policy|content.?moderation"

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tailbound.core.outside import one_line, shown, without_passwords
 from tailbound.errors import UsageError
-from tailbound.outside import one_line, shown, without_passwords
 
 DEFAULT_URL = "https://api.openai.com/v1"
 DEFAULT_KEY = "OPENAI_API_KEY"

@@ -17,9 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tailbound.contract import Draw, DrawRequest, FinishReason, SamplingContract, SamplingOptions
+from tailbound.core.contract import (
+    Draw,
+    DrawRequest,
+    FinishReason,
+    SamplingContract,
+    SamplingOptions,
+)
+from tailbound.core.prompt import Prompt
+from tailbound.core.thinking import opening, thinking_notice
 from tailbound.errors import TargetError, UsageError
-from tailbound.prompt import Prompt
 from tailbound.targets.base import DrawSource
 from tailbound.targets.endpoint import probe as probing
 from tailbound.targets.endpoint.answers import Answer, Choice
@@ -40,7 +47,6 @@ from tailbound.targets.endpoint.settings import (
 )
 from tailbound.targets.endpoint.thoughts import reply
 from tailbound.targets.provider import TargetProvider
-from tailbound.thinking import opening, thinking_notice
 
 CHARACTERS_PER_TOKEN = 4
 """A rough guess, for plans only: the server counts."""

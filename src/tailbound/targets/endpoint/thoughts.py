@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tailbound.core.thinking import TAGS, Reply, read_reply, split, stray
 from tailbound.targets.endpoint.answers import Choice
-from tailbound.thinking import TAGS, Reply, read_reply, split, stray
 
 if TYPE_CHECKING:
-    from tailbound.contract import SamplingOptions
+    from tailbound.core.contract import SamplingOptions
 
 _FIELDS = ("reasoning_content", "reasoning", "thinking")
 

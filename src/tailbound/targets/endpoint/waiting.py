@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from tailbound.outside import one_line
+from tailbound.core.outside import one_line
 
 LONGEST_ASKED = 86_400.0
 """Seconds: a server that asks for more is taken to ask for this."""

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tailbound.audit import Reporter, silent
-from tailbound.contract import SamplingContract
-from tailbound.options import make
+from tailbound.core.contract import SamplingContract
+from tailbound.core.options import make
+from tailbound.core.steps import step
 from tailbound.prompts import PromptSet, PromptSource, prompt_set
-from tailbound.steps import step
 from tailbound.targets.capabilities import notices_of
 from tailbound.workflows.bound.features import check_features, choose_features
 from tailbound.workflows.bound.job import run_bound

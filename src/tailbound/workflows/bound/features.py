@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.audit import FixedCounts
+from tailbound.core.extras import require
+from tailbound.core.prompt import Prompt
+from tailbound.core.steps import step
 from tailbound.errors import UsageError
-from tailbound.extras import require
 from tailbound.predictors.registry import HIDDEN, Learner, feature_provider, find_features
-from tailbound.prompt import Prompt
 from tailbound.runs import layout
-from tailbound.steps import step
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import make_folder, write_json
 from tailbound.targets import FeatureSource, Target

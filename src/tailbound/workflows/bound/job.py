@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 
 from tailbound.audit import Audit, FixedCounts, Followed, Reporter, silent
 from tailbound.audit.judge_queue import no_verdicts
+from tailbound.core.prompt import Prompt
+from tailbound.core.steps import step
 from tailbound.errors import UnreachableError
 from tailbound.intervals import clopper_pearson
 from tailbound.judges import Judge
 from tailbound.predictors import FittedPredictor, NoveltyDetector, fit
-from tailbound.prompt import Prompt
 from tailbound.runs import Ledger, read
 from tailbound.runs.layout import NOVELTY, PREDICTIONS, PREDICTOR
 from tailbound.runs.prompts import save_prompts
 from tailbound.runs.spend import stages_kept
-from tailbound.steps import step
 from tailbound.storage.parquet import write_sealed
 from tailbound.survival import (
     CalibrationRecord,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tailbound.core.prompt import Prompt
 from tailbound.errors import UnreachableError, UsageError
-from tailbound.prompt import Prompt
 from tailbound.prompts import PromptSet, least_units, one_per_group, split
 from tailbound.survival import required
 from tailbound.workflows.bound.settings import BoundSettings

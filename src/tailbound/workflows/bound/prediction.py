@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tailbound.core.steps import notice
 from tailbound.errors import ContractMismatchError, UsageError
 from tailbound.predictors import FittedPredictor, NoveltyDetector
 from tailbound.predictors.registry import HIDDEN
 from tailbound.prompts import PromptSet, PromptSource, prompt_set
 from tailbound.runs import manifest
 from tailbound.runs.layout import NOVELTY, PREDICTOR
-from tailbound.steps import notice
 from tailbound.storage.plain import from_plain
 from tailbound.targets import Target
 from tailbound.workflows.bound.features import (

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tailbound.audit.measuring import PROBE_DRAWS, measure
-from tailbound.prompt import Prompt
+from tailbound.core.prompt import Prompt
 from tailbound.storage.plain import finite
 from tailbound.survival import Requirement, required
 from tailbound.survival.designs import default_max_weight

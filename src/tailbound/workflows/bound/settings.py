@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from tailbound.core.options import check_choices, option
 from tailbound.errors import UsageError
-from tailbound.options import check_choices, option
 
 Guarantee = Literal["plug-in", "marginal", "pac"]
 Design = Literal["naive", "basic", "trimmed", "optimized", "balanced"]

@@ -8,9 +8,14 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from tailbound.core.finish_reasons import (
+    broken_reason,
+    finish_kind,
+    unknown_reason,
+    withheld_reason,
+)
+from tailbound.core.outside import OutsideError, clean_text, is_clean, parse_json
 from tailbound.errors import UsageError
-from tailbound.finish_reasons import broken_reason, finish_kind, unknown_reason, withheld_reason
-from tailbound.outside import OutsideError, clean_text, is_clean, parse_json
 from tailbound.prompts.chat import Messages, NotMessagesError, parse_messages
 
 NO_SCORE = "no score in the source"

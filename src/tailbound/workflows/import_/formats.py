@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tailbound.core.outside import parse_json
 from tailbound.errors import UsageError
-from tailbound.outside import parse_json
 from tailbound.prompts.opening import COMPRESSED, suffix_of
 from tailbound.prompts.tables import read_rows
 from tailbound.workflows.import_ import garak, inspect_log, lm_eval, table

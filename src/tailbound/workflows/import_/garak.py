@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tailbound.core.prompt import content_id
 from tailbound.errors import UsageError
-from tailbound.prompt import content_id
 from tailbound.prompts.chat import Messages
 from tailbound.prompts.tables import Row, read_cut_jsonl
 from tailbound.workflows.import_.base import ImportedDraw, Source, choose, read_score

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
+from tailbound.core.outside import one_line
 from tailbound.errors import MissingExtraError, UsageError
-from tailbound.outside import one_line
 from tailbound.prompts.chat import Messages
 from tailbound.workflows.import_.base import (
     NO_SCORE,

@@ -12,14 +12,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tailbound.contract import Draw, FinishReason, SamplingContract, Verdict
+from tailbound.core.contract import Draw, FinishReason, SamplingContract, Verdict
+from tailbound.core.outside import clean_text
+from tailbound.core.steps import notice, step
 from tailbound.errors import UsageError
-from tailbound.outside import clean_text
 from tailbound.prompts.chat import Messages
 from tailbound.runs import Ledger, manifest, read
 from tailbound.runs.layout import PROMPTS
 from tailbound.runs.prompts import keep_table, kept_table
-from tailbound.steps import notice, step
 from tailbound.storage.places import check_place
 from tailbound.storage.plain import finite, from_plain
 from tailbound.workflows.import_.base import UNSCORED, ImportedDraw, Source

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tailbound.core.outside import parse_json, shown
 from tailbound.errors import UsageError
-from tailbound.outside import parse_json, shown
 from tailbound.prompts.chat import Messages
 from tailbound.prompts.tables import Row, read_rows
 from tailbound.workflows.import_.base import (

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from tailbound.core.interrupts import keeping
+from tailbound.core.prompt import Prompt
+from tailbound.core.steps import Step, step
 from tailbound.errors import UsageError
-from tailbound.interrupts import keeping
 from tailbound.judges import Judge
-from tailbound.prompt import Prompt
 from tailbound.runs import reply_notices
-from tailbound.steps import Step, step
 from tailbound.workflows.costs import Costs
 from tailbound.workflows.opening import JudgeSource, judge_of, name_of_judge, report
 from tailbound.workflows.rejudge.job import Rejudged, Workload, plan, rejudge, verdicts_id

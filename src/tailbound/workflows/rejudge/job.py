@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tailbound.audit.judge_queue import GRACE_SECONDS, JudgeQueue
-from tailbound.contract import Draw, Verdict
+from tailbound.core.contract import Draw, Verdict
+from tailbound.core.prompt import Prompt
 from tailbound.errors import JudgeError
 from tailbound.judges import Judge, is_failure
-from tailbound.prompt import Prompt
 from tailbound.runs.layout import AGREEMENT
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json

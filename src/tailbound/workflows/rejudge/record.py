@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tailbound.contract import Draw
+from tailbound.core.contract import Draw
+from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
-from tailbound.prompt import Prompt
 from tailbound.prompts import read_prompts
 from tailbound.runs import manifest, scan
 from tailbound.runs.draws import draw_store

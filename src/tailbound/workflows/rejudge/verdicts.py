@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tailbound.contract import Verdict
+from tailbound.core.contract import Verdict
 from tailbound.errors import LedgerError
 from tailbound.runs.identity import read_identity
 from tailbound.runs.layout import JUDGE, VERDICTS

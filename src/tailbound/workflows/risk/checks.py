@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from tailbound.contract import DrawRequest
+from tailbound.core.contract import DrawRequest
+from tailbound.core.prompt import Prompt
+from tailbound.core.steps import step
 from tailbound.errors import TargetError, UsageError
 from tailbound.importance_sampling import balance_heuristic, mean_weight
-from tailbound.prompt import Prompt
-from tailbound.steps import step
 from tailbound.targets.capabilities import ProposalEngine
 from tailbound.workflows.risk.proposal_mixture import Family, proposal_of_draw
 from tailbound.workflows.risk.scores import table_of

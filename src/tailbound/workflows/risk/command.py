@@ -10,15 +10,15 @@ from typing import Any
 
 from tailbound.audit import Reporter, silent
 from tailbound.audit.judge_queue import no_verdicts
-from tailbound.contract import SamplingContract
+from tailbound.core.contract import SamplingContract
+from tailbound.core.interrupts import keeping
+from tailbound.core.options import make
+from tailbound.core.prompt import Prompt
+from tailbound.core.steps import step
 from tailbound.errors import UsageError
-from tailbound.interrupts import keeping
-from tailbound.options import make
-from tailbound.prompt import Prompt
 from tailbound.prompts import PromptSource, prompt_set
 from tailbound.runs import reply_notices
 from tailbound.runs.prompts import load_prompts
-from tailbound.steps import step
 from tailbound.storage.places import check_place
 from tailbound.targets.capabilities import notices_of
 from tailbound.workflows import rejudge

@@ -16,16 +16,16 @@ import numpy as np
 
 from tailbound.audit import Audit, Reporter, silent
 from tailbound.audit.judge_queue import no_verdicts
+from tailbound.core.prompt import Prompt
+from tailbound.core.steps import step
 from tailbound.errors import UsageError
 from tailbound.importance_sampling import MixSwitch, RiskEstimate, make_ladder
 from tailbound.importance_sampling.estimate import NOT_CHECKED
 from tailbound.judges import Judge
-from tailbound.prompt import Prompt
 from tailbound.runs import Ledger, StreamRecord, read
 from tailbound.runs.layout import PLAN
 from tailbound.runs.prompts import save_prompts
 from tailbound.runs.spend import stages_kept
-from tailbound.steps import step
 from tailbound.targets.capabilities import ProposalEngine
 from tailbound.workflows.risk.checks import check_engine
 from tailbound.workflows.risk.pilot import choose_setting, grid_for, tuning_prompts

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from tailbound.audit import Audit
+from tailbound.core.prompt import Prompt
+from tailbound.core.steps import step
 from tailbound.importance_sampling import (
     Choice,
     Grid,
@@ -27,10 +29,8 @@ from tailbound.importance_sampling import (
     make_ladder,
     published_grid,
 )
-from tailbound.prompt import Prompt
 from tailbound.runs import read
 from tailbound.runs.layout import CHOICE
-from tailbound.steps import step
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
 from tailbound.targets.capabilities import ProposalEngine

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tailbound.audit.measuring import PROBE_DRAWS, measure
-from tailbound.contract import Draw
-from tailbound.prompt import Prompt
+from tailbound.core.contract import Draw
+from tailbound.core.prompt import Prompt
 from tailbound.storage.plain import finite
 from tailbound.targets import Target
 from tailbound.targets.capabilities import Scoring

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tailbound.core.prompt import Prompt
 from tailbound.errors import ContractMismatchError, UsageError
 from tailbound.judges import Judge
-from tailbound.prompt import Prompt
 from tailbound.runs.layout import PROPOSAL
 from tailbound.runs.spend import stages_kept
 from tailbound.storage.documents import read_json, understood

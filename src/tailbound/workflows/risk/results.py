@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tailbound.core.prompt import Prompt
 from tailbound.importance_sampling import RiskEstimate
-from tailbound.prompt import Prompt
 from tailbound.runs.layout import REVIEW, RISK, RISK_TABLE
 from tailbound.runs.spend import read_streams, write_streams
 from tailbound.storage.documents import read_json, understood

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from tailbound.core.prompt import Prompt
+from tailbound.core.steps import step
 from tailbound.errors import LedgerError, TargetError
-from tailbound.prompt import Prompt
 from tailbound.runs import StreamRecord, read
 from tailbound.runs.identity import read_identity
 from tailbound.runs.layout import SCORES
 from tailbound.runs.shards import ShardStore
-from tailbound.steps import step
 from tailbound.targets.capabilities import ProposalEngine
 from tailbound.workflows.risk.plan import Plan
 from tailbound.workflows.risk.proposal_mixture import Family, FloatArray, IntArray

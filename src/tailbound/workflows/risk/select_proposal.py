@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from tailbound.audit.judge_queue import judge_draws, no_verdicts
-from tailbound.contract import DrawRequest
+from tailbound.core.contract import DrawRequest
+from tailbound.core.prompt import Prompt
+from tailbound.core.steps import step
 from tailbound.importance_sampling import effective_sample_size
 from tailbound.judges import Judge
-from tailbound.prompt import Prompt
-from tailbound.steps import step
 from tailbound.workflows.risk.proposals.base import Proposal
 
 PROMPTS, DRAWS = 6, 32

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tailbound.core.options import check_choices, option
 from tailbound.errors import UsageError
-from tailbound.options import check_choices, option
 
 FamilyName = Literal["ladder", "mix-switch", "single"]
 Estimand = Literal["unsafe", "score"]

@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tailbound.core.steps import notice, step
 from tailbound.errors import UsageError
 from tailbound.runs import first_round, manifest, reply_notices, scan
 from tailbound.runs.draws import draw_store
 from tailbound.runs.layout import SUMMARY
-from tailbound.steps import notice, step
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
 from tailbound.storage.plain import finite, from_plain

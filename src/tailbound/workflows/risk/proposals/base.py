@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
 from tailbound.judges import Judge
-from tailbound.prompt import Prompt
 from tailbound.targets import Target, WhiteBox
 from tailbound.targets.capabilities import ProposalEngine, Variant, VariantSource
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tailbound.core.extras import require
+from tailbound.core.steps import step
 from tailbound.errors import UsageError
-from tailbound.extras import require
-from tailbound.steps import step
 from tailbound.targets import WhiteBox
 from tailbound.targets.registry import check_target, list_targets, load_target
 from tailbound.workflows.risk.proposals.base import Proposal, ProposalQuery, ProposalRequest

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tailbound.prompt import Prompt
+from tailbound.core.prompt import Prompt
 from tailbound.prompts import read_prompts
 from tailbound.runs.layout import DIRECTION
 from tailbound.steering.checks import NOTE_FILE, check_instructions, read_note

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tailbound.core.plugins import Registry
 from tailbound.errors import UsageError
-from tailbound.plugins import Registry
 from tailbound.workflows.risk.proposals.base import Proposal, ProposalQuery, ProposalRequest
 
 GROUP = "tailbound.proposals"

@@ -37,7 +37,7 @@ def parse_json(source: bytes | str, *, most: int | None = None, deepest: int = D
     >>> parse_json("[" * 200 + "]" * 200)
     Traceback (most recent call last):
     ...
-    tailbound.outside.OutsideError: nested too deeply, over 100 levels
+    tailbound.core.outside.OutsideError: nested too deeply, over 100 levels
     """
     if most is not None and len(source) > most:
         raise OutsideError(f"longer than {most:,} bytes")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tailbound.thinking import TAGS, opening, read_reply
+from tailbound.core.thinking import TAGS, opening, read_reply
 
 
 @pytest.mark.parametrize(("tag", "close"), TAGS)

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from runs.writer import make_draw, make_verdict, open_ledger
 from tailbound.audit import Audit
-from tailbound.contract import Draw, SamplingContract, SamplingOptions, Verdict
+from tailbound.core.contract import Draw, SamplingContract, SamplingOptions, Verdict
+from tailbound.core.outside import OutsideError, clean_text, count, finite, parse_json, shown
+from tailbound.core.prompt import Prompt, content_id
 from tailbound.errors import TargetError
 from tailbound.judges import Exchange
 from tailbound.judges.verdicts import scored
-from tailbound.outside import OutsideError, clean_text, count, finite, parse_json, shown
-from tailbound.prompt import Prompt, content_id
 from tailbound.prompts import read_prompts
 from tailbound.runs import read
 from tailbound.targets.base import DrawSource

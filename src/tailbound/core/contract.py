@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
+from tailbound.core.options import check_choices, option
+from tailbound.core.prompt import Prompt
+from tailbound.core.thinking import Thinking
 from tailbound.errors import UsageError
-from tailbound.options import check_choices, option
-from tailbound.prompt import Prompt
-from tailbound.thinking import Thinking
 
 GROUP = "Sampling contract"
 
