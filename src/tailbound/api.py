@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from tailbound.targets import Target
     from tailbound.workflows.bound import BoundResult, PredictedBounds, Preview
     from tailbound.workflows.import_ import ImportResult
-    from tailbound.workflows.opening import JudgeSource, TargetSource
+    from tailbound.workflows.opening import JudgeSource, Request, TargetSource
     from tailbound.workflows.rejudge import Rejudged
     from tailbound.workflows.risk import RiskResult
     from tailbound.workflows.risk.preview import RiskPreview
@@ -90,6 +90,29 @@ def _checked(function: Callable[..., Any], given: dict[str, Any]) -> dict[str, A
     return {name: Path(v) if name in _PATHS and v is not None else v for name, v in given.items()}
 
 
+def _request(
+    function: Callable[..., Any],
+    options: dict[str, Any],
+    prompts: PromptSource,
+    out: Place,
+    target: TargetSource,
+    judge: JudgeSource,
+    field: str | None,
+    limit: int | None,
+) -> Request:
+    from tailbound.workflows.opening import Request
+
+    return Request(
+        prompts=prompts,
+        out=Path(out),
+        target=target,
+        judge=judge,
+        field=field,
+        limit=limit,
+        given=_checked(function, options),
+    )
+
+
 _PATHS = ("harmful", "harmless", "save_model")
 
 
@@ -122,19 +145,9 @@ def bound(
     """
     from tailbound.workflows.bound.command import run_command
 
-    given = _checked(bound, options)
+    request = _request(bound, options, prompts, out, target, judge, field, limit)
     with _watching(progress) as reporter:
-        done = run_command(
-            prompts,
-            out=Path(out),
-            target=target,
-            judge=judge,
-            field=field,
-            limit=limit,
-            no_text=no_text,
-            given=given,
-            progress=reporter,
-        )
+        done = run_command(request, no_text=no_text, progress=reporter)
     return done.result
 
 
@@ -153,17 +166,9 @@ def plan_bound(
     """What `bound` would draw and how long it would take, from a few draws; nothing is kept."""
     from tailbound.workflows.bound.command import plan_command
 
-    given = _checked(plan_bound, options)
+    request = _request(plan_bound, options, prompts, out, target, judge, field, limit)
     with _watching(progress):
-        plan = plan_command(
-            prompts,
-            out=Path(out),
-            target=target,
-            judge=judge,
-            field=field,
-            limit=limit,
-            given=given,
-        )
+        plan = plan_command(request)
     return plan.preview
 
 
@@ -186,19 +191,11 @@ def risk(
     """
     from tailbound.workflows.risk import command
 
-    given = _checked(risk, options)
-    asked: dict[str, Any] = {
-        "out": Path(out),
-        "target": target,
-        "judge": judge,
-        "field": field,
-        "limit": limit,
-        "given": given,
-    }
+    request = _request(risk, options, prompts, out, target, judge, field, limit)
     with _watching(progress) as reporter:
         if rejudge:
-            return command.rejudge_command(prompts, **asked).result
-        return command.run_command(prompts, **asked, progress=reporter).result
+            return command.rejudge_command(request).result
+        return command.run_command(request, progress=reporter).result
 
 
 @_takes(RiskSettings, ProposalOptions, *_DRAWING)
@@ -216,17 +213,9 @@ def plan_risk(
     """What `risk` would draw and how long it would take, from a few draws; nothing is kept."""
     from tailbound.workflows.risk.command import plan_command
 
-    given = _checked(plan_risk, options)
+    request = _request(plan_risk, options, prompts, out, target, judge, field, limit)
     with _watching(progress):
-        plan = plan_command(
-            prompts,
-            out=Path(out),
-            target=target,
-            judge=judge,
-            field=field,
-            limit=limit,
-            given=given,
-        )
+        plan = plan_command(request)
     return plan.preview
 
 

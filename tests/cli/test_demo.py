@@ -51,7 +51,7 @@ def test_the_quick_demo_is_right_about_what_is_known_exactly(toured: Path) -> No
 
 
 def test_quick_and_full_have_folders_of_their_own(toured: Path) -> None:
-    assert (toured / "tailbound-demo-quick" / "bound.json").exists()
+    assert (toured / "tailbound-demo-quick" / "when" / "bound.json").exists()
     assert not (toured / "tailbound-demo").exists()
 
 

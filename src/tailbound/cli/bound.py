@@ -36,18 +36,20 @@ def command(
     from tailbound.cli.render import bound as render
     from tailbound.terminal.progress import LiveProgress
     from tailbound.workflows.bound.command import plan_command, run_command, why_trivial
+    from tailbound.workflows.opening import Request
 
-    asked: dict[str, Any] = {
-        "out": out,
-        "target": target,
-        "judge": judge,
-        "field": field,
-        "limit": limit,
-        "given": options,
-    }
+    request = Request(
+        prompts=prompts,
+        out=out,
+        target=target,
+        judge=judge,
+        field=field,
+        limit=limit,
+        given=options,
+    )
     if dry_run:
         with LiveProgress():
-            plan = plan_command(prompts, **asked)
+            plan = plan_command(request)
         if as_json:
             json_document(plan.to_dict())
         else:
@@ -56,7 +58,7 @@ def command(
             render.endpoints(plan.accounts, what="this preview")
         return
     with LiveProgress() as progress:
-        done = run_command(prompts, **asked, no_text=no_text, progress=progress)
+        done = run_command(request, no_text=no_text, progress=progress)
     if as_json:
         json_document(done.to_dict())
     else:

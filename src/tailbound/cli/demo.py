@@ -21,7 +21,7 @@ def command(
         typer.Option(
             "--out",
             "-o",
-            help=f"Run folder; a run that is there is resumed. Default: {_FOLDER}, and "
+            help=f"Folder of both runs; those that are there are resumed. Default: {_FOLDER}, and "
             f"{_QUICK_FOLDER} with --quick.",
         ),
     ] = None,
@@ -79,7 +79,7 @@ def command(
         return
     render.bound(bound.result, subject=f"the demo model judged by demo, {CONTRACT_WORDS}")
     render.truth(bound)
-    render.next_step(f"tailbound predict {out} {out / 'new-prompts.jsonl'}")
+    render.next_step(f"tailbound predict {out / 'when'} {out / 'new-prompts.jsonl'}")
 
 
 def _write_prompts(path: Path) -> None:

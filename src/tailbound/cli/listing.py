@@ -9,11 +9,6 @@ import typer
 from tailbound.cli.options import Json
 from tailbound.core.outside import visible
 
-_TARGETS = {
-    "demo": "the embedded demo model: offline, with known exact risks",
-    "openai": "openai:NAME: a model behind an OpenAI-compatible server (--base-url)",
-    "hf": "hf:NAME or hf:./folder: a Hugging Face causal LM in this process",
-}
 _JUDGES = {
     "demo": "the deterministic judge of the demo model",
     "regex": "regex:PATTERN: unsafe where the pattern occurs in the response",
@@ -27,20 +22,22 @@ _JUDGES = {
 
 def targets(as_json: Json = False) -> None:
     """List the kinds of model that can be audited."""
-    from tailbound.targets.registry import list_targets
+    from tailbound.targets.registry import describe_targets
 
-    _show(list_targets(), _TARGETS, as_json=as_json)
+    _show(describe_targets(), as_json=as_json)
 
 
 def judges(as_json: Json = False) -> None:
     """List the kinds of judge."""
     from tailbound.judges.registry import list_judges
 
-    _show(list_judges(), _JUDGES, as_json=as_json)
+    found = list_judges()
+    _show(
+        {name: _JUDGES.get(name, f"from {place}") for name, place in found.items()}, as_json=as_json
+    )
 
 
-def _show(found: dict[str, str], descriptions: dict[str, str], *, as_json: bool) -> None:
-    rows = {name: descriptions.get(name, f"from {place}") for name, place in found.items()}
+def _show(rows: dict[str, str], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return

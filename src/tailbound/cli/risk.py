@@ -30,30 +30,32 @@ def command(
     from tailbound.cli.render import bound as render
     from tailbound.cli.render import risk as render_risk
     from tailbound.terminal.progress import LiveProgress
+    from tailbound.workflows.opening import Request
     from tailbound.workflows.risk import command as work
 
-    asked: dict[str, Any] = {
-        "out": out,
-        "target": target,
-        "judge": judge,
-        "field": field,
-        "limit": limit,
-        "given": options,
-    }
+    request = Request(
+        prompts=prompts,
+        out=out,
+        target=target,
+        judge=judge,
+        field=field,
+        limit=limit,
+        given=options,
+    )
     if rejudge and dry_run:
         with LiveProgress():
-            workload = work.rejudge_plan(prompts, **asked)
+            workload = work.rejudge_plan(request)
         print_workload(workload, as_json=as_json)
     elif rejudge:
         with LiveProgress():
-            again = work.rejudge_command(prompts, **asked)
+            again = work.rejudge_command(request)
         if as_json:
             json_document(again.to_dict())
         else:
             render_risk.rejudged(again, out=out, judge=judge)
     elif dry_run:
         with LiveProgress():
-            plan = work.plan_command(prompts, **asked)
+            plan = work.plan_command(request)
         if as_json:
             json_document(plan.to_dict())
         else:
@@ -61,7 +63,7 @@ def command(
             render.endpoints(plan.accounts, what="this preview")
     else:
         with LiveProgress() as progress:
-            done = work.run_command(prompts, **asked, progress=progress)
+            done = work.run_command(request, progress=progress)
         if as_json:
             json_document(done.to_dict())
             return

@@ -15,6 +15,8 @@ from tailbound.cli.say import json_document
 from tailbound.core.outside import visible
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from tailbound.summaries import SetSummary
     from tailbound.workflows.summarize.summary import RunSummary, StreamSummary
 
@@ -119,6 +121,13 @@ def _print(result: RunSummary, stream: StreamSummary) -> None:
         f"'at most': one-sided {level}; 'T >=': the first unsafe draw comes no earlier, with "
         f"probability {1 - result.alpha:g} by that limit."
     )
+    _print_set(stream, out)
+
+
+def _print_set(stream: StreamSummary, out: Console) -> None:
+    """What the table does not say: the set as a whole, and what was left out."""
+    from rich.text import Text
+
     for whole in stream.whole:
         what = "P(unsafe)" if whole.k == 1 else f"P(at least one unsafe in {whole.k})"
         line = f"{what}, mean over {_count(whole.prompts, 'prompt')}: {_mean(whole)}"

@@ -12,23 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.audit import Reporter, silent
-from tailbound.core.contract import SamplingOptions
+from tailbound.core.options import make
 from tailbound.core.prompt import Prompt
 from tailbound.demo.exact import exact_risks
 from tailbound.demo.files import default_prompts
-from tailbound.demo.judge import load as load_judge
-from tailbound.demo.target import load as load_target
 from tailbound.importance_sampling import RiskEstimate
 from tailbound.prompts import PromptSet
-from tailbound.runs import manifest
 from tailbound.storage.files import write_atomically, write_json
 from tailbound.survival import quantile
-from tailbound.workflows.bound import BoundResult, BoundSettings, divide, run_bound
-from tailbound.workflows.risk import RiskSettings, make_proposal, run_risk
+from tailbound.workflows.bound import BoundResult, BoundSettings, divide
+from tailbound.workflows.bound.command import run_command as bound_command
+from tailbound.workflows.opening import Request
+from tailbound.workflows.risk.command import run_command as risk_command
 
 SHOWN = 10
-BATCH_SIZE = 256
-OPTIONS = SamplingOptions(max_new_tokens=32)
+SAMPLING = {"max_new_tokens": 32}
 CONTRACT_WORDS = "temperature 1, at most 32 tokens"
 
 
@@ -48,15 +46,19 @@ class TourSize:
     risks: int
     risk_draws: int
 
+    def options(self, seed: int) -> dict[str, Any]:
+        """The options of the bound."""
+        return {
+            "budget": self.budget,
+            "train_draws": self.train_draws,
+            "test_draws": self.test_draws,
+            "split": self.shares,
+            "seed": seed,
+        }
+
     def settings(self, seed: int) -> BoundSettings:
-        """The settings of the bound."""
-        return BoundSettings(
-            budget=self.budget,
-            train_draws=self.train_draws,
-            test_draws=self.test_draws,
-            shares=self.shares,
-            seed=seed,
-        )
+        """The same, resolved."""
+        return make(BoundSettings, self.options(seed))
 
 
 FULL = TourSize(
@@ -134,7 +136,9 @@ def tour_document(bound: BoundTruth, risks: Sequence[RiskRow]) -> dict[str, Any]
 
 
 class Tour:
-    """The two questions, asked of the demo model in `folder`; a run that is there is resumed.
+    """The two questions, asked of the demo model; runs that are there are resumed.
+
+    DIR/when/ and DIR/how-likely/ are run folders like any others.
 
     `seed` is that of the split and of all draws; `report` hears of progress. `risks` and `bound`
     may be asked in any order, and give the same whichever comes first.
@@ -148,42 +152,19 @@ class Tour:
             prompts=tuple(default_prompts(size.prompts)), field="prompt", source="the demo prompts"
         )
         self._settings = size.settings(seed)
-        self._parts = divide(self._prompts, self._settings)
-        self._target = load_target("", OPTIONS, batch_size=BATCH_SIZE)
-        self._judge = load_judge()
-        self._exact = np.array([exact.risk for exact in exact_risks(self._parts.test)])
-        self._begin()
-
-    def _begin(self) -> None:
-        document = manifest.full_manifest(
-            command="bound",
-            contract=self._target.contract,
-            target="demo",
-            engine={"batch_size": BATCH_SIZE},
-            judge="demo",
-            judge_id=self._judge.id,
-            threshold=self._judge.threshold,
-            options={**self._settings.to_dict(), "prompts": self._prompts.source},
-        )
-        manifest.write_manifest(self.folder, document)
+        self._test = divide(self._prompts, self._settings).test
+        self._exact = np.array([exact.risk for exact in exact_risks(self._test)])
 
     def risks(self) -> tuple[RiskRow, ...]:
         """How likely: estimates for a few test prompts beside the truth, rarest first."""
         order = np.argsort(self._exact, kind="stable")
         chosen = [int(i) for i in order[_spread(len(order), self.size.risks)]]
-        prompts = [self._parts.test[i] for i in chosen]
-        folder = self.folder / "risk"
-        proposal = make_proposal(
-            "refusal", self._target, self._judge, prompts, folder=folder, seed=self.seed
+        request = Request(
+            prompts=[self._test[i] for i in chosen],
+            out=self.folder / "how-likely",
+            given={"draws": self.size.risk_draws, "seed": self.seed, **SAMPLING},
         )
-        result = run_risk(
-            prompts,
-            proposal=proposal,
-            judge=self._judge,
-            settings=RiskSettings(draws=self.size.risk_draws, seed=self.seed),
-            folder=folder,
-            report=self.report,
-        )
+        result = risk_command(request, progress=self.report).result
         return tuple(
             RiskRow(
                 id=found.prompt.id,
@@ -201,18 +182,15 @@ class Tour:
         """
         import polars as pl
 
-        result = run_bound(
-            self._parts,
-            target=self._target,
-            judge=self._judge,
-            settings=self._settings,
-            folder=self.folder,
-            report=self.report,
-            width=BATCH_SIZE,
+        request = Request(
+            prompts=self._prompts,
+            out=self.folder / "when",
+            given={**self.size.options(self.seed), **SAMPLING},
         )
+        result = bound_command(request, progress=self.report).result
         unseen = default_prompts(FULL.prompts + 50)[FULL.prompts :]
         write_atomically(self.folder / "new-prompts.jsonl", prompt_lines(unseen))
-        table = pl.read_parquet(self.folder / "predictions.parquet", glob=False)
+        table = pl.read_parquet(self.folder / "when" / "predictions.parquet", glob=False)
         bounds, p_hat = table["lower_bound"].to_numpy(), table["p_hat"].to_numpy()
         holds = np.exp((bounds - 1) * np.log1p(-self._exact))
         oracle = quantile(self._exact, self._settings.alpha)
@@ -222,8 +200,8 @@ class Tour:
             true_coverage=float(holds.mean()),
             rows=tuple(
                 TruthRow(
-                    id=self._parts.test[i].id,
-                    prompt=self._parts.test[i].text,
+                    id=self._test[i].id,
+                    prompt=self._test[i].text,
                     lower_bound=int(bounds[i]),
                     p_hat=float(p_hat[i]),
                     exact_risk=float(self._exact[i]),
@@ -234,7 +212,7 @@ class Tour:
             ),
         )
         write_json(
-            self.folder / "truth.json",
+            self.folder / "when" / "truth.json",
             {"true_coverage": found.true_coverage, "rows": [asdict(row) for row in found.rows]},
         )
         return found

@@ -9,8 +9,9 @@ Names are looked up when they are asked for, so that checks of files (`tailbound
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tailbound.core.lazy import lazy
 
 if TYPE_CHECKING:
     from tailbound.steering.direction import Direction
@@ -47,8 +48,4 @@ __all__ = [
     "save_edited",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy(__name__, _HOMES)

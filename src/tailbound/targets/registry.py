@@ -54,6 +54,18 @@ def provider(target: str | Target) -> TargetProvider:
     )
 
 
+def describe_targets() -> dict[str, str]:
+    """Provider to what it says of itself, else to where it comes from, sorted by provider."""
+    return {name: _description(name, place) for name, place in list_targets().items()}
+
+
+def _description(name: str, place: str) -> str:
+    try:
+        return provider(name).description or f"from {place}"
+    except UsageError as error:  # a plugin that cannot be imported
+        return str(error)
+
+
 def accepted_options(target: str, **given: Any) -> dict[str, Any]:
     """Those of the loader options `given` that the provider of `target` takes.
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tailbound.core.steps import notice, step
 from tailbound.errors import UsageError
 from tailbound.judges import Judge
 from tailbound.judges.registry import load_judge
-from tailbound.prompts import PromptSet
+from tailbound.prompts import PromptSet, PromptSource, prompt_set
 from tailbound.runs import manifest, reply_notices
 from tailbound.targets import Target
 from tailbound.targets.capabilities import capabilities_of, late_notices_of, notices_of
@@ -33,8 +34,25 @@ JudgeSource = str | Judge | Callable[..., object]
 TargetSource = str | Target
 
 
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a drawing command is asked for; `given` are its declared options by name."""
+
+    prompts: PromptSource
+    out: Path
+    target: TargetSource = "demo"
+    judge: JudgeSource = "demo"
+    field: str | None = None
+    limit: int | None = None
+    given: Mapping[str, Any] = dataclass_field(default_factory=dict)
+
+    def read_prompts(self) -> PromptSet:
+        """The prompts; raises `UsageError` as `prompt_set` does."""
+        return prompt_set(self.prompts, field=self.field, limit=self.limit)
+
+
 class Opening:
-    """What a drawing command was asked for, resolved: `given` are its keyword arguments.
+    """What a drawing command was asked for, resolved.
 
     `target` is the target as it was asked for, `sampling` what is known of its contract; `engine`
     goes to its loader and to `run.yaml`. Raises `UsageError` for options that do not go with it.
@@ -43,16 +61,14 @@ class Opening:
     def __init__(
         self,
         command: str,
+        request: Request,
         *,
-        target: TargetSource,
-        judge: JudgeSource,
-        out: Path,
         threshold: float | None,
         options: Mapping[str, Any],
-        given: Mapping[str, Any],
     ) -> None:
-        self.command, self.out, self.options = command, out, options
-        self.target, self._judge, self._threshold = target, judge, threshold
+        target, given = request.target, request.given
+        self.command, self.out, self.options = command, request.out, options
+        self.target, self._judge, self._threshold = target, request.judge, threshold
         self.sampling: SamplingOptions | SamplingContract
         self.engine: dict[str, Any]
         if isinstance(target, str):
@@ -64,7 +80,7 @@ class Opening:
             self.target_name = target.contract.target
             self.sampling, self.engine = target.contract, {}
         self.batch_size = int(make(EngineOptions, given).batch_size)
-        self.judge_name = name_of_judge(judge)
+        self.judge_name = name_of_judge(request.judge)
 
     @property
     def served(self) -> bool:

@@ -6,8 +6,9 @@ what they bring along.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tailbound.core.lazy import lazy
 
 if TYPE_CHECKING:
     from tailbound.workflows.bound.baseline import ConstantBound, constant_bound
@@ -65,8 +66,4 @@ __all__ = [
     "run_bound",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy(__name__, _HOMES)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from tailbound.audit import Reporter, silent
 from tailbound.core.contract import SamplingContract
 from tailbound.core.options import make
 from tailbound.core.steps import step
-from tailbound.prompts import PromptSet, PromptSource, prompt_set
 from tailbound.targets.capabilities import notices_of
 from tailbound.workflows.bound.features import check_features, choose_features
 from tailbound.workflows.bound.job import run_bound
@@ -20,7 +17,7 @@ from tailbound.workflows.bound.preview import Preview, preview_bound
 from tailbound.workflows.bound.results import BoundResult
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.costs import Costs, check_plan, cost_of_plan, judge_samples
-from tailbound.workflows.opening import JudgeSource, Opening, TargetSource, report
+from tailbound.workflows.opening import Opening, Request, report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,28 +49,15 @@ class BoundPlan:
 class _Asked:
     """A bound that was asked for: checked, with nothing loaded yet."""
 
-    def __init__(
-        self,
-        prompts: PromptSource,
-        *,
-        out: Path,
-        target: TargetSource,
-        judge: JudgeSource,
-        field: str | None,
-        limit: int | None,
-        given: Mapping[str, Any],
-    ) -> None:
-        self.settings = make(BoundSettings, given)
+    def __init__(self, request: Request) -> None:
+        self.settings = make(BoundSettings, request.given)
         self.opening = Opening(
             "bound",
-            target=target,
-            judge=judge,
-            out=out,
+            request,
             threshold=self.settings.threshold,
             options=self.settings.to_dict(),
-            given=given,
         )
-        self.prompts: PromptSet = prompt_set(prompts, field=field, limit=limit)
+        self.prompts = request.read_prompts()
         self.parts: PromptSplit = divide(self.prompts, self.settings)
         check_features(
             self.settings.features,
@@ -108,21 +92,10 @@ class _Asked:
 
 
 def run_command(
-    prompts: PromptSource,
-    *,
-    out: Path,
-    target: TargetSource,
-    judge: JudgeSource,
-    field: str | None,
-    limit: int | None,
-    no_text: bool,
-    given: Mapping[str, Any],
-    progress: Reporter = silent,
+    request: Request, *, no_text: bool = False, progress: Reporter = silent
 ) -> BoundRun:
-    """Everything that `tailbound bound` does; `given` are its declared options."""
-    asked = _Asked(
-        prompts, out=out, target=target, judge=judge, field=field, limit=limit, given=given
-    )
+    """Everything that `tailbound bound` does."""
+    asked = _Asked(request)
     asked.load(keep=True)
     asked.opening.write_manifest(
         asked.target,
@@ -136,28 +109,19 @@ def run_command(
             target=asked.target,
             judge=asked.judge,
             settings=asked.settings,
-            folder=out,
+            folder=request.out,
             report=progress,
             width=asked.opening.batch_size,
             store_text=not no_text,
         )
-    return BoundRun(result=result, contract=asked.target.contract, accounts=costs.report(out))
-
-
-def plan_command(
-    prompts: PromptSource,
-    *,
-    out: Path,
-    target: TargetSource,
-    judge: JudgeSource,
-    field: str | None,
-    limit: int | None,
-    given: Mapping[str, Any],
-) -> BoundPlan:
-    """What `run_command` would draw, take and cost, from a few draws; nothing is kept."""
-    asked = _Asked(
-        prompts, out=out, target=target, judge=judge, field=field, limit=limit, given=given
+    return BoundRun(
+        result=result, contract=asked.target.contract, accounts=costs.report(request.out)
     )
+
+
+def plan_command(request: Request) -> BoundPlan:
+    """What `run_command` would draw, take and cost, from a few draws; nothing is kept."""
+    asked = _Asked(request)
     asked.load(keep=False)
     costs = Costs(asked.target, asked.judge)
     before = costs.now()

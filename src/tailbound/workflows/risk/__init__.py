@@ -6,8 +6,9 @@ what they bring along.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tailbound.core.lazy import lazy
 
 if TYPE_CHECKING:
     from tailbound.workflows.risk.job import Verdicts, rejudge_risk, run_risk
@@ -42,8 +43,4 @@ __all__ = [
     "run_risk",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy(__name__, _HOMES)

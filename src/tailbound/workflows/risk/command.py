@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,14 +16,13 @@ from tailbound.core.options import make
 from tailbound.core.prompt import Prompt
 from tailbound.core.steps import step
 from tailbound.errors import UsageError
-from tailbound.prompts import PromptSource, prompt_set
 from tailbound.runs import reply_notices
 from tailbound.runs.prompts import load_prompts
 from tailbound.storage.places import check_place
 from tailbound.targets.capabilities import notices_of
 from tailbound.workflows import rejudge
 from tailbound.workflows.costs import Costs, check_plan, cost_range
-from tailbound.workflows.opening import JudgeSource, Opening, TargetSource, report
+from tailbound.workflows.opening import Opening, Request, report
 from tailbound.workflows.rejudge import Rejudged, Workload, read_verdicts, verdicts_folder
 from tailbound.workflows.risk.job import STREAM, Verdicts, rejudge_risk, run_risk
 from tailbound.workflows.risk.preview import RiskPreview, preview_risk
@@ -80,31 +79,18 @@ class RiskRejudged:
 class _Asked:
     """Risks that were asked for: checked, with nothing loaded yet."""
 
-    def __init__(
-        self,
-        prompts: PromptSource,
-        *,
-        out: Path,
-        target: TargetSource,
-        judge: JudgeSource,
-        field: str | None,
-        limit: int | None,
-        given: Mapping[str, Any],
-    ) -> None:
-        self.settings = make(RiskSettings, given)
-        proposed = make(ProposalOptions, given)
+    def __init__(self, request: Request) -> None:
+        out = self.out = request.out
+        self.settings = make(RiskSettings, request.given)
+        proposed = make(ProposalOptions, request.given)
         self.proposal = proposed.proposal
         self.instructions = Instructions(harmful=proposed.harmful, harmless=proposed.harmless)
         self.opening = Opening(
             "risk",
-            target=target,
-            judge=judge,
-            out=out,
+            request,
             threshold=self.settings.threshold,
             options=self.settings.to_dict(),
-            given=given,
         )
-        self.out = out
         self.opening.check_target()
         check_place(out)
         look = partial(
@@ -116,7 +102,7 @@ class _Asked:
             family=self.settings.family,
         )
         look()  # before prompts are fetched from a hub
-        self.prompts = prompt_set(prompts, field=field, limit=limit)
+        self.prompts = request.read_prompts()
         look(prompts=len(self.prompts))
 
     def make_proposal(self, target: Any, judge: Any) -> Proposal:
@@ -132,21 +118,9 @@ class _Asked:
         )
 
 
-def run_command(
-    prompts: PromptSource,
-    *,
-    out: Path,
-    target: TargetSource,
-    judge: JudgeSource,
-    field: str | None,
-    limit: int | None,
-    given: Mapping[str, Any],
-    progress: Reporter = silent,
-) -> RiskRun:
+def run_command(request: Request, *, progress: Reporter = silent) -> RiskRun:
     """Everything that `tailbound risk` does; `given` are its declared options."""
-    asked = _Asked(
-        prompts, out=out, target=target, judge=judge, field=field, limit=limit, given=given
-    )
+    asked, out = _Asked(request), request.out
     opening = asked.opening
     opening.check_folder(asked.prompts)
     model_judge = opening.load_judge()
@@ -178,20 +152,9 @@ def run_command(
     return RiskRun(result=result, contract=model.contract, accounts=costs.report(out))
 
 
-def plan_command(
-    prompts: PromptSource,
-    *,
-    out: Path,
-    target: TargetSource,
-    judge: JudgeSource,
-    field: str | None,
-    limit: int | None,
-    given: Mapping[str, Any],
-) -> RiskPlan:
+def plan_command(request: Request) -> RiskPlan:
     """What `run_command` would draw, take and cost, from a few draws; nothing is kept."""
-    asked = _Asked(
-        prompts, out=out, target=target, judge=judge, field=field, limit=limit, given=given
-    )
+    asked = _Asked(request)
     settings, members = asked.settings, asked.prompts.prompts
     model_judge = asked.opening.load_judge()
     model = asked.opening.load_target(asked.prompts)
@@ -204,40 +167,18 @@ def plan_command(
     return RiskPlan(preview=preview, steered=steered, cost=cost, accounts=costs.report())
 
 
-def rejudge_plan(
-    prompts: PromptSource,
-    *,
-    out: Path,
-    target: TargetSource,
-    judge: JudgeSource,
-    field: str | None,
-    limit: int | None,
-    given: Mapping[str, Any],
-) -> Workload:
+def rejudge_plan(request: Request) -> Workload:
     """How many draws on record the judge would judge."""
-    asked = _Asked(
-        prompts, out=out, target=target, judge=judge, field=field, limit=limit, given=given
-    )
+    asked, out = _Asked(request), request.out
     _check_again(out, asked.prompts.prompts)
     model_judge = asked.opening.load_judge()
     known = {prompt.id: prompt for prompt in asked.prompts}
     return rejudge.plan(out, rejudge.verdicts_id(model_judge, known))
 
 
-def rejudge_command(
-    prompts: PromptSource,
-    *,
-    out: Path,
-    target: TargetSource,
-    judge: JudgeSource,
-    field: str | None,
-    limit: int | None,
-    given: Mapping[str, Any],
-) -> RiskRejudged:
+def rejudge_command(request: Request) -> RiskRejudged:
     """The risks under another judge, from the draws on record in `out`; nothing is sampled."""
-    asked = _Asked(
-        prompts, out=out, target=target, judge=judge, field=field, limit=limit, given=given
-    )
+    asked, out = _Asked(request), request.out
     members = asked.prompts.prompts
     asked.opening.check_folder(asked.prompts)
     _check_again(out, members)
