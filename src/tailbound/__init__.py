@@ -27,8 +27,9 @@ if TYPE_CHECKING:
         summarize,
     )
     from tailbound.importance_sampling import estimate_risk
-    from tailbound.judges.registry import load_judge
+    from tailbound.judges.registry import list_judges, load_judge
     from tailbound.survival import calibrate
+    from tailbound.targets.registry import list_targets
     from tailbound.workflows.load import load_run
 
 __version__: str
@@ -38,6 +39,8 @@ _HOMES = {
     "calibrate": "tailbound.survival",
     "estimate_risk": "tailbound.importance_sampling",
     "import_draws": "tailbound.api",
+    "list_judges": "tailbound.judges.registry",
+    "list_targets": "tailbound.targets.registry",
     "load_judge": "tailbound.judges.registry",
     "load_run": "tailbound.workflows.load",
     "load_target": "tailbound.api",
@@ -57,6 +60,8 @@ __all__ = [
     "calibrate",
     "estimate_risk",
     "import_draws",
+    "list_judges",
+    "list_targets",
     "load_judge",
     "load_run",
     "load_target",
