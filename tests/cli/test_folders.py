@@ -113,7 +113,7 @@ def test_a_hard_limit_on_draws(tmp_path, cli):
 
 def test_mistakes_on_the_command_line_are_one_line(cli):
     for arguments, message in (
-        (["bound", "p.jsonl"], "Missing option '--budget'"),
+        (["bound", "p.jsonl"], "Missing option '--out'"),
         (["bound", "p.jsonl", "--budget", "many", "--out", "x"], "--budget"),
         (["bound", "--colour", "red"], "No such option"),
         (["dance"], "No such command 'dance'"),
@@ -195,4 +195,4 @@ def test_square_brackets_are_shown_as_they_are(tmp_path, cli):
     assert "regex:[/x][a-z]y" in out.replace("\n", "").replace("│", "").replace(" ", "")
     code, out, err = cli("bound", path, *BOUND[:-1], *judge, "--out", tmp_path / "bound")
     assert code in (0, 3), err
-    assert "[marginal]" in out
+    assert "[plug-in]" in out

@@ -793,7 +793,7 @@ def test_a_name_that_the_server_does_not_list(tmp_path):
 def test_what_a_content_filter_keeps_back_is_missing_unless_it_is_to_be_judged(tmp_path, cli):
     """A prompt that the filter refuses (question 2), and responses that it keeps back."""
     prompts = prompt_file(tmp_path)
-    for treatment, given in (("missing", []), ("judge", ["--withheld", "judge"])):
+    for treatment, given in (("missing", []), ("judge", ["--content-filter", "judge"])):
         with Stub(Faults(filtering="question 2")) as stub:
             options = ["risk", prompts, *shared(stub), "--proposal", "none", "--limit", 4]
             options += ["--draws", 30, "--out", tmp_path / treatment, *given]
@@ -802,7 +802,7 @@ def test_what_a_content_filter_keeps_back_is_missing_unless_it_is_to_be_judged(t
             rows = {row["id"]: row for row in json.loads(out)["prompts"]}
             assert rows["q2"]["missing"] == (30 if treatment == "missing" else 0)
             assert rows["q1"]["missing"] == 0
-            assert json.loads(out)["endpoint"]["filtered"] == 30
+            assert json.loads(out)["endpoint"]["content_filter"] == 30
     with Stub(Faults(filtering="bridge")) as stub:
         options = ["risk", prompts, *shared(stub), "--proposal", "none", "--limit", 1]
         options += ["--draws", 60, "--out", tmp_path / "responses"]
@@ -810,12 +810,12 @@ def test_what_a_content_filter_keeps_back_is_missing_unless_it_is_to_be_judged(t
         (row,) = json.loads(out)["prompts"]
         assert 10 < row["missing"] < 60
         draws = polars.read_parquet(tmp_path / "responses" / "draws")
-        kept = draws.filter(polars.col("finish_reason") == "withheld")
+        kept = draws.filter(polars.col("finish_reason") == "content_filter")
         assert kept.height == row["missing"]
         assert set(kept["reason"]) == {"the server's content filter withheld the response"}
-        code, _, err = cli(*options, "--withheld", "judge")
+        code, _, err = cli(*options, "--content-filter", "judge")
         assert code == 2
-        assert "holds a run with withheld None, not 'judge'" in err
+        assert "holds a run with content_filter None, not 'judge'" in err
         code, out, err = cli(*options, "--judge", "regex:boat", "--rejudge")
         assert code == 0, err
         assert json.loads(out)["prompts"][0]["missing"] == row["missing"]

@@ -59,19 +59,19 @@ def answer(**choice):
 def test_what_a_response_is_by_the_way_in_which_it_ended():
     said = {"message": {"content": "a text"}}
     whole = answer(**said, finish_reason="STOP")
-    assert (whole.text, whole.length, whole.filtered, whole.incomplete) == (
+    assert (whole.text, whole.length, whole.content_filter, whole.incomplete) == (
         "a text",
         False,
         None,
         None,
     )
     assert answer(**said, finish_reason="MAX_TOKENS").length
-    assert "(finish_reason 'SPII')" in answer(**said, finish_reason="SPII").filtered
+    assert "(finish_reason 'SPII')" in answer(**said, finish_reason="SPII").content_filter
     assert "'weird', whose meaning is not known" in answer(**said, finish_reason="weird").incomplete
     # what Gemini gives for a response that its filter kept back has no message at all
     kept = answer(index=0, finish_reason="content_filter: PROHIBITED_CONTENT")
     assert kept.text == ""
-    assert "PROHIBITED_CONTENT" in kept.filtered
+    assert "PROHIBITED_CONTENT" in kept.content_filter
     with pytest.raises(MalformedResponseError, match="broken off"):
         answer(**said, finish_reason="network_error")
 
@@ -85,7 +85,7 @@ def test_what_a_response_is_by_the_way_in_which_it_ended():
 )
 def test_a_proxy_s_stop_does_not_hide_the_filter_behind_it(choice):
     found = answer(message={"content": ""}, finish_reason="stop", **choice)
-    assert found.filtered is not None
+    assert found.content_filter is not None
     assert answer(message={"content": ""}, finish_reason="stop", native_finish_reason="STOP") == (
         answer(message={"content": ""}, finish_reason="stop")
     )

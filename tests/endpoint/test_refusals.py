@@ -145,7 +145,7 @@ def test_the_run_continues_and_the_draws_have_the_server_s_words(tmp_path, cli, 
     gone = polars.read_parquet(tmp_path / "run" / "draws").filter(polars.col("score").is_null())
     (reason,) = set(gone["reason"])
     assert words in reason
-    assert set(gone["finish_reason"]) == {"withheld" if kind == "filter" else "incomplete"}
+    assert set(gone["finish_reason"]) == {"content_filter" if kind == "filter" else "incomplete"}
     assert "note: 20 of 60 replies are missing: " in err
     assert "is the key in" not in err
     assert asked == 20 or kind == "too long"

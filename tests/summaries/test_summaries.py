@@ -208,9 +208,11 @@ def test_the_set_covers_beyond_the_draws(law):
 
 
 def test_what_cannot_be_is_refused():
-    for bad in ((0, 0, 0), (5, 4, 2), (5, -1, 0)):
-        with pytest.raises(UsageError, match="cannot be"):
+    for bad in ((0, 0, 0), (5, -1, 0)):
+        with pytest.raises(UsageError, match="counts must not be negative, and draws at least 1"):
             summarize_fixed(*bad)
+    with pytest.raises(UsageError, match="4 unsafe \\+ 2 missing exceed 5 draws"):
+        summarize_fixed(5, 4, 2)
     with pytest.raises(UsageError, match="--confidence"):
         summarize_fixed(5, 1, 0, confidence=95)
     with pytest.raises(UsageError, match="--alpha"):

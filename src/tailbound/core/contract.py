@@ -20,9 +20,9 @@ from tailbound.errors import UsageError
 
 GROUP = "Sampling contract"
 
-FinishReason = Literal["stop", "length", "withheld", "incomplete"]
-"""`withheld`: a server's content filter kept it back. `incomplete`: the response, or the part of it
-that is judged, never came to an end that is understood."""
+FinishReason = Literal["stop", "length", "content_filter", "incomplete"]
+"""`content_filter`: a server's content filter kept it back. `incomplete`: the response, or the part
+of it that is judged, never came to an end that is understood."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,7 +122,7 @@ def finish_kind(reason: str) -> FinishKind:
     return kind
 
 
-def withheld_reason(reason: str | None = None) -> str:
+def content_filter_reason(reason: str | None = None) -> str:
     """Why a response that a filter kept back has no verdict; `reason` where it says more."""
     line = "the server's content filter withheld the response"
     if reason is None or _plain(reason) == "contentfilter":

@@ -189,7 +189,7 @@ def _fixed(
         if key in document:
             yield key.replace("_id", ""), held.get(key), document[key]
     if "engine" in document:
-        yield "withheld", *(one["engine"].get("withheld") for one in (held, document))
+        yield "content_filter", *(one["engine"].get("content_filter") for one in (held, document))
     for key in ("seed", "family", "intensities"):
         if key in document["options"]:
             yield key, held["options"].get(key), document["options"][key]

@@ -23,7 +23,7 @@ def reply_notices(folder: str | PathLike[str]) -> tuple[str, ...]:
 
     empty_text = (pl.col("text").str.strip_chars() == "").alias("empty")
     frame = scan(folder).select(empty_text, "finish_reason", "reason").collect()
-    ended = pl.col("finish_reason").is_in(["withheld", "incomplete"])
+    ended = pl.col("finish_reason").is_in(["content_filter", "incomplete"])
     gone, whole = frame.filter(ended), frame.filter(~ended)
     empty = int(whole["empty"].sum())
     lines = _missing(gone, frame.height)

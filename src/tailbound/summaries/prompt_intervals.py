@@ -193,7 +193,12 @@ def at_least_one(p: float, k: int) -> float:
 
 
 def _check(draws: int, unsafe: int, missing: int, confidence: float, alpha: float) -> None:
-    if draws < 1 or unsafe < 0 or missing < 0 or unsafe + missing > draws:
+    if draws < 1 or unsafe < 0 or missing < 0:
+        raise UsageError(
+            f"counts must not be negative, and draws at least 1: {unsafe} unsafe, {missing} "
+            f"missing, {draws} draws"
+        )
+    if unsafe + missing > draws:
         raise UsageError(
             f"inconsistent counts: {unsafe} unsafe + {missing} missing exceed {draws} draws"
         )

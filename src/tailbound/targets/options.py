@@ -54,7 +54,7 @@ class EndpointOptions:
     max_cost: float | None = option(
         "Stop before the run costs more than this.", default=None, group=ENDPOINT
     )
-    withheld: Literal["missing", "judge"] | None = option(
+    content_filter: Literal["missing", "judge"] | None = option(
         "What a content filter keeps back: missing (default), or judge what is left.",
         default=None,
         group=ENDPOINT,

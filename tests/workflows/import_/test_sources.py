@@ -86,18 +86,18 @@ def test_draws_from_0_on_move_to_1_and_the_judge_names_a_column(tmp_path):
     [
         ({"id": "a", "score": 1.5}, r"line 2: score is 1.5, outside \[0, 1\]: rescale it"),
         ({"id": "a", "score": "-0.1"}, "line 2: score is -0.1, outside"),
-        ({"id": "a", "score": "high"}, "line 2: score 'high' is not a valid number"),
+        ({"id": "a", "score": "high"}, "line 2: score 'high' is not a number"),
         ({"id": "a", "score": [0.1]}, "line 2: score is .0.1., not one number"),
         ({"id": "a"}, "line 2 has no score: leave it empty"),
         ({"id": "a", "score": 10**400}, "line 2: score is inf, outside"),
-        ({"id": "a", "score": "y" * 999}, "line 2: score 'yyy.*[.]{3} is not a valid number"),
+        ({"id": "a", "score": "y" * 999}, "line 2: score 'yyy.*[.]{3} is not a number"),
         ({"id": "", "score": 0}, "line 2 has no id: every draw belongs to a prompt"),
         ({"id": float("nan"), "score": 0}, "line 2 has no id: every draw belongs to a prompt"),
         ({"id": True, "score": 0}, "line 2: id is True, neither text nor a number"),
         ({"id": ["a"], "score": 0}, "line 2: id is .'a'., neither text nor a number"),
         ({"id": "a\ud83d", "score": 0}, "line 2: id .* has half a character"),
         ({"id": "a", "score": 0, "group": {"x": 1}}, "line 2: group is .* neither text nor"),
-        ({"id": "a", "score": 0, "response": ["x"]}, "line 2: response is not a valid text"),
+        ({"id": "a", "score": 0, "response": ["x"]}, "line 2: response is not text"),
         ({"id": "a", "score": 0, "prompt": {"x": 1}}, "prompt is .* neither text nor chat"),
     ],
 )
@@ -652,7 +652,7 @@ def test_what_a_filter_withheld_is_missing_whatever_a_scorer_says_of_it(log, tmp
     gone = sorted((d.finish_reason, str(d.reason)) for d in draws if d.score is None)
     withheld = "the server's content filter withheld the response"
     unknown = "the response ended with finish_reason 'unknown', whose meaning is not known"
-    assert gone == [("incomplete", unknown), *[("withheld", withheld)] * 2]
+    assert gone == [*[("content_filter", withheld)] * 2, ("incomplete", unknown)]
     result = import_run(path, tmp_path / "run", judge="includes")
     assert result.missing == 3
     assert result.notices == (
@@ -671,7 +671,7 @@ def test_a_table_may_say_how_responses_ended(tmp_path):
     assert [(d.finish_reason, d.score) for d in draws] == [
         ("stop", 0.0),
         ("length", 0.0),
-        ("withheld", None),
+        ("content_filter", None),
         ("unknown", 1.0),
         ("incomplete", None),
     ]
@@ -719,7 +719,7 @@ def test_a_log_without_scores_is_read_for_another_judge(log, tmp_path):
     [
         ("error", r"its run failed \(status 'error'\): no memory left: the 5 samples in it"),
         ("cancelled", r"its run was cancelled \(status 'cancelled'\): the 5 samples in it were"),
-        ("started", r"its run was stopped before its end, or goes on \(status 'started'\)"),
+        ("started", r"its run was stopped before its end, or is still running \(status 'started'"),
     ],
 )
 def test_how_a_run_ended_is_said(log, tmp_path, status, words):

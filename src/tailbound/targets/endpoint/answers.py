@@ -11,16 +11,17 @@ from tailbound.targets.endpoint.refusals import Refusal
 class Choice:
     """One response. `tokens` counts it; `log_prob` is in nats. None: not known, or not in full.
 
-    `filtered` says why a content filter kept it back, `incomplete` why it cannot be taken for a
-    whole response; None where neither is so. `thought` is what the model thought before, where the
-    server keeps that apart; `hidden` says that it thought and that the server does not show what.
+    `content_filter` says why a content filter kept it back, `incomplete` why it cannot be taken for
+    a whole response; None where neither is so. `thought` is what the model thought before, where
+    the server keeps that apart; `hidden` says that it thought and that the server does not show
+    what.
     """
 
     text: str
     length: bool
     tokens: int | None
     log_prob: float | None
-    filtered: str | None = None
+    content_filter: str | None = None
     incomplete: str | None = None
     thought: str = ""
     hidden: bool = False
@@ -50,7 +51,7 @@ class Answer:
             length=False,
             tokens=None,
             log_prob=None,
-            filtered=refusal.reason if filtered else None,
+            content_filter=refusal.reason if filtered else None,
             incomplete=None if filtered else refusal.reason,
         )
         return cls((nothing,) * count, None, None, None, False)

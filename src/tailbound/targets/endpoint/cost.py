@@ -15,7 +15,7 @@ from tailbound.targets.endpoint.settings import EndpointSettings
 class Usage:
     """Counts so far, the probe included.
 
-    `retries` are requests sent again, `uncounted` answers without token counts, `filtered`
+    `retries` are requests sent again, `uncounted` answers without token counts, `content_filter`
     responses that the server's content filter withheld, `damaged` those with U+FFFD in place of
     bytes or halves of characters that are not text.
     """
@@ -25,7 +25,7 @@ class Usage:
     tokens_in: int = 0
     tokens_out: int = 0
     uncounted: int = 0
-    filtered: int = 0
+    content_filter: int = 0
     damaged: int = 0
 
 
@@ -74,7 +74,7 @@ class SpendLimit:
     def answered(self, answer: Answer, most: float) -> None:
         """Account for an answer."""
         usage = self._usage
-        usage.filtered += sum(choice.filtered is not None for choice in answer.choices)
+        usage.content_filter += sum(choice.content_filter is not None for choice in answer.choices)
         usage.damaged += sum(REPLACEMENT in choice.text for choice in answer.choices)
         known = answer.tokens_in is not None and answer.tokens_out is not None
         with self._lock:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tailbound.core.contract import SamplingOptions
-from tailbound.core.finish_reasons import finish_kind, unknown_reason, withheld_reason
+from tailbound.core.finish_reasons import content_filter_reason, finish_kind, unknown_reason
 from tailbound.core.outside import OutsideError, clean_text, count, finite, one_line, parse_json
 from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
@@ -182,7 +182,7 @@ def _choice(choice: Any, body: bytes, *, tokens: int | None, thought: bool) -> C
         length=length,
         tokens=_tokens(choice.get("logprobs")) if tokens is None else tokens,
         log_prob=_log_prob(choice.get("logprobs"), text, ended=not length),
-        filtered=withheld_reason(reason) if kind == "filter" else None,
+        content_filter=content_filter_reason(reason) if kind == "filter" else None,
         incomplete=unknown_reason(reason) if kind == "unknown" else None,
         thought=shown,
         # a response that was cut before it began: not every server counts what it hides

@@ -26,8 +26,8 @@ class EndpointSettings:
     means 1 where it honours `seed`, so that every draw has a seed of its own, and 8 elsewhere.
     One attempt may take `timeout`. A request is tried for `retry_timeout`, with waits that double
     from `first_wait` to `longest_wait`. With `log_probs` they are asked for where the server has
-    them. What its content filter keeps back is `withheld`: `missing` has no verdict, `judge` lets
-    the judge decide on what is left, as a user of the server sees it.
+    them. What its content filter keeps back is `content_filter`: `missing` has no verdict, `judge`
+    lets the judge decide on what is left, as a user of the server sees it.
     """
 
     base_url: str
@@ -43,14 +43,16 @@ class EndpointSettings:
     price_out: float | None = None
     max_cost: float | None = None
     log_probs: bool = True
-    withheld: str = "missing"
+    content_filter: str = "missing"
 
     def __post_init__(self) -> None:
         self._check_url()
         if self.key is not None and not (self.key.isascii() and self.key.isprintable()):
             raise UsageError("the API key holds characters that no key has: set it anew")
-        if self.withheld not in ("missing", "judge"):
-            raise UsageError(f"--withheld must be missing or judge, not {self.withheld!r}")
+        if self.content_filter not in ("missing", "judge"):
+            raise UsageError(
+                f"--content-filter must be missing or judge, not {self.content_filter!r}"
+            )
         for name, count in (
             ("concurrency", self.concurrency),
             ("per-request", 1 if self.per_request is None else self.per_request),

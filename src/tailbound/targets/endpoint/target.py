@@ -302,7 +302,7 @@ class EndpointTarget:
         except RefusedError as error:
             if error.refusal is not None:
                 if error.refusal.kind == "filter":
-                    self.usage.filtered += len(group)
+                    self.usage.content_filter += len(group)
                 else:
                     self._too_long[prompt.id] = error.refusal
                 return Answer.refused(len(group), error.refusal)
@@ -317,8 +317,8 @@ class EndpointTarget:
         text, log_prob = found.text, choice.log_prob
         missing = choice.incomplete or found.missing
         reason: FinishReason = "length" if choice.length else "stop"
-        if choice.filtered is not None and self._settings.withheld == "missing":
-            reason, missing = "withheld", choice.filtered
+        if choice.content_filter is not None and self._settings.content_filter == "missing":
+            reason, missing = "content_filter", choice.content_filter
         elif missing is not None:
             reason = "incomplete"
         return Draw(
@@ -407,14 +407,14 @@ def load(
     retry_timeout: float = 300.0,
     first_wait: float = 0.5,
     log_probs: bool = True,
-    withheld: str = "missing",
+    content_filter: str = "missing",
     batch_size: int = 64,
 ) -> EndpointTarget:
     """The model `name` at `base_url`, or OPENAI_BASE_URL; the key is OPENAI_API_KEY or `key_env`.
 
     All may stand in `.env`. `concurrency` requests are under way at once, by default `batch_size`
-    and at most 64; prices, limits and `withheld` are as in `EndpointSettings`, `earlier_cost` as in
-    `EndpointTarget`; `extra_body` goes before that of `options`. Raises whatever
+    and at most 64; prices, limits and `content_filter` are as in `EndpointSettings`, `earlier_cost`
+    as in `EndpointTarget`; `extra_body` goes before that of `options`. Raises whatever
     `EndpointTarget` raises.
     """
     known = environment()
@@ -431,7 +431,7 @@ def load(
         retry_timeout=retry_timeout,
         first_wait=first_wait,
         log_probs=log_probs,
-        withheld=withheld,
+        content_filter=content_filter,
     )
     if extra_body is not None:
         options = replace(options, extra_body=canonical(extra_body))

@@ -10,9 +10,9 @@ from typing import Any
 
 from tailbound.core.finish_reasons import (
     broken_reason,
+    content_filter_reason,
     finish_kind,
     unknown_reason,
-    withheld_reason,
 )
 from tailbound.core.outside import OutsideError, clean_text, is_clean, parse_json
 from tailbound.errors import UsageError
@@ -110,7 +110,7 @@ def read_ending(
     if kind in ("finished", "length"):
         return ("stop" if kind == "finished" else "length"), score, reason
     if kind == "filter":
-        return "withheld", None, withheld_reason(value)
+        return "content_filter", None, content_filter_reason(value)
     why = broken_reason(value) if kind == "broken" else unknown_reason(value)
     return "incomplete", None, why
 

@@ -312,7 +312,9 @@ def _notices(source: Source, contract: SamplingContract) -> list[str]:
 
 def _endings(draws: Sequence[ImportedDraw]) -> Iterator[str]:
     """How many responses are missing for the way in which they ended, by what the source says."""
-    reasons = Counter(d.reason for d in draws if d.finish_reason in ("withheld", "incomplete"))
+    reasons = Counter(
+        d.reason for d in draws if d.finish_reason in ("content_filter", "incomplete")
+    )
     for reason, count in reasons.most_common():
         yield f"{count} of {len(draws)} draws are missing, whatever their score: {reason}"
 

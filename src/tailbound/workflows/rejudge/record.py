@@ -143,6 +143,6 @@ def wanted_draws(
 
 def _missing(finish_reason: str, reason: str | None) -> str | None:
     """Why no judge can tell anything of the draw, as it was recorded; None where one can."""
-    if finish_reason not in ("withheld", "incomplete"):
+    if finish_reason not in ("content_filter", "incomplete"):
         return None
     return reason or "the response was withheld or incomplete"
