@@ -26,7 +26,7 @@ every finished draw kept.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING
 from os import PathLike
@@ -36,6 +36,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from tailbound.core.contract import SamplingOptions
 from tailbound.core.options import Group, Only, check_names, options_of
 from tailbound.core.steps import Step, notices_to, watched_by
+from tailbound.core.values import typed
+from tailbound.errors import UsageError
 from tailbound.steering.options import PersonaOptions, RefusalOptions
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.bound.settings import BoundSettings
@@ -87,7 +89,13 @@ def _takes(*groups: Group) -> Callable[[Function], Function]:
 def _checked(function: Callable[..., Any], given: dict[str, Any]) -> dict[str, Any]:
     groups: tuple[Group, ...] = function.__tailbound_groups__  # type: ignore[attr-defined]
     check_names(given, groups, what=function.__name__)
-    return {name: Path(v) if name in _PATHS and v is not None else v for name, v in given.items()}
+    declared = {one.name: one for group in groups for one in options_of(group)}
+    return {
+        name: v
+        if name in _OTHER_FORMS and isinstance(v, _OTHER_FORMS[name])
+        else declared[name].value(v)
+        for name, v in given.items()
+    }
 
 
 def _request(
@@ -104,16 +112,40 @@ def _request(
 
     return Request(
         prompts=prompts,
-        out=Path(out),
+        out=_place(out),
         target=target,
         judge=judge,
-        field=field,
-        limit=limit,
+        field=_field(field),
+        limit=_limit(limit),
         given=_checked(function, options),
     )
 
 
-_PATHS = ("harmful", "harmless", "save_model")
+def _place(given: Place, name: str = "out") -> Path:
+    """A path that was given, with `~` for the home folder."""
+    place: Path = typed(Path, given, name=name)
+    if not str(given):
+        raise UsageError(f"{name} must be a path, not an empty text")
+    try:
+        return place.expanduser()
+    except RuntimeError as error:
+        raise UsageError(
+            f"{name} {place} cannot be resolved ({error}): write the path in full"
+        ) from error
+
+
+def _field(given: str | None) -> str | None:
+    field: str | None = typed(str | None, given, name="field")
+    return field
+
+
+def _limit(given: int | None) -> int | None:
+    limit: int | None = typed(int | None, given, name="limit")
+    return limit
+
+
+_OTHER_FORMS: dict[str, type] = {"extra_body": Mapping, "stop": str}
+"""What Python may give besides the declared type: a JSON object as a dict, one text for a list."""
 
 
 @_takes(BoundSettings, *_DRAWING)
@@ -146,6 +178,7 @@ def bound(
     from tailbound.workflows.bound.command import run_command
 
     request = _request(bound, options, prompts, out, target, judge, field, limit)
+    no_text = typed(bool, no_text, name="no_text")
     with _watching(progress) as reporter:
         done = run_command(request, no_text=no_text, progress=reporter)
     return done.result
@@ -192,6 +225,7 @@ def risk(
     from tailbound.workflows.risk import command
 
     request = _request(risk, options, prompts, out, target, judge, field, limit)
+    rejudge = typed(bool, rejudge, name="rejudge")
     with _watching(progress) as reporter:
         if rejudge:
             return command.rejudge_command(request).result
@@ -234,9 +268,15 @@ def predict(
     hidden states.
     """
     from tailbound.workflows.bound.prediction import predict_command
+    from tailbound.workflows.opening import check_target_source
 
+    folder = _place(run, "run")
+    if target is not None:
+        check_target_source(target)
     with _watching(progress):
-        return predict_command(Path(run), prompts, target=target, field=field, limit=limit)
+        return predict_command(
+            folder, prompts, target=target, field=_field(field), limit=_limit(limit)
+        )
 
 
 def rejudge(
@@ -255,18 +295,17 @@ def rejudge(
     """Judge the draws of a run again by another judge; both verdicts are kept."""
     from tailbound.workflows.rejudge.command import run_command
 
+    given: dict[str, Any] = {
+        "threshold": typed(float | None, threshold, name="threshold"),
+        "only_missing": typed(bool, only_missing, name="only_missing"),
+        "prompts": None if prompts is None else _place(prompts, "prompts"),
+        "field": _field(field),
+        "no_prompts": typed(bool, no_prompts, name="no_prompts"),
+        "recorded_threshold": typed(float | None, recorded_threshold, name="recorded_threshold"),
+        "confidence": typed(float, confidence, name="confidence"),
+    }
     with _watching(progress):
-        return run_command(
-            Path(run),
-            judge,
-            threshold=threshold,
-            only_missing=only_missing,
-            prompts=None if prompts is None else Path(prompts),
-            field=field,
-            no_prompts=no_prompts,
-            recorded_threshold=recorded_threshold,
-            confidence=confidence,
-        )
+        return run_command(_place(run, "run"), judge, **given)
 
 
 def summarize(
@@ -281,10 +320,14 @@ def summarize(
     """Exact intervals per prompt and for the set, by the stopping rule of each stream."""
     from tailbound.workflows.summarize.summary import summarize_command
 
+    given: dict[str, Any] = {
+        "k": typed(tuple[int, ...], k, name="k"),
+        "confidence": typed(float, confidence, name="confidence"),
+        "alpha": typed(float, alpha, name="alpha"),
+        "threshold": typed(float | None, threshold, name="threshold"),
+    }
     with _watching(progress):
-        return summarize_command(
-            Path(run), k=k, confidence=confidence, alpha=alpha, threshold=threshold
-        )
+        return summarize_command(_place(run, "run"), **given)
 
 
 def import_draws(
@@ -303,13 +346,13 @@ def import_draws(
 
     with _watching(progress):
         return import_command(
-            Path(source),
-            Path(out),
-            format=format,
-            judge_name=judge_name,
-            threshold=threshold,
-            invert=invert,
-            no_text=no_text,
+            _place(source, "source"),
+            _place(out),
+            format=typed(str | None, format, name="format"),
+            judge_name=typed(str | None, judge_name, name="judge_name"),
+            threshold=typed(float | None, threshold, name="threshold"),
+            invert=typed(bool, invert, name="invert"),
+            no_text=typed(bool, no_text, name="no_text"),
         )
 
 
@@ -326,11 +369,13 @@ def steer_refusal(
     **options: Any,
 ) -> Direction:
     """Find the direction that carries a model's refusals, and save it in `out`."""
+    from tailbound.workflows.opening import check_target_source
     from tailbound.workflows.steer import refusal_command
 
     given = _checked(steer_refusal, options)
+    check_target_source(target)
     with _watching(progress):
-        return refusal_command(Path(out), target=target, given=given)
+        return refusal_command(_place(out), target=target, given=given)
 
 
 @_takes(PersonaOptions, Only(SamplingOptions, ("system", "max_new_tokens")), EngineOptions)
@@ -344,11 +389,14 @@ def steer_persona(
     **options: Any,
 ) -> Direction:
     """Find the vector of a trait (a YAML file, or one of the demo's), and save it in `out`."""
+    from tailbound.workflows.opening import check_target_source
     from tailbound.workflows.steer import persona_command
 
     given = _checked(steer_persona, options)
+    check_target_source(target)
+    trait = str(_place(trait, "trait"))
     with _watching(progress):
-        return persona_command(trait, Path(out), target=target, judge=judge, given=given)[0]
+        return persona_command(trait, _place(out), target=target, judge=judge, given=given)[0]
 
 
 @_takes(*_DRAWING)
@@ -362,6 +410,7 @@ def load_target(name: str, **options: Any) -> Target:
     from tailbound.targets import registry
     from tailbound.workflows.opening import engine_options, sampling_options
 
+    name = typed(str, name, name="the name of a target")
     given = _checked(load_target, options)
     engine = engine_options(name, given)
     registry.check_target(name, **engine)

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
+from tailbound.core.values import typed
 from tailbound.errors import UsageError
 
 _KEY = "tailbound.option"
@@ -68,6 +69,10 @@ class Option:
     def flag(self) -> str:
         """Its name on the command line."""
         return "--" + self.name.replace("_", "-")
+
+    def value(self, given: Any) -> Any:
+        """`given` as a plain value of its type; raises `UsageError` for one of another type."""
+        return typed(self.type, given, name=self.flag)
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -146,14 +151,15 @@ def check_names(given: Iterable[str], groups: Iterable[Group], *, what: str) -> 
 
 
 def make(group: type[T], given: Mapping[str, Any]) -> T:
-    """The dataclass with those of its options that are `given`; lists become tuples.
+    """The dataclass with those of its options that are `given`, as plain values of their types.
 
-    Raises `TypeError` where one without a default is not given, and what the dataclass raises.
+    Raises `TypeError` where one without a default is not given, `UsageError` for a value of another
+    type, and what the dataclass raises.
     """
     values: dict[str, Any] = {}
     for one in options_of(group):
         value = given.get(one.name, MISSING)
         if value is MISSING or (value is None and one.default is None):
             continue
-        values[one.field] = tuple(value) if isinstance(value, list) else value
+        values[one.field] = one.value(value)
     return group(**values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import inspect
@@ -15,6 +16,7 @@ from typing import Any
 from tailbound.core.contract import Verdict
 from tailbound.errors import UsageError
 from tailbound.judges.base import Exchange
+from tailbound.judges.function_identity import digest_of, source_of
 from tailbound.judges.verdicts import failed, scored
 
 
@@ -71,11 +73,7 @@ def load(name: str, *, threshold: float = 0.5) -> FunctionJudge:
         found = getattr(found, part)
     if not callable(found):
         raise UsageError(f"python judge: {name!r} is {type(found).__name__}, not a function")
-    for called in (found, getattr(found, "__call__", None)):  # noqa: B004 - an object's method
-        if inspect.iscoroutinefunction(called) or inspect.isgeneratorfunction(called):
-            raise UsageError(
-                f"python judge: {name!r} is async or yields: write a plain function that returns"
-            )
+    _check_plain(found, name)
     digest = _source_hash(module)
     return FunctionJudge(
         f"python:{name}" + (f"@{digest}" if digest else ""),
@@ -86,18 +84,40 @@ def load(name: str, *, threshold: float = 0.5) -> FunctionJudge:
 
 
 def of_function(function: Callable[..., object], *, threshold: float = 0.5) -> FunctionJudge:
-    """The judge that a function at hand makes; its id holds the hash of the function's source.
+    """The judge that a function at hand makes.
 
-    Raises `UsageError` where the function takes neither (prompt, response) nor (response).
+    Its id holds a digest of the function and of the values that it rests on
+    (`tailbound.judges.function_identity`), so that another function of the same name is another
+    judge.
+
+    Raises `UsageError` where the function takes neither (prompt, response) nor (response), or is
+    async or yields.
     """
-    name = f"{function.__module__}:{getattr(function, '__qualname__', type(function).__name__)}"
-    digest = _source_hash(function)
+    name = name_of(function)
+    _check_plain(function, name)
     return FunctionJudge(
-        f"function:{name}" + (f"@{digest}" if digest else ""),
+        f"function:{name}@{digest_of(function)}",
         function,
         _arguments(function, name) == 2,
         threshold,
     )
+
+
+def name_of(function: Callable[..., object]) -> str:
+    """`module:name` of a function, or of the one that a partial function calls."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{getattr(function, '__module__', '?')}:{name}"
+
+
+def _check_plain(function: Any, name: str) -> None:
+    """Raise `UsageError` for a function that returns something other than its verdict."""
+    for called in (function, getattr(function, "__call__", None)):  # noqa: B004 - an object's method
+        if inspect.iscoroutinefunction(called) or inspect.isgeneratorfunction(called):
+            raise UsageError(
+                f"python judge: {name!r} is async or yields: write a plain function that returns"
+            )
 
 
 def _arguments(function: Callable[..., object], name: str) -> int:
@@ -137,8 +157,5 @@ def _working_directory_importable() -> Iterator[None]:
 
 
 def _source_hash(module: object) -> str | None:
-    try:
-        source = inspect.getsource(module)  # type: ignore[arg-type]
-    except (OSError, TypeError):
-        return None
-    return hashlib.sha256(source.encode()).hexdigest()[:12]
+    source = source_of(module)
+    return None if source is None else hashlib.sha256(source.encode()).hexdigest()[:12]

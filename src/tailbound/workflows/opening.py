@@ -17,7 +17,9 @@ from typing import Any
 from tailbound.core.contract import SamplingContract, SamplingOptions
 from tailbound.core.interrupts import keeping
 from tailbound.core.options import make, options_of
+from tailbound.core.outside import shown
 from tailbound.core.steps import notice, step
+from tailbound.core.values import typed
 from tailbound.errors import UsageError
 from tailbound.judges import Judge
 from tailbound.judges.registry import load_judge
@@ -45,6 +47,10 @@ class Request:
     field: str | None = None
     limit: int | None = None
     given: Mapping[str, Any] = dataclass_field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_target_source(self.target)
+        check_judge_source(self.judge)
 
     def read_prompts(self) -> PromptSet:
         """The prompts; raises `UsageError` as `prompt_set` does."""
@@ -153,8 +159,37 @@ def report(*lines: str) -> None:
         notice(line)
 
 
+def check_target_source(target: object) -> None:
+    """Raise `UsageError` for what is neither the name of a target nor a target."""
+    if isinstance(target, str):
+        return
+    contract = getattr(target, "contract", None)
+    if isinstance(target, type) or not isinstance(contract, SamplingContract):
+        raise UsageError(
+            "target must be a name such as 'demo', or a target from load_target, not "
+            f"{shown(target)}"
+        )
+
+
+def check_judge_source(judge: object) -> None:
+    """Raise `UsageError` for what is neither a name, nor a judge, nor a function."""
+    if isinstance(judge, str):
+        return
+    if isinstance(judge, type) or not (isinstance(judge, Judge) or callable(judge)):
+        raise UsageError(f"judge must be a name, a judge or a function, not {shown(judge)}")
+    if isinstance(judge, Judge):
+        if not isinstance(judge.id, str) or not judge.id:
+            raise UsageError(f"the id of a judge must be a text, not {shown(judge.id)}")
+        threshold = typed(float, judge.threshold, name=f"the threshold of the judge {judge.id}")
+        if not 0 < threshold <= 1:
+            raise UsageError(
+                f"the threshold of the judge {judge.id} must lie in (0, 1], not {threshold:g}"
+            )
+
+
 def judge_of(judge: JudgeSource, *, threshold: float | None = None) -> Judge:
     """The judge that a name, a judge or a function means."""
+    check_judge_source(judge)
     if isinstance(judge, str):
         return load_judge(judge, threshold=threshold)
     if isinstance(judge, Judge):
@@ -166,8 +201,6 @@ def judge_of(judge: JudgeSource, *, threshold: float | None = None) -> Judge:
         )
     from tailbound.judges.function import of_function
 
-    if not callable(judge):
-        raise UsageError(f"judge must be a name, a judge or a function, not {judge!r:.60}")
     return of_function(judge, threshold=0.5 if threshold is None else threshold)
 
 
@@ -177,7 +210,9 @@ def name_of_judge(judge: JudgeSource) -> str:
         return judge
     if isinstance(judge, Judge):
         return judge.id
-    return f"function:{getattr(judge, '__module__', '?')}:{getattr(judge, '__qualname__', '?')}"
+    from tailbound.judges.function import name_of
+
+    return f"function:{name_of(judge)}"
 
 
 def _refuse_options(given: Mapping[str, Any]) -> None:
@@ -211,7 +246,7 @@ def sampling_options(target: str, given: Mapping[str, Any]) -> SamplingOptions:
         accepted_options(target, extra_body=asked["extra_body"])
         asked["extra_body"] = canonical(asked["extra_body"])
     asked["max_new_tokens"] = longest_response(target, asked.get("max_new_tokens"))
-    asked["system"] = _text_or_file(asked.get("system"))
+    asked["system"] = _text_or_file(typed(str | None, asked.get("system"), name="--system"))
     if isinstance(asked.get("stop"), str):
         asked["stop"] = (asked["stop"],)
     return make(SamplingOptions, asked)
