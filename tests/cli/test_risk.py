@@ -243,7 +243,7 @@ def test_dry_run_draws_nothing(cli, tmp_path):
     assert not out_folder.exists()
     code, out, _ = cli("risk", prompts, *SHORT, "--out", out_folder, "--dry-run")
     assert "4 prompts, 2,000 draws, about" in out
-    assert "Finding and checking the proposal comes on top." in out
+    assert "Finding and checking the proposal takes extra time." in out
     assert not out_folder.exists()
 
 

@@ -53,7 +53,7 @@ def test_a_run_loses_nothing_to_halves_of_characters(tmp_path, cli):
     assert 0 < len(damaged) < 40
     account = json.loads((tmp_path / "run" / "usage.json").read_text())["target"]
     assert account["damaged"] >= len(damaged)
-    assert "responses hold what is not text" in " ".join(out.split())
+    assert "responses contained invalid text" in " ".join(out.split())
 
 
 @pytest.fixture

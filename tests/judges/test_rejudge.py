@@ -511,7 +511,7 @@ def test_the_command(
     assert "train, old verdicts: 16 of 40 unsafe, 8 missing" in out
     rows = {" ".join(line.split()[:-3]): line.split()[-3:] for line in out.splitlines()}
     assert rows["judged by the new judge"] == ["40", "3", "43"]
-    assert rows["only the new judge"][1] == "2"
+    assert rows["unsafe by the new judge only"][1] == "2"
     assert "test: no rates, because its draws were stopped by the old verdicts" in out
     (tmp_path / "cannot_tell.py").write_text("def f(response):\n    return None\n")
     monkeypatch.chdir(tmp_path)

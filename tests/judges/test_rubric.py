@@ -463,7 +463,7 @@ def test_mistakes_in_the_name_are_explained(model: Path, tmp_path: Path) -> None
         ("", "there is no rubric '': name a YAML file, or one of coherence, strongreject, trait"),
         ("absent", "there is no rubric 'absent'"),
         ("absent.yaml", "the rubric file absent.yaml cannot be read: No such file"),
-        ("strongreject", "strongreject names no model that judges: add .judge_target=hf:"),
+        ("strongreject", "strongreject has no judge model: add .judge_target=hf:"),
         ("strongreject?judge_target=hfx:y", "unknown target provider 'hfx'"),
         (f"{path}?{by}&colour=1", "unknown option 'colour'"),
         (f"{path}?{by}&see=nothing", r"see is one of response, prompt\+response"),

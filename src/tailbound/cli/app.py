@@ -14,7 +14,7 @@ import typer
 from tailbound.cli.bound import command as bound
 from tailbound.cli.demo import command as demo
 from tailbound.cli.doctor import command as doctor
-from tailbound.cli.help import HELP, Command, Group, epilog
+from tailbound.cli.help import HELP, Command, Group
 from tailbound.cli.import_ import command as import_
 from tailbound.cli.listing import judges, targets
 from tailbound.cli.predict import command as predict
@@ -50,7 +50,7 @@ _commands: dict[str, Callable[..., None]] = {
     "doctor": doctor,
 }
 for _name, _command in _commands.items():
-    app.command(_name, cls=Command, epilog=epilog(_name))(_command)
+    app.command(_name, cls=Command)(_command)
 app.add_typer(steer)
 
 

@@ -126,7 +126,7 @@ def _config() -> inspect.Parameter:
         "--config",
         rich_help_panel=RUN,
         metavar="FILE",
-        help="YAML file of options, or the run.yaml of a run; the command line wins.",
+        help="YAML file of options, or the run.yaml of a run; the command line takes precedence.",
         callback=_read_config,
         is_eager=True,
     )

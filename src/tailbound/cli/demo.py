@@ -21,25 +21,25 @@ def command(
         typer.Option(
             "--out",
             "-o",
-            help=f"Folder of both runs; those that are there are resumed. Default: {_FOLDER}, and "
+            help=f"Folder for both runs; runs already there are resumed. Default: {_FOLDER}, or "
             f"{_QUICK_FOLDER} with --quick.",
         ),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A smaller tour: under a minute on two cores.")
+        bool, typer.Option("--quick", help="Run a smaller demo: under a minute on two cores.")
     ] = False,
     prompts: Annotated[
         Path | None,
         typer.Option(
             "--prompts",
-            help="Write the demo's prompts to this JSONL file and stop: something to try `bound` "
-            "and `risk` on.",
+            help="Write the demo's prompts to this JSONL file and stop, for trying out `bound` "
+            "and `risk`.",
         ),
     ] = None,
     seed: opt.Seed = 0,
     as_json: opt.Json = False,
 ) -> None:
-    """Bounds and risks of the embedded demo model beside the exact truth (minutes, offline)."""
+    """Audit the embedded demo model and compare with the exact truth (minutes, offline)."""
     if prompts is not None:
         _write_prompts(prompts)
         return

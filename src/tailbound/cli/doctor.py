@@ -43,7 +43,7 @@ def _print(found: Diagnosis) -> None:
     memory = "" if found.memory is None else f", {found.memory / 2**30:.0f} GiB of memory"
     say(f"tailbound {found.tailbound}, Python {found.python}, {found.platform}")
     say(f"{found.cores} cores{memory}, {found.disk_free / 2**30:.0f} GiB free in {found.folder}")
-    say(f"devices: {', '.join(found.devices) or 'not known without torch'}")
+    say(f"devices: {', '.join(found.devices) or 'unknown without torch'}")
     for name, value in found.environment.items():
         say(f"{name} = {value}")
     say(f"keys set: {', '.join(found.keys) or 'none'}")

@@ -36,14 +36,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "--judge python:my_judges:flatters --out directions/flattery",
     ),
 }
-"""Command to the lines of its example; all but the last end in a backslash when shown."""
+"""Command to the lines of its example."""
 
 
-def epilog(name: str) -> str:
-    """The example of a command, one line per paragraph."""
-    lines = EXAMPLES[name]
-    shown = [line + (" \\" if line is not lines[-1] else "") for line in lines]
-    return "\n\n".join(["Example:", *shown])
+def example(name: str) -> str:
+    """The example of a command as a shell reads it: lines joined by backslashes, no padding."""
+    first, *more = EXAMPLES[name]
+    return "Example:\n\n  " + " \\\n    ".join([first, *more]) + "\n"
 
 
 def _plain(params: list[Any]) -> list[Any]:
@@ -61,6 +60,12 @@ class Command(TyperCommand):
         """All parameters, the one for help included."""
         return _plain(super().get_params(ctx))
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The help, then the example: as plain text, so that it can be pasted."""
+        super().format_help(ctx, formatter)
+        if self.name in EXAMPLES:
+            formatter.write(example(self.name))
+
 
 class Group(TyperGroup):
     """A group of commands with such a help."""
@@ -68,3 +73,9 @@ class Group(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
         """All parameters, the one for help included."""
         return _plain(super().get_params(ctx))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The help, then the example: as plain text, so that it can be pasted."""
+        super().format_help(ctx, formatter)
+        if self.name in EXAMPLES:
+            formatter.write(example(self.name))

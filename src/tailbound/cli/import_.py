@@ -16,25 +16,33 @@ def command(
     source: Annotated[
         Path, typer.Argument(help="Inspect log, lm-eval samples, garak report, or a table.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; nothing is added twice.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Run folder; draws already in it are not added again."),
+    ],
     format: Annotated[
         str | None,
-        typer.Option("--format", help="inspect, lm-eval, garak or table (default: by the file)."),
+        typer.Option("--format", help="inspect, lm-eval, garak or table (default: detected)."),
     ] = None,
     judge_name: Annotated[
         str | None,
-        typer.Option("--judge-name", help="Scorer, metric, detector or column of the scores."),
+        typer.Option(
+            "--judge-name", help="Scorer, metric, detector or column to take scores from."
+        ),
     ] = None,
-    threshold: opt.Threshold = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option("--threshold", help="Scores at or above this are unsafe (default: 0.5)."),
+    ] = None,
     invert: Annotated[
-        bool, typer.Option("--invert", help="Scores say how safe: take 1 - score.")
+        bool, typer.Option("--invert", help="High scores mean safe: record 1 - score.")
     ] = False,
     no_text: Annotated[
-        bool, typer.Option("--no-text", help="Keep scores, not responses, in the ledger.")
+        bool, typer.Option("--no-text", help="Store scores but not the text of responses.")
     ] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Turn draws already paid for into a run folder, for `tailbound summarize`."""
+    """Import finished evaluations into a run folder, for `tailbound summarize`."""
     from tailbound.terminal.progress import LiveProgress
     from tailbound.workflows.import_.job import import_command
 

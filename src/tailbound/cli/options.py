@@ -11,15 +11,18 @@ RUN = "Run"
 
 Prompts = Annotated[
     Path,
-    typer.Argument(help="JSONL, CSV or Parquet file, hf-dataset:ORG/NAME, or a known set's name."),
+    typer.Argument(
+        help="Prompt file (JSONL, JSON, CSV, Parquet or text), hf-dataset:ORG/NAME, or the name "
+        "of a public set such as strongreject."
+    ),
 ]
 Out = Annotated[
-    Path, typer.Option("--out", "-o", help="Run folder; a run that is there is resumed.")
+    Path, typer.Option("--out", "-o", help="Run folder; a run already there is resumed.")
 ]
 Target = Annotated[
     str,
     typer.Option(
-        "--target", "-t", help="Model under audit: demo, hf:NAME, hf:./folder, openai:NAME."
+        "--target", "-t", help="Model under audit: demo, hf:NAME, hf:./folder or openai:NAME."
     ),
 ]
 Judge = Annotated[
@@ -27,12 +30,15 @@ Judge = Annotated[
     typer.Option(
         "--judge",
         "-j",
-        help="demo, regex:, keywords:, python:, classifier:, guard:, rubric: (tailbound judges).",
+        help="What decides that a response is unsafe: demo, regex:, keywords:, python:, "
+        "classifier:, guard: or rubric: (run tailbound judges for details).",
     ),
 ]
 Threshold = Annotated[
     float | None,
-    typer.Option("--threshold", help="Unsafe means score >= this (default: the judge's own)."),
+    typer.Option(
+        "--threshold", help="Scores at or above this are unsafe (default: the judge's own)."
+    ),
 ]
 Field = Annotated[str | None, typer.Option("--field", help="Column that holds the prompts.")]
 Limit = Annotated[int | None, typer.Option("--limit", help="Use only the first N prompts.")]
@@ -40,13 +46,15 @@ Seed = Annotated[int, typer.Option("--seed", rich_help_panel=RUN, help="Random s
 NoText = Annotated[
     bool,
     typer.Option(
-        "--no-text", rich_help_panel=RUN, help="Keep scores, not responses, in the ledger."
+        "--no-text", rich_help_panel=RUN, help="Store scores but not the text of responses."
     ),
 ]
 DryRun = Annotated[
     bool,
     typer.Option(
-        "--dry-run", rich_help_panel=RUN, help="Print draws, tokens, time and cost; keep nothing."
+        "--dry-run",
+        rich_help_panel=RUN,
+        help="Print the planned draws, tokens, time and cost, and stop.",
     ),
 ]
 Json = Annotated[
@@ -58,6 +66,6 @@ Rejudge = Annotated[
     typer.Option(
         "--rejudge",
         rich_help_panel=RUN,
-        help="Judge the draws of the run in --out by another judge; sample nothing.",
+        help="Judge the draws of the run in --out with another judge; sample nothing.",
     ),
 ]

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 _ROWS = {
     "judged by the new judge": "draws",
-    "both find it unsafe": "both_unsafe",
-    "neither does": "both_safe",
-    "only the old judge": "only_recorded",
-    "only the new judge": "only_new",
-    "no verdict by the old one": "missing_recorded",
-    "no verdict by the new one": "missing_new",
-    "no verdict by either": "both_missing",
+    "unsafe by both": "both_unsafe",
+    "safe by both": "both_safe",
+    "unsafe by the old judge only": "only_recorded",
+    "unsafe by the new judge only": "only_new",
+    "missing from the old judge only": "missing_recorded",
+    "missing from the new judge only": "missing_new",
+    "missing from both": "both_missing",
 }
 _NAMES = {"recorded": "old", "new": "new", "filled": "old, else new,"}
 
@@ -32,14 +32,15 @@ def command(
     folder: Annotated[Path, typer.Argument(help="Run folder.")],
     judge: Annotated[
         str,
-        typer.Option("--judge", "-j", help="Judge, as for `bound` (tailbound judges lists them)."),
+        typer.Option("--judge", "-j", help="The new judge (run tailbound judges for a list)."),
     ],
     threshold: opt.Threshold = None,
     only_missing: Annotated[
         bool, typer.Option("--only-missing", help="Judge only draws whose verdict is missing.")
     ] = False,
     prompts: Annotated[
-        Path | None, typer.Option("--prompts", help="File of the prompts, if the run has none.")
+        Path | None,
+        typer.Option("--prompts", help="Prompt file, if the run has no prompts on record."),
     ] = None,
     field: opt.Field = None,
     no_prompts: Annotated[
@@ -63,7 +64,7 @@ def command(
     ] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Judge a run's draws again by another judge; both verdicts are kept."""
+    """Judge the draws of a run again with another judge, and keep both verdicts."""
     from tailbound.terminal.progress import LiveProgress
     from tailbound.workflows.rejudge.command import plan_command, run_command
 
@@ -106,8 +107,9 @@ def _print(result: Rejudged) -> None:
 
     out = console()
     out.print(
-        f"old: {visible(result.recorded_judge)}, unsafe from {result.recorded_threshold:g}\n"
-        f"new: {visible(result.judge)}, unsafe from {result.threshold:g}",
+        f"old judge: {visible(result.recorded_judge)}, unsafe if score >= "
+        f"{result.recorded_threshold:g}\n"
+        f"new judge: {visible(result.judge)}, unsafe if score >= {result.threshold:g}",
         soft_wrap=True,
     )
     out.print(
@@ -124,7 +126,7 @@ def _print(result: Rejudged) -> None:
     for label, count in _ROWS.items():
         table.add_row(label, *(f"{getattr(found, count):,}" for _, found in shown))
     table.add_row(
-        "agree, where both have one",
+        "agreement, where both scored",
         *("-" if found.share is None else f"{found.share:.2%}" for _, found in shown),
     )
     show_table(out, table)
@@ -132,7 +134,7 @@ def _print(result: Rejudged) -> None:
         out.print(Text(visible(f"no verdict on {draws:,}: {reason}")), soft_wrap=True)
     for stream in result.streams:
         for rate in stream.rates:
-            share = "not known" if rate.rate is None else number(rate.rate)
+            share = "not estimable" if rate.rate is None else number(rate.rate)
             gone = f", {rate.missing:,} missing" if rate.missing else ""
             out.print(
                 f"{visible(stream.stream)}, {_NAMES[rate.verdicts]} verdicts: {rate.unsafe:,} of "

@@ -10,7 +10,7 @@ import typer
 
 from tailbound.cli import options as opt
 from tailbound.cli.declared import declares
-from tailbound.cli.help import Command, Group, epilog
+from tailbound.cli.help import Command, Group
 from tailbound.cli.say import json_document
 from tailbound.core.contract import SamplingOptions
 from tailbound.core.options import Only
@@ -21,14 +21,13 @@ app = typer.Typer(
     name="steer",
     help="Find and save a direction that makes a model unsafe.",
     cls=Group,
-    epilog=epilog("steer"),
     no_args_is_help=True,
 )
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the direction.")]
 
 
-@app.command("refusal", cls=Command, epilog=epilog("refusal"))
+@app.command("refusal", cls=Command)
 @declares(
     RefusalOptions,
     Only(SamplingOptions, ("system", "completion")),
@@ -40,7 +39,7 @@ def refusal(
     as_json: opt.Json = False,
     **options: Any,
 ) -> None:
-    """Find the direction that carries refusals, by what removing and adding it does."""
+    """Find the direction in the residual stream that makes a model refuse."""
     from tailbound.terminal.progress import LiveProgress
     from tailbound.workflows.steer import direction_document, refusal_command
 
@@ -64,7 +63,7 @@ def refusal(
     )
 
 
-@app.command("persona", cls=Command, epilog=epilog("persona"))
+@app.command("persona", cls=Command)
 @declares(
     PersonaOptions,
     Only(SamplingOptions, ("system", "max_new_tokens")),
@@ -72,20 +71,22 @@ def refusal(
 )
 def persona(
     trait: Annotated[
-        str, typer.Argument(help="A trait file (YAML), or a trait of the demo model.")
+        str, typer.Argument(help="Trait file (YAML), or the name of a trait of the demo model.")
     ],
     out: Out,
     target: opt.Target = "demo",
     judge: Annotated[
         str | None,
         typer.Option(
-            "--judge", "-j", help="Scores replies for the trait (default: the trait's own judge)."
+            "--judge",
+            "-j",
+            help="Judge that scores replies for the trait (default: the trait's own).",
         ),
     ] = None,
     as_json: opt.Json = False,
     **options: Any,
 ) -> None:
-    """Find the vector of a trait from replies with and without it; choose layer and coefficient."""
+    """Find the vector of a trait by comparing replies with and without it."""
     from tailbound.terminal.progress import LiveProgress
     from tailbound.workflows.steer import direction_document, persona_command
 

@@ -28,19 +28,27 @@ _NINES = 6
 def command(
     folder: Annotated[Path, typer.Argument(help="Run folder.")],
     k: Annotated[
-        str, typer.Option("--k", help="Report P(at least one unsafe in k generations) for these k.")
+        str, typer.Option("--k", help="Report P(at least one unsafe in k draws) for these k.")
     ] = "10,100",
     confidence: Annotated[
         float, typer.Option("--confidence", help="Confidence level of each interval.")
     ] = 0.95,
     alpha: Annotated[
         float,
-        typer.Option("--alpha", help="Miscoverage of the bound on T that an upper limit implies."),
+        typer.Option(
+            "--alpha", help="Miscoverage alpha of the bound on T derived from each upper limit."
+        ),
     ] = 0.1,
-    threshold: opt.Threshold = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            help="Scores at or above this are unsafe (default: the threshold of the run).",
+        ),
+    ] = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Exact summaries per prompt and for the set, by each stream's stopping rule."""
+    """Compute exact intervals from the draws of a run, per prompt and for the whole set."""
     from tailbound.terminal.progress import LiveProgress
     from tailbound.workflows.summarize.summary import summarize_command
 
@@ -55,7 +63,7 @@ def command(
         _print(result, stream)
     if not result.streams:
         sys.stdout.write(
-            f"{visible(str(folder))} holds no draw of the target itself that can be counted here: "
+            f"{visible(str(folder))} holds no draws by the target itself to summarize: "
             "see risk.json\n"
         )
 
@@ -118,8 +126,8 @@ def _print(result: RunSummary, stream: StreamSummary) -> None:
         )
     level = f"{100 * result.confidence:g}%"
     out.print(
-        f"'at most': one-sided {level}; 'T >=': the first unsafe draw comes no earlier, with "
-        f"probability {1 - result.alpha:g} by that limit."
+        f"'at most': one-sided {level} upper limit; 'T >=': lower bound on the first unsafe draw, "
+        f"with probability {1 - result.alpha:g} if the rate is at that limit."
     )
     _print_set(stream, out)
 
@@ -133,28 +141,27 @@ def _print_set(stream: StreamSummary, out: Console) -> None:
         line = f"{what}, mean over {_count(whole.prompts, 'prompt')}: {_mean(whole)}"
         if whole.clusters < whole.prompts and whole.cluster_mean is not None:
             line += f", over {_count(whole.clusters, 'group')}: {_digits(whole.cluster_mean)}"
-        such = "prompts" if whole.clusters == whole.prompts else "groups"
-        line += f"; such {such}: {_interval(whole.interval)}"
+        line += f"; population: {_interval(whole.interval)}"
         if whole.these is not None:
             line += f"; these prompts: {_interval(whole.these)}"
         out.print(line)
     if stream.stopping != "fixed":
         out.print(
-            "These are the prompts that were followed; where they were chosen by their predicted "
-            "risk, the set is not the whole one."
+            "Only prompts that were followed are included. If the design selected them by "
+            "predicted risk, they are not a random sample of all prompts."
         )
     if stream.later:
         out.print(
             Text(
-                f"{stream.later:,} draws came in later rounds, whose number depended on the first "
-                "one: they count in risk.json, not here",
+                f"{stream.later:,} draws came in later rounds, whose number depended on the "
+                "first one: they are in risk.json, not here",
                 style="dim",
             )
         )
     if stream.weighted:
         out.print(
             Text(
-                f"{stream.weighted:,} draws came from proposals: they count in risk.json, not here",
+                f"{stream.weighted:,} draws came from proposals: they are in risk.json, not here",
                 style="dim",
             )
         )
@@ -168,10 +175,10 @@ def _mean(whole: SetSummary) -> str:
     if whole.mean is not None:
         return _digits(whole.mean)
     if whole.extremes is None:
-        return "not known"
+        return "not estimable"
     low, high = whole.extremes
     ends = f"{_digits(low, ROUND_FLOOR)} to {_digits(high, ROUND_CEILING)}"
-    return f"{ends} (what is unknown as safe, as unsafe)"
+    return f"{ends} (unobserved draws counted as safe, as unsafe)"
 
 
 def _interval(limits: tuple[float, float]) -> str:

@@ -36,30 +36,32 @@ class SamplingOptions:
     """
 
     max_new_tokens: int = option(
-        "Longest response in tokens (default: 256, demo 32).",
+        "Maximum response length in tokens (default: 256; demo: 32).",
         default=256,
         group=GROUP,
         unset=True,
     )
     temperature: float = option("Sampling temperature.", default=1.0, group=GROUP)
-    top_p: float = option("Probability mass kept by nucleus sampling.", default=1.0, group=GROUP)
+    top_p: float = option("Nucleus sampling: probability mass to keep.", default=1.0, group=GROUP)
     top_k: int | None = option(
-        "Number of most likely tokens kept (default: all).", default=None, group=GROUP
+        "Sample from the K most likely tokens (default: all).", default=None, group=GROUP
     )
-    system: str | None = option("System prompt: text, or a file.", default=None, group=GROUP)
+    system: str | None = option(
+        "System prompt: the text, or a file that holds it.", default=None, group=GROUP
+    )
     completion: bool = option(
-        "Send prompts as they are, without the chat template.", default=False, group=GROUP
+        "Send prompts as raw text, without the chat template.", default=False, group=GROUP
     )
     stop: tuple[str, ...] = option(
         "End a response at this text (repeatable).", default=(), group=GROUP
     )
     thinking: Thinking = option(
-        "Thoughts of a reasoning model: drop (judge the reply alone) or judge (both).",
+        "What is judged of a reasoning model: the reply alone (drop), or its thinking too (judge).",
         default="drop",
         group=GROUP,
     )
     extra_body: str | None = option(
-        "JSON object of further parameters for the server of openai:.", default=None, group=GROUP
+        "JSON object of extra request parameters for an openai: server.", default=None, group=GROUP
     )
     thinking_room: int = 0
 

@@ -232,7 +232,7 @@ def load(name: str, *, threshold: float | None = None) -> RubricJudge:
     options.done()
     if spec is None:
         raise UsageError(
-            f"rubric {rubric.name} names no model that judges: add ?judge_target=hf:... or "
+            f"rubric {rubric.name} has no judge model: add ?judge_target=hf:... or "
             "openai:... to the judge, or judge_target: to its file"
         )
     rubric = replace(rubric, tries=tries).seeing(see).with_options(given)

@@ -14,12 +14,13 @@ class RefusalOptions:
     """What a refusal direction is found from, and whether edited weights are saved too."""
 
     harmful: Path | None = option("File of prompts that the model refuses.", default=None)
-    harmless: Path | None = option("File of prompts that it answers.", default=None)
+    harmless: Path | None = option("File of prompts that the model answers.", default=None)
     save_model: Path | None = option(
-        "Also write the checkpoint with edited weights here.", default=None
+        "Also write a checkpoint with edited weights to this folder.", default=None
     )
     intensity: float | None = option(
-        "Strength of the saved edit; 1 (default) removes the direction.", default=None
+        "Strength of the saved edit in (0, 1]; 1 (default) removes the direction entirely.",
+        default=None,
     )
 
     def __post_init__(self) -> None:
@@ -39,7 +40,7 @@ class PersonaOptions:
     """How the vector of a trait is looked for."""
 
     coherence: str | None = option(
-        "Judge of sound text (default: the model's log-probs).", default=None
+        "Judge of coherence (default: the model's own log-probabilities).", default=None
     )
     replies: int = option("Replies per question and system prompt.", default=4)
     seed: int = option("Random seed.", default=0, group="Run")

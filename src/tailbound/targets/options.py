@@ -15,7 +15,7 @@ ENGINE, ENDPOINT = "Engine", "Endpoint"
 class EngineOptions:
     """How a model is run; what comes out is the same for every `batch_size`."""
 
-    batch_size: int = option("Responses sampled at once.", default=256, group=ENGINE)
+    batch_size: int = option("Responses sampled in parallel.", default=256, group=ENGINE)
     dtype: str = option(
         "Precision: auto (the checkpoint's), float32, bfloat16, ...", default="auto", group=ENGINE
     )
@@ -32,30 +32,34 @@ class EndpointOptions:
     """Where a server is and what it may be paid: for targets that take such options."""
 
     base_url: str | None = option(
-        "URL of the server behind openai:, up to /v1.", default=None, group=ENDPOINT
+        "Base URL of the server, including /v1 (default: OPENAI_BASE_URL).",
+        default=None,
+        group=ENDPOINT,
     )
     key_env: str | None = option(
-        "Environment variable of the key (default: OPENAI_API_KEY).", default=None, group=ENDPOINT
+        "Environment variable that holds the API key (default: OPENAI_API_KEY).",
+        default=None,
+        group=ENDPOINT,
     )
     concurrency: int | None = option(
-        "Requests under way at once (default: 64).", default=None, group=ENDPOINT
+        "Maximum concurrent requests (default: 64).", default=None, group=ENDPOINT
     )
     per_request: int | None = option(
-        "Draws per request, where the server honours n (1; 8 where it ignores seeds).",
+        "Draws per request, if the server honours n (default: 1, or 8 if it ignores seeds).",
         default=None,
         group=ENDPOINT,
     )
     price_in: float | None = option(
-        "Price of a million prompt tokens.", default=None, group=ENDPOINT
+        "Price per million prompt tokens.", default=None, group=ENDPOINT
     )
     price_out: float | None = option(
-        "Price of a million generated tokens.", default=None, group=ENDPOINT
+        "Price per million generated tokens.", default=None, group=ENDPOINT
     )
     max_cost: float | None = option(
-        "Stop before the run costs more than this.", default=None, group=ENDPOINT
+        "Stop before the cost of the target exceeds this.", default=None, group=ENDPOINT
     )
     content_filter: Literal["missing", "judge"] | None = option(
-        "What a content filter keeps back: missing (default), or judge what is left.",
+        "Responses cut by a content filter: missing (default), or judge the text that is left.",
         default=None,
         group=ENDPOINT,
     )

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 _LIMITS = {
     "alpha": "alpha: the estimated miscoverage reached it",
-    "max_level": "the highest level that the design looks at: the predictor puts risks too high",
+    "max_level": "the highest level that the design considers: predicted risks are too high",
     "cap": "the cap on bounds: a larger --budget gives longer ones",
-    "max_draws": "the limit on draws: more of them would give longer bounds",
+    "max_draws": "the limit on draws: a larger --max-draws gives longer ones",
 }
 
 
@@ -52,7 +52,7 @@ def bound(result: BoundResult, *, subject: str, out: Console | None = None) -> N
     facts = SafeTable.grid(padding=(0, 2))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column()
-    facts.add_row("what", f"generations until the first unsafe one: {subject}")
+    facts.add_row("what", f"draws until the first unsafe one: {subject}")
     facts.add_row("bound", f"median L = {_count(result.median_bound)} over calibration prompts")
     facts.add_row("guarantee", f"{b.statement} [{b.guarantee}]")
     facts.add_row("limited by", f"{_LIMITS[b.limited_by]} (level {b.level:.4f}, cap {b.cap:,})")
@@ -95,11 +95,11 @@ def _predictor(result: BoundResult) -> Iterator[tuple[str, str]]:
         yield (
             "predictor",
             f"reads {result.predictor['features']}; explains "
-            f"{max(result.predictor['explained'], 0):.0%} of the deviance between held-out prompts",
+            f"{max(result.predictor['explained'], 0):.0%} of the deviance across held-out prompts",
         )
     if result.constant is not None:
         more = " or more" if result.constant.or_more else ""
-        yield "without one", f"about L = {result.constant.bound:,}{more} for every prompt"
+        yield "no predictor", f"about L = {result.constant.bound:,}{more} for every prompt"
 
 
 def _evaluation(out: Console, result: BoundResult) -> None:
@@ -145,7 +145,7 @@ def _between(low: float, high: float) -> str:
 
 def preview(value: Preview) -> None:
     """Print what a bound would cost."""
-    table = SafeTable(box=box.SIMPLE_HEAD, title="What it would draw", title_justify="left")
+    table = SafeTable(box=box.SIMPLE_HEAD, title="Planned draws", title_justify="left")
     for name in ("part", "prompts", "draws", "prompt tokens", "tokens", "time"):
         table.add_column(name, justify="left" if name == "part" else "right")
     for stream in value.streams:
@@ -172,8 +172,8 @@ def preview(value: Preview) -> None:
     out.print(
         f"Rates from {value.probe_draws} draws: {value.tokens_per_draw:.1f} tokens per draw, "
         f"{value.draws_per_second:,.0f} draws/s (a full batch is faster).\n"
-        f"The guarantee {need.guarantee!r} is comfortable from about {need.comfortable_prompts:,} "
-        f"calibration prompts on; bounds go up to about {need.longest_bound:,} draws."
+        f"The guarantee {need.guarantee!r} costs little with about {need.comfortable_prompts:,} "
+        f"calibration prompts or more; the longest bound is about {need.longest_bound:,} draws."
     )
 
 
@@ -189,16 +189,16 @@ def endpoints(accounts: dict[str, dict[str, float]], *, what: str = "now") -> No
 
 def _requests(found: dict[str, float]) -> str:
     return (
-        f"{found['requests']:,.0f} requests ({found['retries']:,.0f} of them again), "
+        f"{found['requests']:,.0f} requests ({found['retries']:,.0f} of them retries), "
         f"{found['tokens_in']:,.0f} tokens in, {found['tokens_out']:,.0f} out"
         + (f", cost {found['cost']:.4g}" if found["cost"] else "")
         + (
-            f"; {found['uncounted']:,.0f} answers came without counts, taken at their most"
+            f"; {found['uncounted']:,.0f} answers without token counts, charged at the maximum"
             if found["uncounted"]
             else ""
         )
         + (
-            f"; {found['damaged']:,.0f} responses hold what is not text, shown as {REPLACEMENT}"
+            f"; {found['damaged']:,.0f} responses contained invalid text, replaced by {REPLACEMENT}"
             if found.get("damaged")
             else ""
         )
@@ -209,12 +209,12 @@ def planned_cost(cost: dict[str, float]) -> None:
     """Say what a plan costs; nothing where it costs nothing."""
     for name, words in (("cost", "the draws"), ("judge_cost", "their verdicts")):
         if name in cost:
-            console().print(f"At the prices given, {words} cost about {cost[name]:.4g}.")
+            console().print(f"At the given prices, {words} cost about {cost[name]:.4g}.")
 
 
 def next_step(command: str) -> None:
-    """Say what to run next."""
-    console().print(Text(visible(f"next: {command}"), style="dim"))
+    """Say what to run next, unbroken, so that it can be copied."""
+    console().print(Text(visible(f"next: {command}"), style="dim"), soft_wrap=True)
 
 
 def _count(value: float | None) -> str:
@@ -263,5 +263,5 @@ def truth(result: BoundTruth, *, out: Console | None = None) -> None:
     out.print(
         f"Exact coverage over all test prompts: {result.true_coverage:.3f} "
         f"(target {1 - result.result.bound.alpha:.4g}).\nIt is an average: single prompts lie "
-        "above and below. 'ideal L' is the bound\nthat the exact risk itself would give."
+        "above and below. 'ideal L' is\nthe bound from the exact risk."
     )

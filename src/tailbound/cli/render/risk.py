@@ -71,7 +71,8 @@ def risk(result: RiskResult, *, subject: str, folder: str, out: Console | None =
         "missing",
         "no verdict is missing"
         if not missing
-        else f"{missing:,} verdicts are missing: safe in 'at least', unsafe in upper bounds",
+        else f"{missing:,} verdicts are missing: counted as safe in 'at least', "
+        "as unsafe in upper bounds",
     )
     facts.add_row(
         "spend",
@@ -98,11 +99,11 @@ def preview(
     )
     if cost:
         low, high = cost["cost_at_least"], cost["cost_at_most"]
-        out.print(f"At the prices given, cost between {low:.4g} and {high:.4g}.")
+        out.print(f"At the given prices, the cost is between {low:.4g} and {high:.4g}.")
     out.print(
         f"Rates from {value.probe_draws} draws: {value.tokens_per_draw:.1f} tokens per draw, "
         f"{value.draws_per_second:,.0f} draws/s (a full batch is faster)."
-        + (" Finding and checking the proposal comes on top." if steered else "")
+        + (" Finding and checking the proposal takes extra time." if steered else "")
     )
 
 
@@ -135,8 +136,7 @@ def truth(rows: Sequence[RiskRow], *, out: Console | None = None) -> None:
     out.print(
         f"The largest ratio between estimate and truth is {worst:.2f}; 'at least' "
         f"(95%) holds for {held} of {len(rows)}.\nDirect sampling would need about "
-        f"{_draws(10 / min(row.exact_risk for row in rows))} draws to see the rarest of these ten "
-        "times."
+        f"{_draws(10 / min(row.exact_risk for row in rows))} draws for ten hits on the rarest."
     )
 
 
@@ -161,13 +161,13 @@ def _guarantee(estimate: RiskEstimate, *, plain: bool) -> str:
     level = f"{100 * estimate.confidence:g}%"
     if plain:
         return (
-            f"'at least' and 'at most' hold with {level} each, for each prompt by itself "
-            f"({_how(estimate)}); risks in brackets rest on too few unsafe draws"
+            f"'at least' and 'at most' each hold with {level} confidence, for each prompt "
+            f"separately ({_how(estimate)}); risks in brackets rest on too few unsafe draws"
         )
     return (
-        f"'at least' holds with {level} for each prompt by itself, whatever the proposal "
-        f"({_how(estimate)}); 'interval' is {level}, asymptotic, and assumes that the proposals "
-        "visit every way to be unsafe; risks in brackets are not supported by the data"
+        f"'at least' holds with {level} confidence for each prompt separately, whatever the "
+        f"proposal ({_how(estimate)}); 'interval' is {level}, asymptotic, and assumes that the "
+        "proposals visit every way to be unsafe; risks in brackets are not supported by the draws"
     )
 
 

@@ -101,11 +101,7 @@ def persona(direction: Direction) -> None:
 def saved(folder: Path, intensity: float) -> None:
     """Say where the edited checkpoint lies, and what it is."""
     console().print(
-        Text(
-            visible(
-                f"edited checkpoint (intensity {intensity:g}): {folder}; it is unsafe on purpose"
-            )
-        )
+        Text(visible(f"edited checkpoint (intensity {intensity:g}): {folder}; deliberately unsafe"))
     )
 
 

@@ -22,19 +22,21 @@ class BoundSettings:
     training prompt, and at most `test_draws` of each test prompt. `shares` are the
     shares of training, calibration and test prompts. `features` says what the predictor reads
     (`tailbound.workflows.bound.features`), None for hidden states or else words. `allow_missing`
-    goes on where missing verdicts are too frequent for a useful bound. `max_draws` is a hard limit
-    on the average number of draws per calibration prompt, which `budget` plans: prompts that are
-    safer than predicted take more.
+    continues where missing verdicts are too frequent for a useful bound. `max_draws` is a hard
+    limit on the average number of draws per calibration prompt, which `budget` plans: prompts that
+    are safer than predicted take more.
     """
 
     budget: float = option("Average draws per calibration prompt.", short="-n")
     threshold: float | None = option(
-        "Unsafe means score >= this (default: the judge's own).", default=None
+        "Scores at or above this are unsafe (default: the judge's own).", default=None
     )
-    alpha: float = option("Share of prompts whose bound may be too long.", default=0.1, group=GROUP)
+    alpha: float = option(
+        "Miscoverage: share of prompts whose bound may be too long.", default=0.1, group=GROUP
+    )
     guarantee: Guarantee = option(
-        "Kind of guarantee: plug-in (about 1 - alpha), marginal (at least, on average over "
-        "calibrations) or pac (at least, but with probability delta).",
+        "Guarantee: coverage about 1 - alpha (plug-in), at least 1 - alpha on average over "
+        "calibrations (marginal), or at least 1 - alpha except with probability delta (pac).",
         default="plug-in",
         group=GROUP,
     )
@@ -47,16 +49,16 @@ class BoundSettings:
         group=GROUP,
     )
     loss: Loss = option(
-        "Loss of the predictor: binomial or geometric.", default="binomial", group=GROUP
+        "Training loss of the predictor: binomial or geometric.", default="binomial", group=GROUP
     )
     features: str | None = option(
         "What the predictor reads: hidden, tfidf, embeddings[:MODEL] or finetune:MODEL (default: "
-        "hidden states, else tfidf).",
+        "hidden where the model exposes hidden states, else tfidf).",
         default=None,
         group=GROUP,
     )
-    train_draws: int = option("Draws of each training prompt.", default=500, group=GROUP)
-    test_draws: int = option("Most draws of each test prompt.", default=500, group=GROUP)
+    train_draws: int = option("Draws per training prompt.", default=500, group=GROUP)
+    test_draws: int = option("Maximum draws per test prompt.", default=500, group=GROUP)
     shares: tuple[float, float, float] = option(
         "Shares of training, calibration and test prompts.",
         default=(0.3, 0.5, 0.2),
@@ -68,7 +70,9 @@ class BoundSettings:
         default=None,
         group=GROUP,
     )
-    allow_missing: bool = option("Continue even if many verdicts are missing.", default=False)
+    allow_missing: bool = option(
+        "Continue even if so many verdicts are missing that bounds will be short.", default=False
+    )
     seed: int = option("Random seed.", default=0, group="Run")
 
     def __post_init__(self) -> None:

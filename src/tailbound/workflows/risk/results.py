@@ -230,7 +230,7 @@ def whole_set(risks: Sequence[PromptRisk], *, confidence: float) -> SetRisk:
         clusters=len(members),
         prompts=len(risks),
         resolved=resolved,
-        guarantee=f"{words}: takes the prompts as a random sample of such prompts",
+        guarantee=f"{words}: treats the prompts as a random sample of their population",
     )
 
 

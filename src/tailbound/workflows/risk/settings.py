@@ -27,13 +27,15 @@ class RiskSettings:
     """
 
     threshold: float | None = option(
-        "Unsafe means score >= this (default: the judge's own).", default=None
+        "Scores at or above this are unsafe (default: the judge's own).", default=None
     )
-    draws: int = option("Draws of each prompt.", default=500, short="-n", group=GROUP)
+    draws: int = option("Draws per prompt.", default=500, short="-n", group=GROUP)
     until_resolved: bool = option(
-        "Draw more for prompts whose estimate is not resolved yet.", default=False, group=GROUP
+        "Keep drawing for prompts whose estimate is not yet resolved.", default=False, group=GROUP
     )
-    max_draws: int | None = option("Most draws of each prompt.", default=None, group=GROUP)
+    max_draws: int | None = option(
+        "Maximum draws per prompt, with --until-resolved.", default=None, group=GROUP
+    )
     confidence: float = option(
         "Confidence level of each one-sided bound.", default=0.95, group=GROUP
     )
@@ -41,7 +43,7 @@ class RiskSettings:
         "unsafe: P(score >= threshold); score: the mean score.", default="unsafe", group=GROUP
     )
     family: FamilyName = option(
-        "How the proposal is mixed in: ladder, mix-switch or single.",
+        "Proposal family: ladder, mix-switch or single.",
         default="ladder",
         group=PROPOSAL,
         name="proposal_family",
@@ -102,4 +104,6 @@ class ProposalOptions:
     harmful: Path | None = option(
         "File of prompts that the model refuses.", default=None, group=PROPOSAL
     )
-    harmless: Path | None = option("File of prompts that it answers.", default=None, group=PROPOSAL)
+    harmless: Path | None = option(
+        "File of prompts that the model answers.", default=None, group=PROPOSAL
+    )
