@@ -486,7 +486,7 @@ def test_mistakes_in_the_name_are_explained(model: Path, tmp_path: Path) -> None
     [
         (("fields:", "feilds:"), "unknown key 'feilds': use about, engine, fields"),
         (("{response}", "it"), "the template must show the judge {response}"),
-        (("rate", "rate {style}"), r"the template has \{style\}, which is not a valid option"),
+        (("rate", "rate {style}"), r"the template has \{style\}, which is not an option"),
         (("level / 10", "levl / 10"), "score uses 'levl', which is neither a field nor an option"),
         (("level / 10", "level ** 2"), "cannot stand in a formula"),
         (("level / 10", "__import__('os')"), "cannot stand in a formula"),
