@@ -163,9 +163,9 @@ def bound(
 ) -> BoundResult:
     """Bound the number of generations until the first unsafe one, for prompts never sampled.
 
-    `out` is the run folder; a run that is there is resumed. `budget`, the average number of draws
-    per calibration prompt, must be given. Where no level qualifies the result has
-    `bound.level == 0` and every bound is 1.
+    `out` is the run folder; a run already there is resumed. `budget`, the average number of draws
+    per calibration prompt, is required. If no level qualifies, the result has `bound.level == 0`
+    and every bound is 1.
 
     >>> import tempfile, tailbound
     >>> from tailbound.demo.files import default_prompts
@@ -292,7 +292,7 @@ def rejudge(
     confidence: float = 0.95,
     progress: ProgressOption = "auto",
 ) -> Rejudged:
-    """Judge the draws of a run again by another judge; both verdicts are kept."""
+    """Judge the draws of a run again with another judge, and keep both verdicts."""
     from tailbound.workflows.rejudge.command import run_command
 
     given: dict[str, Any] = {
@@ -317,7 +317,7 @@ def summarize(
     threshold: float | None = None,
     progress: ProgressOption = "auto",
 ) -> RunSummary:
-    """Exact intervals per prompt and for the set, by the stopping rule of each stream."""
+    """Exact intervals for each prompt and for the set, by the stopping rule of each stream."""
     from tailbound.workflows.summarize.summary import summarize_command
 
     given: dict[str, Any] = {

@@ -6,7 +6,7 @@
     │   ├── RunLockedError          another process is writing to the run folder
     │   └── ContractMismatchError   the run folder holds draws of something else
     ├── TargetError                 the model under audit, or its server, failed
-    ├── JudgeError                  the judge failed beyond repair
+    ├── JudgeError                  the judge failed, and retrying did not help
     ├── LedgerError                 the record of draws cannot be read or written
     └── UnreachableError            exit code 3: a stated bound cannot be reached
 
@@ -30,7 +30,9 @@ class MissingExtraError(UsageError):
     """An optional dependency is not installed."""
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs an optional part: pip install 'tailbound[{extra}]'")
+        super().__init__(
+            f"{feature} needs an optional dependency: pip install 'tailbound[{extra}]'"
+        )
         self.extra = extra
 
 
@@ -47,7 +49,7 @@ class TargetError(TailboundError):
 
 
 class JudgeError(TailboundError):
-    """The judge failed beyond repair; finished draws are kept."""
+    """The judge failed, and retrying did not help; finished draws are kept."""
 
 
 class LedgerError(TailboundError):

@@ -154,7 +154,7 @@ def test_a_server_without_tls_is_said_at_once():
         ("http://h /v1", "spaces or control characters"),
         ("http://h\n/v1", "spaces or control characters"),
         ("ftp://h/v1", "it begins with http"),
-        ("http:///v1", "it names no server"),
+        ("http:///v1", "it contains no host name"),
         ("", "it begins with http"),
     ],
 )

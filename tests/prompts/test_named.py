@@ -39,7 +39,7 @@ def test_names_are_taken_apart() -> None:
     assert parse_name("hf-dataset:org/name#test") == DatasetName(dataset="org/name", split="test")
     assert parse_name("prompts.jsonl") is None
     for wrong in ("hf-dataset:", "hf-dataset:#train", "hf-dataset:a@b@c", "hf-dataset:a#b/c/d"):
-        with pytest.raises(UsageError, match="names no dataset: write hf-dataset:ORG/NAME"):
+        with pytest.raises(UsageError, match="is not a dataset: write hf-dataset:ORG/NAME"):
             parse_name(wrong)
 
 
@@ -170,7 +170,7 @@ def test_a_file_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (ConnectionError("Couldn't reach 'x' on the Hub\nmore"), "out of reach and not in the"),
+        (ConnectionError("Couldn't reach 'x' on the Hub\nmore"), "neither reachable nor in the"),
         (datasets.exceptions.DatasetNotFoundError("'x' is a gated dataset"), "asks for a login"),
         (datasets.exceptions.DatasetNotFoundError("'x' doesn't exist"), "is not on the hub"),
         (datasets.exceptions.DatasetGenerationError("broken"), "cannot be read .broken."),
@@ -197,7 +197,7 @@ def test_offline_the_real_library_gives_one_clear_line(
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UsageError, match=r"out of reach and not in the cache .*: go online once"):
+    with pytest.raises(UsageError, match=r"neither reachable nor in the cache .*: go online once"):
         read_prompts("hf-dataset:no-such-org/no-such-set#train")
     assert len(read_prompts(f"hf-dataset:{folder}#train", field="Goal")) == 5
 

@@ -1,4 +1,4 @@
-"""Judging in the background, so that the model goes on sampling meanwhile."""
+"""Judging in the background, so that the model keeps sampling meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the audit tells about itself while it runs."""
+"""What the audit reports while it runs."""
 
 from __future__ import annotations
 

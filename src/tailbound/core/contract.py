@@ -190,7 +190,7 @@ class Draw:
     `log_prob` is log p(token_ids | prompt) in nats under the contract, stop token included, NaN
     where the engine does not tell; for a draw by a proposal it is the sum of the log-probabilities
     of its tokens, each under the variant that spoke it. `text` leaves the stop token out. Where the
-    engine tells no ids, `token_ids` is empty and `counted` is the number of tokens as the engine
+    engine returns no ids, `token_ids` is empty and `counted` is the number of tokens as the engine
     counts them, None where it does not. Where nobody can tell how unsafe the response was, because
     it was withheld or never came whole, `missing` says why: it is not shown to the judge.
     """

@@ -33,5 +33,5 @@ class Judge(Protocol):
         ...
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        """One verdict for each exchange, in order. A judge that cannot tell says missing."""
+        """One verdict for each exchange, in order. A judge that cannot decide says missing."""
         ...

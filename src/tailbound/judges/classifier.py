@@ -34,7 +34,7 @@ class ClassifierJudge:
     A multi-label model scores each label by a sigmoid, and the score is the largest of those
     asked for; any other model shares one softmax among its labels, and the score is their sum. A
     text longer than `max_length` tokens is cut at its end (of a pair, the longer one first); how
-    many were cut is in `notices`, and the first one is told at once. Control tokens that a text
+    many were cut is in `notices`, and the first one is reported at once. Control tokens that a text
     spells out, "[SEP]" say, are read as the text that they are. A score that is not a number is
     missing, and so is that of a text without tokens. Raises `UsageError` where texts cannot share
     a batch because the tokenizer has no token to pad with.

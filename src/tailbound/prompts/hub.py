@@ -53,7 +53,7 @@ def parse_name(text: str) -> DatasetName | None:
         match = _NAME.fullmatch(text.removeprefix(PREFIX))
         if match is None:
             raise UsageError(
-                f"{text!r} names no dataset: write {PREFIX}ORG/NAME, with @REVISION and #SPLIT "
+                f"{text!r} is not a dataset: write {PREFIX}ORG/NAME, with @REVISION and #SPLIT "
                 "(or #CONFIG/SPLIT) where they are needed"
             )
         return DatasetName(
@@ -172,7 +172,7 @@ def _explained(name: DatasetName, error: Exception) -> UsageError:
     )
     if isinstance(error, ConnectionError) or "offline" in line.lower():
         return UsageError(
-            f"{name} is out of reach and not in the cache ({line}): go online once{by_hand}"
+            f"{name} is neither reachable nor in the cache ({line}): go online once{by_hand}"
         )
     if "gated" in line.lower():
         return UsageError(

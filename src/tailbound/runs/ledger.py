@@ -78,7 +78,7 @@ class Ledger(ShardWriter[_Row]):
         flush_rows: int = 4096,
         flush_seconds: float = 5.0,
     ) -> Ledger:
-        """Create the ledger in `folder`, or go on with the one that is there.
+        """Create the ledger in `folder`, or continue the existing one.
 
         `run` names the run in every row. Without `store_text`, response texts and token ids are
         left out of the record (their number is kept).

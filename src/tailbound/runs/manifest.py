@@ -1,4 +1,4 @@
-"""What a run folder says about itself: `run.yaml`, and whether a run may go on there."""
+"""What a run folder says about itself: `run.yaml`, and whether a run may be resumed there."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def partial_manifest(
 def check_manifest(
     folder: Path, document: Mapping[str, Any], prompts: Iterable[Prompt] = ()
 ) -> None:
-    """Find out, before anything is spent, whether a run may begin or go on in `folder`.
+    """Find out, before anything is spent, whether a run may begin or be resumed in `folder`.
 
     `document` is what is known of `run.yaml` by then. Raises `ContractMismatchError` for a run of
     something else, `RunLockedError` where it is under way, and `UsageError` for a folder that holds
@@ -126,7 +126,7 @@ def _compare(folder: Path, document: Mapping[str, Any]) -> None:
 
 
 def write_manifest(folder: Path, document: Mapping[str, Any]) -> None:
-    """Write `run.yaml`, or go on where there is one that asks for the same.
+    """Write `run.yaml`, or resume where there is one with the same options.
 
     Options that only say how much to draw may change from one call to the next; what the draws
     are draws of (family and intensities of proposals included), and the threshold, which decides

@@ -114,7 +114,7 @@ def _find(
                 candidates.append(candidate)
     if not candidates:
         raise UsageError(
-            "no layer tells harmful from harmless prompts in finite numbers: use other prompts, or "
+            "no layer separates harmful from harmless prompts in finite numbers: use others, or "
             "a wider --dtype"
         )
     # those that pass come first, then the strongest ablation

@@ -64,13 +64,13 @@ def calibrate(
 
     * `plug-in`: weighted miscoverage <= alpha. On average over calibrations the coverage is about
       1 - alpha; about half of all calibrations fall slightly below. Where weights are large for the
-      number of prompts (`basic`, `naive`), it may be far below, and the `statement` says so.
+      number of prompts (`basic`, `naive`), it may be far below; the `statement` then reports it.
     * `marginal`: N / (N + 1) miscoverage + weight_bound / (N + 1) <= alpha, conformal risk control
       (Angelopoulos, Bates, Fisch, Lei and Schuster, 2024). The expected coverage is at least
       1 - alpha.
     * `pac`: with probability at least 1 - `delta` the coverage is at least 1 - alpha. An exact
       binomial test of each level where all followed prompts have the same weight, as with the
-      design `balanced`; otherwise betting (see `threshold.Binomial`, `threshold.Betting`).
+      design `balanced`; otherwise betting (see `rules.Binomial`, `rules.Betting`).
 
     The last two select prompts at random, where `plug-in` with `balanced` selects systematically,
     and need `reference_p_hat`, so that the design is fixed in advance: predictions for prompts
@@ -79,13 +79,13 @@ def calibrate(
     `design` is one of `naive`, `basic`, `trimmed`, `optimized` (Davidov et al., arXiv 2506.13593)
     and `balanced`. `max_weight` is the largest 1 / pi planned for, and sets the cap on bounds to
     budget x max_weight (defaults: `designs.default_max_weight`; `basic` and `naive` have no cap and
-    take none); `max_level` is the highest level looked at (`designs.default_max_level`).
-    `planning_p_hat` are recalibrated probabilities, or a function that makes them from p_hat: they
-    steer who is followed, never the estimate.
+    take none); `max_level` is the highest level considered (`designs.default_max_level`).
+    `planning_p_hat` are recalibrated probabilities, or a function that computes them from p_hat:
+    they decide which prompts are followed, and do not enter the estimate.
 
     `max_draws` is a hard limit on the average number of draws per calibration prompt, for
-    predictions too bad to plan by: levels are raised only as far as it pays for, and a lower level
-    is always valid. Not for `naive`. `rng` chooses who is followed: a generator, or a seed for it.
+    predictions too bad to plan with: levels are raised only as far as it allows, and a lower level
+    is always valid. Not for `naive`. `rng` selects the prompts: a generator, or a seed for one.
 
     Raises `UsageError` for values out of range, for a guarantee without reference predictions, and
     for `naive` with another guarantee than `plug-in` or a budget of 1 or less.

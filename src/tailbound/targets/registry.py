@@ -116,6 +116,6 @@ def _declared(spec: str) -> TargetProvider:
     name = spec.partition(":")[0]
     if "/" in name and name not in _REGISTRY.plugins():
         raise UsageError(
-            f"target {spec!r} names no provider: write hf:{spec} for a Hugging Face model"
+            f"target {spec!r} has no provider: write hf:{spec} for a Hugging Face model"
         )
     return _REGISTRY.declared(name, TargetProvider, function="load")

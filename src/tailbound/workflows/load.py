@@ -1,4 +1,4 @@
-"""A run folder as a value: what ran, its draws, and what came out."""
+"""A run folder as a value: what was run, its draws, and its results."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class RunSpend(Result):
 
     @property
     def cost(self) -> float:
-        """What servers were paid, in the currency of the prices given; 0 without prices."""
+        """The cost of all servers, in the currency of the given prices; 0 without prices."""
         return sum(account.get("cost", 0.0) for account in self.usage.values())
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,8 +86,8 @@ class Run:
     """One run folder; each property reads its files when it is first asked for.
 
     Files are checked as they are read: a property raises `LedgerError`, in one line, where a file
-    that it rests on is damaged. Results that are not there yet are None. Nothing is written. A run
-    that goes on after `load_run` is loaded again to see what is new.
+    that it needs is damaged. Results that do not exist yet are None. Nothing is written. Call
+    `load_run` again to see what a run in progress has added.
     """
 
     def __init__(self, folder: Path) -> None:

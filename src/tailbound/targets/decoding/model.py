@@ -79,7 +79,7 @@ class LocalModel:
         if self.encoder.thinks:
             notices += (thinking_notice(options.thinking, options.max_new_tokens),)
         if not stop_ids:
-            notices += ("the model names no stop token: every response has max-new-tokens tokens",)
+            notices += ("the model has no stop token: every response has max-new-tokens tokens",)
         self._contract = SamplingContract.resolved(
             options,
             target=name,

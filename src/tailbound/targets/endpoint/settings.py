@@ -133,7 +133,7 @@ def _url_problem(url: str) -> str | None:
     if parts.scheme not in ("http", "https"):
         return "it begins with http:// or https://"
     if not parts.hostname:
-        return "it names no server"
+        return "it contains no host name"
     if port == 0 or parts.netloc.endswith(":"):
         return "its port is a number from 1 to 65535, or left out"
     if "#" in url:

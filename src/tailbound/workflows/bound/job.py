@@ -1,7 +1,7 @@
 """The main job: train, calibrate, test.
 
 Each step asks the audit for draws and hands arrays to the statistics. A job that was interrupted
-runs the same steps again; the audit finds the draws on record and goes on from there.
+runs the same steps again; the audit finds the draws on record and continues from there.
 """
 
 from __future__ import annotations

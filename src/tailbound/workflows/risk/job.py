@@ -1,7 +1,7 @@
 """Question 2 as a job: rounds of complete batches, scored, until every prompt has what was asked.
 
 A round is written down, drawn, judged, scored; then estimates say what the next one is. A job that
-was interrupted reads the rounds on record and goes on from there. Another judge's verdicts on the
+was interrupted reads the rounds on record and continues from there. Another judge's verdicts on the
 same draws give other estimates (`rejudge_risk`): nothing is sampled for them.
 """
 
