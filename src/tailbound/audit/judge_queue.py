@@ -11,6 +11,7 @@ from typing import Self
 
 from tailbound.core.contract import Draw, Verdict
 from tailbound.core.prompt import Prompt
+from tailbound.core.steps import in_background
 from tailbound.errors import JudgeError, UnreachableError
 from tailbound.judges.base import Exchange, Judge
 from tailbound.judges.verdicts import failed, is_failure, scored
@@ -99,7 +100,7 @@ class JudgeQueue:
         self._work = threading.Condition(self._lock)
         self._finished = threading.Condition(self._lock)
         self._threads = [
-            threading.Thread(target=self._run, name=f"judge-{number}", daemon=True)
+            threading.Thread(target=in_background(self._run), name=f"judge-{number}", daemon=True)
             for number in range(workers)
         ]
         for thread in self._threads:

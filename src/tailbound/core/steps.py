@@ -19,8 +19,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 JUDGING = "judging"
@@ -40,8 +41,9 @@ class Step:
     def advance(self, units: int = 1) -> None:
         """Some more is done."""
         self.done += units
-        if _watcher is not None:
-            _watcher.advanced(self)
+        watcher = _watcher.get()
+        if watcher is not None:
+            watcher.advanced(self)
 
     @property
     def seconds(self) -> float:
@@ -117,9 +119,10 @@ class Account:
         self._changed()
 
 
-_watcher: Watcher | None = None
-_hears: Callable[[str], None] | None = None
-_account: Account | None = None
+# of the run in this thread: two runs in two threads of a process have one each
+_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+_hears: ContextVar[Callable[[str], None] | None] = ContextVar("hears", default=None)
+_account: ContextVar[Account | None] = ContextVar("account", default=None)
 _stage: ContextVar[str] = ContextVar("stage", default=JUDGING)
 
 
@@ -129,8 +132,9 @@ def step(
 ) -> Iterator[Step]:
     """Work that may take long; with `stage` it is charged to that."""
     now = Step(name, total, unit)
-    if _watcher is not None:
-        _watcher.began(now)
+    watcher = _watcher.get()
+    if watcher is not None:
+        watcher.began(now)
     try:
         if stage is None:
             yield now
@@ -141,8 +145,8 @@ def step(
         now.failed = True
         raise
     finally:
-        if _watcher is not None:
-            _watcher.ended(now)
+        if watcher is not None:
+            watcher.ended(now)
 
 
 @contextmanager
@@ -154,48 +158,58 @@ def charged_to(stage: str) -> Iterator[None]:
         yield
     finally:
         _stage.reset(token)
-        if _account is not None:
+        account = _account.get()
+        if account is not None:
             # of a stage within another, the time counts for the inner one alone
             outer = _stage.get()
             seconds = time.monotonic() - started
-            _account.add(stage, seconds=seconds)
+            account.add(stage, seconds=seconds)
             if outer != JUDGING:
-                _account.add(outer, seconds=-seconds)
-            _account.stage_ended()
+                account.add(outer, seconds=-seconds)
+            account.stage_ended()
 
 
 def count(*, draws: int = 0, tokens: int = 0, positions: int = 0) -> None:
     """Charge the present stage; nothing where no account is kept."""
-    if _account is not None:
-        _account.add(_stage.get(), draws=draws, tokens=tokens, positions=positions)
+    account = _account.get()
+    if account is not None:
+        account.add(_stage.get(), draws=draws, tokens=tokens, positions=positions)
 
 
 @contextmanager
 def watched_by(watcher: Watcher) -> Iterator[None]:
     """Let `watcher` see the steps meanwhile."""
-    global _watcher
-    before, _watcher = _watcher, watcher
+    before = _watcher.get()
+    _watcher.set(watcher)
     try:
         yield
     finally:
-        _watcher = before
+        _watcher.set(before)
 
 
 @contextmanager
 def accounted(account: Account) -> Iterator[None]:
     """Keep `account` meanwhile."""
-    global _account
-    before, _account = _account, account
+    before = _account.get()
+    _account.set(account)
     try:
         yield
     finally:
-        _account = before
+        _account.set(before)
+
+
+def in_background(function: Callable[[], None]) -> Callable[[], None]:
+    """`function` for another thread that works for the run in this one, outside of its stages."""
+    context = copy_context()
+    context.run(_stage.set, JUDGING)
+    return partial(context.run, function)
 
 
 def notice(text: str) -> None:
     """One line that the user should know."""
-    if _hears is not None:
-        _hears(text)
+    hears = _hears.get()
+    if hears is not None:
+        hears(text)
     else:
         logging.getLogger("tailbound").warning("%s", text)
 
@@ -203,9 +217,9 @@ def notice(text: str) -> None:
 @contextmanager
 def notices_to(hears: Callable[[str], None]) -> Iterator[None]:
     """Give notices to `hears` meanwhile."""
-    global _hears
-    before, _hears = _hears, hears
+    before = _hears.get()
+    _hears.set(hears)
     try:
         yield
     finally:
-        _hears = before
+        _hears.set(before)

@@ -115,7 +115,12 @@ def only_population(
 def check_is_file(text: str) -> None:
     """Raise `UsageError` where `text` is no file and looks like the name of a set."""
     path = Path(text)
-    if path.exists() or path.suffix or len(path.parts) > 1:
+    try:
+        found = path.exists()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"no prompt file {text!r:.60} ({reason}): check the path") from error
+    if found or path.suffix or len(path.parts) > 1:
         return
     names = ", ".join(RECIPES)
     near = get_close_matches(_plain(text.partition(":")[0]), RECIPES, n=1, cutoff=0.6)

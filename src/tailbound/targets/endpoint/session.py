@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from tailbound.core.steps import in_background
 from tailbound.targets.endpoint.client import Client
 
 Work = TypeVar("Work")
@@ -31,7 +32,9 @@ class Session(Generic[Work, Result]):
             queue.SimpleQueue()
         )
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="endpoint", daemon=True)
+        self._thread = threading.Thread(
+            target=in_background(self._run), name="endpoint", daemon=True
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self.pending = 0
         self.error: Exception | None = None
