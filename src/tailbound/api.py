@@ -36,8 +36,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from tailbound.core.contract import SamplingOptions
 from tailbound.core.options import Group, Only, check_names, options_of
 from tailbound.core.steps import Step, notices_to, watched_by
-from tailbound.core.values import typed
-from tailbound.errors import UsageError
+from tailbound.core.values import place, typed
 from tailbound.steering.options import PersonaOptions, RefusalOptions
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.bound.settings import BoundSettings
@@ -122,16 +121,7 @@ def _request(
 
 
 def _place(given: Place, name: str = "out") -> Path:
-    """A path that was given, with `~` for the home folder."""
-    place: Path = typed(Path, given, name=name)
-    if not str(given):
-        raise UsageError(f"{name} must be a path, not an empty text")
-    try:
-        return place.expanduser()
-    except RuntimeError as error:
-        raise UsageError(
-            f"{name} {place} cannot be resolved ({error}): write the path in full"
-        ) from error
+    return place(given, name=name)
 
 
 def _field(given: str | None) -> str | None:

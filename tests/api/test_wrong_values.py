@@ -97,3 +97,9 @@ def test_whole_floats_are_whole_numbers_and_large_ones_keep_every_digit() -> Non
     assert typed(int, 2**63 + 1, name="n") == 2**63 + 1
     assert typed(str, np.str_("a"), name="s") == "a"
     assert type(typed(str, np.str_("a"), name="s")) is str
+
+
+@pytest.mark.parametrize("folder", [None, 3, ""])
+def test_load_run_takes_a_path(folder: Any) -> None:
+    with pytest.raises(UsageError, match="the run folder must be a path"):
+        tailbound.load_run(folder)

@@ -5,11 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, get_args, get_origin
 
 import pytest
+import typer
 import yaml
+from typer.testing import CliRunner
 
+from tailbound.cli.declared import declares
+from tailbound.core.contract import SamplingOptions
+from tailbound.core.options import Option, options_of
 from tailbound.demo.files import default_prompts
+from tailbound.targets.options import EndpointOptions, EngineOptions
+from tailbound.workflows.bound.settings import BoundSettings
+from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -65,6 +74,17 @@ def test_options_from_a_file_and_the_command_line_wins(cli: Cli, prompts: Path) 
         ("budget: many", "valid number"),
         ("guarantee: sure", "must be one of plug-in, marginal, pac"),
         ("config: other.yaml", "has no option 'config'"),
+        ("budget: true", "budget takes a value, not True"),
+        ("allow_missing: 'yes'", "allow_missing takes true or false, not 'yes'"),
+        ("no-text: 1", "no-text takes true or false, not 1"),
+        ("seed: {a: 1}", "takes a text, a number or a list of these, not dict"),
+        ("stop: [[a, b]]", "takes a text, a number or a list of these, not list"),
+        ("system: !!binary aGVsbG8=", "takes a text, a number or a list of these, not bytes"),
+        ("test_draws: 5\ntest-draws: 6", "gives test_draws twice"),
+        ("system: &a [x, x]\nstop: &b [*a, *a]", "takes a text, a number"),
+        ("seed: !!python/object/apply:os.getpid []", "is not readable YAML"),
+        ("seed: " + "[" * 3000, "is not readable YAML"),
+        ("alpha: .nan", "--alpha must be a number, not nan"),
     ],
 )
 def test_a_wrong_file_is_one_line(cli: Cli, prompts: Path, text: str, message: str) -> None:
@@ -86,3 +106,68 @@ def test_a_file_that_is_missing_and_one_that_is_taken(cli: Cli, prompts: Path) -
     assert (code, "cannot be read" in err) == (2, True)
     code, _, err = cli(*run, "--save-config", prompts)
     assert (code, "exists" in err) == (2, True)
+
+
+def test_a_password_in_a_url_is_not_saved(cli: Cli, prompts: Path) -> None:
+    saved = prompts.parent / "saved.yaml"
+    code, _, err = cli(
+        *("bound", prompts, "--budget", 5, "--out", prompts.parent / "run"),
+        *("--target", "openai:m", "--base-url", "http://me:secret@127.0.0.1:1/v1"),
+        *("--save-config", saved),
+    )
+    assert code == 2
+    assert "secret" not in err
+    assert not saved.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "groups"),
+    [
+        ("bound", (BoundSettings, SamplingOptions, EngineOptions, EndpointOptions)),
+        ("risk", (RiskSettings, ProposalOptions, SamplingOptions, EngineOptions, EndpointOptions)),
+    ],
+)
+def test_every_option_is_read_back_as_it_was_saved(
+    tmp_path: Path, command: str, groups: tuple[type, ...]
+) -> None:
+    """Other values than the defaults, of every declared option, through a file and back."""
+    heard: list[dict[str, Any]] = []
+    app = typer.Typer()
+
+    @app.command()
+    @declares(*groups)
+    def take(**options: Any) -> None:
+        heard.append(options)
+
+    @app.command()
+    def other() -> None:
+        """Two commands, so that the first has a name."""
+
+    given: list[str] = []
+    for one in (one for group in groups for one in options_of(group)):
+        given += other_value(one)
+    runner = CliRunner()
+    saved = tmp_path / "saved.yaml"
+    first = runner.invoke(app, ["take", *given, "--save-config", str(saved)])
+    assert first.exit_code == 0, first.output
+    again = runner.invoke(app, ["take", "--config", str(saved)])
+    assert again.exit_code == 0, again.output
+    assert heard[0] == heard[1]
+    defaults = {one.name: one.default for group in groups for one in options_of(group)}
+    same = [name for name, value in heard[0].items() if value == defaults[name]]
+    assert same == []
+
+
+def other_value(one: Option) -> list[str]:
+    """A value of the option that is not its default, as it is typed."""
+    if one.type is bool:
+        return [one.flag]
+    if one.choices:
+        return [one.flag, next(name for name in one.choices if name != one.default)]
+    if get_origin(one.type) is tuple:
+        members = get_args(one.type)
+        if members[0] is str:
+            return [one.flag, "a, b: c", one.flag, "#d"]
+        return [one.flag, "0.2,0.5,0.3"]
+    kinds = [one.type, *get_args(one.type)]
+    return [one.flag, "7" if int in kinds else "0.75" if float in kinds else "yes: #no"]

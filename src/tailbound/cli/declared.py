@@ -7,12 +7,14 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
 from tailbound.core.options import Group, Option, options_of
+from tailbound.core.outside import shown, without_passwords
 from tailbound.errors import UsageError
 
 RUN = "Run"
@@ -163,13 +165,28 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
             hint = f"; did you mean {close[0]}?" if close else ""
             raise UsageError(f"--config {path}: {context.command_path} has no option {key!r}{hint}")
         if value is not None:
-            values[name] = _text(value, multiple=getattr(known[name], "multiple", False))
+            parameter = known[name]
+            _check_value(path, str(key), value, flag=getattr(parameter, "is_flag", False))
+            values[name] = _text(value, multiple=getattr(parameter, "multiple", False))
     context.default_map = {**(context.default_map or {}), **values}
     return path
 
 
 _NAMES = {"shares": "split", "family": "proposal_family", "json": "as_json"}
 """What run.yaml and the command line call by another name than the command does."""
+
+
+def _check_value(path: Path, key: str, value: Any, *, flag: bool) -> None:
+    """Raise `UsageError` for what no option can be: true for a number, 1 for a switch, nesting."""
+    if flag != isinstance(value, bool):
+        due = "true or false" if flag else "a value"
+        raise UsageError(f"--config {path}: {key} takes {due}, not {shown(value)}")
+    for one in value if isinstance(value, list) else [value]:
+        if not isinstance(one, (str, int, float, date)):
+            raise UsageError(
+                f"--config {path}: {key} takes a text, a number or a list of these, not "
+                f"{type(one).__name__}"
+            )
 
 
 def config_values(path: Path) -> Mapping[str, Any]:
@@ -184,15 +201,28 @@ def config_values(path: Path) -> Mapping[str, Any]:
     import yaml
 
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        document = yaml.safe_load(text)
+        _check_keys(path, yaml.compose(text, Loader=yaml.SafeLoader))
     except OSError as error:
         raise UsageError(f"--config {path} cannot be read: {error.strerror or error}") from error
+    except UsageError:
+        raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(f"--config {path} is not readable YAML ({reason})") from error
     if not isinstance(document, dict):
         raise UsageError(f"--config {path} must hold options, one `name: value` a line")
     return document
+
+
+def _check_keys(path: Path, node: Any) -> None:
+    """Raise `UsageError` for an option that stands there twice: YAML keeps the last."""
+    pairs = node.value if getattr(node, "id", "") == "mapping" else []
+    names = [str(key.value).replace("-", "_") for key, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"--config {path} gives {name} twice: remove one")
 
 
 def _of_manifest(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,6 +249,16 @@ def _text(value: Any, *, multiple: bool) -> Any:
     return [str(value)] if multiple else str(value)
 
 
+def _without_password(name: str, value: Any) -> Any:
+    """`value`; raises `UsageError` for a URL that holds a password or a key."""
+    if name == "base_url" and isinstance(value, str) and ("@" in value or "?" in value):
+        raise UsageError(
+            f"--save-config does not write {without_passwords(value)}: name the environment "
+            "variable of the key by --key-env"
+        )
+    return value
+
+
 def save_config(path: Path, given: Mapping[str, Any]) -> None:
     """Write options as a configuration file."""
     import yaml
@@ -226,7 +266,7 @@ def save_config(path: Path, given: Mapping[str, Any]) -> None:
     from tailbound.storage.files import write_atomically
 
     plain = {
-        name: str(value) if isinstance(value, Path) else value
+        name: str(value) if isinstance(value, Path) else _without_password(name, value)
         for name, value in given.items()
         if value is not None and name not in ("dry_run", "as_json")
     }

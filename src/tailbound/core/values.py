@@ -44,6 +44,21 @@ def typed(kind: Any, value: Any, *, name: str) -> Any:
         raise UsageError(f"{name} must be {_words(kind)}, not {shown(value)}") from None
 
 
+def place(given: Any, *, name: str) -> Path:
+    """A path that was given, with `~` for the home folder; raises `UsageError` for anything else.
+
+    >>> place("runs/when", name="out").as_posix()
+    'runs/when'
+    """
+    path: Path = typed(Path, given, name=name)
+    if not fspath(given):
+        raise UsageError(f"{name} must be a path, not an empty text")
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{name} {path} cannot be resolved ({error}): write it in full") from error
+
+
 def _typed(kind: Any, value: Any) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):

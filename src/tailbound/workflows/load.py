@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tailbound.core.steps import Work
+from tailbound.core.values import place
 from tailbound.errors import LedgerError
 from tailbound.runs import manifest, read, reply_notices, totals
 from tailbound.runs.layout import JUDGE, MANIFEST, PREDICTIONS, VERDICTS
@@ -227,4 +228,4 @@ def load_run(folder: str | PathLike[str]) -> Run:
     Raises `UsageError` where there is no run, and `LedgerError` where `run.yaml` is damaged; other
     files are read, and checked, when they are asked for.
     """
-    return Run(Path(folder))
+    return Run(place(folder, name="the run folder"))

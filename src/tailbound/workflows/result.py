@@ -53,6 +53,8 @@ class Result(ABC):
         """Inverse of `to_json`; raises `UsageError` for anything else."""
         try:
             return cls.from_dict(json.loads(text))
+        except UsageError:
+            raise
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = one_line(f"{type(error).__name__}: {error}", _LONGEST)
             raise UsageError(f"this is not a {cls.__name__} in JSON: {reason}") from error
