@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import tailbound
+from tailbound.core.contract import Verdict
 from tailbound.core.values import typed
 from tailbound.errors import UsageError
 
@@ -42,6 +43,8 @@ PROMPTS = ["how do i clean the pie", "how do i bake the car"]
         ({"target": Path("demo")}, "target must be a name such as 'demo'"),
         ({"judge": 7}, "judge must be a name, a judge or a function, not 7"),
         ({"judge": dict}, "judge must be a name, a judge or a function"),
+        ({"system": "a\ud800"}, "--system must be a text or None"),
+        ({"out": "a\0b"}, "out must be a path"),
         ({"out": None}, "out must be a path, not None"),
         ({"out": ""}, "out must be a path, not an empty text"),
     ],
@@ -103,3 +106,28 @@ def test_whole_floats_are_whole_numbers_and_large_ones_keep_every_digit() -> Non
 def test_load_run_takes_a_path(folder: Any) -> None:
     with pytest.raises(UsageError, match="the run folder must be a path"):
         tailbound.load_run(folder)
+
+
+def test_load_judge_takes_a_name_and_a_number() -> None:
+    with pytest.raises(UsageError, match="the name of a judge must be a text, not 3"):
+        tailbound.load_judge(3)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="the threshold must be a number or None"):
+        tailbound.load_judge("regex:a", threshold="0.5")  # type: ignore[arg-type]
+
+
+class Mine:
+    """A judge whose threshold is a number of NumPy."""
+
+    id = "mine"
+    threshold = np.float64(0.5)
+
+    def judge(self, exchanges: Any) -> list[Verdict]:
+        return [Verdict(0.0) for _ in exchanges]
+
+
+def test_a_judge_with_a_threshold_of_numpy(tmp_path: Path) -> None:
+    tailbound.risk(
+        PROMPTS, out=tmp_path / "run", judge=Mine(), draws=2, max_new_tokens=8, proposal="none",
+        progress=None,
+    )  # fmt: skip
+    assert tailbound.load_run(tmp_path / "run").manifest["threshold"] == 0.5

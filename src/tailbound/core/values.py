@@ -15,7 +15,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from tailbound.core.outside import shown
+from tailbound.core.outside import is_clean, shown
 from tailbound.errors import UsageError
 
 
@@ -107,13 +107,15 @@ def _whole(value: Any) -> int:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str):
+    if not is_clean(value):  # half a character: neither a file nor a model takes it
         raise _WrongTypeError
     return str(value)
 
 
 def _path(value: Any) -> Path:
-    if not isinstance(value, (str, PathLike)) or isinstance(fspath(value), bytes):
+    if not isinstance(value, (str, PathLike)) or not is_clean(fspath(value)):
+        raise _WrongTypeError
+    if "\0" in fspath(value):
         raise _WrongTypeError
     return Path(value)
 

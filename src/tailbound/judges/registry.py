@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from tailbound.core.plugins import Registry
 from tailbound.core.steps import step
+from tailbound.core.values import typed
 from tailbound.errors import UsageError
 from tailbound.judges.base import Judge
 
@@ -79,6 +80,8 @@ def _found(
     spec: str, threshold: float | None, options: dict[str, Any]
 ) -> tuple[Callable[..., Any], str, dict[str, Any]]:
     """(loader, name, options) of the judge that `spec` means."""
+    spec = typed(str, spec, name="the name of a judge")
+    threshold = typed(float | None, threshold, name="the threshold")
     provider, _, name = spec.partition(":")
     _REGISTRY.find(provider)  # an unknown one comes before a wrong threshold
     if threshold is not None:

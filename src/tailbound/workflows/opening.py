@@ -137,7 +137,7 @@ class Opening:
             engine=self.engine,
             judge=self.judge_name,
             judge_id=judge.id,
-            threshold=judge.threshold,
+            threshold=float(judge.threshold),
             options={**options, "reproducible": target.reproducible},
             notices=notices,
             capabilities=capabilities_of(target),
