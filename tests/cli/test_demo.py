@@ -31,7 +31,10 @@ def test_the_quick_demo_answers_both_questions_beside_the_truth(toured: Path) ->
     # how likely comes first: it is there within seconds
     assert out.index("How likely") < out.index("Lower bound on the time to unsafe sampling")
     assert "Exact coverage over all test prompts" in out
-    assert max(len(line) for line in out.splitlines()) <= 80
+    *tables, following = out.splitlines()
+    assert max(len(line) for line in tables) <= 80
+    assert following.startswith("next: tailbound predict ")  # unbroken: it can be pasted
+    assert following.endswith("new-prompts.jsonl")
     steps = [line for line in err.splitlines() if line.startswith("[")]
     assert len(steps) == 3
     assert "loading" in steps[0]
