@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tailbound.core.contract import SamplingOptions
 from tailbound.demo.exact import exact_risks
 from tailbound.demo.files import default_prompts
 from tailbound.demo.target import load
-from tailbound.demo.tour import FULL, OPTIONS
+from tailbound.demo.tour import FULL
 from tailbound.predictors import fit
 from tailbound.prompts import PromptSet
 from tailbound.survival import calibrate, recalibrate_hazard
@@ -25,7 +26,7 @@ def test_twenty_calibrations_cover_and_are_as_long_as_they_can_be():
 
     The standard error of the mean over 20 calibrations is about .004.
     """
-    target = load("", OPTIONS)
+    target = load("", SamplingOptions(max_new_tokens=32))
     prompts = PromptSet(
         prompts=tuple(default_prompts(FULL.prompts)), field="prompt", source="the demo prompts"
     )

@@ -31,7 +31,7 @@ def load(variant: str) -> tuple[LocalModel, Proposal]:
         spec="refusal",
         id=ablation.id,
         target=target,
-        voice=lambda s: steered(target, ablation, s, name=f"{s:g}"),
+        variant=lambda s: steered(target, ablation, s, name=f"{s:g}"),
         steerable=True,
     )
     return target, proposal
@@ -93,9 +93,9 @@ def full_ablation_variance(
     proposal: Proposal, prompts: list[Prompt], truth: np.ndarray
 ) -> np.ndarray:
     """n times the relative variance of full ablation alone, from 2,000 draws per prompt."""
-    assert proposal.voice is not None
+    assert proposal.variant is not None
     assert isinstance(proposal.target, LocalModel)
-    engine = ProposalModel(proposal.target, [proposal.voice(1.0)])
+    engine = ProposalModel(proposal.target, [proposal.variant(1.0)])
     found = []
     for prompt, risk in zip(prompts, truth, strict=True):
         requests = [

@@ -400,7 +400,7 @@ def test_retry_after_is_honoured():
         assert made.usage.retries == 3
 
 
-def test_an_empty_purse_at_the_provider_is_said_at_once():
+def test_an_account_without_credit_is_reported_at_once():
     with Stub() as stub:
         made = target(stub, retry_timeout=3600.0)
         stub.faults = Faults(status=429, said='{"code": "insufficient_quota"}')
@@ -734,7 +734,7 @@ def test_what_is_wrong_is_said_before_a_server_is_asked(tmp_path, cli, mistake):
         assert stub.seen["requests"] == asked
 
 
-def test_a_proposal_needs_weights_and_a_second_limit_is_no_second_purse(tmp_path, cli):
+def test_a_proposal_needs_weights_and_a_second_limit_is_not_added_up(tmp_path, cli):
     prompts = prompt_file(tmp_path)
     with Stub() as stub:
         options = ["risk", prompts, *shared(stub), "--out", tmp_path / "run"]

@@ -89,7 +89,7 @@ SCHEDULES: list[tuple[tuple[int, int], ...]] = [
 ]
 
 
-def voices_at(schedule: tuple[tuple[int, int], ...], tokens: int) -> list[int]:
+def variants_at(schedule: tuple[tuple[int, int], ...], tokens: int) -> list[int]:
     return [next((v for v, stop in schedule if t < stop), 0) for t in range(tokens)]
 
 
@@ -116,7 +116,7 @@ def engine(kind: str = "llama", **options: Any) -> ProposalModel:
 @pytest.mark.parametrize(
     "kind", ["llama", "mistral-sliding", "qwen3", "gemma2", "gemma3", "phi", "olmo2", "gpt2"]
 )
-def test_every_token_has_the_density_of_its_voice(kind: str) -> None:
+def test_every_token_has_the_density_of_its_variant(kind: str) -> None:
     made = engine(kind, batch_size=5, max_new_tokens=8)
     requests = asked(SCHEDULES)
     schedule = {(r.prompt.id, r.index): r.segments for r in requests}
@@ -134,7 +134,7 @@ def test_every_token_has_the_density_of_its_voice(kind: str) -> None:
         np.testing.assert_allclose(traced.scored, expected, atol=2e-4)
         # the variants do differ, else this test could not fail
         assert np.abs(expected[1] - expected[0]).max() > 1e-3
-        spoken = voices_at(schedule[draw.prompt_id, draw.index], len(draw.token_ids))
+        spoken = variants_at(schedule[draw.prompt_id, draw.index], len(draw.token_ids))
         np.testing.assert_allclose(
             traced.spoken, expected[spoken, np.arange(len(spoken))], atol=2e-4
         )
@@ -167,21 +167,21 @@ def test_without_segments_it_samples_as_the_target_does() -> None:
     }
 
 
-def test_doubtful_tokens_are_decided_under_their_own_voice() -> None:
+def test_ambiguous_tokens_are_decided_under_their_own_variant() -> None:
     """With a tolerance so wide that every token is ambiguous, all of them are decided in fp64."""
     made = engine(batch_size=6, max_new_tokens=5, tolerance=0.3)
     requests = asked(SCHEDULES)
     schedule = {(r.prompt.id, r.index): r.segments for r in requests}
     for traced in made.trace(requests, seed=3):
         segments = schedule[traced.draw.prompt_id, traced.draw.index]
-        speaker = voices_at(segments, len(traced.draw.token_ids))
+        speaker = variants_at(segments, len(traced.draw.token_ids))
         expected = traced.scored[speaker, np.arange(len(speaker))]
         np.testing.assert_allclose(traced.spoken, expected, atol=2e-4)
     assert made.target.fallback is not None
     assert made.target.fallback.calls > 100
 
 
-def test_a_system_prompt_and_another_network_are_voices() -> None:
+def test_a_system_prompt_and_another_network_are_variants() -> None:
     target = made_target(network(seed=0), batch_size=5, max_new_tokens=8)
     second = made_target(network(seed=1), batch_size=5, max_new_tokens=8)
     made = ProposalModel(
@@ -205,7 +205,7 @@ def test_a_system_prompt_and_another_network_are_voices() -> None:
             ]
         )
         np.testing.assert_allclose(traced.scored, expected, atol=2e-4)
-        speaker = voices_at(schedule[traced.draw.prompt_id, traced.draw.index], len(response))
+        speaker = variants_at(schedule[traced.draw.prompt_id, traced.draw.index], len(response))
         np.testing.assert_allclose(
             traced.spoken, expected[speaker, np.arange(len(response))], atol=2e-4
         )
@@ -230,7 +230,7 @@ def test_two_interventions_keep_apart() -> None:
             np.testing.assert_allclose(traced.scored[row], expected, atol=2e-4)
 
 
-def test_truncation_holds_for_every_voice() -> None:
+def test_truncation_holds_for_every_variant() -> None:
     made = engine(batch_size=6, max_new_tokens=6, top_p=0.7, temperature=0.8)
     kinds = set()
     for traced in made.trace(asked(SCHEDULES, each=6), seed=4):
@@ -239,7 +239,7 @@ def test_truncation_holds_for_every_voice() -> None:
     assert kinds == {True, False}  # steering says what the truncated target cannot say
 
 
-def test_effect_is_zero_for_a_voice_that_does_nothing() -> None:
+def test_effect_is_zero_for_a_variant_that_does_nothing() -> None:
     target = made_target(network(), batch_size=4, max_new_tokens=6)
     made = ProposalModel(
         target,
@@ -256,7 +256,7 @@ def test_effect_is_zero_for_a_voice_that_does_nothing() -> None:
     assert made.effect(2, PROMPTS[1], response).max() < 1e-4
 
 
-def test_a_voice_that_is_not_there_is_refused() -> None:
+def test_a_variant_that_is_not_there_is_refused() -> None:
     made = engine(batch_size=4, max_new_tokens=6)
     request = DrawRequest(prompt=PROMPTS[0], stream="risk", index=1, segments=((3, 6),))
     with pytest.raises(UsageError, match="variant 3, but the engine has 3"):
@@ -279,7 +279,7 @@ def test_a_strength_of_zero_is_refused() -> None:
         steered(target, Nudge(), 0.0, name="none")
 
 
-def test_long_prompts_of_unequal_length_change_their_voice() -> None:
+def test_long_prompts_of_unequal_length_change_their_variant() -> None:
     prompts = [prompt(number, words=5 + 17 * number) for number in range(4)]
     target = made_target(network(), batch_size=4, max_new_tokens=10)
     made = ProposalModel(target, [steered(target, Nudge(), 1.0, name="on")])
@@ -294,7 +294,7 @@ def test_long_prompts_of_unequal_length_change_their_voice() -> None:
         expected = plain_log_probs(target.model, ids, traced.draw.token_ids)
         np.testing.assert_allclose(traced.scored[0], expected, atol=2e-4)
         schedule = ((0, traced.draw.index % 5), (1, 7))
-        speaker = voices_at(schedule, len(traced.draw.token_ids))
+        speaker = variants_at(schedule, len(traced.draw.token_ids))
         np.testing.assert_allclose(
             traced.spoken, traced.scored[speaker, np.arange(len(speaker))], atol=2e-4
         )

@@ -61,7 +61,7 @@ def test_seed_stream_and_index_name_a_draw() -> None:
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_all_decisions_by_the_referee(name: str) -> None:
+def test_all_decisions_in_double_precision(name: str) -> None:
     """With a boundless tolerance every token is canonical, and hardly one changes."""
     model = network()
     asked = requests(PROMPTS, 4)
