@@ -68,7 +68,7 @@ def command(
         render_risk.truth(risks)
     step(
         f"2 of 2, when: a bound for prompts never sampled, from {size.prompts:,} prompts "
-        f"({'half a minute' if quick else 'about two minutes'})"
+        f"({'half a minute' if quick else 'about five minutes'})"
     )
     with LiveProgress() as progress:
         tour.report = progress
