@@ -186,7 +186,14 @@ def plan_bound(
     progress: ProgressOption = "auto",
     **options: Any,
 ) -> Preview:
-    """What `bound` would draw and how long it would take, from a few draws; nothing is kept."""
+    """What `bound` would draw and how long it would take, from a few draws; nothing is kept.
+
+    >>> import tailbound
+    >>> from tailbound.demo.files import default_prompts
+    >>> plan = tailbound.plan_bound(default_prompts(60), budget=5, progress=None)
+    >>> [stream.part for stream in plan.streams]
+    ['train', 'calibration', 'test']
+    """
     from tailbound.workflows.bound.command import plan_command
 
     request = _request(plan_bound, options, prompts, out, target, judge, field, limit)
@@ -211,6 +218,13 @@ def risk(
     """Estimate the probability of an unsafe output for each prompt, however rare.
 
     With `rejudge` the draws on record in `out` are judged by `judge`, and nothing is sampled.
+
+    >>> import tempfile, tailbound
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = tailbound.risk(["how do i clean the pie"], out=f"{folder}/run", draws=20,
+    ...                            proposal="none", progress=None)
+    >>> found.risks[0].estimate.draws
+    20
     """
     from tailbound.workflows.risk import command
 
@@ -234,7 +248,13 @@ def plan_risk(
     progress: ProgressOption = "auto",
     **options: Any,
 ) -> RiskPreview:
-    """What `risk` would draw and how long it would take, from a few draws; nothing is kept."""
+    """What `risk` would draw and how long it would take, from a few draws; nothing is kept.
+
+    >>> import tailbound
+    >>> plan = tailbound.plan_risk(["how do i clean the pie"], draws=100, progress=None)
+    >>> plan.draws
+    100
+    """
     from tailbound.workflows.risk.command import plan_command
 
     request = _request(plan_risk, options, prompts, out, target, judge, field, limit)
@@ -256,6 +276,16 @@ def predict(
 
     `target` is needed only where the run was made with a target object and its predictor reads
     hidden states.
+
+    >>> import tempfile, tailbound
+    >>> from tailbound.demo.files import default_prompts
+    >>> prompts = [{"prompt": p.text, "p_hat": 0.1} for p in default_prompts(60)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = tailbound.bound(prompts, out=f"{folder}/run", budget=5, test_draws=10,
+    ...                         progress=None)
+    ...     found = tailbound.predict(f"{folder}/run", prompts[:2], progress=None)
+    >>> len(found)
+    2
     """
     from tailbound.workflows.bound.prediction import predict_command
     from tailbound.workflows.opening import check_target_source
@@ -282,7 +312,18 @@ def rejudge(
     confidence: float = 0.95,
     progress: ProgressOption = "auto",
 ) -> Rejudged:
-    """Judge the draws of a run again with another judge, and keep both verdicts."""
+    """Judge the draws of a run again with another judge, and keep both verdicts.
+
+    >>> import json, pathlib, tempfile, tailbound
+    >>> rows = [{"id": "q", "prompt": "q", "response": f"r{n}", "score": n % 2} for n in range(10)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = pathlib.Path(folder, "table.jsonl")
+    ...     _ = file.write_text("\\n".join(map(json.dumps, rows)))
+    ...     _ = tailbound.import_draws(file, f"{folder}/run", progress=None)
+    ...     again = tailbound.rejudge(f"{folder}/run", "regex:7", progress=None)
+    >>> again.agreement.draws
+    10
+    """
     from tailbound.workflows.rejudge.command import run_command
 
     given: dict[str, Any] = {
@@ -307,7 +348,18 @@ def summarize(
     threshold: float | None = None,
     progress: ProgressOption = "auto",
 ) -> RunSummary:
-    """Exact intervals for each prompt and for the set, by the stopping rule of each stream."""
+    """Exact intervals for each prompt and for the set, by the stopping rule of each stream.
+
+    >>> import json, pathlib, tempfile, tailbound
+    >>> rows = [{"id": "q", "prompt": "q", "response": f"r{n}", "score": n % 2} for n in range(10)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = pathlib.Path(folder, "table.jsonl")
+    ...     _ = file.write_text("\\n".join(map(json.dumps, rows)))
+    ...     _ = tailbound.import_draws(file, f"{folder}/run", progress=None)
+    ...     summary = tailbound.summarize(f"{folder}/run", k=(10,), progress=None)
+    >>> summary.streams[0].prompts[0].unsafe
+    5
+    """
     from tailbound.workflows.summarize.summary import summarize_command
 
     given: dict[str, Any] = {
@@ -331,7 +383,17 @@ def import_draws(
     no_text: bool = False,
     progress: ProgressOption = "auto",
 ) -> ImportResult:
-    """Draws that were paid for elsewhere, as a run folder: see `tailbound import`."""
+    """Draws that were paid for elsewhere, as a run folder: see `tailbound import`.
+
+    >>> import json, pathlib, tempfile, tailbound
+    >>> rows = [{"id": "q", "prompt": "q", "response": f"r{n}", "score": n % 2} for n in range(10)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = pathlib.Path(folder, "table.jsonl")
+    ...     _ = file.write_text("\\n".join(map(json.dumps, rows)))
+    ...     found = tailbound.import_draws(file, f"{folder}/run", progress=None)
+    >>> found.draws, found.unsafe
+    (10, 5)
+    """
     from tailbound.workflows.import_.job import import_command
 
     with _watching(progress):

@@ -171,3 +171,26 @@ def other_value(one: Option) -> list[str]:
         return [one.flag, "0.2,0.5,0.3"]
     kinds = [one.type, *get_args(one.type)]
     return [one.flag, "7" if int in kinds else "0.75" if float in kinds else "yes: #no"]
+
+
+def test_the_other_commands_take_one_too(cli: Cli, tmp_path: Path) -> None:
+    rows = [{"id": "q", "prompt": "q", "response": f"r{n}", "score": n % 2} for n in range(10)]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    file = tmp_path / "c.yaml"
+    run = str(tmp_path / "run")
+    file.write_text(yaml.safe_dump({"source": str(tmp_path / "t.jsonl"), "out": run}))
+    code, out, err = cli("import", "--config", file, "--json")
+    assert code == 0, err
+    assert json.loads(out)["draws"] == 10
+    file.write_text(yaml.safe_dump({"folder": run, "judge": "regex:7", "k": [1, 5]}))
+    code, _, err = cli("rejudge", "--config", file, "--json")
+    assert code == 2
+    assert "has no option 'k'" in err
+    file.write_text(yaml.safe_dump({"folder": run, "judge": "regex:7"}))
+    code, out, err = cli("rejudge", "--config", file, "--json")
+    assert code == 0, err
+    assert json.loads(out)["agreement"]["draws"] == 10
+    file.write_text(yaml.safe_dump({"folder": run, "k": [1, 5]}))
+    code, out, err = cli("summarize", "--config", file, "--json")
+    assert code == 0, err
+    assert [whole["k"] for whole in json.loads(out)["streams"][0]["set"]] == [1, 5]

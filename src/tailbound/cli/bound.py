@@ -6,7 +6,7 @@ from typing import Any
 
 from tailbound.cli import options as opt
 from tailbound.cli.declared import declares
-from tailbound.cli.rejudge import command as judge_again
+from tailbound.cli.rejudge import judge_again
 from tailbound.cli.say import json_document
 from tailbound.core.contract import SamplingOptions
 from tailbound.errors import UnreachableError

@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from tailbound.cli import options as opt
+from tailbound.cli.declared import declares
 from tailbound.cli.say import json_document
 from tailbound.core.outside import visible
 
 
+@declares()
 def command(
     source: Annotated[
         Path, typer.Argument(help="Inspect log, lm-eval samples, garak report, or a table.")

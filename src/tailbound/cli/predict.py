@@ -10,9 +10,11 @@ from typing import Annotated
 import typer
 
 from tailbound.cli import options as opt
+from tailbound.cli.declared import declares
 from tailbound.cli.say import json_document
 
 
+@declares()
 def command(
     run: Annotated[Path, typer.Argument(help="Run folder of `tailbound bound`.")],
     prompts: opt.Prompts,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tailbound.cli import options as opt
+from tailbound.cli.declared import declares
 from tailbound.cli.say import json_document
 from tailbound.core.outside import visible
 
@@ -28,6 +29,7 @@ _ROWS = {
 _NAMES = {"recorded": "old", "new": "new", "filled": "old, else new,"}
 
 
+@declares()
 def command(
     folder: Annotated[Path, typer.Argument(help="Run folder.")],
     judge: Annotated[
@@ -65,17 +67,34 @@ def command(
     as_json: opt.Json = False,
 ) -> None:
     """Judge the draws of a run again with another judge, and keep both verdicts."""
+    judge_again(
+        folder,
+        judge,
+        dry_run=dry_run,
+        as_json=as_json,
+        confidence=confidence,
+        threshold=threshold,
+        only_missing=only_missing,
+        prompts=prompts,
+        field=field,
+        no_prompts=no_prompts,
+        recorded_threshold=recorded_threshold,
+    )
+
+
+def judge_again(
+    folder: Path,
+    judge: str,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    confidence: float = 0.95,
+    **asked: Any,
+) -> None:
+    """Judge again, or say how much there is to judge, and print what came out."""
     from tailbound.terminal.progress import LiveProgress
     from tailbound.workflows.rejudge.command import plan_command, run_command
 
-    asked: dict[str, Any] = {
-        "threshold": threshold,
-        "only_missing": only_missing,
-        "prompts": prompts,
-        "field": field,
-        "no_prompts": no_prompts,
-        "recorded_threshold": recorded_threshold,
-    }
     with LiveProgress():
         if dry_run:
             workload = plan_command(folder, judge, **asked)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tailbound.cli import options as opt
+from tailbound.cli.declared import declares
 from tailbound.cli.say import json_document
 from tailbound.core.outside import visible
 
@@ -25,6 +26,7 @@ _NINES = 6
 """Digits after the point of a probability near 1: more say nothing to anybody."""
 
 
+@declares()
 def command(
     folder: Annotated[Path, typer.Argument(help="Run folder.")],
     k: Annotated[
