@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tailbound.core.prompt import Prompt
 from tailbound.core.steps import notice
@@ -23,13 +23,38 @@ from tailbound.targets.registry import provider
 
 if TYPE_CHECKING:
     from tailbound.judges import Judge
-    from tailbound.workflows.bound import Preview
 
 Account = dict[str, float]
 
 FILE = "usage.json"
 _SECONDS = 1.0
 _NAMES = {"target": "endpoint", "judge": "judge_endpoint"}
+
+
+class PlannedPart(Protocol):
+    """Tokens of one part of a plan: of its prompts, once per draw, and of the responses."""
+
+    @property
+    def prompt_tokens(self) -> int: ...
+
+    @property
+    def tokens(self) -> int: ...
+
+
+class Planned(Protocol):
+    """What a preview says of a plan, as far as it costs anything."""
+
+    @property
+    def streams(self) -> Sequence[PlannedPart]: ...
+
+    @property
+    def draws(self) -> int: ...
+
+    @property
+    def probe_draws(self) -> int: ...
+
+    @property
+    def samples(self) -> Sequence[tuple[Prompt, str]]: ...
 
 
 class Costs:
@@ -107,7 +132,7 @@ def spent_before(target: str, folder: Path) -> Account:
 
 
 def cost_of_plan(
-    target: object, costs: Costs, before: Mapping[str, Account], preview: Preview
+    target: object, costs: Costs, before: Mapping[str, Account], preview: Planned
 ) -> Account:
     """{"cost", "judge_cost"} of a plan: all prompts of all parts, responses as in its preview.
 
@@ -132,7 +157,7 @@ def cost_of_plan(
     return {name: cost for name, cost in found.items() if cost}
 
 
-def judge_samples(judge: Judge, preview: Preview) -> None:
+def judge_samples(judge: Judge, preview: Planned) -> None:
     """Let a judge that is paid judge the samples of a preview, to find out what verdicts cost."""
     from tailbound.judges import Exchange
 
