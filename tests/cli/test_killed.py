@@ -81,6 +81,7 @@ def compare(folder: Path, *, prompts: int, budget: int, train: int, every: int) 
     return int(pl.read_parquet(straight / "draws")["tokens"].sum())
 
 
+@pytest.mark.slow
 def test_a_run_killed_three_times_ends_with_the_same_results(tmp_path):
     compare(tmp_path, prompts=150, budget=40, train=120, every=2500)
 

@@ -256,7 +256,13 @@ def _read(folder: Path, pattern: str) -> pl.DataFrame:
     return pl.concat([pl.read_parquet(file) for file in files])
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("import", "risk") else pytest.param(name, marks=pytest.mark.slow)
+        for name in COMMANDS
+    ],
+)
 def test_a_command_that_is_disturbed_ends_as_one_that_is_not(name: str, tmp_path: Path) -> None:
     check(COMMANDS[name], tmp_path, moments=1, seed=len(name), process=Cold())
 

@@ -355,7 +355,7 @@ def test_a_run_of_proposals_alone_says_so(folder, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         main()
     assert not stopped.value.code
-    assert "no draw of the target itself" in capsys.readouterr().out
+    assert "no draws by the target itself" in capsys.readouterr().out
 
 
 def test_copied_and_damaged_shards_are_named(folder):

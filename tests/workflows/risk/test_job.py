@@ -66,7 +66,14 @@ def run(bed: TinyLanguage, folder: Path, judge: Any = COMPLIES, **options: Any) 
     return run_risk(prompts(3), proposal=made, judge=judge, settings=settings, folder=folder)
 
 
-@pytest.mark.parametrize("family", ["ladder", "single", "mix-switch"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        "ladder",
+        pytest.param("single", marks=pytest.mark.slow),
+        pytest.param("mix-switch", marks=pytest.mark.slow),
+    ],
+)
 def test_estimates_agree_with_the_exact_truth(bed, tmp_path, family):
     """The ladder within 5 standard errors (one of 10^5 seeds is not), all within their bounds."""
     result = run(bed, tmp_path, family=family, draws=2000)

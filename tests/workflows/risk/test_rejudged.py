@@ -79,6 +79,7 @@ def test_the_same_draws_under_another_judge_are_a_run_by_that_judge(tmp_path, be
     assert FREQUENT.id in second.estimand
 
 
+@pytest.mark.slow
 def test_two_batches_agree_with_the_exact_truth(tmp_path, bed):
     """|z| <= 4 for 3 prompts: a false alarm once in about 5,000 seeds."""
     run(bed, tmp_path, draws=4000)
