@@ -420,7 +420,14 @@ def steer_refusal(
     progress: ProgressOption = "auto",
     **options: Any,
 ) -> Direction:
-    """Find the direction that carries a model's refusals, and save it in `out`."""
+    """Find the direction that carries a model's refusals, and save it in `out`.
+
+    >>> import tempfile, tailbound
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = tailbound.steer_refusal(f"{folder}/direction", progress=None)
+    >>> found.kind, found.evidence["passed"]
+    ('refusal', True)
+    """
     from tailbound.workflows.opening import check_target_source
     from tailbound.workflows.steer import refusal_command
 

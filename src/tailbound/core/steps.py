@@ -22,9 +22,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 JUDGING = "judging"
+Held = TypeVar("Held")
 
 
 @dataclass(eq=False, slots=True)
@@ -177,25 +178,28 @@ def count(*, draws: int = 0, tokens: int = 0, positions: int = 0) -> None:
 
 
 @contextmanager
-def watched_by(watcher: Watcher) -> Iterator[None]:
-    """Let `watcher` see the steps meanwhile."""
-    before = _watcher.get()
-    _watcher.set(watcher)
+def _holding(variable: ContextVar[Held], value: Held) -> Iterator[None]:
+    """Let `variable` hold `value` meanwhile."""
+    before = variable.get()
+    variable.set(value)
     try:
         yield
     finally:
-        _watcher.set(before)
+        variable.set(before)
+
+
+@contextmanager
+def watched_by(watcher: Watcher) -> Iterator[None]:
+    """Let `watcher` see the steps meanwhile."""
+    with _holding(_watcher, watcher):
+        yield
 
 
 @contextmanager
 def accounted(account: Account) -> Iterator[None]:
     """Keep `account` meanwhile."""
-    before = _account.get()
-    _account.set(account)
-    try:
+    with _holding(_account, account):
         yield
-    finally:
-        _account.set(before)
 
 
 def in_background(function: Callable[[], None]) -> Callable[[], None]:
@@ -217,9 +221,5 @@ def notice(text: str) -> None:
 @contextmanager
 def notices_to(hears: Callable[[str], None]) -> Iterator[None]:
     """Give notices to `hears` meanwhile."""
-    before = _hears.get()
-    _hears.set(hears)
-    try:
+    with _holding(_hears, hears):
         yield
-    finally:
-        _hears.set(before)

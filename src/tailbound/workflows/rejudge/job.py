@@ -283,10 +283,9 @@ def _ask(
                     writer.append(_key(draw), verdict)
                     tally.count(verdict)
             told()
-    except Exception:
-        raise
-    except BaseException:  # told to end
-        within = GRACE_SECONDS
+    except BaseException as error:
+        if not isinstance(error, Exception):  # an interrupt: judges get no more than this
+            within = GRACE_SECONDS
         raise
     finally:
         queue.close(within=within)
