@@ -7,8 +7,8 @@
 
 A run made here is a run for the command line, and the other way round: the same folder, resumed by
 the same options. Keyword arguments have the names of the options (`--train-draws`: `train_draws`),
-as declared in `BoundSettings`, `RiskSettings`, `ProposalOptions`, `SamplingOptions`,
-`EngineOptions` and `EndpointOptions`; `help` of each function shows them.
+as declared in `BoundSettings`, `RiskSettings`, `RejudgeOptions` and the like; `help` of each
+function shows them.
 
 `target` is a name (`demo`, `hf:NAME`, `openai:NAME`) or a target from `load_target`; `judge` is a
 name, a judge from `load_judge`, or a function of (prompt, response) or (response). `prompts` is a
@@ -26,7 +26,7 @@ every finished draw kept.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING
 from os import PathLike
@@ -40,7 +40,11 @@ from tailbound.core.values import place, typed
 from tailbound.steering.options import PersonaOptions, RefusalOptions
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.bound.settings import BoundSettings
+from tailbound.workflows.import_.settings import ImportOptions
+from tailbound.workflows.rejudge.settings import RejudgeOptions
 from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
+from tailbound.workflows.settings import PromptOptions, RecordOptions
+from tailbound.workflows.summarize.settings import SummaryOptions
 
 if TYPE_CHECKING:
     from tailbound.audit import Progress, Reporter
@@ -104,8 +108,6 @@ def _request(
     out: Place,
     target: TargetSource,
     judge: JudgeSource,
-    field: str | None,
-    limit: int | None,
 ) -> Request:
     from tailbound.workflows.opening import Request
 
@@ -114,8 +116,6 @@ def _request(
         out=_place(out),
         target=target,
         judge=judge,
-        field=_field(field),
-        limit=_limit(limit),
         given=_checked(function, options),
     )
 
@@ -124,30 +124,17 @@ def _place(given: Place, name: str = "out") -> Path:
     return place(given, name=name)
 
 
-def _field(given: str | None) -> str | None:
-    field: str | None = typed(str | None, given, name="field")
-    return field
-
-
-def _limit(given: int | None) -> int | None:
-    limit: int | None = typed(int | None, given, name="limit")
-    return limit
-
-
 _OTHER_FORMS: dict[str, type] = {"extra_body": Mapping, "stop": str}
 """What Python may give besides the declared type: a JSON object as a dict, one text for a list."""
 
 
-@_takes(BoundSettings, *_DRAWING)
+@_takes(BoundSettings, PromptOptions, RecordOptions, *_DRAWING)
 def bound(
     prompts: PromptSource,
     *,
     out: Place,
     target: TargetSource = "demo",
     judge: JudgeSource = "demo",
-    field: str | None = None,
-    limit: int | None = None,
-    no_text: bool = False,
     progress: ProgressOption = "auto",
     **options: Any,
 ) -> BoundResult:
@@ -167,22 +154,19 @@ def bound(
     """
     from tailbound.workflows.bound.command import run_command
 
-    request = _request(bound, options, prompts, out, target, judge, field, limit)
-    no_text = typed(bool, no_text, name="no_text")
+    request = _request(bound, options, prompts, out, target, judge)
     with _watching(progress) as reporter:
-        done = run_command(request, no_text=no_text, progress=reporter)
+        done = run_command(request, progress=reporter)
     return done.result
 
 
-@_takes(BoundSettings, *_DRAWING)
+@_takes(BoundSettings, PromptOptions, *_DRAWING)
 def plan_bound(
     prompts: PromptSource,
     *,
     out: Place = "run",
     target: TargetSource = "demo",
     judge: JudgeSource = "demo",
-    field: str | None = None,
-    limit: int | None = None,
     progress: ProgressOption = "auto",
     **options: Any,
 ) -> Preview:
@@ -196,21 +180,19 @@ def plan_bound(
     """
     from tailbound.workflows.bound.command import plan_command
 
-    request = _request(plan_bound, options, prompts, out, target, judge, field, limit)
+    request = _request(plan_bound, options, prompts, out, target, judge)
     with _watching(progress):
         plan = plan_command(request)
     return plan.preview
 
 
-@_takes(RiskSettings, ProposalOptions, *_DRAWING)
+@_takes(RiskSettings, ProposalOptions, PromptOptions, *_DRAWING)
 def risk(
     prompts: PromptSource,
     *,
     out: Place,
     target: TargetSource = "demo",
     judge: JudgeSource = "demo",
-    field: str | None = None,
-    limit: int | None = None,
     rejudge: bool = False,
     progress: ProgressOption = "auto",
     **options: Any,
@@ -228,7 +210,7 @@ def risk(
     """
     from tailbound.workflows.risk import command
 
-    request = _request(risk, options, prompts, out, target, judge, field, limit)
+    request = _request(risk, options, prompts, out, target, judge)
     rejudge = typed(bool, rejudge, name="rejudge")
     with _watching(progress) as reporter:
         if rejudge:
@@ -236,15 +218,13 @@ def risk(
         return command.run_command(request, progress=reporter).result
 
 
-@_takes(RiskSettings, ProposalOptions, *_DRAWING)
+@_takes(RiskSettings, ProposalOptions, PromptOptions, *_DRAWING)
 def plan_risk(
     prompts: PromptSource,
     *,
     out: Place = "run",
     target: TargetSource = "demo",
     judge: JudgeSource = "demo",
-    field: str | None = None,
-    limit: int | None = None,
     progress: ProgressOption = "auto",
     **options: Any,
 ) -> RiskPreview:
@@ -257,20 +237,20 @@ def plan_risk(
     """
     from tailbound.workflows.risk.command import plan_command
 
-    request = _request(plan_risk, options, prompts, out, target, judge, field, limit)
+    request = _request(plan_risk, options, prompts, out, target, judge)
     with _watching(progress):
         plan = plan_command(request)
     return plan.preview
 
 
+@_takes(PromptOptions)
 def predict(
     run: Place,
     prompts: PromptSource,
     *,
     target: Target | None = None,
-    field: str | None = None,
-    limit: int | None = None,
     progress: ProgressOption = "auto",
+    **options: Any,
 ) -> PredictedBounds:
     """The calibrated bound of the run folder `run` for each of `prompts`.
 
@@ -290,27 +270,21 @@ def predict(
     from tailbound.workflows.bound.prediction import predict_command
     from tailbound.workflows.opening import check_target_source
 
+    given = _checked(predict, options)
     folder = _place(run, "run")
     if target is not None:
         check_target_source(target)
     with _watching(progress):
-        return predict_command(
-            folder, prompts, target=target, field=_field(field), limit=_limit(limit)
-        )
+        return predict_command(folder, prompts, given, target=target)
 
 
+@_takes(RejudgeOptions)
 def rejudge(
     run: Place,
     judge: JudgeSource,
     *,
-    threshold: float | None = None,
-    only_missing: bool = False,
-    prompts: Place | None = None,
-    field: str | None = None,
-    no_prompts: bool = False,
-    recorded_threshold: float | None = None,
-    confidence: float = 0.95,
     progress: ProgressOption = "auto",
+    **options: Any,
 ) -> Rejudged:
     """Judge the draws of a run again with another judge, and keep both verdicts.
 
@@ -326,27 +300,17 @@ def rejudge(
     """
     from tailbound.workflows.rejudge.command import run_command
 
-    given: dict[str, Any] = {
-        "threshold": typed(float | None, threshold, name="threshold"),
-        "only_missing": typed(bool, only_missing, name="only_missing"),
-        "prompts": None if prompts is None else _place(prompts, "prompts"),
-        "field": _field(field),
-        "no_prompts": typed(bool, no_prompts, name="no_prompts"),
-        "recorded_threshold": typed(float | None, recorded_threshold, name="recorded_threshold"),
-        "confidence": typed(float, confidence, name="confidence"),
-    }
+    given = _checked(rejudge, options)
     with _watching(progress):
-        return run_command(_place(run, "run"), judge, **given)
+        return run_command(_place(run, "run"), judge, given)
 
 
+@_takes(SummaryOptions)
 def summarize(
     run: Place,
     *,
-    k: Sequence[int] = (10, 100),
-    confidence: float = 0.95,
-    alpha: float = 0.1,
-    threshold: float | None = None,
     progress: ProgressOption = "auto",
+    **options: Any,
 ) -> RunSummary:
     """Exact intervals for each prompt and for the set, by the stopping rule of each stream.
 
@@ -362,26 +326,18 @@ def summarize(
     """
     from tailbound.workflows.summarize.summary import summarize_command
 
-    given: dict[str, Any] = {
-        "k": typed(tuple[int, ...], k, name="k"),
-        "confidence": typed(float, confidence, name="confidence"),
-        "alpha": typed(float, alpha, name="alpha"),
-        "threshold": typed(float | None, threshold, name="threshold"),
-    }
+    given = _checked(summarize, options)
     with _watching(progress):
-        return summarize_command(_place(run, "run"), **given)
+        return summarize_command(_place(run, "run"), given)
 
 
+@_takes(ImportOptions, RecordOptions)
 def import_draws(
     source: Place,
     out: Place,
     *,
-    format: str | None = None,
-    judge_name: str | None = None,
-    threshold: float | None = None,
-    invert: bool = False,
-    no_text: bool = False,
     progress: ProgressOption = "auto",
+    **options: Any,
 ) -> ImportResult:
     """Draws that were paid for elsewhere, as a run folder: see `tailbound import`.
 
@@ -396,16 +352,9 @@ def import_draws(
     """
     from tailbound.workflows.import_.job import import_command
 
+    given = _checked(import_draws, options)
     with _watching(progress):
-        return import_command(
-            _place(source, "source"),
-            _place(out),
-            format=typed(str | None, format, name="format"),
-            judge_name=typed(str | None, judge_name, name="judge_name"),
-            threshold=typed(float | None, threshold, name="threshold"),
-            invert=typed(bool, invert, name="invert"),
-            no_text=typed(bool, no_text, name="no_text"),
-        )
+        return import_command(_place(source, "source"), _place(out), given)
 
 
 @_takes(

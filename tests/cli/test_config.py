@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import pytest
 import typer
 import yaml
+from typer.main import get_command
 from typer.testing import CliRunner
 
+import tailbound
+from tailbound.cli.app import app
 from tailbound.cli.declared import declares
 from tailbound.core.contract import SamplingOptions
 from tailbound.core.options import Option, options_of
 from tailbound.demo.files import default_prompts
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.bound.settings import BoundSettings
+from tailbound.workflows.import_.settings import ImportOptions
+from tailbound.workflows.rejudge.settings import RejudgeOptions
 from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
+from tailbound.workflows.settings import PromptOptions, RecordOptions
+from tailbound.workflows.summarize.settings import SummaryOptions
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -123,8 +132,24 @@ def test_a_password_in_a_url_is_not_saved(cli: Cli, prompts: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "groups"),
     [
-        ("bound", (BoundSettings, SamplingOptions, EngineOptions, EndpointOptions)),
-        ("risk", (RiskSettings, ProposalOptions, SamplingOptions, EngineOptions, EndpointOptions)),
+        (
+            "bound",
+            (
+                *(BoundSettings, PromptOptions, RecordOptions),
+                *(SamplingOptions, EngineOptions, EndpointOptions),
+            ),
+        ),
+        (
+            "risk",
+            (
+                *(RiskSettings, ProposalOptions, PromptOptions),
+                *(SamplingOptions, EngineOptions, EndpointOptions),
+            ),
+        ),
+        ("predict", (PromptOptions,)),
+        ("rejudge", (RejudgeOptions,)),
+        ("summarize", (SummaryOptions,)),
+        ("import", (ImportOptions, RecordOptions)),
     ],
 )
 def test_every_option_is_read_back_as_it_was_saved(
@@ -132,14 +157,14 @@ def test_every_option_is_read_back_as_it_was_saved(
 ) -> None:
     """Other values than the defaults, of every declared option, through a file and back."""
     heard: list[dict[str, Any]] = []
-    app = typer.Typer()
+    taking = typer.Typer()
 
-    @app.command()
+    @taking.command()
     @declares(*groups)
     def take(**options: Any) -> None:
         heard.append(options)
 
-    @app.command()
+    @taking.command()
     def other() -> None:
         """Two commands, so that the first has a name."""
 
@@ -148,14 +173,52 @@ def test_every_option_is_read_back_as_it_was_saved(
         given += other_value(one)
     runner = CliRunner()
     saved = tmp_path / "saved.yaml"
-    first = runner.invoke(app, ["take", *given, "--save-config", str(saved)])
+    first = runner.invoke(taking, ["take", *given, "--save-config", str(saved)])
     assert first.exit_code == 0, first.output
-    again = runner.invoke(app, ["take", "--config", str(saved)])
+    again = runner.invoke(taking, ["take", "--config", str(saved)])
     assert again.exit_code == 0, again.output
     assert heard[0] == heard[1]
     defaults = {one.name: one.default for group in groups for one in options_of(group)}
     same = [name for name, value in heard[0].items() if value == defaults[name]]
     assert same == []
+
+
+@pytest.mark.parametrize(
+    ("command", "function"),
+    [
+        ("bound", tailbound.bound),
+        ("risk", tailbound.risk),
+        ("predict", tailbound.predict),
+        ("rejudge", tailbound.rejudge),
+        ("summarize", tailbound.summarize),
+        ("import", tailbound.import_draws),
+    ],
+)
+def test_python_and_the_command_line_declare_the_same(
+    command: str, function: Callable[..., Any]
+) -> None:
+    """Every option of the command is a keyword of the function, with the same default."""
+    params = get_command(app).commands[command].params  # type: ignore[attr-defined]
+    defaults = {one.name: one.default for one in params}
+    groups = function.__tailbound_groups__  # type: ignore[attr-defined]
+    keywords = inspect.signature(function).parameters
+    for one in (one for group in groups for one in options_of(group)):
+        assert defaults.pop(one.name) == _typed(one)
+        assert keywords[one.name].annotation == one.type
+        due = inspect.Parameter.empty if one.default is MISSING else one.default
+        assert keywords[one.name].default == due
+    # what is left is no setting: where the run is, and what becomes of the result
+    own = {"as_json", "dry_run", "config", "save_config", "folder", "run", "source", "out"}
+    assert set(defaults) <= own | {"prompts", "target", "judge", "rejudge"}
+
+
+def _typed(one: Option) -> Any:
+    """The default of an option as it would be typed."""
+    if one.default is MISSING or one.default == ():
+        return None
+    if isinstance(one.default, tuple):
+        return ",".join(f"{number:g}" for number in one.default)
+    return one.default
 
 
 def other_value(one: Option) -> list[str]:
@@ -168,7 +231,7 @@ def other_value(one: Option) -> list[str]:
         members = get_args(one.type)
         if members[0] is str:
             return [one.flag, "a, b: c", one.flag, "#d"]
-        return [one.flag, "0.2,0.5,0.3"]
+        return [one.flag, "2,3" if members[0] is int else "0.2,0.5,0.3"]
     kinds = [one.type, *get_args(one.type)]
     return [one.flag, "7" if int in kinds else "0.75" if float in kinds else "yes: #no"]
 

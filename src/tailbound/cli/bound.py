@@ -12,17 +12,17 @@ from tailbound.core.contract import SamplingOptions
 from tailbound.errors import UnreachableError
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.bound.settings import BoundSettings
+from tailbound.workflows.settings import PromptOptions, RecordOptions
 
 
-@declares(BoundSettings, SamplingOptions, EngineOptions, EndpointOptions)
+@declares(
+    PromptOptions, BoundSettings, RecordOptions, SamplingOptions, EngineOptions, EndpointOptions
+)
 def command(
     prompts: opt.Prompts,
     out: opt.Out,
     target: opt.Target = "demo",
     judge: opt.Judge = "demo",
-    field: opt.Field = None,
-    limit: opt.Limit = None,
-    no_text: opt.NoText = False,
     rejudge: opt.Rejudge = False,
     dry_run: opt.DryRun = False,
     as_json: opt.Json = False,
@@ -30,8 +30,8 @@ def command(
 ) -> None:
     """Bound the time to the first unsafe output, for prompts that were never sampled."""
     if rejudge:
-        threshold = options["threshold"]
-        judge_again(out, judge, threshold=threshold, dry_run=dry_run, as_json=as_json)
+        given = {"threshold": options["threshold"]}
+        judge_again(out, judge, given, dry_run=dry_run, as_json=as_json)
         return
     from tailbound.cli.render import bound as render
     from tailbound.terminal.progress import LiveProgress
@@ -43,8 +43,6 @@ def command(
         out=out,
         target=target,
         judge=judge,
-        field=field,
-        limit=limit,
         given=options,
     )
     if dry_run:
@@ -58,7 +56,7 @@ def command(
             render.endpoints(plan.accounts, what="this preview")
         return
     with LiveProgress() as progress:
-        done = run_command(request, no_text=no_text, progress=progress)
+        done = run_command(request, progress=progress)
     if as_json:
         json_document(done.to_dict())
     else:

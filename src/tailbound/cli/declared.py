@@ -71,17 +71,16 @@ def _panel(parameter: inspect.Parameter) -> str | None:
 def _parameter(one: Option) -> inspect.Parameter:
     """The option as Typer wants it; numbers in a row are one text, 0.3,0.5,0.2."""
     annotation, default = one.type, one.default
-    metavar = None
+    metavar = _word(annotation)
     if one.choices:
         annotation = str if default is not None else str | None
         joined = "|".join(one.choices)
-        metavar = joined if len(joined) <= _WIDEST else "<choice>"
+        metavar = joined if len(joined) <= _WIDEST else "CHOICE"
     elif get_origin(annotation) is tuple:
         if get_args(annotation)[0] is str:
             annotation, default = list[str] | None, None
         else:
             annotation, default = str, ",".join(f"{number:g}" for number in default)
-            metavar = "numbers"
     names = [one.flag] if one.short is None else [one.flag, one.short]
     info = typer.Option(
         *names, help=one.help, rich_help_panel=one.group, metavar=metavar,
@@ -93,6 +92,15 @@ def _parameter(one: Option) -> inspect.Parameter:
         default=inspect.Parameter.empty if default is MISSING else default,
         annotation=Annotated[annotation, info],
     )
+
+
+def _word(annotation: Any) -> str | None:
+    """What stands for a value of the type in the help; None for a switch."""
+    kinds = (annotation, *get_args(annotation))
+    if get_origin(annotation) is tuple and str not in kinds:
+        return "NUMBERS"
+    words = {int: "N", float: "NUMBER", str: "TEXT", Path: "PATH"}
+    return next((word for kind, word in words.items() if kind in kinds), None)
 
 
 def _completes(choices: tuple[str, ...]) -> Callable[[str], list[str]]:
@@ -115,7 +123,8 @@ def _parsed(one: Option, value: Any) -> Any:
         numbers = ()
     shown = ",".join(f"{number:g}" for number in one.default)
     if not numbers or (Ellipsis not in members and len(numbers) != len(members)):
-        count = "numbers" if Ellipsis in members else f"{len(members)} numbers"
+        kind = "whole numbers" if members[0] is int else "numbers"
+        count = kind if Ellipsis in members else f"{len(members)} {kind}"
         raise UsageError(f"{one.flag} takes {count} such as {shown}, not {value!r}")
     return numbers
 

@@ -21,6 +21,7 @@ def command(
         typer.Option(
             "--out",
             "-o",
+            metavar="FOLDER",
             help=f"Folder for both runs; runs already there are resumed. Default: {_FOLDER}, or "
             f"{_QUICK_FOLDER} with --quick.",
         ),
@@ -32,6 +33,7 @@ def command(
         Path | None,
         typer.Option(
             "--prompts",
+            metavar="FILE",
             help="Write the demo's prompts to this JSONL file and stop, for trying out `bound` "
             "and `risk`.",
         ),

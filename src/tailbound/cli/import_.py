@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,53 +11,36 @@ from tailbound.cli import options as opt
 from tailbound.cli.declared import declares
 from tailbound.cli.say import json_document
 from tailbound.core.outside import visible
+from tailbound.workflows.import_.settings import ImportOptions
+from tailbound.workflows.settings import RecordOptions
 
 
-@declares()
+@declares(ImportOptions, RecordOptions)
 def command(
     source: Annotated[
-        Path, typer.Argument(help="Inspect log, lm-eval samples, garak report, or a table.")
+        Path,
+        typer.Argument(
+            metavar="SOURCE", help="Inspect log, lm-eval samples, garak report, or a table."
+        ),
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", help="Run folder; draws already in it are not added again."),
-    ],
-    format: Annotated[
-        str | None,
-        typer.Option("--format", help="inspect, lm-eval, garak or table (default: detected)."),
-    ] = None,
-    judge_name: Annotated[
-        str | None,
         typer.Option(
-            "--judge-name", help="Scorer, metric, detector or column to take scores from."
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            help="Run folder; draws already in it are not added again.",
         ),
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option("--threshold", help="Scores at or above this are unsafe (default: 0.5)."),
-    ] = None,
-    invert: Annotated[
-        bool, typer.Option("--invert", help="High scores mean safe: record 1 - score.")
-    ] = False,
-    no_text: Annotated[
-        bool, typer.Option("--no-text", help="Store scores but not the text of responses.")
-    ] = False,
+    ],
     as_json: opt.Json = False,
+    **options: Any,
 ) -> None:
     """Import finished evaluations into a run folder, for `tailbound summarize`."""
     from tailbound.terminal.progress import LiveProgress
     from tailbound.workflows.import_.job import import_command
 
     with LiveProgress():
-        result = import_command(
-            source,
-            out,
-            format=format,
-            judge_name=judge_name,
-            threshold=threshold,
-            invert=invert,
-            no_text=no_text,
-        )
+        result = import_command(source, out, options)
     if as_json:
         json_document(result.to_dict())
         return
@@ -70,7 +53,7 @@ def command(
         f"in {file} ({result.format}): {result.added:,} added to {folder}{there}.\n"
         f"Unsafe (score >= {result.threshold:g} by {judge}): {result.unsafe:,}; without a "
         f"score, and so missing: {result.missing:,}."
-        + ("" if invert else " If high scores mean safe, import with --invert."),
+        + ("" if options["invert"] else " If high scores mean safe, import with --invert."),
         markup=False,
     )
     if result.missing == result.draws:

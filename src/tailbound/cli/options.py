@@ -12,17 +12,24 @@ RUN = "Run"
 Prompts = Annotated[
     Path,
     typer.Argument(
+        metavar="PROMPTS",
         help="Prompt file (JSONL, JSON, CSV, Parquet or text), hf-dataset:ORG/NAME, or the name "
-        "of a public set such as strongreject."
+        "of a public set such as strongreject.",
     ),
 ]
 Out = Annotated[
-    Path, typer.Option("--out", "-o", help="Run folder; a run already there is resumed.")
+    Path,
+    typer.Option(
+        "--out", "-o", metavar="FOLDER", help="Run folder; a run already there is resumed."
+    ),
 ]
 Target = Annotated[
     str,
     typer.Option(
-        "--target", "-t", help="Model under audit: demo, hf:NAME, hf:./folder or openai:NAME."
+        "--target",
+        "-t",
+        metavar="NAME",
+        help="Model under audit: demo, hf:NAME, hf:./folder or openai:NAME.",
     ),
 ]
 Judge = Annotated[
@@ -30,25 +37,12 @@ Judge = Annotated[
     typer.Option(
         "--judge",
         "-j",
+        metavar="NAME",
         help="What decides that a response is unsafe: demo, regex:, keywords:, python:, "
         "classifier:, guard: or rubric: (run tailbound judges for details).",
     ),
 ]
-Threshold = Annotated[
-    float | None,
-    typer.Option(
-        "--threshold", help="Scores at or above this are unsafe (default: the judge's own)."
-    ),
-]
-Field = Annotated[str | None, typer.Option("--field", help="Column that holds the prompts.")]
-Limit = Annotated[int | None, typer.Option("--limit", help="Use only the first N prompts.")]
-Seed = Annotated[int, typer.Option("--seed", rich_help_panel=RUN, help="Random seed.")]
-NoText = Annotated[
-    bool,
-    typer.Option(
-        "--no-text", rich_help_panel=RUN, help="Store scores but not the text of responses."
-    ),
-]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", rich_help_panel=RUN, help="Random seed.")]
 DryRun = Annotated[
     bool,
     typer.Option(

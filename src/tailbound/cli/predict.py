@@ -5,29 +5,29 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tailbound.cli import options as opt
 from tailbound.cli.declared import declares
 from tailbound.cli.say import json_document
+from tailbound.workflows.settings import PromptOptions
 
 
-@declares()
+@declares(PromptOptions)
 def command(
-    run: Annotated[Path, typer.Argument(help="Run folder of `tailbound bound`.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of `tailbound bound`.")],
     prompts: opt.Prompts,
-    field: opt.Field = None,
-    limit: opt.Limit = None,
     as_json: opt.Json = False,
+    **options: Any,
 ) -> None:
     """Print the lower bound for each prompt: JSON lines {"id", "lower_bound", "p_hat"}."""
     from tailbound.terminal.progress import LiveProgress
     from tailbound.workflows.bound.prediction import predict_command
 
     with LiveProgress():
-        found = predict_command(run, prompts, field=field, limit=limit)
+        found = predict_command(run, prompts, options)
     if as_json:
         json_document(found.to_dict())
     else:

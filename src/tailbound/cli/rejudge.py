@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from tailbound.cli import options as opt
 from tailbound.cli.declared import declares
 from tailbound.cli.say import json_document
 from tailbound.core.outside import visible
+from tailbound.workflows.rejudge.settings import RejudgeOptions
 
 if TYPE_CHECKING:
     from tailbound.workflows.rejudge import Rejudged, Workload
@@ -29,35 +31,15 @@ _ROWS = {
 _NAMES = {"recorded": "old", "new": "new", "filled": "old, else new,"}
 
 
-@declares()
+@declares(RejudgeOptions)
 def command(
-    folder: Annotated[Path, typer.Argument(help="Run folder.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Run folder.")],
     judge: Annotated[
         str,
-        typer.Option("--judge", "-j", help="The new judge (run tailbound judges for a list)."),
-    ],
-    threshold: opt.Threshold = None,
-    only_missing: Annotated[
-        bool, typer.Option("--only-missing", help="Judge only draws whose verdict is missing.")
-    ] = False,
-    prompts: Annotated[
-        Path | None,
-        typer.Option("--prompts", help="Prompt file, if the run has no prompts on record."),
-    ] = None,
-    field: opt.Field = None,
-    no_prompts: Annotated[
-        bool, typer.Option("--no-prompts", help="Show the judge only the responses.")
-    ] = False,
-    recorded_threshold: Annotated[
-        float | None,
         typer.Option(
-            "--recorded-threshold",
-            help="Threshold of the run's own verdicts (default: as recorded).",
+            "--judge", "-j", metavar="NAME", help="The new judge (run tailbound judges for a list)."
         ),
-    ] = None,
-    confidence: Annotated[
-        float, typer.Option("--confidence", help="Confidence level of each interval.")
-    ] = 0.95,
+    ],
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -65,31 +47,14 @@ def command(
         ),
     ] = False,
     as_json: opt.Json = False,
+    **options: Any,
 ) -> None:
     """Judge the draws of a run again with another judge, and keep both verdicts."""
-    judge_again(
-        folder,
-        judge,
-        dry_run=dry_run,
-        as_json=as_json,
-        confidence=confidence,
-        threshold=threshold,
-        only_missing=only_missing,
-        prompts=prompts,
-        field=field,
-        no_prompts=no_prompts,
-        recorded_threshold=recorded_threshold,
-    )
+    judge_again(folder, judge, options, dry_run=dry_run, as_json=as_json)
 
 
 def judge_again(
-    folder: Path,
-    judge: str,
-    *,
-    dry_run: bool,
-    as_json: bool,
-    confidence: float = 0.95,
-    **asked: Any,
+    folder: Path, judge: str, given: Mapping[str, Any], *, dry_run: bool, as_json: bool
 ) -> None:
     """Judge again, or say how much there is to judge, and print what came out."""
     from tailbound.terminal.progress import LiveProgress
@@ -97,9 +62,9 @@ def judge_again(
 
     with LiveProgress():
         if dry_run:
-            workload = plan_command(folder, judge, **asked)
+            workload = plan_command(folder, judge, given)
         else:
-            result = run_command(folder, judge, **asked, confidence=confidence)
+            result = run_command(folder, judge, given)
     if dry_run:
         print_workload(workload, as_json=as_json)
     elif as_json:

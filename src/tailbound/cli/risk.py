@@ -10,16 +10,17 @@ from tailbound.cli.say import json_document
 from tailbound.core.contract import SamplingOptions
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
+from tailbound.workflows.settings import PromptOptions
 
 
-@declares(RiskSettings, ProposalOptions, SamplingOptions, EngineOptions, EndpointOptions)
+@declares(
+    PromptOptions, RiskSettings, ProposalOptions, SamplingOptions, EngineOptions, EndpointOptions
+)
 def command(
     prompts: opt.Prompts,
     out: opt.Out,
     target: opt.Target = "demo",
     judge: opt.Judge = "demo",
-    field: opt.Field = None,
-    limit: opt.Limit = None,
     rejudge: opt.Rejudge = False,
     dry_run: opt.DryRun = False,
     as_json: opt.Json = False,
@@ -38,8 +39,6 @@ def command(
         out=out,
         target=target,
         judge=judge,
-        field=field,
-        limit=limit,
         given=options,
     )
     if rejudge and dry_run:

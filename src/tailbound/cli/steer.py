@@ -22,9 +22,12 @@ app = typer.Typer(
     help="Find and save a direction that makes a model unsafe.",
     cls=Group,
     no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
-Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the direction.")]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the direction.")
+]
 
 
 @app.command("refusal", cls=Command)
@@ -71,7 +74,10 @@ def refusal(
 )
 def persona(
     trait: Annotated[
-        str, typer.Argument(help="Trait file (YAML), or the name of a trait of the demo model.")
+        str,
+        typer.Argument(
+            metavar="TRAIT", help="Trait file (YAML), or the name of a trait of the demo model."
+        ),
     ],
     out: Out,
     target: opt.Target = "demo",
@@ -80,6 +86,7 @@ def persona(
         typer.Option(
             "--judge",
             "-j",
+            metavar="NAME",
             help="Judge that scores replies for the trait (default: the trait's own).",
         ),
     ] = None,

@@ -6,7 +6,7 @@ import math
 import sys
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from tailbound.cli import options as opt
 from tailbound.cli.declared import declares
 from tailbound.cli.say import json_document
 from tailbound.core.outside import visible
+from tailbound.workflows.summarize.settings import SummaryOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,38 +27,18 @@ _NINES = 6
 """Digits after the point of a probability near 1: more say nothing to anybody."""
 
 
-@declares()
+@declares(SummaryOptions)
 def command(
-    folder: Annotated[Path, typer.Argument(help="Run folder.")],
-    k: Annotated[
-        str, typer.Option("--k", help="Report P(at least one unsafe in k draws) for these k.")
-    ] = "10,100",
-    confidence: Annotated[
-        float, typer.Option("--confidence", help="Confidence level of each interval.")
-    ] = 0.95,
-    alpha: Annotated[
-        float,
-        typer.Option(
-            "--alpha", help="Miscoverage alpha of the bound on T derived from each upper limit."
-        ),
-    ] = 0.1,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            "--threshold",
-            help="Scores at or above this are unsafe (default: the threshold of the run).",
-        ),
-    ] = None,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Run folder.")],
     as_json: opt.Json = False,
+    **options: Any,
 ) -> None:
     """Compute exact intervals from the draws of a run, per prompt and for the whole set."""
     from tailbound.terminal.progress import LiveProgress
     from tailbound.workflows.summarize.summary import summarize_command
 
     with LiveProgress():
-        result = summarize_command(
-            folder, k=_numbers(k), confidence=confidence, alpha=alpha, threshold=threshold
-        )
+        result = summarize_command(folder, options)
     if as_json:
         json_document(result.to_dict())
         return
@@ -68,15 +49,6 @@ def command(
             f"{visible(str(folder))} holds no draws by the target itself to summarize: "
             "see risk.json\n"
         )
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    from tailbound.errors import UsageError
-
-    try:
-        return tuple(sorted({int(part) for part in text.split(",") if part.strip()}))
-    except ValueError:
-        raise UsageError(f"--k takes whole numbers such as 10,100, not {text!r}") from None
 
 
 def _print(result: RunSummary, stream: StreamSummary) -> None:

@@ -30,6 +30,7 @@ from tailbound.targets.capabilities import capabilities_of, late_notices_of, not
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.targets.registry import accepted_options, check_target, load_target, provider
 from tailbound.workflows.costs import Costs, spent_before
+from tailbound.workflows.settings import PromptOptions
 
 JudgeSource = str | Judge | Callable[..., object]
 """The name of a judge, a judge, or a function of (prompt, response) or (response)."""
@@ -44,8 +45,6 @@ class Request:
     out: Path
     target: TargetSource = "demo"
     judge: JudgeSource = "demo"
-    field: str | None = None
-    limit: int | None = None
     given: Mapping[str, Any] = dataclass_field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -54,7 +53,8 @@ class Request:
 
     def read_prompts(self) -> PromptSet:
         """The prompts; raises `UsageError` as `prompt_set` does."""
-        return prompt_set(self.prompts, field=self.field, limit=self.limit)
+        asked = make(PromptOptions, self.given)
+        return prompt_set(self.prompts, field=asked.field, limit=asked.limit)
 
 
 class Opening:

@@ -18,6 +18,7 @@ from tailbound.workflows.bound.results import BoundResult
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.costs import Costs, check_plan, cost_of_plan, judge_samples
 from tailbound.workflows.opening import Opening, Request, report
+from tailbound.workflows.settings import RecordOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +92,8 @@ class _Asked:
         )
 
 
-def run_command(
-    request: Request, *, no_text: bool = False, progress: Reporter = silent
-) -> BoundRun:
-    """Everything that `tailbound bound` does."""
+def run_command(request: Request, *, progress: Reporter = silent) -> BoundRun:
+    """Everything that `tailbound bound` does; `given` are its declared options."""
     asked = _Asked(request)
     asked.load(keep=True)
     asked.opening.write_manifest(
@@ -112,7 +111,7 @@ def run_command(
             folder=request.out,
             report=progress,
             width=asked.opening.batch_size,
-            store_text=not no_text,
+            store_text=not make(RecordOptions, request.given).no_text,
         )
     return BoundRun(
         result=result, contract=asked.target.contract, accounts=costs.report(request.out)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tailbound.core.options import make
 from tailbound.core.steps import notice
 from tailbound.errors import ContractMismatchError, UsageError
 from tailbound.predictors import FittedPredictor, NoveltyDetector
@@ -27,6 +28,7 @@ from tailbound.workflows.bound.features import (
 from tailbound.workflows.bound.results import read_bound, supplied
 from tailbound.workflows.opening import report, target_of_run
 from tailbound.workflows.result import Result
+from tailbound.workflows.settings import PromptOptions
 
 if TYPE_CHECKING:
     import polars as pl
@@ -102,14 +104,17 @@ class PredictedBounds(Result):
 def predict_command(
     folder: Path,
     prompts: PromptSource,
+    given: Mapping[str, Any],
     *,
     target: Target | None = None,
-    field: str | None = None,
-    limit: int | None = None,
 ) -> PredictedBounds:
-    """Everything that `tailbound predict` does; the target is loaded where it is needed."""
+    """Everything that `tailbound predict` does; the target is loaded where it is needed.
+
+    `given` are options of `PromptOptions` by name.
+    """
+    asked = make(PromptOptions, given)
     document = manifest.read_manifest(folder)
-    chosen = prompt_set(prompts, field=field, limit=limit)
+    chosen = prompt_set(prompts, field=asked.field, limit=asked.limit)
     report(*chosen.notices)
     check_prediction(folder, chosen)
     if target is None and needs_target(folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 from tailbound.core.outside import parse_json
 from tailbound.errors import UsageError
@@ -10,8 +11,9 @@ from tailbound.prompts.opening import COMPRESSED, suffix_of
 from tailbound.prompts.tables import read_rows
 from tailbound.workflows.import_ import garak, inspect_log, lm_eval, table
 from tailbound.workflows.import_.base import Source
+from tailbound.workflows.import_.settings import Format
 
-FORMATS = ("inspect", "lm-eval", "garak", "table")
+FORMATS: tuple[str, ...] = get_args(Format)
 
 
 def read_source(path: Path, format: str | None = None, judge: str | None = None) -> Source:

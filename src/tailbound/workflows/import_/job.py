@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tailbound.core.contract import Draw, FinishReason, SamplingContract, Verdict
+from tailbound.core.options import make
 from tailbound.core.outside import clean_text
 from tailbound.core.steps import notice, step
 from tailbound.errors import UsageError
@@ -24,7 +25,9 @@ from tailbound.storage.places import check_place
 from tailbound.storage.plain import finite, from_plain
 from tailbound.workflows.import_.base import UNSCORED, ImportedDraw, Source
 from tailbound.workflows.import_.formats import read_source
+from tailbound.workflows.import_.settings import ImportOptions
 from tailbound.workflows.result import Result
+from tailbound.workflows.settings import RecordOptions
 
 if TYPE_CHECKING:
     import polars as pl
@@ -184,27 +187,22 @@ def _record(
     return len(new)
 
 
-def import_command(
-    source: Path,
-    out: Path,
-    *,
-    format: str | None = None,
-    judge_name: str | None = None,
-    threshold: float | None = None,
-    invert: bool = False,
-    no_text: bool = False,
-) -> ImportResult:
-    """Everything that `tailbound import` does."""
+def import_command(source: Path, out: Path, given: Mapping[str, Any]) -> ImportResult:
+    """Everything that `tailbound import` does; `given` are options by name.
+
+    They are those of `ImportOptions` and `RecordOptions`.
+    """
+    asked, record = make(ImportOptions, given), make(RecordOptions, given)
     check_place(out)
     with step(f"reading {source}"):
         result = import_run(
             source,
             out,
-            format=format,
-            judge=judge_name,
-            threshold=threshold,
-            invert=invert,
-            store_text=not no_text,
+            format=asked.format,
+            judge=asked.judge_name,
+            threshold=asked.threshold,
+            invert=asked.invert,
+            store_text=not record.no_text,
         )
     for line in result.notices:
         notice(line)

@@ -2,53 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tailbound.core.interrupts import keeping
+from tailbound.core.options import make
 from tailbound.core.prompt import Prompt
 from tailbound.core.steps import Step, step
-from tailbound.errors import UsageError
+from tailbound.core.values import place
 from tailbound.judges import Judge
 from tailbound.runs import reply_notices
 from tailbound.workflows.costs import Costs
 from tailbound.workflows.opening import JudgeSource, judge_of, name_of_judge, report
 from tailbound.workflows.rejudge.job import Rejudged, Workload, plan, rejudge, verdicts_id
 from tailbound.workflows.rejudge.record import check, find_prompts
+from tailbound.workflows.rejudge.settings import RejudgeOptions
 
 
-def plan_command(
-    folder: Path,
-    judge: JudgeSource,
-    *,
-    threshold: float | None = None,
-    only_missing: bool = False,
-    prompts: Path | None = None,
-    field: str | None = None,
-    no_prompts: bool = False,
-    recorded_threshold: float | None = None,
-) -> Workload:
-    """How many draws the judge would judge."""
-    made, known = _opened(folder, judge, threshold, prompts, field, no_prompts, recorded_threshold)
-    return plan(folder, verdicts_id(made, known), only_missing=only_missing)
+def plan_command(folder: Path, judge: JudgeSource, given: Mapping[str, Any]) -> Workload:
+    """How many draws the judge would judge; `given` are options of `RejudgeOptions` by name."""
+    asked = make(RejudgeOptions, given)
+    made, known = _opened(folder, judge, asked)
+    return plan(folder, verdicts_id(made, known), only_missing=asked.only_missing)
 
 
-def run_command(
-    folder: Path,
-    judge: JudgeSource,
-    *,
-    threshold: float | None = None,
-    only_missing: bool = False,
-    prompts: Path | None = None,
-    field: str | None = None,
-    no_prompts: bool = False,
-    recorded_threshold: float | None = None,
-    confidence: float = 0.95,
-) -> Rejudged:
-    """Everything that `tailbound rejudge` does."""
-    if not 0 < confidence < 1:
-        raise UsageError(f"--confidence must lie strictly between 0 and 1, not {confidence}")
-    made, known = _opened(folder, judge, threshold, prompts, field, no_prompts, recorded_threshold)
+def run_command(folder: Path, judge: JudgeSource, given: Mapping[str, Any]) -> Rejudged:
+    """Everything that `tailbound rejudge` does; `given` are options of `RejudgeOptions` by name."""
+    asked = make(RejudgeOptions, given)
+    made, known = _opened(folder, judge, asked)
     with (
         keeping(folder),
         Costs(None, made).kept(folder),
@@ -59,9 +42,9 @@ def run_command(
             made,
             name=name_of_judge(judge),
             prompts=known,
-            recorded_threshold=recorded_threshold,
-            only_missing=only_missing,
-            confidence=confidence,
+            recorded_threshold=asked.recorded_threshold,
+            only_missing=asked.only_missing,
+            confidence=asked.confidence,
             report=partial(_advance, now),
         )
     report(*result.notices, *reply_notices(folder))
@@ -69,23 +52,16 @@ def run_command(
 
 
 def _opened(
-    folder: Path,
-    judge: JudgeSource,
-    threshold: float | None,
-    prompts: Path | None,
-    field: str | None,
-    no_prompts: bool,
-    recorded_threshold: float | None,
+    folder: Path, judge: JudgeSource, asked: RejudgeOptions
 ) -> tuple[Judge, dict[str, Prompt] | None]:
     """The judge, and the prompts that it is shown, None for none."""
-    if no_prompts and prompts is not None:
-        raise UsageError("--prompts and --no-prompts exclude each other: leave one out")
-    if field is not None and prompts is None:
-        raise UsageError("--field names a column of --prompts: give that file, or leave it out")
-    known = None if no_prompts else find_prompts(folder, file=prompts, field=field)
+    known = None
+    if not asked.no_prompts:
+        file = None if asked.prompts is None else place(asked.prompts, name="--prompts")
+        known = find_prompts(folder, file=file, field=asked.field)
     # all that is wrong with the run comes before a judge is loaded, which may take minutes
-    check(folder, prompts=known, recorded_threshold=recorded_threshold)
-    return judge_of(judge, threshold=threshold), known
+    check(folder, prompts=known, recorded_threshold=asked.recorded_threshold)
+    return judge_of(judge, threshold=asked.threshold), known
 
 
 def _advance(now: Step, done: int, total: int) -> None:

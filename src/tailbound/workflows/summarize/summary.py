@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tailbound.core.options import make
 from tailbound.core.steps import notice, step
 from tailbound.errors import UsageError
 from tailbound.runs import first_round, manifest, reply_notices, scan
@@ -30,6 +31,7 @@ from tailbound.workflows.summarize.counting import (
     first_event_counts,
     fixed_counts,
 )
+from tailbound.workflows.summarize.settings import SummaryOptions
 
 if TYPE_CHECKING:
     import polars as pl
@@ -294,22 +296,16 @@ class _Summarizer:
         return summarize_fixed(draws, unsafe, missing, **self._levels)
 
 
-def summarize_command(
-    folder: Path,
-    *,
-    k: Sequence[int] = (10, 100),
-    confidence: float = 0.95,
-    alpha: float = 0.1,
-    threshold: float | None = None,
-) -> RunSummary:
-    """Everything that `tailbound summarize` does."""
+def summarize_command(folder: Path, given: Mapping[str, Any]) -> RunSummary:
+    """Everything that `tailbound summarize` does; `given` are options of `SummaryOptions`."""
+    asked = make(SummaryOptions, given)
     with step("counting"):
         result = summarize_run(
             folder,
-            ks=tuple(sorted(set(k))),
-            confidence=confidence,
-            alpha=alpha,
-            threshold=threshold,
+            ks=tuple(sorted(set(asked.k))),
+            confidence=asked.confidence,
+            alpha=asked.alpha,
+            threshold=asked.threshold,
         )
     for line in reply_notices(folder):
         notice(line)

@@ -1,0 +1,88 @@
+"""`--help`: quick, readable at 80 columns, and in the order in which a user meets the commands."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+COMMANDS = [
+    [],
+    *([name] for name in ("demo", "bound", "predict", "risk", "steer", "summarize", "rejudge")),
+    *([name] for name in ("import", "targets", "judges", "doctor")),
+    ["steer", "refusal"],
+    ["steer", "persona"],
+]
+CPU_SECONDS, TRIES = 0.5, 6
+"""A quiet core takes about half of it; where others use the machine, the best of some tries counts.
+"""
+
+
+def run(*arguments: str, columns: int = 80) -> str:
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": str(columns)},
+    )
+    return done.stdout
+
+
+def cpu_seconds(*arguments: str) -> float:
+    """User and system time of a process."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run(*arguments)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_takes_less_than_half_a_second_of_a_core(command: list[str]) -> None:
+    asked = ("-m", "tailbound", *command, "--help")
+    times = []
+    for _ in range(TRIES):
+        times.append(cpu_seconds(*asked))
+        if times[-1] < CPU_SECONDS:
+            return
+    pytest.fail(f"CPU-seconds: {times}")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_fits_80_columns_and_leaves_them_to_the_text(command: list[str]) -> None:
+    lines = run("-m", "tailbound", *command, "--help").splitlines()
+    text = lines[: lines.index("Example:")] if "Example:" in lines else lines
+    assert max(map(len, text)) <= 80
+    starts = {
+        len(line) - len(line.lstrip()) for line in text if line.startswith(" " * 6)
+    }  # of lines that go on in the second column
+    assert len(starts) <= (1 if command else 2)  # the commands have a column of their own
+    assert all(start <= 28 for start in starts)
+    for whole in ("plug-in", "hf-dataset:ORG/NAME", "[default: demo]"):
+        assert not any(line.endswith(whole[:cut]) for line in text for cut in (5, 9, 10))
+
+
+def test_help_imports_neither_what_checks_values_nor_what_draws_boxes() -> None:
+    script = (
+        "import sys; sys.argv = ['tailbound', 'risk', '--help']\n"
+        "from tailbound.cli.app import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "slow = {'pydantic', 'rich', 'numpy', 'torch', 'polars'} & set(sys.modules)\n"
+        "assert not slow, slow"
+    )
+    assert "--until-resolved" in run("-c", script)
+
+
+def test_commands_stand_in_the_order_of_use() -> None:
+    said = run("-m", "tailbound", "--help")
+    block = said[said.index("Commands:") : said.index("Options:")].splitlines()
+    names = [line.split()[0] for line in block if line.startswith("  ") and line[2] != " "]
+    assert names == [one[0] for one in COMMANDS if len(one) == 1]
+
+
+@pytest.mark.parametrize("asked", [["--help"], ["-h"], ["--out", "x", "--help"]])
+def test_every_way_to_ask_for_help_is_the_same(asked: list[str]) -> None:
+    assert run("-m", "tailbound", "risk", *asked) == run("-m", "tailbound", "risk", "-h")
