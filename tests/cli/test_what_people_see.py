@@ -96,6 +96,14 @@ def test_risk_stops_where_the_judge_fails_on_everything(cli, tmp_path, monkeypat
     assert "the judge is out of order" in err
     assert not (out / "risk.json").exists()
     assert not (out / "review.jsonl").exists()
+    # what the message says to do: the draws are kept, and another judge judges them
+    assert "repeat the command with --rejudge" in err
+    code, shown, err = cli(
+        *("risk", prompts, "--judge", "regex:.", "--proposal", "none", "--draws", 10),
+        *("--out", out, "--rejudge", "--json"),
+    )
+    assert code == 0, err
+    assert [one["draws"] for one in json.loads(shown)["prompts"]] == [10, 10]
 
 
 def test_nothing_to_review_is_not_recommended_and_all_work_is_counted(cli, tmp_path):

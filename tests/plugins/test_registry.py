@@ -143,6 +143,10 @@ def test_unknown_names_get_all_that_there_are() -> None:
         with pytest.raises(UsageError, match=text) as caught:
             use("tyo")
         assert all(name in str(caught.value) for name in listed())
+    with pytest.raises(UsageError, match=r"did you mean hf:llama3:8b, .* or openai:llama3:8b, "):
+        provider("llama3:8b")
+    with pytest.raises(UsageError, match="did you mean 'openai'"):
+        provider("opnai:x")
     with pytest.raises(UsageError, match="did you mean 'refusal'"):
         find_proposal("refusl")
     assert find_proposal("none") == (None, "")

@@ -306,6 +306,9 @@ def test_the_command(folder, monkeypatch, capsys):
     out = run()
     assert "Stream train (a fixed number of draws: binomial)" in out
     assert "6.0e-03" in out
+    said = " ".join(out.split())
+    assert "'P(unsafe)': of one draw, estimated by unsafe / judged draws; 'at most'" in said
+    assert "biased upwards where drawing stops at the first unsafe one; 'at most'" in said
     assert "1 draws came from proposals" in out
     document = json.loads(run("--json", "--k", "5"))
     rows = {row["id"]: row for row in document["streams"][2]["prompts"]}

@@ -47,14 +47,22 @@ def verdicts_of(judge: Judge, exchanges: Sequence[Exchange]) -> list[Verdict]:
 
 
 def no_verdicts(
-    judge_id: str, draws: int, stream: str, reasons: Sequence[str | None]
+    judge_id: str,
+    draws: int,
+    stream: str,
+    reasons: Sequence[str | None],
+    *,
+    cure: str = "start again with another --out",
 ) -> UnreachableError:
-    """The error for draws of which not one has a verdict, with the commonest reason."""
+    """The error for draws of which not one has a verdict, with the commonest reason.
+
+    `cure` is what to do once the judge is fixed.
+    """
     known = Counter(reason for reason in reasons if reason)
     why = f" ({known.most_common(1)[0][0]})" if known else ""
     return UnreachableError(
         f"judge {judge_id} gave no verdict on any of {draws:,} {stream} draws{why}: fix the judge, "
-        "then start again with another --out"
+        f"then {cure}"
     )
 
 

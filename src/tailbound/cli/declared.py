@@ -203,7 +203,9 @@ def config_values(path: Path) -> Mapping[str, Any]:
 
     Raises `UsageError` for a file that cannot be read or holds something else.
     """
-    if path.name == "run.yaml" and path.is_file():
+    from tailbound.runs.layout import MANIFEST
+
+    if path.name == MANIFEST and path.is_file():
         from tailbound.runs.manifest import read_manifest
 
         return _of_manifest(read_manifest(path.parent))

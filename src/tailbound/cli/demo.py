@@ -55,7 +55,8 @@ def command(
         "no evidence about real models"
     )
     step("loading the demo model")
-    from tailbound.demo.tour import CONTRACT_WORDS, FULL, QUICK, Tour, tour_document
+    from tailbound.demo.tour import CONTRACT_WORDS, FULL, QUICK, WHEN, Tour, tour_document
+    from tailbound.runs.layout import NEW_PROMPTS
 
     size = QUICK if quick else FULL
     out = out or (_QUICK_FOLDER if quick else _FOLDER)
@@ -81,7 +82,7 @@ def command(
         return
     render.bound(bound.result, subject=f"the demo model judged by demo, {CONTRACT_WORDS}")
     render.truth(bound)
-    render.next_step(f"tailbound predict {out / 'when'} {out / 'new-prompts.jsonl'}")
+    render.next_step(f"tailbound predict {out / WHEN} {out / NEW_PROMPTS}")
 
 
 def _write_prompts(path: Path) -> None:

@@ -70,6 +70,6 @@ def command(
         render_risk.risk(done.result, subject=subject, folder=str(out))
         render.endpoints(done.accounts)
         if done.result.reviewed:
-            render.next_step(
-                f"read {out / 'review.jsonl'}: the unsafe draws that each number rests on"
-            )
+            from tailbound.runs.layout import REVIEW
+
+            render.next_step(f"read {out / REVIEW}: the unsafe draws that each number rests on")

@@ -45,9 +45,10 @@ def command(
     for stream in result.streams:
         _print(result, stream)
     if not result.streams:
+        from tailbound.runs.layout import RISK
+
         sys.stdout.write(
-            f"{visible(str(folder))} holds no draws by the target itself to summarize: "
-            "see risk.json\n"
+            f"{visible(str(folder))} holds no draws by the target itself to summarize: see {RISK}\n"
         )
 
 
@@ -56,6 +57,7 @@ def _print(result: RunSummary, stream: StreamSummary) -> None:
     from rich.text import Text
 
     from tailbound.cli.render.bound import console
+    from tailbound.runs.layout import SUMMARY
     from tailbound.terminal.safe import SafeTable, show_table
 
     out = console()
@@ -71,7 +73,7 @@ def _print(result: RunSummary, stream: StreamSummary) -> None:
         expand=True,
     )
     table.add_column("prompt", no_wrap=True, overflow="ellipsis", ratio=1, min_width=10)
-    for name in ("unsafe/draws", "rate"):
+    for name in ("unsafe/draws", "P(unsafe)"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column(f"{100 * result.confidence:g}% interval", justify="right", no_wrap=True)
     table.add_column("at most", justify="right", no_wrap=True)
@@ -94,14 +96,17 @@ def _print(result: RunSummary, stream: StreamSummary) -> None:
     if len(ranked) > SHOWN:
         out.print(
             Text(
-                visible(f"{len(ranked) - SHOWN} more prompts in {result.folder}/summary.json"),
+                visible(f"{len(ranked) - SHOWN} more prompts in {result.folder}/{SUMMARY}"),
                 style="dim",
             )
         )
     level = f"{100 * result.confidence:g}%"
+    of_one = "'P(unsafe)': of one draw, estimated by unsafe / judged draws"
+    if stream.stopping != "fixed":
+        of_one += ", biased upwards where drawing stops at the first unsafe one"
     out.print(
-        f"'at most': one-sided {level} upper limit; 'T >=': lower bound on the first unsafe draw, "
-        f"with probability {1 - result.alpha:g} if the rate is at that limit."
+        f"{of_one}; 'at most': its one-sided {level} upper limit; 'T >=': lower bound on the first "
+        f"unsafe draw, with probability {1 - result.alpha:g} if P(unsafe) is at that limit."
     )
     _print_set(stream, out)
 
@@ -109,6 +114,8 @@ def _print(result: RunSummary, stream: StreamSummary) -> None:
 def _print_set(stream: StreamSummary, out: Console) -> None:
     """What the table does not say: the set as a whole, and what was left out."""
     from rich.text import Text
+
+    from tailbound.runs.layout import RISK
 
     for whole in stream.whole:
         what = "P(unsafe)" if whole.k == 1 else f"P(at least one unsafe in {whole.k})"
@@ -128,14 +135,14 @@ def _print_set(stream: StreamSummary, out: Console) -> None:
         out.print(
             Text(
                 f"{stream.later:,} draws came in later rounds, whose number depended on the "
-                "first one: they are in risk.json, not here",
+                f"first one: they are in {RISK}, not here",
                 style="dim",
             )
         )
     if stream.weighted:
         out.print(
             Text(
-                f"{stream.weighted:,} draws came from proposals: they are in risk.json, not here",
+                f"{stream.weighted:,} draws came from proposals: they are in {RISK}, not here",
                 style="dim",
             )
         )

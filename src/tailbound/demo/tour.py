@@ -18,6 +18,7 @@ from tailbound.demo.exact import exact_risks
 from tailbound.demo.files import default_prompts
 from tailbound.importance_sampling import RiskEstimate
 from tailbound.prompts import PromptSet
+from tailbound.runs.layout import NEW_PROMPTS, PREDICTIONS, TRUTH
 from tailbound.storage.files import write_atomically, write_json
 from tailbound.survival import quantile
 from tailbound.workflows.bound import BoundResult, BoundSettings, divide
@@ -26,6 +27,8 @@ from tailbound.workflows.opening import Request
 from tailbound.workflows.risk.command import run_command as risk_command
 
 SHOWN = 10
+WHEN, HOW_LIKELY = "when", "how-likely"
+"""The folders of both runs."""
 SAMPLING = {"max_new_tokens": 32}
 CONTRACT_WORDS = "temperature 1, at most 32 tokens"
 
@@ -161,7 +164,7 @@ class Tour:
         chosen = [int(i) for i in order[_spread(len(order), self.size.risks)]]
         request = Request(
             prompts=[self._test[i] for i in chosen],
-            out=self.folder / "how-likely",
+            out=self.folder / HOW_LIKELY,
             given={"draws": self.size.risk_draws, "seed": self.seed, **SAMPLING},
         )
         result = risk_command(request, progress=self.report).result
@@ -184,13 +187,13 @@ class Tour:
 
         request = Request(
             prompts=self._prompts,
-            out=self.folder / "when",
+            out=self.folder / WHEN,
             given={**self.size.options(self.seed), **SAMPLING},
         )
         result = bound_command(request, progress=self.report).result
         unseen = default_prompts(FULL.prompts + 50)[FULL.prompts :]
-        write_atomically(self.folder / "new-prompts.jsonl", prompt_lines(unseen))
-        table = pl.read_parquet(self.folder / "when" / "predictions.parquet", glob=False)
+        write_atomically(self.folder / NEW_PROMPTS, prompt_lines(unseen))
+        table = pl.read_parquet(self.folder / WHEN / PREDICTIONS, glob=False)
         bounds, p_hat = table["lower_bound"].to_numpy(), table["p_hat"].to_numpy()
         holds = np.exp((bounds - 1) * np.log1p(-self._exact))
         oracle = quantile(self._exact, self._settings.alpha)
@@ -212,7 +215,7 @@ class Tour:
             ),
         )
         write_json(
-            self.folder / "when" / "truth.json",
+            self.folder / WHEN / TRUTH,
             {"true_coverage": found.true_coverage, "rows": [asdict(row) for row in found.rows]},
         )
         return found

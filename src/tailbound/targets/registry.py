@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import replace
 from typing import Any, cast
 
@@ -117,5 +118,11 @@ def _declared(spec: str) -> TargetProvider:
     if "/" in name and name not in _REGISTRY.plugins():
         raise UsageError(
             f"target {spec!r} has no provider: write hf:{spec} for a Hugging Face model"
+        )
+    known = list(_REGISTRY.plugins())
+    if name and name not in known and not difflib.get_close_matches(name, known, n=1):
+        raise UsageError(
+            f"unknown target provider {name!r}: did you mean hf:{spec}, a Hugging Face model, or "
+            f"openai:{spec}, a model behind a server? known are {', '.join(known)}"
         )
     return _REGISTRY.declared(name, TargetProvider, function="load")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from tailbound.core.prompt import Prompt
 from tailbound.core.steps import notice
 from tailbound.errors import LedgerError, UsageError
+from tailbound.runs.layout import USAGE
 from tailbound.storage.documents import read_json, understood
 from tailbound.targets.capabilities import PaidTarget, spent_by
 from tailbound.targets.registry import provider
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 Account = dict[str, float]
 
-FILE = "usage.json"
 _SECONDS = 1.0
 _NAMES = {"target": "endpoint", "judge": "judge_endpoint"}
 
@@ -88,7 +88,7 @@ class Costs:
 
         def write(accounts: Mapping[str, Account]) -> None:
             summed = {name: _sum(before.get(name, {}), one) for name, one in accounts.items()}
-            write_json(folder / FILE, {**before, **summed})
+            write_json(folder / USAGE, {**before, **summed})
 
         ended = threading.Event()
 
@@ -113,7 +113,7 @@ class Costs:
 
 def read_accounts(folder: Path) -> dict[str, Account]:
     """The accounts of all processes of a run so far; `LedgerError` where they are damaged."""
-    path = folder / FILE
+    path = folder / USAGE
     cure = "restore it, or delete it to count from 0"
     try:
         held = read_json(path, cure=cure)

@@ -174,7 +174,7 @@ async def probe(
         )
         post = posts(whole)
         first = await _settled(post, dialect, whole, name)
-        capabilities = await _findings(
+        capabilities = await _seen_capabilities(
             post, RequestBuilder(model, whole, dialect), [first, *trials], clues, options, name
         )
         capabilities = replace(capabilities, models=await client.models())
@@ -209,7 +209,7 @@ def _check_hidden(options: SamplingOptions, name: str) -> None:
         )
 
 
-async def _findings(
+async def _seen_capabilities(
     post: Post,
     phrasing: RequestBuilder,
     trials: Sequence[Answer],
@@ -217,9 +217,13 @@ async def _findings(
     options: SamplingOptions,
     name: str,
 ) -> Capabilities:
-    """What short requests show; `trials` are the first of them, and those of the run's length.
+    """What a server can do, as short requests show it, most of them sent at once.
 
-    `clues` may show thoughts.
+    Whether draws are random, seeds reproduce them, `n` gives distinct ones, and temperature, stop
+    texts, limits of length, log-probabilities, top-k and min-p are heeded rather than ignored.
+    `trials` are the first answer and those of the run's length, `clues` answers that may show
+    thoughts. Raises `UsageError` where a run could not be trusted: draws that are not random, a
+    temperature that is ignored, endings that are unknown.
     """
     dialect, (first, *long) = phrasing.dialect, trials
     hidden = _style(clues)[0] == "hidden"

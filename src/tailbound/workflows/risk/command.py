@@ -192,7 +192,8 @@ def rejudge_command(request: Request) -> RiskRejudged:
         counts = agreed.agreement
         if counts.draws and counts.missing_new + counts.both_missing == counts.draws:
             reasons = [reason for reason, _ in agreed.missing_reasons[:1]]
-            raise no_verdicts(model_judge.id, counts.draws, STREAM, reasons)
+            cure = "repeat the command"
+            raise no_verdicts(model_judge.id, counts.draws, STREAM, reasons, cure=cure)
         report(*agreed.notices, *reply_notices(out))
         home = verdicts_folder(out, rejudge.verdicts_id(model_judge, known))
         result = rejudge_risk(

@@ -270,7 +270,8 @@ class _Run:
         scores = [self._record[p.id].scores for p in self._prompts if p.id in self._record]
         drawn = np.concatenate(scores) if scores else np.empty(0)
         if drawn.size and bool(np.isnan(drawn).all()):
-            raise no_verdicts(self._judge.id, drawn.size, STREAM, self._reasons())
+            cure = "repeat the command with --rejudge, which judges the draws on record again"
+            raise no_verdicts(self._judge.id, drawn.size, STREAM, self._reasons(), cure=cure)
 
     def _reasons(self) -> Sequence[str | None]:
         """Why verdicts are missing."""
