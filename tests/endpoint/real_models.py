@@ -61,13 +61,24 @@ def write(folder: Path) -> None:
     fast.save_pretrained(folder)
 
 
-def write_gguf(path: Path, template: str = TEMPLATE) -> None:
-    """A random Llama in one file, as llama.cpp reads it."""
+def write_gguf(
+    path: Path,
+    template: str = TEMPLATE,
+    *,
+    merged: bool = False,
+    quantize: bool = False,
+    without: str = "",
+) -> None:
+    """A random Llama in one file, as llama.cpp reads it, and with `merged` transformers as well.
+
+    transformers wants the token that a merge makes. With `quantize` the matrices are in blocks of 8
+    bits. The tensor `without` is left out.
+    """
     import gguf
     import numpy as np
 
     width, layers, hidden = 32, 2, 64
-    tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "<end>"]
+    tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "<end>", *(["ab"] if merged else [])]
     rng = np.random.default_rng(0)
     writer = gguf.GGUFWriter(str(path), "llama")
     writer.add_context_length(512)
@@ -83,19 +94,28 @@ def write_gguf(path: Path, template: str = TEMPLATE) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
-    writer.add_token_types([1] * EOS + [3])
+    writer.add_token_types([1] * EOS + [3] + [1] * merged)
     writer.add_token_merges(["a b"])
     writer.add_eos_token_id(EOS)
     writer.add_bos_token_id(EOS)
     writer.add_add_bos_token(False)
-    writer.add_chat_template(template)
+    if template:
+        writer.add_chat_template(template)
 
     def tensor(name: str, *shape: int, scale: float = 0.2) -> None:
-        writer.add_tensor(name, (rng.normal(size=shape) * scale).astype(np.float32))
+        values = (rng.normal(size=shape) * scale).astype(np.float32)
+        if name == without:
+            return
+        if quantize:
+            kind = gguf.GGMLQuantizationType.Q8_0
+            writer.add_tensor(name, gguf.quants.quantize(values, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, values)
 
     tensor("token_embd.weight", len(tokens), width, scale=1.0)
     head = (rng.normal(size=(len(tokens), width)) * 0.5).astype(np.float32)
-    head[[not (t.isascii() and t.isalpha() and t.islower()) for t in tokens[:EOS]] + [True]] = 0
+    letters = [t.isascii() and t.isalpha() and t.islower() for t in tokens[:EOS]]
+    head[[not letter for letter in letters] + [True] * (1 + merged)] = 0
     writer.add_tensor("output.weight", head)
     writer.add_tensor("output_norm.weight", np.ones(width, np.float32))
     for layer in range(layers):

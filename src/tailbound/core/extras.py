@@ -8,6 +8,7 @@ from tailbound.errors import MissingExtraError
 
 MODULES = {
     "hf": ("torch", "transformers", "safetensors", "tokenizers"),
+    "gguf": ("gguf", "accelerate"),
     "lora": ("peft",),
     "endpoint": ("aiohttp",),
     "data": ("datasets",),

@@ -6,13 +6,14 @@ no place for, and says so in tables of its own. Here the first is an error, the 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tailbound.errors import MissingExtraError, UsageError
-from tailbound.huggingface.fingerprint import folder_revision
+from tailbound.huggingface.fingerprint import file_revision, folder_revision
 from tailbound.huggingface.hf_logging import quiet
 from tailbound.huggingface.libraries import import_torch
 from tailbound.huggingface.places import only_in_cache, reason
@@ -86,10 +87,13 @@ def load_checkpoint(
     dtype: str = "auto",
     device: Any = "cpu",
     tokenizer: Path | None = None,
+    gguf: str | None = None,
 ) -> Checkpoint:
     """The checkpoint in the folder `source`, or of that name on the hub; `shown` in messages.
 
-    `tokenizer` is a folder of its own where it does not lie beside the model. Raises `UsageError`
+    `tokenizer` is a folder of its own where it does not lie beside the model. `gguf` names a file
+    in `source` that holds everything: weights, which are dequantized, configuration and tokenizer;
+    its revision in a folder is a hash of that file. Raises `UsageError`
     for what cannot be loaded: no such model, no network, files that are damaged or belong to
     another architecture, weights that are missing, a tokenizer without a vocabulary, code of its
     own; and `MissingExtraError`, naming `needed_by`, without torch and transformers.
@@ -100,10 +104,18 @@ def load_checkpoint(
     except ImportError as error:
         raise MissingExtraError(needed_by, "hf") from error
     with quiet():
-        cached = None if isinstance(source, Path) else only_in_cache(source, shown, revision)
+        cached = (
+            None
+            if isinstance(source, Path)
+            else only_in_cache(source, shown, revision, file=gguf or "config.json")
+        )
         place = source if cached is None else cached
         # False, not the default: that asks a question on the terminal and waits
-        where = {"revision": revision if cached is None else None, "trust_remote_code": False}
+        where: dict[str, Any] = {
+            "revision": revision if cached is None else None,
+            "trust_remote_code": False,
+            **({} if gguf is None else {"gguf_file": gguf}),
+        }
         try:
             config: Any = transformers.AutoConfig.from_pretrained(place, **where)
             words: Any = transformers.AutoTokenizer.from_pretrained(tokenizer or place, **where)
@@ -112,11 +124,14 @@ def load_checkpoint(
                 **where,
                 **({"num_labels": 1, "dtype": "float32"} if kind is Kind.ENCODER
                    else {"dtype": dtype}),
+                **({} if gguf is None else _dequantized(transformers)),
                 weights_only=True,
                 ignore_mismatched_sizes=True,  # `_check_weights` says it in one line
                 output_loading_info=True,
             )  # fmt: skip
             model, report = loaded
+            if gguf is not None:
+                _forget_quantization(model)
             model = model.to(device)
         except Exception as error:  # each of half a dozen libraries raises its own
             raise UsageError(_refusal(shown, kind, error)) from error
@@ -138,9 +153,28 @@ def load_checkpoint(
     return Checkpoint(
         model.eval(),
         words,
-        folder_revision(source) if isinstance(source, Path) else commit or revision,
+        _local_revision(source, gguf) if isinstance(source, Path) else commit or revision,
         _unused(report),
     )
+
+
+def _local_revision(folder: Path, gguf: str | None) -> str:
+    return folder_revision(folder) if gguf is None else file_revision(folder / gguf)
+
+
+def _dequantized(transformers: Any) -> dict[str, Any]:
+    """Ask for plain weights, where transformers could leave them in the file's blocks."""
+    config = getattr(transformers, "GgufConfig", None)
+    return {} if config is None else {"quantization_config": config(dequantize=True)}
+
+
+def _forget_quantization(model: Any) -> None:
+    """Let a dequantized model be what it is now: one that can be copied, edited and saved."""
+    model.hf_quantizer = None
+    model.is_quantized = False
+    for config in (model.config, model.config.get_text_config()):
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
 
 
 def context_length(model: Any, tokenizer: Any) -> int | None:
@@ -192,6 +226,11 @@ def _refusal(shown: str, kind: Kind, error: Exception) -> str:
         return (
             f"{shown} is not a model that transformers loads as {kind.value.meaning}: "
             f"{kind.value.other}"
+        )
+    if re.search(r"GGUF model with architecture|Unknown gguf model_type", str(error)):
+        return (
+            f"{shown} is not a GGUF file that transformers reads ({reason(error)}): give the "
+            f"model's safetensors, or {_SERVE}"
         )
     return f"cannot load {shown}: {reason(error)}"
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 LIBRARIES = ("huggingface_hub", "sentence_transformers", "peft")
@@ -22,11 +24,14 @@ def quiet() -> Iterator[None]:
     logs: Any = hf_logging
     others = [logging.getLogger(name) for name in LIBRARIES]
     levels = [log.level for log in others]
+    gguf, bar = _gguf_bar()
     level, bars = logs.get_verbosity(), logs.is_progress_bar_enabled()
     logs.set_verbosity(logging.CRITICAL)
     logs.disable_progress_bar()
     for log in others:
         log.setLevel(logging.CRITICAL)
+    if bar is not None:
+        gguf.tqdm = partial(bar, disable=True)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -37,3 +42,14 @@ def quiet() -> Iterator[None]:
         logs.set_verbosity(level)
         if bars:
             logs.enable_progress_bar()
+        if bar is not None:
+            gguf.tqdm = bar
+
+
+def _gguf_bar() -> tuple[Any, Any]:
+    """The module that reads GGUF files, and its bar, which no setting of transformers concerns."""
+    try:
+        module: Any = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
+    except ImportError:  # another version of transformers
+        return None, None
+    return module, getattr(module, "tqdm", None)

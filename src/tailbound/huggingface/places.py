@@ -48,6 +48,27 @@ def find_model(name: str, *, revision: str | None = None, who: str = "") -> Path
     return folder
 
 
+GGUF_MAGIC = b"GGUF"
+
+
+def find_gguf(name: str, *, revision: str | None = None) -> tuple[Path, str] | None:
+    """The folder and the file name of the GGUF file `name`, None where it is no file of that kind.
+
+    Raises `UsageError` for a file called .gguf that is missing, or does not begin as such files do.
+    """
+    path = Path(name).expanduser()
+    if path.suffix != ".gguf" or path.is_dir():
+        return None
+    if not path.is_file():
+        raise UsageError(f"no such file: {name} (of a model on the hub: hf:NAME?gguf=FILE)")
+    with path.open("rb") as stream:
+        if stream.read(len(GGUF_MAGIC)) != GGUF_MAGIC:
+            raise UsageError(f"{name} is not a GGUF file: it does not begin with the letters GGUF")
+    if revision is not None:
+        raise UsageError(f"{name} is a local file, which has no revisions: remove the revision")
+    return path.parent, path.name
+
+
 def find_device(device: str, *, who: str = "") -> Any:
     """The `torch.device` of that name; "auto" is CUDA where there is one."""
     import_torch()

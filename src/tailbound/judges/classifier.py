@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.core.contract import Verdict
+from tailbound.core.spec_options import SpecOptions
 from tailbound.errors import UsageError
 from tailbound.huggingface.checkpoints import Kind, context_length
 from tailbound.huggingface.places import DTYPES
 from tailbound.judges.base import Exchange
 from tailbound.judges.formatting import RESPONSE, SEE, request_text
 from tailbound.judges.judge_model import JudgeModel, load_model
-from tailbound.judges.options import SpecOptions
 from tailbound.judges.verdicts import scored
 
 SIGMOID, SOFTMAX = "sigmoid", "softmax"

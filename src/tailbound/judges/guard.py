@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tailbound.core.contract import Verdict
+from tailbound.core.spec_options import SpecOptions
 from tailbound.errors import UsageError
 from tailbound.huggingface.checkpoints import Kind, context_length
 from tailbound.huggingface.places import DTYPES
@@ -15,7 +16,6 @@ from tailbound.judges.formatting import BOTH, SEE, conversation
 from tailbound.judges.guard_answers import Answer, Guard
 from tailbound.judges.guard_formats import FORMATS, GuardFormat, guess_format
 from tailbound.judges.judge_model import load_model
-from tailbound.judges.options import SpecOptions
 from tailbound.judges.verdicts import scored
 
 

@@ -19,6 +19,7 @@ import yaml
 
 from tailbound.core.contract import Draw, DrawRequest, SamplingOptions, Verdict
 from tailbound.core.prompt import Prompt, content_id
+from tailbound.core.spec_options import SpecOptions
 from tailbound.errors import UsageError
 from tailbound.judges.base import Exchange
 from tailbound.judges.formatting import (
@@ -28,7 +29,6 @@ from tailbound.judges.formatting import (
     escape_control_tokens,
     request_text,
 )
-from tailbound.judges.options import SpecOptions
 from tailbound.judges.rubric_file import read_rubric
 from tailbound.judges.rubric_model import Rubric
 from tailbound.judges.verdicts import failed, scored

@@ -158,7 +158,7 @@ def _check_checkpoint(folder: Path, out: Path, target: TargetSource) -> None:
     place = folder.resolve()
     if place == out.resolve():
         raise UsageError(f"--out and --save-model are both {folder}: give each its own folder")
-    kind, _, name = _name(target).partition(":")
+    kind, _, name = _name(target).partition("?")[0].partition(":")
     if kind == "hf" and place == Path(name).expanduser().resolve():
         raise UsageError(f"--save-model {folder} is the target itself: give another folder")
 

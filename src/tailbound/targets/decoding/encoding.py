@@ -41,7 +41,8 @@ class Encoder:
         self._vocabulary = vocabulary
         if not options.completion and not tokenizer.chat_template:
             raise UsageError(
-                "this model has no chat template: use --completion to continue raw text"
+                "this model has no chat template: use --completion to continue raw text, or "
+                "hf:NAME?chat_template=FILE"
             )
         self._template = None if options.completion else _dated(_template(tokenizer))
         self.options = self._options = self._with_room(options)

@@ -1,4 +1,4 @@
-"""Options inside the name of a judge: `classifier:org/model?label=toxic&threshold=0.5`."""
+"""Options inside the name of a judge or a target: `classifier:org/model?label=toxic`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from tailbound.errors import UsageError
 
 
 class SpecOptions:
-    """The options behind the `?` of a judge's name, each read once; `done` refuses the rest.
+    """The options behind the `?` of a name, each read once; `done` refuses the rest.
 
-    `%26` stands for `&` and `%25` for `%`; `+` is a plus. Raises `UsageError` for what is not
-    `key=value` and for a key that occurs twice.
+    `%26` stands for `&` and `%25` for `%`; `+` is a plus. `kind` is what is named, for messages.
+    Raises `UsageError` for what is not `key=value` and for a key that occurs twice.
     """
 
-    def __init__(self, provider: str, name: str) -> None:
+    def __init__(self, provider: str, name: str, *, kind: str = "judge") -> None:
         self.provider = provider
+        self._who = f"{provider} {kind}"
         self.name, mark, tail = name.partition("?")
         self._given: dict[str, str] = {}
         self._known: list[str] = []
@@ -25,11 +26,11 @@ class SpecOptions:
             key, equals, value = part.partition("=")
             if not (key and equals):
                 raise UsageError(
-                    f"{provider} judge: {part!r} is not a valid option: "
+                    f"{self._who}: {part!r} is not a valid option: "
                     f"write {provider}:NAME?key=value&key=value"
                 )
             if key in self._given:
-                raise UsageError(f"{provider} judge: option {key!r} is given twice: keep one")
+                raise UsageError(f"{self._who}: option {key!r} is given twice: keep one")
             self._given[key] = unquote(value)
 
     def has(self, key: str) -> bool:
@@ -46,9 +47,7 @@ class SpecOptions:
         value = self.text(key, default)
         assert value is not None
         if value not in choices:
-            raise UsageError(
-                f"{self.provider} judge: {key} is one of {', '.join(choices)}, not {value!r}"
-            )
+            raise UsageError(f"{self._who}: {key} is one of {', '.join(choices)}, not {value!r}")
         return value
 
     def whole(self, key: str, default: int, *, least: int = 1) -> int:
@@ -60,8 +59,7 @@ class SpecOptions:
         fits = value.isascii() and value.isdigit() and len(value) <= 12
         if not fits or int(value) < least:
             raise UsageError(
-                f"{self.provider} judge: {key} is a whole number from {least} on, "
-                f"not {value[:40]!r}"
+                f"{self._who}: {key} is a whole number from {least} on, not {value[:40]!r}"
             )
         return int(value)
 
@@ -75,16 +73,14 @@ class SpecOptions:
             found = math.nan
         if not math.isfinite(found):
             shown = default if value is None else value
-            raise UsageError(f"{self.provider} judge: {key} is a number, not {shown!r}")
+            raise UsageError(f"{self._who}: {key} is a number, not {shown!r}")
         return found
 
     def threshold(self, given: float | None, default: float = 0.5) -> float:
         """The threshold: `given` (the command's own) before the spec's, in (0, 1]."""
         own = self.number("threshold", default)
         if not 0 < own <= 1:
-            raise UsageError(
-                f"{self.provider} judge: the threshold must lie in (0, 1], not {own:g}"
-            )
+            raise UsageError(f"{self._who}: the threshold must lie in (0, 1], not {own:g}")
         return own if given is None else given
 
     def beginning(self, prefix: str) -> dict[str, str]:
@@ -97,6 +93,5 @@ class SpecOptions:
         """Refuse options that nobody has read."""
         for key in self._given:
             raise UsageError(
-                f"{self.provider} judge: unknown option {key!r}: "
-                f"known are {', '.join(sorted(self._known))}"
+                f"{self._who}: unknown option {key!r}: known are {', '.join(sorted(self._known))}"
             )
