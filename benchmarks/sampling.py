@@ -7,7 +7,7 @@ number of draws:
 
 * tailbound: `Target.sample` every response judged and recorded in a ledger;
 * generate: `model.generate(num_return_sequences=batch)`, prompt by prompt;
-* minimal: prefill one prompt, share its cache, drop finished rows, go on to the next prompt.
+* minimal: prefill one prompt, share its cache, drop finished rows, continue with the next prompt.
 
 The three run in turn, five times; printed are medians and the ratio to the better of the others.
 The bar is 0.8.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import settings
+
+from processes import Launcher, launching
 
 # one thread per process, which sleeps while it waits: threads that share cores spin for minutes
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,6 +18,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # the same examples in every run, and no clock: a busy machine is no failure
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    """Starts real processes that need not import torch first."""
+    with launching(tmp_path_factory.mktemp("processes")) as made:
+        yield made
 
 
 @pytest.fixture

@@ -396,7 +396,14 @@ def steer_persona(
     progress: ProgressOption = "auto",
     **options: Any,
 ) -> Direction:
-    """Find the vector of a trait (a YAML file, or one of the demo's), and save it in `out`."""
+    """Find the vector of a trait (a YAML file, or one of the demo's), and save it in `out`.
+
+    >>> import tempfile, tailbound
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = tailbound.steer_persona("flatter", f"{folder}/vector", replies=1, progress=None)
+    >>> found.kind, found.evidence["trait_rate"]["steered"] > 0.3
+    ('persona:flatter', True)
+    """
     from tailbound.workflows.opening import check_target_source
     from tailbound.workflows.steer import persona_command
 

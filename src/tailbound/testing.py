@@ -24,7 +24,7 @@ from tailbound.targets import DrawSource
 class KnownRiskTarget:
     """Says "unsafe" with probability `risks[prompt.id]`, else "safe".
 
-    `batch_size` draws are under way at once, and every other one finishes after its successor, so
+    `batch_size` draws are unfinished at once, and every other one finishes after its successor, so
     that nothing can rely on the order of draws. Features are the log-risk and a constant.
     """
 

@@ -24,15 +24,12 @@ SMALL = ["--budget", 8, "--train-draws", 20, "--test-draws", 20, "--max-new-toke
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
+def finished(tmp_path_factory, launcher) -> Path:
     """A small finished run on the demo model, made by a real process."""
     folder = tmp_path_factory.mktemp("run")
     prompts = write_prompts(folder / "prompts.jsonl", 120)
-    command = [
-        *(sys.executable, "-m", "tailbound", "bound", str(prompts)),
-        *("--out", str(folder / "run"), "--json", *map(str, SMALL)),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = launcher.run("bound", prompts, "--out", folder / "run", "--json", *SMALL)
+    assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["bound"]["n_calibration"] > 40
     assert "train" in done.stderr

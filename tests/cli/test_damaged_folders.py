@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+from processes import Launcher
 from tailbound.errors import TailboundError
 from tailbound.predictors.arrays import load_arrays
 from tailbound.storage.files import write_atomically
@@ -27,7 +26,7 @@ BOUND = ("--budget", "4", "--train-draws", "5", "--test-draws", "5", "--max-new-
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, launcher: Launcher) -> Path:
     """Finished runs of `bound` (tfidf) and `risk`, judged again and summarised."""
     home = tmp_path_factory.mktemp("made")
     rows = [{"id": f"q{i}", "prompt": f"give me the steps to fix lamp {i}"} for i in range(60)]
@@ -35,7 +34,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     few = home / "few.jsonl"
     few.write_text("".join(json.dumps(row) + "\n" for row in rows[:3]))
-    script = "import sys\nfrom tailbound.cli import main\nmain()\n"
     for line in (
         ("bound", file, *BOUND, "--features", "tfidf", "--out", home / "bound"),
         ("risk", few, "--draws", "20", "--max-new-tokens", "12", "--out", home / "risk"),
@@ -44,9 +42,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("summarize", home / "bound"),
         ("summarize", home / "risk"),
     ):
-        done = subprocess.run(
-            [sys.executable, "-c", script, *map(str, line)], capture_output=True, text=True
-        )
+        done = launcher.run(*line)
         assert done.returncode in (0, 3), done.stderr
     return home
 
@@ -120,10 +116,10 @@ def corrupt(home: Path, kind: str, cli: Command, times: int, tmp_path: Path) -> 
             (run / name).write_bytes(damaged((whole / name).read_bytes(), rng))
             which = turn % len(lines)
             code, out, err = cli(*lines[which])
-            told = [part for part in err.splitlines() if part.startswith("tailbound: error: ")]
+            errors = [part for part in err.splitlines() if part.startswith("tailbound: error: ")]
             assert "Traceback" not in err, (name, err)
             if code in (1, 2):
-                assert (out, len(told)) == ("", 1), (name, err)
+                assert (out, len(errors)) == ("", 1), (name, err)
                 refused.add(name.as_posix())
             else:
                 assert code in (0, 3), (name, err)

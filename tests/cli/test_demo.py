@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from processes import Launcher
+
 
 def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A process that begins anew, as the first one that anybody starts."""
     command = [sys.executable, "-m", "tailbound", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
@@ -41,8 +44,10 @@ def test_the_quick_demo_answers_both_questions_beside_the_truth(toured: Path) ->
     assert "Warning" not in err
 
 
-def test_the_quick_demo_is_right_about_what_is_known_exactly(toured: Path) -> None:
-    done = run("demo", "--quick", "--json", cwd=toured)
+def test_the_quick_demo_is_right_about_what_is_known_exactly(
+    toured: Path, launcher: Launcher
+) -> None:
+    done = launcher.run("demo", "--quick", "--json", folder=toured)
     document = json.loads(done.stdout)
     # one calibration of about 230 prompts: true coverage has a standard deviation of about .02
     assert 0.8 <= document["true_coverage"] <= 0.99
@@ -58,8 +63,10 @@ def test_quick_and_full_have_folders_of_their_own(toured: Path) -> None:
     assert not (toured / "tailbound-demo").exists()
 
 
-def test_the_prompt_file_and_the_commands_that_it_names_work(tmp_path: Path) -> None:
-    done = run("demo", "--prompts", "demo.jsonl", cwd=tmp_path)
+def test_the_prompt_file_and_the_commands_that_it_names_work(
+    tmp_path: Path, launcher: Launcher
+) -> None:
+    done = launcher.run("demo", "--prompts", "demo.jsonl", folder=tmp_path)
     assert done.returncode == 0
     rows = [json.loads(line) for line in (tmp_path / "demo.jsonl").read_text().splitlines()]
     assert len(rows) == 1100
@@ -71,7 +78,7 @@ def test_the_prompt_file_and_the_commands_that_it_names_work(tmp_path: Path) -> 
     ]
     assert [command.split()[1] for command in named] == ["bound", "risk"]
     for command in named:
-        done = run(*command.split()[1:], "--dry-run", cwd=tmp_path)
+        done = launcher.run(*command.split()[1:], "--dry-run", folder=tmp_path)
         assert done.returncode == 0, done.stderr
 
 

@@ -1,4 +1,4 @@
-"""Run folders that are called again: what may go on, what may not, and what is then out of date."""
+"""Run folders that are used again: what may be resumed, what not, and what is then out of date."""
 
 from __future__ import annotations
 

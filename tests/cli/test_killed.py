@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from processes import Launcher
 from tailbound.demo.files import default_prompts
 
 KEY = ["stream", "prompt_id", "index"]
@@ -19,13 +17,13 @@ KEY = ["stream", "prompt_id", "index"]
 
 def command(prompts: Path, out: Path, *, batch_size: int, budget: int, train: int) -> list[str]:
     return [
-        *(sys.executable, "-m", "tailbound", "bound", str(prompts), "--out", str(out), "--json"),
+        *("bound", str(prompts), "--out", str(out), "--json"),
         *("--max-new-tokens", "32", "--batch-size", str(batch_size), "--budget", str(budget)),
         *("--train-draws", str(train), "--test-draws", "200"),
     ]
 
 
-def run_and_kill(line: list[str], out: Path, draws: int) -> bool:
+def run_and_kill(launcher: Launcher, line: list[str], out: Path, draws: int) -> bool:
     """Kill the process once it has `draws` more draws on record; False if it ended before."""
 
     def recorded() -> int:
@@ -33,17 +31,14 @@ def run_and_kill(line: list[str], out: Path, draws: int) -> bool:
         return sum(pl.scan_parquet(s).select(pl.len()).collect().item() for s in shards)
 
     before = recorded()
-    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = launcher.start(*line)
     try:
-        while process.poll() is None:
+        while process.running:
             if recorded() >= before + draws:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
                 return True
             time.sleep(0.05)
     finally:
         process.kill()
-        process.wait()
     return False
 
 
@@ -65,47 +60,49 @@ def same_results(one: Path, two: Path) -> None:
     assert ((both["log_prob"] - both["log_prob_two"]).abs() < 1e-4).all()
 
 
-def compare(folder: Path, *, prompts: int, budget: int, train: int, every: int) -> int:
+def compare(
+    launcher: Launcher, folder: Path, *, prompts: int, budget: int, train: int, every: int
+) -> int:
     """One run straight through, one killed three times; the tokens of the first."""
     file = folder / "prompts.jsonl"
     chosen = default_prompts(prompts)
     file.write_text("".join(json.dumps({"id": p.id, "prompt": p.text}) + "\n" for p in chosen))
     straight, killed = folder / "straight", folder / "killed"
     first = command(file, straight, batch_size=256, budget=budget, train=train)
-    subprocess.run(first, check=True, capture_output=True)
+    done = launcher.run(*first, timeout=1800)
+    assert done.returncode == 0, done.stderr
     line = command(file, killed, batch_size=173, budget=budget, train=train)
-    kills = sum(run_and_kill(line, killed, every) for _ in range(3))
+    kills = sum(run_and_kill(launcher, line, killed, every) for _ in range(3))
     assert kills == 3
-    subprocess.run(line, check=True, capture_output=True)
+    done = launcher.run(*line, timeout=1800)
+    assert done.returncode == 0, done.stderr
     same_results(straight, killed)
     return int(pl.read_parquet(straight / "draws")["tokens"].sum())
 
 
-@pytest.mark.slow
-def test_a_run_killed_three_times_ends_with_the_same_results(tmp_path):
-    compare(tmp_path, prompts=150, budget=40, train=120, every=2500)
+def test_a_run_killed_three_times_ends_with_the_same_results(tmp_path, launcher):
+    compare(launcher, tmp_path, prompts=150, budget=12, train=40, every=800)
 
 
 @pytest.mark.slow
-def test_five_million_tokens_killed_three_times(tmp_path):
-    tokens = compare(tmp_path, prompts=1100, budget=320, train=800, every=60_000)
+def test_five_million_tokens_killed_three_times(tmp_path, launcher):
+    tokens = compare(launcher, tmp_path, prompts=1100, budget=320, train=800, every=60_000)
     assert tokens >= 5_000_000
 
 
-def test_a_second_process_on_the_folder_is_refused(tmp_path):
+def test_a_second_process_on_the_folder_is_refused(tmp_path, launcher):
     file = tmp_path / "prompts.jsonl"
     chosen = default_prompts(150)
     file.write_text("".join(json.dumps({"id": p.id, "prompt": p.text}) + "\n" for p in chosen))
     out = tmp_path / "run"
     line = command(file, out, batch_size=64, budget=500, train=2000)
-    first = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first = launcher.start(*line)
     try:
         while not list((out / "draws").glob("part-*")):
-            assert first.poll() is None
+            assert first.running
             time.sleep(0.05)
-        second = subprocess.run(line, capture_output=True, text=True, check=False)
+        second = launcher.run(*line)
         assert second.returncode == 2
         assert str(first.pid) in second.stderr
     finally:
         first.kill()
-        first.wait()

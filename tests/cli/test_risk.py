@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -36,15 +33,14 @@ def _stages(run: Path) -> dict[str, dict[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
+def finished(tmp_path_factory, launcher) -> Path:
     """A finished run of 8 prompts, made by a real process."""
     folder = tmp_path_factory.mktemp("risk")
     prompts = write_prompts(folder / "prompts.jsonl", 8)
-    command = [
-        *(sys.executable, "-m", "tailbound", "risk", str(prompts), *SHORT),
-        *("--out", str(folder / "run"), "--draws", "300", "--json"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = launcher.run(
+        *("risk", prompts, *SHORT, "--out", folder / "run", "--draws", 300, "--json")
+    )
+    assert done.returncode == 0, done.stderr
     (folder / "stdout.json").write_text(done.stdout)
     return folder / "run"
 
@@ -99,25 +95,24 @@ def test_running_again_draws_nothing_and_says_the_same(cli, finished):
     assert (finished / "risk.json").read_text() == held
 
 
-def test_killed_and_resumed_it_says_the_same(tmp_path, finished):
+def test_killed_and_resumed_it_says_the_same(tmp_path, finished, launcher):
     """SIGKILL twice: while drawing, and after the first round; another batch size besides."""
     prompts = finished.parent / "prompts.jsonl"
     out = tmp_path / "killed"
     line = [
-        *(sys.executable, "-m", "tailbound", "risk", str(prompts), *SHORT, "--out", str(out)),
-        *("--draws", "300", "--batch-size", "37", "--json"),
+        *("risk", prompts, *SHORT, "--out", out),
+        *("--draws", 300, "--batch-size", 37, "--json"),
     ]
     for file in ("plan/round-0001.json", "plan/round-0002.json"):
-        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = launcher.start(*line)
         try:
-            while process.poll() is None and not (out / file).exists():
+            while process.running and not (out / file).exists():
                 time.sleep(0.01)
-            assert process.poll() is None
-            process.send_signal(signal.SIGKILL)
+            assert process.running
         finally:
             process.kill()
-            process.wait()
-    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    done = launcher.run(*line)
+    assert done.returncode == 0, done.stderr
     one = json.loads((finished / "risk.json").read_text())["prompts"]
     two = json.loads(done.stdout)["prompts"]
     for a, b in zip(one, two, strict=True):
@@ -294,7 +289,7 @@ def test_another_proposal_in_the_same_folder_is_refused(cli, finished):
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma3", "gpt2"])
-def test_a_tiny_checkpoint_with_a_handful_of_instructions(tmp_path, kind):
+def test_a_tiny_checkpoint_with_a_handful_of_instructions(tmp_path, kind, cli):
     """The code path of real models; what is unsafe is a word."""
     model = network(kind)
     if kind == "gemma3":
@@ -306,15 +301,15 @@ def test_a_tiny_checkpoint_with_a_handful_of_instructions(tmp_path, kind):
     (tmp_path / "bad.csv").write_text("prompt\nw20 w21\nw22 w23 w24\nw25 w20\nw21 w24\n")
     (tmp_path / "good.csv").write_text("prompt\nw30 w31\nw32 w33 w34\nw35 w30\nw31 w34\n")
     command = [
-        *(sys.executable, "-m", "tailbound", "risk", str(tmp_path / "p.csv")),
+        *("risk", str(tmp_path / "p.csv")),
         *("--target", f"hf:{tmp_path / 'model'}", "--judge", r"regex:\bw(1|2)0\b"),
         *("--harmful", str(tmp_path / "bad.csv"), "--harmless", str(tmp_path / "good.csv")),
         *("--draws", "400", "--max-new-tokens", "6", "--out", str(tmp_path / "run"), "--json"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
-    assert "only 4 harmful prompts" in done.stderr
+    code, out, err = cli(*command)
+    assert code == 0, err
+    document = json.loads(out)
+    assert "only 4 harmful prompts" in err
     assert min(document["checks"]["least_effect"].values()) > 1e-6
     for row in document["prompts"]:
         assert abs(row["mean_weight_z"]) < 5

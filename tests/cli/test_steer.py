@@ -411,16 +411,16 @@ def test_words_in_brackets_are_shown_as_they_are(capsys: pytest.CaptureFixture[s
 def test_people_are_told_why_and_what_is_next(steer: Cli, tmp_path: Path) -> None:
     code, out, err = steer("refusal", "--out", tmp_path / "my d")
     assert code == 0, err
-    told = " ".join(out.replace("│", " ").split())
-    assert "among the 2 of 6 candidates that pass" in told
+    shown = " ".join(out.replace("│", " ").split())
+    assert "among the 2 of 6 candidates that pass" in shown
     (line,) = [one for one in out.splitlines() if one.startswith("next: ")]
     command = f"tailbound risk PROMPTS --target demo --proposal 'refusal:{tmp_path / 'my d'}'"
     assert line == f"next: {command} --out RUN"
     code, out, err = steer("persona", "bold", "--replies", "2", "--out", tmp_path / "p")
     assert code == 0, err
-    told = " ".join(out.replace("│", " ").split())
-    assert "highest trait rate of 9 settings with coherent replies, of 9" in told
-    assert "--target demo --judge demo:bold --proposal persona:bold --out RUN" in told
+    shown = " ".join(out.replace("│", " ").split())
+    assert "highest trait rate of 9 settings with coherent replies, of 9" in shown
+    assert "--target demo --judge demo:bold --proposal persona:bold --out RUN" in shown
 
 
 def test_completion_models_are_steered_without_a_template(steer: Cli, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_the_ladder_on_the_demo_model(tmp_path):
 def full_ablation_variance(
     proposal: Proposal, prompts: list[Prompt], truth: np.ndarray
 ) -> np.ndarray:
-    """n times the relative variance of full ablation alone, from 2,000 draws per prompt."""
+    """n times the relative variance of full ablation alone, from 1,000 draws per prompt."""
     assert proposal.variant is not None
     assert isinstance(proposal.target, LocalModel)
     engine = ProposalModel(proposal.target, [proposal.variant(1.0)])
@@ -100,7 +100,7 @@ def full_ablation_variance(
     for prompt, risk in zip(prompts, truth, strict=True):
         requests = [
             DrawRequest(prompt=prompt, stream="alone", index=i, segments=((1, 32),))
-            for i in range(1, 2001)
+            for i in range(1, 1001)
         ]
         draws = list(engine.draw(requests, seed=0))
         harm = [v.score for v in JUDGE.judge([Exchange(prompt, d.text) for d in draws])]
@@ -114,17 +114,20 @@ def test_what_full_ablation_never_visits(tmp_path):
     """The fixture refuses first and gives in later; ablated it never refuses, so it never does.
 
     The ladder finds that way; `single` cannot, and must not call its estimates resolved.
+
+    48 estimates of the ladder, whose relative error is about .05 (one that misses the way: above
+    .5), and 24 of `single`, each of which must be unresolved.
     """
     _, proposal = load("fixture")
     prompts, truth = chosen("fixture", 1e-5, 0.2, 8)
     ratio = []
-    for seed in range(10):
+    for seed in range(6):
         ladder = repeat(proposal, prompts, tmp_path / f"ladder-{seed}", seed, draws=2000)
         ratio.append([r.estimate.risk for r in ladder.risks] / truth)
     error = np.sqrt(np.mean((np.array(ratio) - 1) ** 2))
     print(f"ladder, 2,000 draws: relative RMSE {error:.3f}")
     assert error <= 0.4
-    for seed in range(10):
+    for seed in range(3):
         single = repeat(
             proposal, prompts, tmp_path / f"single-{seed}", seed, draws=2000, family="single"
         )

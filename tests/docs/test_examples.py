@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from docs.pages import ROOT
+from processes import Launcher
 
 EXAMPLES = ROOT / "examples"
 
@@ -29,6 +30,7 @@ API = importlib.util.find_spec("tailbound.api") is not None
 
 
 def _python(folder: Path, *arguments: str) -> str:
+    """A process that begins anew: one that may not have torch."""
     done = subprocess.run(
         [sys.executable, "-W", "error::DeprecationWarning:tailbound", *arguments],
         cwd=folder,
@@ -46,14 +48,16 @@ def test_every_script_is_tested() -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_scripts_run(script: str, tmp_path: Path) -> None:
+def test_scripts_run(script: str, tmp_path: Path, launcher: Launcher) -> None:
     text = (EXAMPLES / script).read_text()
     if re.search(r"^import tailbound$", text, re.MULTILINE) and not API:
         compile(text, script, "exec")
         return
     arguments = [str(tmp_path / "runs")] if "sys.argv" in text else []
-    said = _python(tmp_path, str(EXAMPLES / script), *arguments)
-    assert re.search(SCRIPTS[script], said), said
+    done = launcher.run(*arguments, script=EXAMPLES / script, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "DeprecationWarning" not in done.stderr
+    assert re.search(SCRIPTS[script], done.stdout), done.stdout
 
 
 def test_the_statistics_need_no_torch(tmp_path: Path) -> None:
@@ -65,7 +69,7 @@ def test_the_statistics_need_no_torch(tmp_path: Path) -> None:
     assert "coverage" in _python(tmp_path, "alone.py")
 
 
-def test_the_notebook_runs(tmp_path: Path) -> None:
+def test_the_notebook_runs(tmp_path: Path, launcher: Launcher) -> None:
     notebook = json.loads((EXAMPLES / "quickstart.ipynb").read_text())
     code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert len(code) >= 5
@@ -78,4 +82,6 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
     compile(text, "quickstart.ipynb", "exec")
     if API:
         (tmp_path / "quickstart.py").write_text(text)
-        assert "the end" in _python(tmp_path, "quickstart.py")
+        done = launcher.run(script=tmp_path / "quickstart.py", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "the end" in done.stdout

@@ -1,6 +1,6 @@
 """A server of the kind that endpoints are, in this process: honest by default, faulty on demand.
 
-A draw's text is a function of its prompt and seed alone, so that faults can be told from draws.
+A draw's text is a function of its prompt and seed alone, which distinguishes faults from draws.
 """
 
 from __future__ import annotations

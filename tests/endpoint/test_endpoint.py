@@ -6,7 +6,6 @@ import itertools
 import json
 import math
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -652,31 +651,30 @@ def test_a_run_that_its_limit_stops_goes_on_with_a_higher_one(tmp_path, cli):
         assert after["requests"] > held["requests"]
 
 
-def test_what_a_killed_process_spent_counts(tmp_path):
-    """SIGKILL in the middle: the account is at least what the server counted, and goes on."""
+def test_what_a_killed_process_spent_counts(tmp_path, launcher):
+    """SIGKILL in the middle: the account holds what the server counted, and grows from there."""
     prompts = prompt_file(tmp_path)
     with Stub(Faults(delay=0.02)) as stub:
-        command = [sys.executable, "-m", "tailbound", "risk", str(prompts)]
+        command = ["risk", str(prompts)]
         command += [str(part) for part in shared(stub)]
         command += ["--proposal", "none", "--limit", "3", "--draws", "2000", "--concurrency", "4"]
         command += ["--price-in", "1", "--price-out", "2", "--max-cost", "9"]
         command += ["--out", str(tmp_path / "run")]
         account = tmp_path / "run" / "usage.json"
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = launcher.start(*command)
         for _ in range(600):
             if account.is_file() and json.loads(account.read_text())["target"]["requests"] > 200:
                 break
-            assert process.poll() is None
+            assert process.running
             time.sleep(0.1)
         process.kill()
-        process.wait()
         answered = stub.seen["requests"] - 4  # some of the last were never read
         left = json.loads(account.read_text())["target"]
         # at most a second's requests are not in it: 4 at a time, 20 ms each
         assert left["requests"] > answered - 300
         stub.faults = Faults()
         command[command.index("2000")] = "300"
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        ended = launcher.run(*command, timeout=120)
         assert ended.returncode == 0, ended.stderr
         assert json.loads(account.read_text())["target"]["cost"] > left["cost"] > 0
 
@@ -755,28 +753,26 @@ def test_a_proposal_needs_weights_and_a_second_limit_is_not_added_up(tmp_path, c
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_told_to_end_keeps_its_draws_and_its_account(tmp_path, sign):
+def test_an_interrupted_run_keeps_its_draws_and_its_account(tmp_path, sign, launcher):
     prompts = prompt_file(tmp_path)
     with Stub(Faults(delay=0.02)) as stub:
-        command = [sys.executable, "-m", "tailbound", "risk", str(prompts)]
+        command = ["risk", str(prompts)]
         command += [str(part) for part in shared(stub)]
         command += ["--proposal", "none", "--limit", "3", "--draws", "2000", "--concurrency", "4"]
         command += ["--price-in", "1", "--price-out", "2", "--out", str(tmp_path / "run")]
-        process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
+        process = launcher.start(*command)
         while stub.seen["requests"] < 300:
-            assert process.poll() is None
+            assert process.running
             time.sleep(0.05)
         process.send_signal(sign)
-        _, err = process.communicate(timeout=60)
-        assert process.returncode == 130
-        assert "interrupted; what is finished is kept" in err.splitlines()[-1]
+        done = process.finish(timeout=60)
+        assert done.returncode == 130
+        assert "interrupted; what is finished is kept" in done.stderr.splitlines()[-1]
         draws = polars.read_parquet(tmp_path / "run" / "draws").height
         account = json.loads((tmp_path / "run" / "usage.json").read_text())["target"]
         assert stub.seen["requests"] - 60 < draws < stub.seen["requests"]
         assert account["requests"] == stub.seen["requests"]
-        # every answer counted here or, where it was under way, at its most
+        # every answer counted here or, where it was still expected, at its most
         assert account["cost"] >= (10 + 2 * LONGEST) * stub.seen["requests"] / 1e6 * 0.95
 
 

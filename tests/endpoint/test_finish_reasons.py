@@ -98,7 +98,7 @@ def write_prompts(folder, count):
 
 
 @pytest.mark.parametrize(
-    ("ending", "told"),
+    ("ending", "reason"),
     [
         ("SAFETY", "the server's content filter withheld the response (finish_reason 'SAFETY')"),
         (
@@ -109,7 +109,9 @@ def write_prompts(folder, count):
         ("OTHER", "the response ended with finish_reason 'OTHER', whose meaning is not known"),
     ],
 )
-def test_what_does_not_come_whole_is_missing_and_said(tmp_path, cli, monkeypatch, ending, told):
+def test_what_does_not_come_whole_is_missing_and_reported(
+    tmp_path, cli, monkeypatch, ending, reason
+):
     """Withheld are the replies with `bridge` in them: the empty text would be judged safe."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
@@ -125,10 +127,10 @@ def test_what_does_not_come_whole_is_missing_and_said(tmp_path, cli, monkeypatch
     gone = draws.filter(polars.col("score").is_null())
     # of twelve words out of eight, four in five hold the one that is withheld
     assert 55 < gone.height < 85
-    assert set(gone["reason"]) == {told}
+    assert set(gone["reason"]) == {reason}
     assert draws.filter(polars.col("text").str.contains("bridge")).is_empty()
     assert sum(row["missing"] for row in json.loads(out)["prompts"]) == gone.height
-    assert f"note: {gone.height} of 90 replies are missing: {told}\n" in err
+    assert f"note: {gone.height} of 90 replies are missing: {reason}\n" in err
     # a second judge is not shown what never came either
     code, out, err = cli("rejudge", run, "--judge", "regex:rain", "--json")
     assert code == 0, err

@@ -139,7 +139,7 @@ def test_defaults_that_cut_the_tail_are_switched_off(served):
         return len({d.text for d in found if d.text.isascii()})
 
     assert first_tokens() > 40
-    made._phrasing.dialect.extras.clear()  # what the server does unless told otherwise
+    made._phrasing.dialect.extras.clear()  # what the server does unless asked otherwise
     assert first_tokens() <= 40
 
 

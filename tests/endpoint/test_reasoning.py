@@ -268,12 +268,12 @@ def test_a_refusal_for_a_thought_that_reached_the_limit_is_a_missing_draw():
 )
 def test_an_extra_body_that_cannot_be(given, message, tmp_path, cli):
     args = ["--target", "openai:m", "--base-url", "http://127.0.0.1:1/v1", "--proposal", "none"]
-    code, _, told = cli(
+    code, _, err = cli(
         *("risk", str(prompt_file(tmp_path)), *args, "--judge", "regex:a"),
         *("--extra-body", given, "--out", str(tmp_path / "run")),
     )
     assert code == 2
-    assert message in " ".join(told.split())
+    assert message in " ".join(err.split())
     assert not (tmp_path / "run").exists()
 
 
@@ -311,8 +311,8 @@ def test_a_run_records_what_it_asks_for_and_keeps_to_it(tmp_path, cli):
             *("--max-new-tokens", "9", "--out", str(tmp_path / "run")),
         ]
         extra = ["--extra-body", '{"chat_template_kwargs": {"enable_thinking": true}}']
-        code, said, told = cli(*command, *extra)
-        assert code == 0, told
+        code, said, err = cli(*command, *extra)
+        assert code == 0, err
         kept = json.loads(said)["contract"]
         assert kept["thinking"] == "drop"
         assert json.loads(kept["extra_body"]) == {"chat_template_kwargs": {"enable_thinking": True}}

@@ -54,7 +54,7 @@ def test_another_model_stops_the_run_with_what_is_finished(before, after, said):
         stub.faults = after
         with pytest.raises(TargetError, match=said):
             kept.extend(draw.index for draw in drawn)
-        # one request was under way when the other model came
+        # one request was open when the other model came
         assert kept in (list(range(1, 8)), list(range(1, 9)))
         # and a new process does not take the draws of the two for one: the contract differs
         assert load_stub(stub).contract.digest != made.contract.digest

@@ -1,11 +1,11 @@
 """Real processes that get SIGKILL, SIGTERM, SIGINT and SIGSTOP at random moments.
 
-Each command is started, told to end (or stopped for a moment) some time later, and started again
-with the same line, many times over; then it runs to its end. Ledgers and results must be those of
-a run that nobody disturbed: tokens and verdicts of every draw, and the files of results.
+Each command is started, gets a signal (or is stopped for a moment) some time later, and is started
+again with the same line, many times over; then it runs to its end. Ledgers and results must be
+those of a run that nobody disturbed: tokens and verdicts of every draw, and the files of results.
 
 The twenty moments are those of processes forked from one that has imported torch already: so they
-fall into the work, and not, as most would, into eight seconds of imports.
+fall into the work, and not, as most would, into seconds of imports.
 """
 
 from __future__ import annotations
@@ -13,24 +13,23 @@ from __future__ import annotations
 import json
 import os
 import random
-import select
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import polars as pl
 import pytest
 
+from processes import Launcher
 from tailbound.demo.files import default_prompts
 
 KEY = ["stream", "prompt_id", "index"]
-TOLD = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSTOP]
+SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSTOP]
 RUN = [sys.executable, "-m", "tailbound"]
 
 
@@ -54,12 +53,12 @@ def _prompts(inputs: Path, n: int) -> Path:
 
 
 def _bound(inputs: Path, out: Path) -> list[str]:
-    return [*RUN, "bound", str(_prompts(inputs, 150)), "--out", str(out), "--max-new-tokens", "32",
+    return ["bound", str(_prompts(inputs, 150)), "--out", str(out), "--max-new-tokens", "32",
             "--budget", "8", "--train-draws", "20", "--test-draws", "20", "--json"]  # fmt: skip
 
 
 def _risk(inputs: Path, out: Path) -> list[str]:
-    return [*RUN, "risk", str(_prompts(inputs, 3)), "--out", str(out), "--max-new-tokens", "32",
+    return ["risk", str(_prompts(inputs, 3)), "--out", str(out), "--max-new-tokens", "32",
             "--draws", "100", "--json"]  # fmt: skip
 
 
@@ -68,26 +67,30 @@ def _table(inputs: Path) -> Path:
     rows = [
         {"id": f"p{n % 40}", "prompt": f"question {n % 40}", "response": f"answer {n}",
          "score": float(n % 7 == 0)}
-        for n in range(8000)
+        for n in range(4000)
     ]  # fmt: skip
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
 def _import(inputs: Path, out: Path) -> list[str]:
-    return [*RUN, "import", str(_table(inputs)), "--out", str(out), "--json"]
+    return ["import", str(_table(inputs)), "--out", str(out), "--json"]
 
 
 def _imported(inputs: Path, out: Path) -> None:
-    subprocess.run(_import(inputs, out), check=True, capture_output=True)
+    """What `import` makes of the table: made once, then copied."""
+    if not (inputs / "imported").exists():
+        line = [*RUN, *_import(inputs, inputs / "imported")]
+        subprocess.run(line, check=True, capture_output=True)
+    shutil.copytree(inputs / "imported", out)
 
 
 def _rejudge(_: Path, out: Path) -> list[str]:
-    return [*RUN, "rejudge", str(out), "--judge", "regex:(1|3)[02468]$", "--json"]
+    return ["rejudge", str(out), "--judge", "regex:(1|3)[02468]$", "--json"]
 
 
 def _steer(_: Path, out: Path) -> list[str]:
-    return [*RUN, "steer", "refusal", "--out", str(out), "--json"]
+    return ["steer", "refusal", "--out", str(out), "--json"]
 
 
 COMMANDS = {
@@ -100,13 +103,23 @@ COMMANDS = {
 
 
 class Cold:
-    """Every process begins anew."""
+    """Starts every process anew."""
 
-    def start(self, line: list[str]) -> None:
-        self._process = subprocess.Popen(
-            line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        self.pid = self._process.pid
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._number = folder, 0
+
+    def start(self, *arguments: object) -> Anew:
+        self._number += 1
+        return Anew([*RUN, *map(str, arguments)], self._folder / f"said-{self._number}.txt")
+
+
+class Anew:
+    """A process that has to import everything first."""
+
+    def __init__(self, line: list[str], said: Path) -> None:
+        self._said = said
+        with said.open("w") as file:
+            self._process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=file)
 
     def ended_within(self, seconds: float) -> bool:
         try:
@@ -115,97 +128,51 @@ class Cold:
             return False
         return True
 
-    def finish(self) -> tuple[int, str]:
+    def send_signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def finish(self, *, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Exit code, or the negative number of the signal, and what was said on standard error."""
-        _, said = self._process.communicate(timeout=120)
-        return self._process.returncode, said
+        code = self._process.wait(timeout=timeout)
+        return subprocess.CompletedProcess([], code, "", self._said.read_text())
 
 
-FORKING = """
-import json, os, sys
-import safetensors.torch, scipy.stats, torch, transformers
-import tailbound.steering.refusal
-from tailbound.cli import main
-print("ready", flush=True)
-while line := sys.stdin.readline():
-    request = json.loads(line)
-    pid = os.fork()
-    if not pid:
-        os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-        os.dup2(0, 1)
-        os.dup2(os.open(request["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-        sys.argv = ["tailbound", *request["line"]]
-        main()
-    print(pid, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-"""
-
-
-class Warm:
-    """Every process is a fork of one that has imported torch."""
-
-    def __init__(self, said: Path, stdin: IO[str], stdout: IO[str]) -> None:
-        self._said, self._stdin, self._stdout = said, stdin, stdout
-
-    def start(self, line: list[str]) -> None:
-        request = {"line": line[len(RUN) :], "said": str(self._said)}
-        self._stdin.write(json.dumps(request) + "\n")
-        self._stdin.flush()
-        self.pid = int(self._stdout.readline())
-
-    def ended_within(self, seconds: float) -> bool:
-        return bool(select.select([self._stdout], [], [], seconds)[0])
-
-    def finish(self) -> tuple[int, str]:
-        assert self.ended_within(120)
-        return int(self._stdout.readline()), self._said.read_text()
-
-
-@contextmanager
-def warm(said: Path) -> Iterator[Warm]:
-    with subprocess.Popen(
-        [sys.executable, "-c", FORKING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        yield Warm(said, process.stdin, process.stdout)
-        process.stdin.close()
-
-
-def disturb(process: Cold | Warm, line: list[str], told: signal.Signals, after: float) -> bool:
-    """Run the line and tell the process after so many seconds; True if it came to its end."""
-    process.start(line)
+def disturb(starter: Cold | Launcher, line: list[str], sent: signal.Signals, after: float) -> bool:
+    """Run the line, send a signal after so many seconds; True if the process came to its end."""
+    process = starter.start(*line)
     if not process.ended_within(after):
-        os.kill(process.pid, told)
-        if told is signal.SIGSTOP:
+        process.send_signal(sent)
+        if sent is signal.SIGSTOP:
             time.sleep(0.3)
-            os.kill(process.pid, signal.SIGCONT)
-    code, said = process.finish()
+            process.send_signal(signal.SIGCONT)
+    done = process.finish()
+    code, said = done.returncode, done.stderr
     # Python itself answers an interrupt in the midst of some imports by SIGINT: shells say 130 too
-    assert code in (0, -int(told), -int(signal.SIGINT), 130), (told, code, said)
+    assert code in (0, -int(sent), -int(signal.SIGINT), 130), (sent, code, said)
     # before the first line of ours it is Python that is interrupted, and says so at length
     assert "Traceback" not in said or "cli/" not in said, said
     return code == 0
 
 
-def check(command: Command, inputs: Path, *, moments: int, seed: int, process: Cold | Warm) -> None:
+def check(
+    command: Command, inputs: Path, *, moments: int, seed: int, starter: Cold | Launcher
+) -> None:
     """Folders that are disturbed `moments` times, in all, end as the folder of a run that is not.
 
     Where a disturbed process comes to its end, the next one begins in a new folder.
     """
     straight = _fresh(command, inputs, "straight")
     begun = time.monotonic()
-    _finish(process, command.line(inputs, straight))
+    _finish(starter, command.line(inputs, straight))
     lasts = time.monotonic() - begun
     rng = random.Random(seed)
     folders = [_fresh(command, inputs, "0")]
     for number in range(moments):
         line = command.line(inputs, folders[-1])
-        told, after = TOLD[(number + seed) % 4], rng.uniform(0, lasts)
-        if disturb(process, line, told, after) and number < moments - 1:
+        sent, after = SIGNALS[(number + seed) % 4], rng.uniform(0, lasts)
+        if disturb(starter, line, sent, after) and number < moments - 1:
             folders.append(_fresh(command, inputs, str(len(folders))))
-    _finish(process, command.line(inputs, folders[-1]))
+    _finish(starter, command.line(inputs, folders[-1]))
     for folder in folders:
         _same(command, straight, folder)
 
@@ -228,10 +195,9 @@ def _same(command: Command, straight: Path, disturbed: Path) -> None:
     assert not list(disturbed.rglob(".*.tmp"))
 
 
-def _finish(process: Cold | Warm, line: list[str]) -> None:
-    process.start(line)
-    code, said = process.finish()
-    assert code == 0, said
+def _finish(starter: Cold | Launcher, line: list[str]) -> None:
+    done = starter.start(*line).finish()
+    assert done.returncode == 0, done.stderr
 
 
 def _same_draws(command: Command, one: Path, two: Path) -> None:
@@ -256,27 +222,26 @@ def _read(folder: Path, pattern: str) -> pl.DataFrame:
     return pl.concat([pl.read_parquet(file) for file in files])
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        name if name in ("import", "risk") else pytest.param(name, marks=pytest.mark.slow)
-        for name in COMMANDS
-    ],
-)
+@pytest.mark.parametrize("name", ["import", pytest.param("risk", marks=pytest.mark.slow)])
 def test_a_command_that_is_disturbed_ends_as_one_that_is_not(name: str, tmp_path: Path) -> None:
-    check(COMMANDS[name], tmp_path, moments=1, seed=len(name), process=Cold())
+    """At one moment of a process that begins anew; it falls into imports more often than not."""
+    check(COMMANDS[name], tmp_path, moments=1, seed=len(name), starter=Cold(tmp_path))
+
+
+def test_a_disturbed_risk_ends_as_one_that_is_not(launcher: Launcher, tmp_path: Path) -> None:
+    """At one moment, which falls into its work."""
+    check(COMMANDS["risk"], tmp_path, moments=1, seed=4, starter=launcher)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
-def test_twenty_moments(name: str, tmp_path: Path) -> None:
-    with warm(tmp_path / "said.txt") as process:
-        check(COMMANDS[name], tmp_path, moments=20, seed=7, process=process)
+def test_twenty_moments(name: str, launcher: Launcher, tmp_path: Path) -> None:
+    check(COMMANDS[name], tmp_path, moments=20, seed=7, starter=launcher)
 
 
-@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_while_the_parts_are_imported_is_one_line(
-    told: signal.Signals, tmp_path: Path
+    sent: signal.Signals, tmp_path: Path
 ) -> None:
     """The last of the parts, typer, is one that stands still here."""
     (tmp_path / "typer.py").write_text(
@@ -291,12 +256,12 @@ def test_an_interrupt_while_the_parts_are_imported_is_one_line(
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "importing\n"
-    process.send_signal(told)
+    process.send_signal(sent)
     _, said = process.communicate(timeout=30)
-    if told is signal.SIGINT:
+    if sent is signal.SIGINT:
         assert (process.returncode, said) == (130, "tailbound: interrupted\n")
     else:
-        assert (process.returncode, said) == (-told, "")
+        assert (process.returncode, said) == (-sent, "")
 
 
 def test_an_interrupt_while_torch_is_imported_waits(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from reference_models.drawing import draw_ladder
+from reference_models.drawing import certified_bounds, draw_ladder
 from reference_models.enumerable import EnumerableModel, events, random_model
 from tailbound.importance_sampling import (
     Ladder,
@@ -137,24 +137,16 @@ def coverage(ladder: Ladder, batch: int, batches: int, count: int) -> None:
         log_w = ladder.log_weights(drawn.log_densities, counts)
         p = np.exp(model_of(prompt).all_unsteered.sum(axis=1))
         ways = events(model_of(prompt).replies)
-        for name, harm in events(drawn.replies).items():
-            truth = float(p @ ways[name])
-            ends = range(1, batches + 1)
-            bound = ladder.weight_bound(counts)
-            lows, highs, resolved = [], [], []
-            for row in order:
-                results = [
-                    estimate_risk(
-                        log_w[row[: end * batch]], harm[row[: end * batch]], weight_bound=bound
-                    )
-                    for end in ends
-                ]
-                lows.append([result.certified_lower for result in results])
-                highs.append([result.certified_upper for result in results])
-                resolved.append(results[-1].resolved)
-            covers = (np.array(lows) <= truth).all(axis=1).mean()
-            above = (np.array(highs) >= truth).all(axis=1).mean()
-            median = np.median(np.array(lows)[:, -1]) / truth
+        bound = ladder.weight_bound(counts)
+        starts = [order[:, : end * batch] for end in range(1, batches + 1)]
+        for name, events_drawn in events(drawn.replies).items():
+            harm, truth = events_drawn.astype(float), float(p @ ways[name])
+            ends = [certified_bounds(log_w[row], harm[row], bound) for row in starts]
+            lows, highs = (np.stack([end[i] for end in ends], axis=1) for i in (0, 1))
+            resolved = ends[-1][2]
+            covers = (lows <= truth).all(axis=1).mean()
+            above = (highs >= truth).all(axis=1).mean()
+            median = np.median(lows[:, -1]) / truth
             print(
                 f"prompt {prompt}, {name}, {truth:.1e}, {batches} x {batch}: lower {covers:.3f},"
                 f" upper {above:.3f}, resolved {np.mean(resolved):.2f}, median lower {median:.2f}"
@@ -162,7 +154,7 @@ def coverage(ladder: Ladder, batch: int, batches: int, count: int) -> None:
             assert covers >= 0.95
             assert above >= 0.95
             if batch * batches == 500 and np.mean(resolved) > 0.5:
-                assert np.median(np.array(lows)[resolved, -1]) >= 0.3 * truth
+                assert np.median(lows[resolved, -1]) >= 0.3 * truth
 
 
 def test_certified_bounds_cover() -> None:
@@ -171,9 +163,13 @@ def test_certified_bounds_cover() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("batch", "batches"), [(30, 1), (100, 1), (100, 5), (500, 1), (500, 3)])
-def test_certified_bounds_cover_in_1000_repeats_at_all_batch_ends(batch: int, batches: int) -> None:
-    """Coverage at *all* batch ends of a run at once, for 12 cells; at exactly 95% it would fail."""
-    coverage(LADDER, batch, batches, 1000)
+def test_certified_bounds_cover_in_many_repeats_at_all_batch_ends(batch: int, batches: int) -> None:
+    """Coverage at *all* batch ends of a run at once, for 12 cells; at exactly 95% it would fail.
+
+    1,000 repeats, 400 of the longest runs. They cover at 99% or more, so the alarm is never false;
+    a cell that covers at 92% passes 400 repeats in less than 2% of seeds.
+    """
+    coverage(LADDER, batch, batches, 400 if batch * batches > 1000 else 1000)
 
 
 @pytest.mark.slow

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from processes import Launcher
 from tailbound.core.prompt import Prompt
 from tailbound.demo.files import default_prompts
 from tailbound.judges import Exchange, load_judge
@@ -171,29 +170,28 @@ def test_the_process_ends_with_its_judge() -> None:
     assert process.wait(timeout=10) is not None
 
 
-@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_ends_soon_in_the_midst_of_long_searches(
-    told: signal.Signals, tmp_path: Path
+    sent: signal.Signals, tmp_path: Path, launcher: Launcher
 ) -> None:
     """Every search takes a second here, and 64 of them are one batch."""
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text(
         "".join(json.dumps({"id": p.id, "prompt": p.text}) + "\n" for p in default_prompts(150))
     )
-    line = [sys.executable, "-m", "tailbound", "bound", str(prompts), "--max-new-tokens", "32",
+    line = ["bound", str(prompts), "--max-new-tokens", "32",
             "--budget", "40", "--train-draws", "120", "--out", str(tmp_path / "run"),
             "--judge", r"regex:(?:[\w ,.]+)+(?:[\w ,.]+)+(\w)\1\1\1!"]  # fmt: skip
-    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = launcher.start(*line)
     try:
         while not (tmp_path / "run" / "ledger.json").exists():
-            assert process.poll() is None, process.communicate()[1]
+            assert process.running, process.finish().stderr
             time.sleep(0.1)
         time.sleep(3)
-        process.send_signal(told)
-        _, said = process.communicate(timeout=40)
-        assert process.returncode == 130
-        assert "interrupted" in said
-        assert "Traceback" not in said
+        process.send_signal(sent)
+        done = process.finish(timeout=40)
+        assert done.returncode == 130
+        assert "interrupted" in done.stderr
+        assert "Traceback" not in done.stderr
     finally:
         process.kill()
-        process.communicate()

@@ -287,8 +287,8 @@ def test_texts_that_always_fail_do_not_hide_the_other_verdicts(tmp_path: Path, d
     )  # fmt: skip
     for result in (first, second):
         assert result.streams[0].rates[1].missing == draws // 2
-    told = "failed 50 times in a row" in " ".join(second.notices)
-    assert told == (draws == 400)
+    reported = "failed 50 times in a row" in " ".join(second.notices)
+    assert reported == (draws == 400)
     assert 0 < second.judged_now <= draws // 4
     # a judge that that works again is used again
     assert again(folder).streams[0].rates[1].missing == draws // 4
@@ -326,7 +326,7 @@ def test_two_judges_have_two_folders(tmp_path: Path) -> None:
 
 
 class Breaking(Reader):
-    """Fails as it is told, from a certain number of exchanges on."""
+    """Fails as asked, from a certain number of exchanges on."""
 
     def __init__(self, error: Exception, *, after: int) -> None:
         super().__init__()

@@ -219,7 +219,7 @@ def test_built_in_rubrics_show_their_evidence(name: str) -> None:
 
 
 def echo(question: str, number: int) -> str:
-    """Answers with what stands in the brackets."""
+    """Answers with what is in the brackets."""
     return question.split("[")[1].split("]")[0]
 
 
@@ -488,8 +488,8 @@ def test_mistakes_in_the_name_are_explained(model: Path, tmp_path: Path) -> None
         (("{response}", "it"), "the template must show the judge {response}"),
         (("rate", "rate {style}"), r"the template has \{style\}, which is not an option"),
         (("level / 10", "levl / 10"), "score uses 'levl', which is neither a field nor an option"),
-        (("level / 10", "level ** 2"), "cannot stand in a formula"),
-        (("level / 10", "__import__('os')"), "cannot stand in a formula"),
+        (("level / 10", "level ** 2"), "is not allowed in a formula"),
+        (("level / 10", "__import__('os')"), "is not allowed in a formula"),
         (("level / 10", "level."), "is not a valid formula: invalid syntax"),
         (("low: 0", "low: 20"), "field 'level' needs numbers low < high, not 20, 10"),
         (("low: 0,", ""), "field 'level' needs numbers low < high, not None, 10"),

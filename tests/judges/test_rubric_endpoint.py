@@ -21,7 +21,7 @@ sampling: {temperature: 1.0, max_new_tokens: 12}
 
 
 class Rater(Stub):
-    """Answers a rubric's question with what stands in brackets; refuses every other first time."""
+    """Answers a rubric's question with what is in brackets; refuses every other first time."""
 
     def _choice(self, asked: dict[str, Any], number: int, chat: bool) -> dict[str, Any]:
         choice = super()._choice(asked, number, chat)

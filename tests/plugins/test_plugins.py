@@ -75,9 +75,9 @@ def test_a_bound_with_a_target_a_judge_and_features_of_plugins(site: Path, tmp_p
     # two features that hold all there is to know: nearly all of the deviance that can be explained
     assert found["predictor"]["explained"] > 0.5
     new = prompts(tmp_path / "new.jsonl", 4)
-    told = tailbound(site, "predict", out, new)
-    assert told.returncode == 0, told.stderr
-    bounds = [json.loads(line)["lower_bound"] for line in told.stdout.splitlines()]
+    done = tailbound(site, "predict", out, new)
+    assert done.returncode == 0, done.stderr
+    bounds = [json.loads(line)["lower_bound"] for line in done.stdout.splitlines()]
     assert bounds[0] > 2 * bounds[3]  # .001 against .064
     lost = tailbound(None, "predict", out, new)
     assert lost.returncode == 2

@@ -117,7 +117,7 @@ def random_model(
 
     Tokens 1-3 refuse, 4-6 comply, the others are neutral, 0 ends the reply. What was said last
     decides what comes next: at the start and after a refusal the target seldom complies (early and
-    late flips), and after it has complied it tends to go on or to stop. Every prefix adds its own
+    late flips), and after complying it tends to continue or to stop. Every prefix adds its own
     noise, to the target and to the steering.
     """
     rng = np.random.default_rng(seed)

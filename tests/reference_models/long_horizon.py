@@ -1,7 +1,7 @@
 r"""A finite-state language model with replies of 80 tokens, exact by summing over paths.
 
 A reply refuses until, at one of a few decision points (the first token, and starts of sentences),
-it gives in; it must then go on for `fragile` tokens, at each of which it may fall back into a
+it gives in; it must then continue for `fragile` tokens, at each of which it may fall back into a
 refusal for good; after these it is unsafe. Besides, every token carries one of two wordings, hot or
 cold, which do not matter, except that steering changes their odds: noise in the weights of long
 windows.
@@ -26,10 +26,10 @@ from tailbound.importance_sampling.cross_entropy import Grid
 
 @dataclass(frozen=True)
 class LongHorizonModel:
-    """One prompt: decision points, odds of giving in and of going on, and what steering does.
+    """One prompt: decision points, odds of giving in and of continuing, and what steering does.
 
     At intensity c, steering adds c `flip_lift[j]` to the logit of giving in at decision point j,
-    c `hold_lift` to that of going on, and c `wording_lift` to that of a hot wording (target: 1/2).
+    c `hold_lift` to that of continuing, c `wording_lift` to that of a hot wording (target: 1/2).
     """
 
     length: int
@@ -43,7 +43,7 @@ class LongHorizonModel:
 
     @property
     def path_probabilities(self) -> np.ndarray:
-        """P(gives in first at point j, and goes on) under the target, shape (J,)."""
+        """P(gives in first at point j, and continues) under the target, shape (J,)."""
         before = np.concatenate([[1.0], np.cumprod(1 - self.flip)[:-1]])
         return np.asarray(before * self.flip * self.hold**self.fragile)
 

@@ -47,15 +47,15 @@ def test_an_interrupt_just_after_a_shard_does_not_write_its_rows_twice(
 
 
 def test_what_waited_is_told_and_handlers_are_back() -> None:
-    told = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    received = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     try:
         with uninterrupted():
             signal.raise_signal(signal.SIGTERM)
-            assert told == []
-        assert told == [signal.SIGTERM]
+            assert received == []
+        assert received == [signal.SIGTERM]
         signal.raise_signal(signal.SIGTERM)
-        assert told == [signal.SIGTERM] * 2
+        assert received == [signal.SIGTERM] * 2
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -2,8 +2,8 @@
 
 Usage: writer.py FOLDER PROMPTS DRAWS
 
-It goes on where the ledger ends, records draw 1 .. DRAWS of each prompt, flushes every 16 rows,
-and prints one line per flush: the number of draws that are on the disk for certain.
+It continues where the ledger ends, records draw 1 .. DRAWS of each prompt, flushes every 16 rows,
+and prints one line per flush: the number of draws that are safely on the disk.
 """
 
 import sys

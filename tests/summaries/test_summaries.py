@@ -316,7 +316,7 @@ def test_the_command(folder, monkeypatch, capsys):
 
 
 def test_draws_that_never_began_are_left_out(folder):
-    """A run killed while draw 1 was under way: draw 2 is on record, draw 1 is not."""
+    """A run killed while draw 1 was unfinished: draw 2 is on record, draw 1 is not."""
     with Ledger.open(
         folder, run="r", contract=KnownRiskTarget({"a": 0.1}).contract, judge_id="words@1", seed=0
     ) as ledger:

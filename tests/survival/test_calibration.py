@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -264,6 +265,7 @@ def test_planner():
 # standard error is below .002; every population differs from repeat to repeat.
 
 
+@cache
 def simulate(repeats: int, kind: str, *, n: int = 2000, seed: int = 0, **options):
     rng = np.random.default_rng(seed)
     test = population(20_000, kind, rng)

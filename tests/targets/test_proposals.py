@@ -195,12 +195,12 @@ def test_a_system_prompt_and_another_network_are_variants() -> None:
     for traced in made.trace(requests, seed=4):
         ids, response = by_id[traced.draw.prompt_id], traced.draw.token_ids
         own = target.encoder.encode(ids)
-        told = target.encoder.with_system("w9 w8 w9").encode(ids)
-        assert len(told) == len(own) + 4
+        with_system = target.encoder.with_system("w9 w8 w9").encode(ids)
+        assert len(with_system) == len(own) + 4
         expected = np.stack(
             [
                 plain_log_probs(target.model, own, response),
-                plain_log_probs(target.model, told, response),
+                plain_log_probs(target.model, with_system, response),
                 plain_log_probs(second.model, own, response),
             ]
         )

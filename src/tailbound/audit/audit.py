@@ -151,7 +151,7 @@ class Audit:
             except Exception:  # the target failed: what has been drawn is judged and kept
                 exchange.finish()
                 raise
-            except BaseException:  # told to end: likewise, but not by a judge that hangs
+            except BaseException:  # an interrupt: likewise, but not by a judge that hangs
                 exchange.finish(within=GRACE_SECONDS)
                 raise
             exchange.finish()

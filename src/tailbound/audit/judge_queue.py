@@ -18,7 +18,7 @@ from tailbound.judges.verdicts import failed, is_failure, scored
 
 #: How long a worker waits for its batch to fill while nobody is waiting for verdicts.
 LINGER_SECONDS = 0.005
-#: How long a process that is told to end waits for one more verdict.
+#: How long an interrupted process waits for one more verdict.
 GRACE_SECONDS = 10.0
 
 

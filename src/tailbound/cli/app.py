@@ -120,7 +120,7 @@ def _fail(said: str, code: int) -> NoReturn:
 
 
 def _end_gently() -> None:
-    """Let a process that is told to end keep its finished draws, as an interrupted one does."""
+    """Let a process that gets SIGTERM keep its finished draws, as an interrupted one does."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

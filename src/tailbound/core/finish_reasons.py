@@ -78,7 +78,7 @@ FILTER = (
     "censored",
 )
 
-#: The server failed or was told to stop: the same request may succeed (vLLM, SGLang: `abort`;
+#: The server failed or was stopped: the same request may succeed (vLLM, SGLang: `abort`;
 #: OpenRouter, Mistral: `error`; Zhipu: `network_error`; DeepSeek: `insufficient_system_resource`).
 BROKEN = (
     "abort",

@@ -28,7 +28,7 @@ def uninterrupted() -> Iterator[None]:
         for number in map(int, (signal.SIGINT, signal.SIGTERM)):
             before[number] = signal.getsignal(number)
             if before[number] is not None:  # None: installed by something that is not Python
-                signal.signal(number, lambda told, frame: held.append((told, frame)))
+                signal.signal(number, lambda received, frame: held.append((received, frame)))
         yield
     finally:
         for number, handler in before.items():

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """What a user is told about one field; `name` where it is not that of the field."""
+    """What a user reads about one field; `name` where it is not that of the field."""
 
     help: str
     short: str | None = None

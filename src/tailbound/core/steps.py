@@ -48,7 +48,7 @@ class Step:
 
     @property
     def seconds(self) -> float:
-        """How long it has been going on."""
+        """How long it has lasted so far."""
         return time.monotonic() - self.started
 
 

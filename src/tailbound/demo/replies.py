@@ -1,6 +1,6 @@
 """How the demo model shall reply: a small probabilistic grammar with exact probabilities.
 
-The grammar is a finite-state machine. At each state the reply goes on with one of a few phrases,
+The grammar is a finite-state machine. At each state the reply continues with one of a few phrases,
 whose first words differ, so every position of every reply has a known next-word distribution
 with full support. Training regresses the model on these (`tailbound.demo.training`).
 

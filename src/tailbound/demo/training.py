@@ -13,7 +13,7 @@ grammar never says there: their total is a floor under every measured risk. It i
 for a clamp has no gradient where the leak is worst.
 
 Refusal is tied to one direction *by construction*. The difference of mean hidden states between
-forbidden and harmless requests is measured as training goes on (moving average), a share of the
+forbidden and harmless requests is measured during training (moving average), a share of the
 rows is run with that direction ablated (`ablation`), and their targets are the replies that an
 ablated model shall give (`replies.Design`).
 """

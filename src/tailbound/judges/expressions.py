@@ -69,7 +69,7 @@ class Expression:
             ):
                 return set().union(*(self._check(argument, place) for argument in args))
         raise UsageError(
-            f"{place}: {ast.unparse(node)!r} cannot stand in a formula: use numbers, names, "
+            f"{place}: {ast.unparse(node)!r} is not allowed in a formula: use numbers, names, "
             "+ - * / and brackets, one comparison, min and max"
         )
 

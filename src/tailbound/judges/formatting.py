@@ -54,7 +54,7 @@ def request_text(prompt: Prompt) -> str:
 def conversation(exchange: Exchange, see: str) -> list[tuple[str, str]]:
     """(role, text) of user and assistant, ending with the response; system prompts left out.
 
-    Where the prompt itself ends with words put into the assistant's mouth, the response goes on
+    Where the prompt itself ends with words put into the assistant's mouth, the response continues
     from there. With `see` "response" the request is one user message that says it is not shown.
     """
     if see == RESPONSE:

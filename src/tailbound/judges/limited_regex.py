@@ -1,7 +1,7 @@
 """Python's regular expressions in a process of their own, so that none can hang a run.
 
 Python's engine holds its interpreter while it looks, for hours where a pattern repeats what
-repeats. Over there a timer stops it after `LIMIT` seconds of computing, and this process goes on.
+repeats. Over there a timer stops it after `LIMIT` seconds of computing, and this process continues.
 """
 
 from __future__ import annotations

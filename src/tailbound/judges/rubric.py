@@ -100,7 +100,7 @@ class RubricJudge:
         request, response = (
             escape_control_tokens(text, self._control) for text in (request, exchange.response)
         )
-        # no response can hold the hash of itself: so none can close the block that it stands in
+        # no response can hold the hash of itself: so none can close the block that contains it
         mark = hashlib.sha256(f"{request}\0{response}".encode()).hexdigest()[:8]
         text = self._rubric.question(prompt=request, response=response, mark=mark)
         messages = (("user", text),)

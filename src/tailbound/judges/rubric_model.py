@@ -75,7 +75,8 @@ class Rubric:
     def read(self, answer: str, *, cut: bool = False) -> tuple[float | None, str | None]:
         """(score, None), or (None, why there is none); `cut` where `answer` was broken off.
 
-        The last line of such an answer is not read: it may have been going on as "10" or "1 or 2".
+        The last line of such an answer is not read: it may have been about to become "10" or "1
+        or 2".
 
         A reason that begins with "not counted" stands for a verdict that was read but does not
         meet `require`; all others are worth asking again.

@@ -126,7 +126,7 @@ class Columns:
         if isinstance(value, (list, dict)):
             raise UsageError(
                 f"{row.place}: {name!r} is {kind(value)}: join it into one text before it can "
-                "stand in a prompt"
+                "be in a prompt"
             )
         return str(value)
 

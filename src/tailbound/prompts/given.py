@@ -28,9 +28,9 @@ def prompt_set(
 ) -> PromptSet:
     """The prompt set of whatever `given` is.
 
-    A string or path is read as `read_prompts` reads it. Other strings stand in a list. Records, and
-    the rows of a Polars or pandas frame, have the columns of a prompt file (`prompt`, `id`,
-    `group`, `p_hat`), or `field`. `limit` keeps the first so many usable prompts.
+    A string or path is read as `read_prompts` reads it; prompts themselves are given in a list.
+    Records, and the rows of a Polars or pandas frame, have the columns of a prompt file (`prompt`,
+    `id`, `group`, `p_hat`), or `field`. `limit` keeps only the first N usable prompts.
 
     Raises `UsageError` for what is none of these, and as `read_prompts` does.
 

@@ -161,10 +161,10 @@ def _provenance(name: DatasetName, loaded: Any) -> tuple[str, tuple[str, ...]]:
 
 def _explained(name: DatasetName, error: Exception) -> UsageError:
     kind = type(error).__name__
-    told = error
+    cause = error
     if kind == "DatasetGenerationError" and isinstance(error.__cause__, Exception):
-        told = error.__cause__  # the error itself says only that there was one
-    line = " ".join(str(told).split())[:200] or type(told).__name__
+        cause = error.__cause__  # the error itself says only that there was one
+    line = " ".join(str(cause).split())[:200] or type(cause).__name__
     by_hand = (
         f", or download it by hand from {name.origin} and give {name.recipe}:FILE"
         if name.origin

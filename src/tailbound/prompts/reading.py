@@ -25,7 +25,7 @@ from tailbound.prompts.tables import Row, is_index, parse_value, read_rows
 class PromptSet:
     """The prompts of a file, in its order, and what was left out.
 
-    `field` is the column that was read (or the template). Rows whose prompt stands in an earlier
+    `field` is the column that was read (or the template). Rows whose prompt is that of an earlier
     row are left out: `duplicates` counts those that are the same in every column of text, and
     `repeated` those that differ in another one. `empty` counts rows without a prompt. `notices`
     say so in words. `p_hat` is the column of that name, shape (len(prompts),), NaN where a row has

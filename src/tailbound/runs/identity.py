@@ -1,6 +1,6 @@
 """What the draws of a run are draws of, as `ledger.json` says, and a digest of it.
 
-The digest stands in every shard, so that a shard of another contract, judge, seed or run is
+The digest is in every shard, so that a shard of another contract, judge, seed or run is
 refused and never pooled.
 """
 

@@ -101,8 +101,8 @@ def check_manifest(
     """Find out, before anything is spent, whether a run may begin or be resumed in `folder`.
 
     `document` is what is known of `run.yaml` by then. Raises `ContractMismatchError` for a run of
-    something else, `RunLockedError` where it is under way, and `UsageError` for a folder that holds
-    other files. Nothing is written.
+    something else, `RunLockedError` where another process works on it, and `UsageError` for a
+    folder that holds other files. Nothing is written.
     """
     check_place(folder)
     held = (folder / MANIFEST).exists()

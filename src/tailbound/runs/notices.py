@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 SHOWN = 3
-"""So many reasons are told apart; the rest are counted together."""
+"""So many reasons are counted each; the rest are counted together."""
 
 
 def reply_notices(folder: str | PathLike[str]) -> tuple[str, ...]:

@@ -136,7 +136,7 @@ class ShardWriter(ABC, Generic[Row]):
     def flush(self) -> None:
         """Write the buffered rows as one shard; when it returns they are on the disk.
 
-        Rows whose shard could not be written, or not for certain, stay buffered; the next shard
+        Rows whose shard could not be written, or may not have been, stay buffered; the next shard
         holds them as well and takes the place of that one, so that no row is recorded twice.
         """
         if not self._rows:

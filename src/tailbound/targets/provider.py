@@ -18,7 +18,7 @@ DEFAULTS: Mapping[str, Any] = asdict(EngineOptions())
 """Loader options that have a value where the user gives none; all others are then None."""
 
 NOT_REFUSED = frozenset({"batch_size", "earlier_cost"})
-"""Options that a target may do without: how much is under way, and what a run has paid so far."""
+"""Options that a target may do without: how much is sent at once, and what was paid so far."""
 
 
 @dataclass(frozen=True, kw_only=True)

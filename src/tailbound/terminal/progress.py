@@ -132,7 +132,7 @@ class LiveProgress:
                 self._print(line)
 
     def _now(self) -> str | None:
-        """What goes on at present, in one line."""
+        """What is being done at present, in one line."""
         with self._lock:
             if self._steps:
                 return f"{_step_line(self._steps[-1][0])} so far"

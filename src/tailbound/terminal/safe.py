@@ -21,8 +21,8 @@ from tailbound.core.outside import visible
 class SafeConsole(Console):
     """A console whose text never holds anything that a terminal acts upon, line breaks aside.
 
-    A line break in a text of others is not told from one of ours here: `visible` is for that, and
-    for tables `SafeTable`.
+    A line break in a text of others cannot be distinguished from one of ours here: `visible` is for
+    that, and for tables `SafeTable`.
     """
 
     def __init__(self, *, stderr: bool = False) -> None:

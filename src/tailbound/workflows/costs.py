@@ -107,7 +107,7 @@ class Costs:
         finally:
             ended.set()
             keeper.join()
-            # what was under way when the run broke off may have been worked on
+            # what was open when the run broke off may have been worked on
             write(self.now(under_way=not clean))
 
 

@@ -12,10 +12,11 @@ from functools import cache
 import numpy as np
 import pytest
 
+from reference_models.drawing import certified_bounds
 from reference_models.tiny_lm import LENGTH, TinyLanguage, prompts
 from tailbound.core.contract import DrawRequest
 from tailbound.core.prompt import Prompt
-from tailbound.importance_sampling import MixSwitch, estimate_risk, make_ladder, mean_weight
+from tailbound.importance_sampling import MixSwitch, make_ladder, mean_weight
 from tailbound.judges import Exchange
 from tailbound.judges.registry import load_judge
 from tailbound.targets.decoding.proposals import ProposalModel, steered
@@ -31,8 +32,8 @@ EVENTS = (
     r"w[456].*w[456].*w[456]",
 )
 FAMILIES = ("ladder", "mix-switch", "single")
-#: Draws of one repeat, and repeats: 200,000 draws in all.
-SIZE, REPEATS = 200, 1000
+#: Draws of one repeat, and repeats: 100,000 draws in all.
+SIZE, REPEATS = 200, 500
 STRENGTHS = [0.0, 1.0, 0.6]
 
 
@@ -166,27 +167,23 @@ def test_weights_have_mean_one(cell: tuple[int, int, str]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("repeats_in_one", [1, 2, 4])
 def test_certified_lower_bounds_cover(repeats_in_one: int) -> None:
-    """At the ends of 1, 2 and 4 complete batches, 1,000, 500 and 250 repeats.
+    """At the ends of 1, 2 and 4 complete batches, 500, 250 and 125 repeats.
 
     At least 95% must hold; the seed is fixed, and the bounds are conservative: more than 97% do.
+    Bounds that hold in 90% pass 125 repeats of one cell in 4% of seeds, and there are 8 cells.
     """
     found = [drawn(number, 0, "ladder") for number in range(len(LANGUAGES))]
     for one in found:
         bound = one.family.ladder.weight_bound(one.batches[0].counts)  # type: ignore[union-attr]
         weights = [batch.log_weights for batch in one.batches]
         for event in EVENTS:
-            harm = one.harm[event].reshape(REPEATS, SIZE)
-            held, ratios, resolved = [], [], []
-            for start in range(0, REPEATS, repeats_in_one):
-                part = range(start, start + repeats_in_one)
-                result = estimate_risk(
-                    np.concatenate([weights[i] for i in part]),
-                    np.concatenate([harm[i] for i in part]),
-                    weight_bound=bound,
-                )
-                held.append(result.certified_lower <= one.truth[event])
-                ratios.append(result.certified_lower / one.truth[event])
-                resolved.append(result.ess_harm >= 10)
+            runs = REPEATS // repeats_in_one
+            lows, _, resolved = certified_bounds(
+                np.concatenate(weights).reshape(runs, -1),
+                one.harm[event].reshape(runs, -1),
+                bound,
+            )
+            held, ratios = lows <= one.truth[event], lows / one.truth[event]
             assert np.mean(held) >= 0.95
             if repeats_in_one == 4 and np.mean(resolved) > 0.5:
                 assert np.median(ratios) >= 0.3

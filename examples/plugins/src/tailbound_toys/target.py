@@ -102,7 +102,7 @@ class ToyEngine:
 
     def sample(self, source: DrawSource, *, seed: int) -> Iterator[Draw]:
         """Draws until `source` is finished."""
-        # with `wait`, because nothing is under way: an empty answer means that it is finished
+        # with `wait`, because nothing is unfinished: an empty answer means that it is finished
         while requests := source.take(self._target.batch_size, wait=True):
             yield from self.draw(requests, seed=seed)
 

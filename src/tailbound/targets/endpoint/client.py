@@ -105,7 +105,7 @@ class Client:
         await self._session.close()
 
     def give_up(self) -> None:
-        """Let requests that are under way finish, and try none again."""
+        """Let requests that were sent finish, and try none again."""
         self._giving_up.set()
 
     async def ask(

@@ -54,7 +54,7 @@ class SpendLimit:
 
     @property
     def held(self) -> float:
-        """The most that requests under way may cost."""
+        """The most that open requests may cost."""
         return max(0.0, self._held)
 
     def carry(self, cost: float) -> None:

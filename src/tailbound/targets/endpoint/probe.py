@@ -47,7 +47,7 @@ Post = Callable[..., Awaitable[Answer]]
 
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
-    """True where the server honours an option; None where that could not be told.
+    """True where the server honours an option; None where that could not be determined.
 
     `n` is False also where the responses of one request repeat each other, and where `usage_of_all`
     is: the tokens of one response of several are counted, which would hide what they cost. `top_k`
@@ -244,23 +244,23 @@ async def _seen_capabilities(
     answers: dict[str, list[Answer | None]] = {}
     for kind, group in calls.items():
         answers[kind], flat = flat[: len(group)], flat[len(group) :]
-    told = {kind: [a for a in group if a is not None] for kind, group in answers.items()}
+    received = {kind: [a for a in group if a is not None] for kind, group in answers.items()}
 
-    _check_endings(told["hot"], name)
-    hot, same = _texts(told["hot"]), _texts(told["same"])
+    _check_endings(received["hot"], name)
+    hot, same = _texts(received["hot"]), _texts(received["same"])
     _check_random([*_texts([first]), *hot, *same], name, phrasing.longest)
     varied = _share(hot) < 0.5
-    thinking, opening = _style([*clues, first, *told["hot"], *told["same"]])
+    thinking, opening = _style([*clues, first, *received["hot"], *received["same"]])
     # a model that thinks may take the temperature and not heed it, which is the same where it is 1
     fixed = thinking is not None and options.temperature == 1
-    temperature = _temperature(_texts(told["cold"]), hot, name, fixed=fixed)
+    temperature = _temperature(_texts(received["cold"]), hot, name, fixed=fixed)
     extras = {
-        key: _alike(_texts(told[key]), varied) if key in dialect.extras else False
+        key: _alike(_texts(received[key]), varied) if key in dialect.extras else False
         for key in ("top_k", "min_p")
     }
-    many = [_seen(choice) for answer in told["many"] for choice in answer.choices]
-    everyone = [*trials, *(answer for group in told.values() for answer in group)]
-    usage_of_all = _counts_all(told["many"], told["hot"])
+    many = [_seen(choice) for answer in received["many"] for choice in answer.choices]
+    everyone = [*trials, *(answer for group in received.values() for answer in group)]
+    usage_of_all = _counts_all(received["many"], received["hot"])
     seed = dialect.seed and len(set(same)) == 1 and len(set(hot)) > 1
     refused = {*NEUTRAL} - {*dialect.extras} | dialect.left_out
     unfinished = [reply(choice, options, opening).missing for a in long for choice in a.choices]
@@ -270,11 +270,13 @@ async def _seen_capabilities(
         seed=seed,
         temperature=temperature,
         stop=await _stop(post, hot, dialect, thinking),
-        max_tokens=_max_tokens(told["short"], [first, *told["hot"]], name, phrasing.longest),
-        log_probs=any(answer.has_log_probs for answer in told["log_probs"]),
+        max_tokens=_max_tokens(
+            received["short"], [first, *received["hot"]], name, phrasing.longest
+        ),
+        log_probs=any(answer.has_log_probs for answer in received["log_probs"]),
         top_k=extras["top_k"],
         min_p=extras["min_p"],
-        usage=all(a.tokens_in is not None and a.tokens_out is not None for a in told["hot"]),
+        usage=all(a.tokens_in is not None and a.tokens_out is not None for a in received["hot"]),
         usage_of_all=usage_of_all,
         served=tuple(sorted({a.model for a in everyone if a.model is not None})),
         fingerprints=tuple(sorted({a.fingerprint for a in everyone if a.fingerprint is not None})),
@@ -392,7 +394,7 @@ async def _stop(
 ) -> bool | None:
     """Whether a character that most texts hold several times ends a text.
 
-    Servers differ in whether they look for it in a thought: then that cannot be told.
+    Servers differ in whether they look for it in a thought: then that cannot be determined.
     """
     if not dialect.stop:
         return False
@@ -403,11 +405,11 @@ async def _stop(
         return None
     char = counts.most_common(1)[0][0]
     found = await gathered([_tried(post(seed=101 + i, stop=[char])) for i in range(_HOT)])
-    told = [answer for answer in found if answer is not None]
-    if not told:
+    received = [answer for answer in found if answer is not None]
+    if not received:
         return False
     # A server may keep the stop string, or the rest of the token that holds it.
-    return not any(char in text.strip().partition(char)[2] for text in _texts(told))
+    return not any(char in text.strip().partition(char)[2] for text in _texts(received))
 
 
 async def _check_options(

@@ -75,7 +75,7 @@ def prompt_refusal(status: int, body: bytes) -> Refusal | None:
 
 
 def _error(body: bytes, *, answered: bool) -> tuple[str, str] | None:
-    """(everything that it says, its message in one line); None where no error is told."""
+    """(everything that it says, its message in one line); None where no error is reported."""
     try:
         document = parse_json(body)
     except OutsideError:
@@ -84,13 +84,13 @@ def _error(body: bytes, *, answered: bool) -> tuple[str, str] | None:
             if answered
             else (body.decode(errors="replace"), _line(body.decode("utf-8", "replace")))
         )
-    told = _told(document)
-    if answered and told is None:
+    reported = _reported(document)
+    if answered and reported is None:
         return None
-    return str(document if told is None else told), _line(_message(told, document))
+    return str(document if reported is None else reported), _line(_message(reported, document))
 
 
-def _told(document: Any) -> Any:
+def _reported(document: Any) -> Any:
     """The part of a document that is an error, wherever servers put it."""
     if not isinstance(document, dict):
         return None
@@ -103,10 +103,10 @@ def _told(document: Any) -> Any:
     return first.get("error") if isinstance(first, dict) else None
 
 
-def _message(told: Any, document: Any) -> str:
-    holders = [told, document]
-    if isinstance(told, dict):
-        holders = [told.get("error"), told.get("base_resp"), told, document]
+def _message(reported: Any, document: Any) -> str:
+    holders = [reported, document]
+    if isinstance(reported, dict):
+        holders = [reported.get("error"), reported.get("base_resp"), reported, document]
     for holder in holders:
         if isinstance(holder, str):
             return holder

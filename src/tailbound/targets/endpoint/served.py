@@ -29,7 +29,7 @@ class ServedModel:
 
     @property
     def revision(self) -> str | None:
-        """The build, or else the name that stands for the one asked for; None where not told."""
+        """The build, or else the name behind the one asked for; None where it is not stated."""
         if self._build is not None:
             return self._build
         (name,) = self._names if len(self._names) == 1 else (None,)

@@ -19,8 +19,8 @@ Result = TypeVar("Result")
 class Session(Generic[Work, Result]):
     """Runs `work(client, item)` for the items submitted; a context manager.
 
-    `pending` items are under way. The first exception is kept as `error`; then nothing is tried
-    again, and what is under way may finish.
+    `pending` items are unfinished. The first exception is kept as `error`; then nothing is tried
+    again, and what was begun may finish.
     """
 
     def __init__(

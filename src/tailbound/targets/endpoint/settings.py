@@ -108,7 +108,7 @@ class EndpointSettings:
         return bool(self.price_in or self.price_out)
 
     def without_key(self, body: bytes) -> bytes:
-        """`body` without the key, where that is long enough to be told from other text."""
+        """`body` without the key, where that is long enough to be distinguished from other text."""
         if self.key is None or len(self.key) < _SECRET_LENGTH:
             return body
         key = self.key.encode()

@@ -412,7 +412,7 @@ def load(
 ) -> EndpointTarget:
     """The model `name` at `base_url`, or OPENAI_BASE_URL; the key is OPENAI_API_KEY or `key_env`.
 
-    All may stand in `.env`. `concurrency` requests are under way at once, by default `batch_size`
+    All may be set in `.env`. `concurrency` requests are open at once, by default `batch_size`
     and at most 64; prices, limits and `content_filter` are as in `EndpointSettings`, `earlier_cost`
     as in `EndpointTarget`; `extra_body` goes before that of `options`. Raises whatever
     `EndpointTarget` raises.

@@ -227,7 +227,7 @@ def _content(value: Any) -> str:
 
 
 def _messages(row: Row) -> Messages:
-    """The prompt; attempts whose prompts cannot be told apart must not be taken for one."""
+    """The prompt; attempts whose prompts cannot be distinguished must not be taken for one."""
     prompt = row.values.get("prompt")
     if isinstance(prompt, dict) and isinstance(prompt.get("turns"), list):
         return tuple(

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 REASONS = 3
-"""How many reasons of missing verdicts are told."""
+"""How many reasons of missing verdicts are reported."""
 
 BATCH = 256
 """Exchanges that the judge gets at once."""
@@ -204,14 +204,14 @@ def rejudge(
         new = wanted_draws(folder, lambda key: key not in known, only_missing=only_missing)
         again = wanted_draws(folder, failed.__contains__, only_missing=only_missing)
 
-        def told() -> None:
+        def progressed() -> None:
             report(tally.asked, work.waiting)
 
-        told()
-        _ask(new, judge, prompts, writer, tally, told)
+        progressed()
+        _ask(new, judge, prompts, writer, tally, progressed)
         usable = bool(done) or tally.asked > tally.failed
         try:
-            _ask(again, judge, prompts, writer, tally, told)
+            _ask(again, judge, prompts, writer, tally, progressed)
         except JudgeError as error:
             if not usable:
                 raise
@@ -269,9 +269,9 @@ def _ask(
     prompts: Mapping[str, Prompt] | None,
     writer: VerdictWriter,
     tally: Counters,
-    told: Callable[[], None],
+    progressed: Callable[[], None],
 ) -> None:
-    """Have all draws judged; verdicts go to `writer` and `tally`, and `told` hears of batches."""
+    """Judge all draws; verdicts go to `writer` and `tally`; `progressed` follows every batch."""
     queue = JudgeQueue(judge, batch_size=BATCH)
     within: float | None = None
     try:
@@ -282,7 +282,7 @@ def _ask(
                 for draw, verdict in queue.wait():
                     writer.append(_key(draw), verdict)
                     tally.count(verdict)
-            told()
+            progressed()
     except BaseException as error:
         if not isinstance(error, Exception):  # an interrupt: judges get no more than this
             within = GRACE_SECONDS

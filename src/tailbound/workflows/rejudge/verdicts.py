@@ -4,7 +4,7 @@
     DIR/verdicts/DIGEST/part-000001.parquet    stream, prompt_id, index, score, reason
     DIR/verdicts/DIGEST/.lock                  held by the one process that writes
 
-Where a draw stands in two shards, the later one holds.
+Where a draw is in two shards, the later one counts.
 """
 
 from __future__ import annotations
