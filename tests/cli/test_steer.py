@@ -75,7 +75,14 @@ def test_people_see_what_was_chosen_and_why(cli, tmp_path):
 
 
 MISTAKES = {
-    "no instructions": (["refusal", "--target", "hf:MODEL"], "give --harmful FILE and --harmless"),
+    "half of the instructions": (
+        ["refusal", "--target", "hf:MODEL", "--harmful", "bad.csv"],
+        "give --harmful FILE and --harmless",
+    ),
+    "no such layer": (["refusal", "--layer", "9"], "--layer must lie in 1 .. 4"),
+    "layer 0": (["refusal", "--layer", "0"], "--layer must be at least 1"),
+    "no such position": (["refusal", "--position", "-9"], "--position must lie in -2 .. -1"),
+    "a position from the start": (["refusal", "--position", "3"], "--position counts from the end"),
     "no such file": (
         ["refusal", "--harmful", "nowhere.csv", "--harmless", "nowhere.csv"],
         "nowhere.csv",
@@ -171,7 +178,7 @@ def unreadable(tmp_path: Path) -> str:
     return f"hf:{tmp_path / 'model'}"
 
 
-@pytest.mark.parametrize("given", [[], ["--harmful"], ["--harmless"]])
+@pytest.mark.parametrize("given", [["--harmful"], ["--harmless"]])
 def test_missing_prompts_are_found_before_a_model_is_loaded(
     steer: Cli, tmp_path: Path, given: list[str]
 ) -> None:

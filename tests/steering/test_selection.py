@@ -14,7 +14,7 @@ from tailbound.demo.steering import demo_refusal_prompts
 from tailbound.demo.vocabulary import encode as demo_encode
 from tailbound.demo.world import forbidden_prompts
 from tailbound.errors import UsageError
-from tailbound.steering import Ablate, Add, Direction, edited, find_refusal_direction
+from tailbound.steering import Ablate, Add, Direction, edited, find_refusal_direction, refusal
 from tailbound.steering.refusal import Candidate
 from tailbound.targets.decoding.interventions import Intervention
 from tailbound.targets.decoding.model import LocalModel
@@ -119,6 +119,55 @@ def test_what_passes() -> None:
     assert not passes(0.1, 0.11)
     assert not passes(-0.1, 0.01)
     assert not passes(0.1, math.nan)
+
+
+def test_candidates_that_fail_are_ranked_by_kl_before_ablation() -> None:
+    def made(ablation: float, induction: float, kl: float) -> Candidate:
+        return Candidate(position=-1, layer=1, ablation=ablation, induction=induction, kl=kl)
+
+    passing, other = made(-1.0, 1.0, 0.05), made(-2.0, 1.0, 0.09)
+    intact, near, weaker = made(-4.0, -1.0, 0.02), made(-3.0, 1.0, 0.24), made(-2.0, 1.0, 0.21)
+    wrecked = made(-9.0, 1.0, 9.8)
+    shuffled = [wrecked, weaker, passing, intact, near, other]
+    ranked = sorted(shuffled, key=lambda one: one.rank)
+    assert ranked == [other, passing, intact, near, weaker, wrecked]
+
+
+def test_a_candidate_by_hand(target: LocalModel, found: Direction) -> None:
+    last = find_refusal_direction(target, BAD, GOOD, layer=5, position=-1)
+    assert (last.layer, last.position) == (5, -1)  # beyond the 80% that are searched
+    assert len(last.evidence["candidates"]) == 1
+    second = find_refusal_direction(target, BAD, GOOD, layer=2)
+    (one,) = second.evidence["candidates"]
+    assert one in found.evidence["candidates"]
+
+
+def test_a_model_that_hardly_refuses_is_called_so(
+    target: LocalModel, found: Direction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The random model begins 39% of its replies to one kind so, and 19% of those to the other."""
+    rates = found.evidence["refusal_rate"]
+    assert 2 * rates["harmless"] < rates["harmful"] < 0.5
+    assert not any("seem to refuse" in line for line in found.evidence["warnings"])
+    monkeypatch.setattr(refusal, "HARDLY", 0.5)
+    again = find_refusal_direction(target, BAD, GOOD)
+    assert again.evidence["warnings"][0].startswith("this model does not seem to refuse: 39% of")
+
+
+def test_of_many_candidates_a_few_are_measured(
+    target: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All on a few prompts as if to first order only, then the best on all of them."""
+    full = find_refusal_direction(target, BAD * 3, GOOD * 3)
+    monkeypatch.setattr(refusal, "IN_FULL", 2)
+    monkeypatch.setattr(refusal, "SCREENED", 2)
+    monkeypatch.setattr(refusal, "FINALISTS", 1)
+    monkeypatch.setattr(refusal, "ROUNDS", 2)
+    found = find_refusal_direction(target, BAD * 3, GOOD * 3)
+    assert found.evidence["screened"] == len(full.evidence["candidates"]) == 4
+    assert 1 <= len(found.evidence["candidates"]) <= 2
+    for one in found.evidence["candidates"]:
+        assert one in full.evidence["candidates"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

@@ -48,7 +48,7 @@ def check_enough(kind: str, prompts: Sequence[Prompt]) -> None:
 def check_instructions(
     harmful: Path | None, harmless: Path | None, *, built_in: bool, other: str = ""
 ) -> None:
-    """Both files with two prompts or more each, not all the same; or none for a `built_in` model.
+    """Both files with two prompts or more each, not all the same; or none with `built_in` ones.
 
     `other` names another way out, for the message.
     """

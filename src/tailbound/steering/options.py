@@ -13,8 +13,20 @@ from tailbound.errors import UsageError
 class RefusalOptions:
     """What a refusal direction is found from, and whether edited weights are saved too."""
 
-    harmful: Path | None = option("File of prompts that the model refuses.", default=None)
-    harmless: Path | None = option("File of prompts that the model answers.", default=None)
+    harmful: Path | None = option(
+        "File of prompts that the model refuses (default: examples of our own).", default=None
+    )
+    harmless: Path | None = option(
+        "File of prompts that the model answers (default: examples of our own).", default=None
+    )
+    layer: int | None = option(
+        "Take the direction after this layer, from 1 (default: chosen by its effects).",
+        default=None,
+    )
+    position: int | None = option(
+        "Take the direction at this token of the prompt's end, -1 for the last (default: chosen).",
+        default=None,
+    )
     save_model: Path | None = option(
         "Also write a checkpoint with edited weights to this folder.", default=None
     )
@@ -24,6 +36,12 @@ class RefusalOptions:
     )
 
     def __post_init__(self) -> None:
+        if self.layer is not None and self.layer < 1:
+            raise UsageError(f"--layer must be at least 1, not {self.layer}")
+        if self.position is not None and self.position > -1:
+            raise UsageError(
+                f"--position counts from the end, -1 for the last token, not {self.position}"
+            )
         if self.intensity is not None and not 0 < self.intensity <= 1:
             raise UsageError(f"--intensity must lie in (0, 1], not {self.intensity:g}")
         if self.intensity is not None and self.save_model is None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from tailbound.core.prompt import Prompt
 from tailbound.targets.capabilities import WhiteBox
 from tailbound.targets.decoding.batched_model import BatchedModel
+from tailbound.targets.decoding.cache import RowCache
 from tailbound.targets.decoding.interventions import Intervention
 from tailbound.targets.decoding.prompt_cache import BATCH_TOKENS
 
@@ -66,27 +67,49 @@ def next_token_log_probs(
     At temperature 1 and without truncation; steered by `intervention` at full strength if given.
     """
     network = target.network
+    # what all prompts begin with, such as examples in a template, is read once
+    shared = _common_beginning(prompts)
     attached = None if intervention is None else intervention.attach(network.model)
+
+    def forward(ids: Tensor, starts: Tensor, cache: RowCache, columns: int) -> Tensor:
+        if attached is not None:
+            attached.strength = torch.ones(len(ids), dtype=network.dtype, device=network.device)
+        return network.forward(ids, starts, cache, columns=columns, last=True)
+
     rows: dict[int, Tensor] = {}
     try:
-        for chunk, ids in _padded(prompts, network):
-            if attached is not None:
-                attached.strength = torch.ones(
-                    len(chunk), dtype=network.dtype, device=network.device
-                )
+        banks: list[Tensor] = []
+        if shared:
+            one = network.cache(rows=1, columns=shared)
+            ids = torch.tensor([prompts[0][:shared]], device=network.device)
+            forward(ids, torch.zeros(1, dtype=torch.int64, device=network.device), one, shared)
+            banks = one.save(0, shared)
+        for chunk, ids in _padded([prompt[shared:] for prompt in prompts], network):
             # all prompts but their last tokens; then those, each at its own position
-            cache = network.cache(rows=len(chunk), columns=ids.shape[1])
-            starts = torch.zeros(len(chunk), dtype=torch.int64, device=network.device)
+            width = shared + ids.shape[1]
+            cache = network.cache(rows=len(chunk), columns=width)
+            if shared:
+                cache.load(slice(0, len(chunk)), banks)
+            starts = torch.full((len(chunk),), shared, device=network.device)
             if ids.shape[1] > 1:
-                network.forward(ids[:, :-1], starts, cache, columns=ids.shape[1] - 1, last=True)
+                forward(ids[:, :-1], starts, cache, width - 1)
             ends = torch.tensor([len(prompts[n]) - 1 for n in chunk], device=network.device)
-            last = ids.gather(1, ends[:, None])
-            logits = network.forward(last, ends, cache, columns=ids.shape[1], last=True)[:, -1]
+            last = ids.gather(1, (ends - shared)[:, None])
+            logits = forward(last, ends, cache, width)[:, -1]
             rows.update(zip(chunk, logits.double().log_softmax(1).cpu(), strict=True))
     finally:
         if attached is not None:
             attached.remove()
     return torch.stack([rows[number] for number in range(len(prompts))])
+
+
+def _common_beginning(prompts: Sequence[TokenIds]) -> int:
+    """Number of first tokens that all prompts share, each having one more."""
+    shortest = min(len(ids) for ids in prompts) - 1
+    count = 0
+    while count < shortest and len({ids[count] for ids in prompts}) == 1:
+        count += 1
+    return count
 
 
 def _padded(

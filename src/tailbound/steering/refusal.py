@@ -12,9 +12,20 @@ first token of a reply, a candidate is judged on prompts that did not make it:
 * induction: refusal log-odds on harmless prompts while r is added at its layer (must be > 0);
 * KL: KL(plain | ablated) of the first token on harmless prompts (must be < 0.1).
 
-If no candidate passes, the best by ablation is kept and flagged: any proposal is valid, only less
-useful. Source: Arditi et al., arXiv 2406.11717, section 2.3 and appendix C (selection). Taking R
-from the model's own distributions, in place of a list per model family, is ours.
+Candidates are ranked lexicographically: those that pass, by ablation; then the others by KL, in
+bands that double (below 0.1, 0.2, 0.4, ...: how far the model is from what it was), and within a
+band by ablation. If none passes, the first is kept and flagged: any proposal is valid, only less
+useful.
+
+With more than `IN_FULL` candidates, not all are measured: they are sorted by their effects to first
+order on a few of the held-out prompts (see `attribution`), which takes one pass for all of them;
+the first `SCREENED` are measured on these few prompts, and the best `FINALISTS` of them on all.
+If none passes, the next ones follow, `ROUNDS` times at most.
+
+Source: Arditi et al., arXiv 2406.11717, section 2.3 and appendix C (selection: both conditions, and
+the least refusal score under ablation among those that fulfil them). Taking R from the model's own
+distributions, in place of a list per model family, the order of those that fail, and the screening
+are ours.
 """
 
 from __future__ import annotations
@@ -23,23 +34,31 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+import torch
 from torch import Tensor
 
 from tailbound.core.prompt import Prompt
 from tailbound.core.steps import Step, step
 from tailbound.errors import UsageError
+from tailbound.steering.attribution import first_order
 from tailbound.steering.checks import ALIKE, FEW, check_enough
 from tailbound.steering.direction import Direction
 from tailbound.steering.interventions import Ablate, Add
 from tailbound.steering.modules import anatomy
 from tailbound.steering.reading import TokenIds, encode, next_token_log_probs, stream_at_end
 from tailbound.targets.capabilities import WhiteBox
-from tailbound.targets.decoding.interventions import Intervention
 
 MAX_POSITIONS = 8
 LAYER_SHARE = 0.8
 MAX_KL = 0.1
 REFUSAL_TOKENS = 5
+IN_FULL = 24
+"""Up to so many candidates, each is measured on all held-out prompts."""
+FEW_PROMPTS = 4
+"""Held-out prompts of a kind in the screening."""
+SCREENED, FINALISTS, ROUNDS = 12, 4, 3
+HARDLY = 0.25
+"""Mean probability of refusing harmful prompts below which a model does not seem to refuse."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,23 +76,46 @@ class Candidate:
         """Whether it fulfils both conditions."""
         return self.induction > 0 and self.kl < MAX_KL
 
+    @property
+    def finite(self) -> bool:
+        """Whether it was measured at all: half precision may overflow under an addition."""
+        return all(map(math.isfinite, (self.ablation, self.induction, self.kl)))
+
+    @property
+    def rank(self) -> tuple[bool, int, float]:
+        """Smaller is better: those that pass, then bands of KL that double, then ablation."""
+        band = 0 if self.kl < MAX_KL else 1 + int(math.log2(self.kl / MAX_KL))
+        return not self.passes, band * (not self.passes), self.ablation
+
 
 def find_refusal_direction(
-    target: WhiteBox, harmful: Sequence[Prompt], harmless: Sequence[Prompt]
+    target: WhiteBox,
+    harmful: Sequence[Prompt],
+    harmless: Sequence[Prompt],
+    *,
+    layer: int | None = None,
+    position: int | None = None,
 ) -> Direction:
     """The best direction of `target` by these prompts, at least two of each kind.
 
     Half of each (rounded up) makes the candidates, the other half judges them. Nothing is random.
-    `evidence` holds the refusal tokens, every candidate, whether the chosen one passed, and
-    `warnings`. Raises `UsageError` for too few prompts, and for prompts of both kinds that are the
-    same or are read alike.
+    `layer` (1: after the first) and `position` (-1: the last token) leave only their candidates;
+    a layer given so may lie beyond the first 80%. `evidence` holds the refusal tokens, every
+    candidate that was measured on all prompts, whether the chosen one passed, and `warnings`.
+    Raises `UsageError` for too few prompts, for prompts of both kinds that are the same or are read
+    alike, and for a layer or position that there is not.
     """
     with step("finding the refusal direction", unit="candidates", stage="direction") as now:
-        return _find(target, harmful, harmless, now)
+        return _find(target, harmful, harmless, layer, position, now)
 
 
 def _find(
-    target: WhiteBox, harmful: Sequence[Prompt], harmless: Sequence[Prompt], now: Step
+    target: WhiteBox,
+    harmful: Sequence[Prompt],
+    harmless: Sequence[Prompt],
+    layer: int | None,
+    position: int | None,
+    now: Step,
 ) -> Direction:
     anatomy(target.model)  # an unknown architecture fails before anything is spent
     check_enough("harmful", harmful)
@@ -81,46 +123,40 @@ def _find(
     bad, good = encode(target, harmful), encode(target, harmless)
     if set(bad) == set(good):
         raise UsageError(f"harmful and harmless prompts are the same: --harmful {ALIKE}")
-    fit_bad, fit_good = bad[::2], good[::2]
-    test_bad, test_good = bad[1::2], good[1::2]
-    tokens = _refusal_tokens(target, bad, good)
-    if not tokens:
-        raise UsageError(f"harmful and harmless prompts are read alike: --harmful {ALIKE}")
-    plain_bad = next_token_log_probs(target, test_bad)
-    plain_good = next_token_log_probs(target, test_good)
-    positions = min(_common_ending([*bad, *good]), MAX_POSITIONS)
-    means = [stream_at_end(target, ids, positions).mean(0) for ids in (fit_bad, fit_good)]
-    differences = means[0] - means[1]  # (layers + 1, positions, width)
-    last_layer = max(1, int(LAYER_SHARE * (len(differences) - 1)))
-
-    candidates: list[Candidate] = []
-    now.total = last_layer * positions
-    for layer in range(1, last_layer + 1):
-        for position in range(1, positions + 1):
-            vector = differences[layer, -position]
-            now.advance()
-            if not vector.norm() > 0:
-                continue
-            ablate, add = Ablate(vector), Add(vector, layer - 1)
-            candidate = Candidate(
-                position=-position,
-                layer=layer,
-                ablation=_refusal(target, test_bad, tokens, ablate),
-                induction=_refusal(target, test_good, tokens, add),
-                kl=_divergence(target, test_good, plain_good, ablate),
-            )
-            # half precision may overflow under an addition; such a candidate is none
-            if all(map(math.isfinite, (candidate.ablation, candidate.induction, candidate.kl))):
-                candidates.append(candidate)
+    with step("reading the prompts"):
+        tokens = _refusal_tokens(target, bad, good)
+        if not tokens:
+            raise UsageError(f"harmful and harmless prompts are read alike: --harmful {ALIKE}")
+        positions = min(_common_ending([*bad, *good]), MAX_POSITIONS)
+        means = [stream_at_end(target, ids, positions).mean(0) for ids in (bad[::2], good[::2])]
+        differences = means[0] - means[1]  # (layers + 1, positions, width)
+        trials = _Trials(target, tokens, bad[1::2], good[1::2])
+    places = [
+        (at, -back)
+        for at in _layers(len(differences) - 1, layer)
+        for back in _positions(positions, position)
+        if differences[at, -back].norm() > 0
+    ]
+    candidates = _measured(trials, differences, places, now)
     if not candidates:
         raise UsageError(
             "no layer separates harmful from harmless prompts in finite numbers: use others, or "
             "a wider --dtype"
         )
-    # those that pass come first, then the strongest ablation
-    ranked = sorted(candidates, key=lambda c: (not c.passes, c.ablation))
+    ranked = sorted(candidates, key=lambda one: one.rank)
     best = ranked[0]
+    rates = {
+        "harmful": _rate(trials.plain_bad, tokens),
+        "harmless": _rate(trials.plain_good, tokens),
+    }
     warnings = _warnings(best, harmful, harmless)
+    if rates["harmful"] < HARDLY or rates["harmful"] < 2 * rates["harmless"]:
+        warnings.insert(
+            0,
+            f"this model does not seem to refuse: {rates['harmful']:.0%} of its replies to harmful "
+            f"prompts begin as refusals would, and {rates['harmless']:.0%} of those to harmless "
+            "ones: removing the direction may change little (--proposal none needs none)",
+        )
     return Direction(
         kind="refusal",
         vector=differences[best.layer, best.position].float().clone(),
@@ -136,17 +172,115 @@ def _find(
                 {"id": token, "text": target.tokenizer.decode([token])} for token in tokens
             ],
             "refusal_log_odds": {
-                "harmful": _log_odds(plain_bad, tokens),
+                "harmful": _log_odds(trials.plain_bad, tokens),
                 "harmful_ablated": best.ablation,
-                "harmless": _log_odds(plain_good, tokens),
+                "harmless": _log_odds(trials.plain_good, tokens),
                 "harmless_added": best.induction,
             },
+            "refusal_rate": rates,
             "kl": best.kl,
             "prompts": {"harmful": len(harmful), "harmless": len(harmless)},
+            "screened": len(places),
             "candidates": [{**asdict(c), "passes": c.passes} for c in ranked],
             "warnings": warnings,
         },
     )
+
+
+def _layers(count: int, given: int | None) -> list[int]:
+    """The layers to try, of a model that has `count`."""
+    if given is None:
+        return list(range(1, max(1, int(LAYER_SHARE * count)) + 1))
+    if not 1 <= given <= count:
+        raise UsageError(f"--layer must lie in 1 .. {count} for this model, not {given}")
+    return [given]
+
+
+def _positions(count: int, given: int | None) -> list[int]:
+    """The positions to try, counted back from the end, of `count` that all prompts share."""
+    if given is None:
+        return list(range(1, count + 1))
+    if not -count <= given <= -1:
+        raise UsageError(
+            f"--position must lie in -{count} .. -1 (tokens that all prompts end with), not {given}"
+        )
+    return [-given]
+
+
+class _Trials:
+    """Measures candidates on held-out prompts of both kinds."""
+
+    def __init__(
+        self,
+        target: WhiteBox,
+        tokens: Sequence[int],
+        harmful: Sequence[TokenIds],
+        harmless: Sequence[TokenIds],
+    ) -> None:
+        self.target, self.tokens = target, tokens
+        self.harmful, self.harmless = harmful, harmless
+        self.plain_bad = next_token_log_probs(target, harmful)
+        self.plain_good = next_token_log_probs(target, harmless)
+
+    def of(self, vector: Tensor, layer: int, position: int, *, few: bool = False) -> Candidate:
+        """The candidate of that place, on all prompts or on a `few` of each kind."""
+        most = FEW_PROMPTS if few else None
+        bad, good = self.harmful[:most], self.harmless[:most]
+        # one pass for both kinds: they are steered alike
+        ablated = next_token_log_probs(self.target, [*bad, *good], Ablate(vector))
+        added = next_token_log_probs(self.target, good, Add(vector, layer - 1))
+        return Candidate(
+            position=position,
+            layer=layer,
+            ablation=_log_odds(ablated[: len(bad)], self.tokens),
+            induction=_log_odds(added, self.tokens),
+            kl=_divergence(self.plain_good[:most], ablated[len(bad) :]),
+        )
+
+    def order(self, vectors: Tensor, layers: Sequence[int]) -> list[int]:
+        """Numbers of candidates, the most promising first, by their effects to first order."""
+        few = (self.target, self.harmful[:FEW_PROMPTS], self.tokens, vectors, layers)
+        ablated = first_order(*few).ablated
+        few = (self.target, self.harmless[:FEW_PROMPTS], self.tokens, vectors, layers)
+        added = first_order(*few).added
+        plain = _log_odds(self.plain_good[:FEW_PROMPTS], self.tokens)
+        # adding it must lead towards refusals at all; how far is measured
+        return sorted(
+            range(len(vectors)),
+            key=lambda n: (not float(added[n]) > plain, float(ablated[n].nan_to_num(math.inf))),
+        )
+
+
+def _measured(
+    trials: _Trials, differences: Tensor, places: Sequence[tuple[int, int]], now: Step
+) -> list[Candidate]:
+    """Candidates measured on all prompts: every one where there are few, else the best."""
+
+    def measure(chosen: Sequence[tuple[int, int]], *, few: bool = False) -> list[Candidate]:
+        now.total = (now.total or 0) + len(chosen)
+        found = []
+        for layer, position in chosen:
+            found.append(trials.of(differences[layer, position], layer, position, few=few))
+            now.advance()
+        return [one for one in found if one.finite]
+
+    if len(places) <= IN_FULL:
+        return measure(places)
+    with step(f"comparing {len(places)} candidates to first order"):
+        vectors = torch.stack([differences[place] for place in places])
+        order = trials.order(vectors, [layer for layer, _ in places])
+    kept: list[Candidate] = []
+    small = max(len(trials.harmful), len(trials.harmless)) <= FEW_PROMPTS
+    for start in range(0, ROUNDS * SCREENED, SCREENED):
+        chosen = [places[number] for number in order[start : start + SCREENED]]
+        tried = sorted(measure(chosen, few=True), key=lambda one: one.rank)
+        if small:  # these few prompts are all there are
+            kept += tried
+        else:
+            kept += measure([(one.layer, one.position) for one in tried[:FINALISTS]])
+        if any(one.passes for one in kept):
+            break
+    return kept
 
 
 def _warnings(best: Candidate, harmful: Sequence[Prompt], harmless: Sequence[Prompt]) -> list[str]:
@@ -196,17 +330,11 @@ def _log_odds(log_probs: Tensor, tokens: Sequence[int]) -> float:
     return float(refusal.logit().mean())
 
 
-def _refusal(
-    target: WhiteBox,
-    prompts: Sequence[TokenIds],
-    tokens: Sequence[int],
-    intervention: Intervention,
-) -> float:
-    return _log_odds(next_token_log_probs(target, prompts, intervention), tokens)
+def _rate(log_probs: Tensor, tokens: Sequence[int]) -> float:
+    """Mean over prompts of P(R)."""
+    return float(log_probs[:, list(tokens)].logsumexp(1).exp().mean())
 
 
-def _divergence(
-    target: WhiteBox, prompts: Sequence[TokenIds], plain: Tensor, intervention: Intervention
-) -> float:
-    steered = next_token_log_probs(target, prompts, intervention)
+def _divergence(plain: Tensor, steered: Tensor) -> float:
+    """Mean over prompts of KL(plain | steered), from log-probs (n, vocabulary)."""
     return float((plain.exp() * (plain - steered)).sum(1).mean())

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.resources import as_file, files
 from pathlib import Path
 
 from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
+
+TRAITS = (
+    "apathy",
+    "evil",
+    "hallucination",
+    "humor",
+    "impoliteness",
+    "optimism",
+    "sycophancy",
+)
+"""Those of Chen et al., arXiv 2507.21509, in wordings of our own."""
 
 _LISTS = ("positive", "negative", "questions")
 _KEYS = ("name", "description", "judge", "coherence", *_LISTS)
@@ -26,6 +38,21 @@ class Trait:
     description: str = ""
     judge: str | None = None
     coherence: str | None = None
+
+    @classmethod
+    def named(cls, name: str) -> Trait:
+        """The trait of that name that comes with tailbound (`TRAITS`); `UsageError` for others.
+
+        >>> Trait.named("apathy").questions[0].text
+        'I finally finished the painting that I worked on all year. What should I do with it?'
+        """
+        if name not in TRAITS:
+            raise UsageError(
+                f"no trait file {name!r}, and no trait of that name: use {', '.join(TRAITS)}, or "
+                "YAML with name, positive, negative and questions"
+            )
+        with as_file(files("tailbound.steering").joinpath("trait_files", f"{name}.yaml")) as path:
+            return cls.read(path)
 
     @classmethod
     def read(cls, path: Path) -> Trait:

@@ -19,6 +19,7 @@ from tailbound.core.spec_options import SpecOptions
 from tailbound.errors import MissingExtraError, UsageError
 from tailbound.huggingface.libraries import import_torch
 from tailbound.huggingface.places import DTYPES, find_folder, find_gguf, find_model
+from tailbound.prompts.instructions import example_instructions
 from tailbound.targets.provider import TargetProvider
 
 if TYPE_CHECKING:
@@ -200,4 +201,5 @@ provider = TargetProvider(
     ),
     white_box=True,
     description="hf:NAME, hf:./folder or hf:./FILE.gguf: a Hugging Face causal LM in this process",
+    example_instructions=example_instructions,
 )

@@ -58,7 +58,9 @@ def refusal_command(out: Path, *, target: TargetSource, given: Mapping[str, Any]
         if asked.save_model is not None:
             check_editable(model.model)
         files = Instructions(harmful=asked.harmful, harmless=asked.harmless)
-        direction = find_refusal_direction(model, *refusal_prompts(model, files))
+        direction = find_refusal_direction(
+            model, *refusal_prompts(model, files), layer=asked.layer, position=asked.position
+        )
         if asked.save_model is not None:
             # before the direction is written: a refusal leaves nothing behind
             with step("writing the edited checkpoint"):

@@ -63,7 +63,7 @@ def make(request: ProposalRequest) -> Proposal:
 
 
 def find_trait(name: str, target: str | Target) -> Trait:
-    """The trait in the file `name`, or one that the provider of `target` knows.
+    """The trait in the file `name`, or one of that name: the provider's own, else tailbound's.
 
     Raises `UsageError` where there is neither.
     """
@@ -74,14 +74,12 @@ def find_trait(name: str, target: str | Target) -> Trait:
     traits = target_provider(target).traits
     if traits is not None:
         return traits(name)
-    raise UsageError(
-        f"no trait file {name!r}: give YAML with name, positive, negative and questions"
-    )
+    return Trait.named(name)
 
 
 provider = ProposalProvider(
     make=make,
     check=check,
     white_box=True,
-    description="persona:FILE: a trait, by its vector or one of its system prompts",
+    description="persona:NAME or :FILE: a trait, by its vector or one of its system prompts",
 )
