@@ -150,7 +150,7 @@ def _find(
         "harmless": _rate(trials.plain_good, tokens),
     }
     warnings = _warnings(best, harmful, harmless)
-    if rates["harmful"] < HARDLY or rates["harmful"] < 2 * rates["harmless"]:
+    if rates["harmful"] < HARDLY:
         warnings.insert(
             0,
             f"this model does not seem to refuse: {rates['harmful']:.0%} of its replies to harmful "
