@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from tailbound.targets.decoding.rng import draw_key, uniforms
+from tailbound.targets.decoding.rng import draw_key, gumbels, uniforms
 
 
 def test_pinned() -> None:
@@ -56,3 +57,14 @@ def test_uniform_on_the_unit_interval() -> None:
 def test_a_block_starts_at_a_counter() -> None:
     with pytest.raises(ValueError, match="multiple of 4"):
         uniforms(1, 3, 4)
+
+
+def test_gumbel_numbers() -> None:
+    values = gumbels(
+        np.concatenate([uniforms(draw_key(1, "p", "s", i), 0, 64) for i in range(999)])
+    )
+    assert stats.kstest(values, stats.gumbel_r.cdf).pvalue > 1e-3
+    ends = gumbels(np.array([0.0, 2.0**-53, 0.5, 1 - 2.0**-53]))
+    assert np.isfinite(ends).all()
+    assert (np.diff(ends) > 0).all()
+    np.testing.assert_allclose(ends[2:], stats.gumbel_r.ppf([0.5, 1 - 2.0**-53]), rtol=1e-12)

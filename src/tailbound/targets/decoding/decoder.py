@@ -14,6 +14,7 @@ own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -28,13 +29,16 @@ from tailbound.core.thinking import Reply
 from tailbound.errors import TargetError, UsageError
 from tailbound.targets.base import DrawSource
 from tailbound.targets.decoding.batched_model import BatchedModel
-from tailbound.targets.decoding.distribution import Distribution
+from tailbound.targets.decoding.distribution import Distribution, numbers_per_token
 from tailbound.targets.decoding.prompt_cache import Tokens
-from tailbound.targets.decoding.rng import draw_key, uniforms
+from tailbound.targets.decoding.rng import WORDS_PER_COUNTER, draw_key, gumbels, uniforms
 from tailbound.targets.decoding.variant import ModelVariant
 
-BLOCK = 64
-"""Uniforms made at once for a row; a multiple of 4."""
+NUMBERS_AT_ONCE = 4096
+"""Random numbers made at once for a row, about: those of the next steps."""
+
+COLUMNS_AT_ONCE = 64
+"""Columns of the cache that are added for the next steps of a new row."""
 
 NEVER = 1 << 60
 """The step at which a row changes its variant where it never does."""
@@ -75,9 +79,12 @@ class Decoder:
         self._max_new_tokens = max_new_tokens
         self._rows = rows
         self._networks: list[BatchedModel] = []
+        self._distributions: list[Distribution] = []
         for variant in variants:
             if variant.network not in self._networks:
                 self._networks.append(variant.network)
+                error = 0.0 if variant.fallback is None else variant.fallback.error
+                self._distributions.append(replace(distribution, error=error))
         self._batch_of = [self._networks.index(variant.network) for variant in variants]
         self._strength = np.array([variant.strength for variant in variants])
         vocabulary = self._networks[0].vocabulary
@@ -187,8 +194,9 @@ class Decoder:
             last=True,
             strength=self._strengths(batch),
         )[:, -1]
-        uniform = batch.uniforms_now()
-        decision = self._distribution.draw(logits, torch.from_numpy(uniform).to(device))
+        gumbel = torch.from_numpy(gumbels(batch.uniforms_now()))
+        distribution = self._distributions[self._networks.index(batch.network)]
+        decision = distribution.draw(logits, gumbel.to(device))
         # one transfer for all three: ids and flags are exact in fp64
         table = torch.stack(
             [decision.token.double(), decision.log_prob, decision.ambiguous.double()]
@@ -197,7 +205,7 @@ class Decoder:
         token, log_prob = host[0].astype(np.int64), host[1]
         if self._voices[0].fallback is not None:
             for row in np.flatnonzero(host[2]).tolist():
-                token[row], log_prob[row] = self._resolve(batch, row, uniform[row])
+                token[row], log_prob[row] = self._resolve(batch, row, gumbel[row : row + 1])
         if not np.isfinite(log_prob).all():
             raise TargetError(
                 "the model's logits are not finite: its weights are damaged, or its precision "
@@ -220,17 +228,15 @@ class Decoder:
         network = batch.network
         return torch.from_numpy(strength).to(device=network.device, dtype=network.dtype)
 
-    def _resolve(self, batch: _Batch, row: int, uniform: float) -> tuple[int, float]:
-        """The canonical token of a ambiguous row, and its log-probability."""
+    def _resolve(self, batch: _Batch, row: int, gumbel: Tensor) -> tuple[int, float]:
+        """The canonical token of an ambiguous row, and its log-probability."""
         variant = self._voices[batch.variant[row]]
         if variant.fallback is None:
             raise RuntimeError(f"variant {variant.name!r} has no fallback, but the target has one")
         logits = variant.fallback.logits(
             batch.prompts[row], batch.response(row), strength=variant.strength
         )
-        decision = self._distribution.draw(
-            logits, torch.tensor([uniform], dtype=torch.float64, device=logits.device)
-        )
+        decision = self._distribution.draw(logits, gumbel.to(logits.device))
         return int(decision.token), float(decision.log_prob)
 
     def _finish(
@@ -272,8 +278,10 @@ class _Batch:
         self.network = network
         self.cache = network.cache(rows=rows, columns=1)
         self._device = network.device
-        self._room = min(max_new_tokens, BLOCK)
-        self._block = min(-(-max_new_tokens // 4) * 4, BLOCK)
+        self._room = min(max_new_tokens, COLUMNS_AT_ONCE)
+        numbers = numbers_per_token(network.vocabulary)
+        self._numbers = -(-numbers // WORDS_PER_COUNTER) * WORDS_PER_COUNTER
+        self._steps = max(1, min(max_new_tokens, NUMBERS_AT_ONCE // self._numbers))
         self.active = 0
         self.gaps: list[int] = []
         self.requests: list[DrawRequest] = [_NOBODY] * rows
@@ -286,7 +294,7 @@ class _Batch:
         self.step: NDArray[np.int64] = np.zeros(rows, np.int64)
         self.log_probs: NDArray[np.float64] = np.zeros((rows, max_new_tokens))
         self._tokens: NDArray[np.int64] = np.zeros((rows, max_new_tokens), np.int64)
-        self._uniforms: NDArray[np.float64] = np.zeros((rows, self._block))
+        self._uniforms: NDArray[np.float64] = np.zeros((rows, self._steps, self._numbers))
         self._index = np.arange(rows)
 
     @property
@@ -311,7 +319,7 @@ class _Batch:
         self.requests[row] = request
         self.keys[row] = draw_key(seed, request.prompt.id, request.stream, request.index)
         self.step[row] = 0
-        self._uniforms[row] = uniforms(self.keys[row], 0, self._block)
+        self._make_uniforms(row)
 
     def take_over(self, row: int, other: _Batch, old: int) -> None:
         """Let `row` go on with the draw in row `old` of another network's batch."""
@@ -320,12 +328,18 @@ class _Batch:
         for mine, theirs in zip(self._tables, other._tables, strict=True):
             mine[row] = theirs[old]
 
+    def _make_uniforms(self, row: int) -> None:
+        """The random numbers of the row's next steps."""
+        first = int(self.step[row]) * self._numbers
+        made = uniforms(self.keys[row], first, self._steps * self._numbers)
+        self._uniforms[row] = made.reshape(self._steps, self._numbers)
+
     def uniforms_now(self) -> NDArray[np.float64]:
-        """The uniform of each active row's next step, shape (active,)."""
+        """The uniforms of each active row's next step, shape (active, numbers of a step)."""
         n = self.active
-        offset = self.step[:n] % self._block
-        for row in np.flatnonzero((offset == 0) & (self.step[:n] > 0)):
-            self._uniforms[row] = uniforms(self.keys[row], int(self.step[row]), self._block)
+        offset = self.step[:n] % self._steps
+        for row in np.flatnonzero((offset == 0) & (self.step[:n] > 0)).tolist():
+            self._make_uniforms(row)
         now: NDArray[np.float64] = self._uniforms[self._index[:n], offset]
         return now
 

@@ -1,40 +1,66 @@
-"""From logits to tokens: temperature, top-k, top-p, inverse CDF, and the density of all that.
+"""From logits to tokens: temperature, top-k, top-p, two-level Gumbel-max, and the density of that.
 
 With z = logits / temperature, the kept set K is the `top_k` largest z, and of these the shortest
 run of largest ones whose probability (renormalised over the `top_k`) reaches `top_p`; equal logits
 are ranked by token id. Then
 
-    p(v) = exp(z_v) / sum_{k in K} exp(z_k)   for v in K,   0 outside,
+    p(v) = exp(z_v) / sum_{k in K} exp(z_k)   for v in K,   0 outside.
 
-and a uniform u gives the first token, in vocabulary order, whose cumulative probability exceeds u.
-All of it is computed in fp64 from the logits as the model made them.
+A token is chosen in two steps. The vocabulary is cut into blocks of neighbouring ids, l_B is the
+log of the sum of exp(z_k) over the kept tokens of block B, and the G are independent standard
+Gumbel numbers, one per block and one per place within a block:
 
-Where the logits carry a rounding error, a token is *ambiguous* if such an error could change it.
-An edge F of a token's interval is the probability of a set of tokens, and errors e_v of z move it
-by at most
+    block = argmax_B l_B + G_B,   token = argmax_{v in block} z_v + G_v.
 
-    |log-odds(F') - log-odds(F)| <= max e - min e,  so about  |F' - F| <= (max e - min e) F (1 - F).
+The maximum of z + G falls on each index with probability softmax(z) (Gumbel 1954; Maddison et al.
+2014, "A* sampling", section 2), at either level, so the token has density p exactly; and it takes
+about 2 sqrt(vocabulary) random numbers in place of one per token.
 
-A token is ambiguous if u lies within 4 `tolerance` F (1 - F) of an edge (`tolerance` at F = 1/2),
-or if errors of that size could change the kept set.
+Where logits carry a rounding error, a token is *ambiguous* if that could change it. If each logit,
+up to a shift common to all, is off by at most e, so is each z_v by e / temperature and each l_B
+(log-sum-exp is 1-Lipschitz). So a choice is ambiguous only where the two best scores lie within
+2 e / temperature: with probability below that at each level, whatever the vocabulary. (The error of
+a cumulative probability, to which an inverse CDF is subject, is met at every token.)
+
+Rounding may also move the border of the kept set. The tokens that are kept with errors of any sign
+and those that may be kept bound each l_B from below and above, and what is said above must hold
+for these bounds; the sets must also agree in log-probability within 10 e / temperature.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-TOLERANCE = 2e-5
-"""How far fp32 may move a cumulative probability of 1/2 at temperature 1: errors of the logits
-that lie within 8e-5 of each other."""
+FP32_SLACK = 2e-6
+"""What exponentials and differences in fp32 add to the error of a score; all sums are in fp64."""
 
 FP64_SLACK = 1e-11
-"""What fp64 sums over a vocabulary may be off by."""
+"""The same for fp64."""
 
 CHUNK_ELEMENTS = 1 << 24
-"""Logits handled at once: bounds the fp64 copies to a few hundred MB at large vocabularies."""
+"""Logits handled at once: bounds the copies to some 100 MB at large vocabularies."""
+
+LIKE_DENSITIES = 5.0
+"""Margins by which log-densities under two kept sets may differ that are taken for one."""
+
+FIRST_RANKED = 256
+"""Largest logits that are sorted at first to find the cut of top-p; eight times as many follow."""
+
+
+def block_size(vocabulary: int) -> int:
+    """Tokens in a block: the power of two at or above the square root of `vocabulary`."""
+    root = math.isqrt(vocabulary - 1) + 1
+    return 1 << (root - 1).bit_length()
+
+
+def numbers_per_token(vocabulary: int) -> int:
+    """Gumbel numbers that a choice takes: one per block, then one per place in a block."""
+    size = block_size(vocabulary)
+    return -(-vocabulary // size) + size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,31 +74,34 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
-    """The next-token distribution of a sampling contract."""
+    """The next-token distribution of a sampling contract.
+
+    `error` is the largest error of a logit, up to a shift common to all logits of a row, against
+    which choices are guarded; with 0 only that of the arithmetic here counts.
+    """
 
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int | None = None
-    tolerance: float = TOLERANCE
-
-    @property
-    def error_spread(self) -> float:
-        """Largest difference between the errors of two z; a temperature below 1 magnifies it."""
-        return 4 * self.tolerance * max(1.0, 1.0 / self.temperature)
+    error: float = 0.0
 
     @property
     def truncated(self) -> bool:
         """True where some tokens may have probability 0."""
         return self.top_p < 1 or self.top_k is not None
 
-    def draw(self, logits: Tensor, uniform: Tensor) -> Decision:
-        """The token of each row of `logits` (n, vocabulary) at its `uniform` (n,) fp64."""
+    def draw(self, logits: Tensor, gumbel: Tensor) -> Decision:
+        """The token of each row of `logits` (n, vocabulary).
+
+        `gumbel` (n, at least `numbers_per_token(vocabulary)`) holds standard Gumbel numbers, fp64;
+        further columns are not used.
+        """
         rows = max(1, CHUNK_ELEMENTS // logits.shape[1])
         if len(logits) <= rows:
-            return self._draw(logits, uniform)
+            return self._draw(logits, gumbel)
         parts = [
-            self._draw(a, u)
-            for a, u in zip(torch.split(logits, rows), torch.split(uniform, rows), strict=True)
+            self._draw(a, g)
+            for a, g in zip(torch.split(logits, rows), torch.split(gumbel, rows), strict=True)
         ]
         return Decision(
             token=torch.cat([part.token for part in parts]),
@@ -88,86 +117,240 @@ class Distribution:
         rows = max(1, CHUNK_ELEMENTS // logits.shape[1])
         parts = []
         for chunk, ids in zip(torch.split(logits, rows), torch.split(token, rows), strict=True):
-            if self.temperature == 1 and not self.truncated and chunk.dtype == torch.float32:
-                parts.append(_log_softmax_at(chunk, ids))
-                continue
-            scaled = self._scale(chunk)
+            chunk = _readable(chunk)
+            largest, weight = self._weights(chunk)
+            chosen = self._scaled(chunk.gather(1, ids[:, None]), largest)[:, 0]
             if self.truncated:
-                scaled = self._truncate(scaled)[0]
-            chosen = scaled.gather(1, ids[:, None])[:, 0]
-            parts.append(chosen - scaled.logsumexp(1))
+                mask = self._cut(chunk, largest, weight).kept(chunk)
+                weight = weight.masked_fill_(~mask, 0)
+                chosen = chosen.masked_fill(~mask.gather(1, ids[:, None])[:, 0], -torch.inf)
+            parts.append(chosen - weight.sum(1, dtype=torch.float64).log())
         return torch.cat(parts)
 
-    def _scale(self, logits: Tensor) -> Tensor:
-        scaled = logits.double()
-        return scaled if self.temperature == 1 else scaled / self.temperature
+    def _weights(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """The largest logit of each row (n, 1), and exp(z - max z) (n, vocabulary), in their dtype.
 
-    def _draw(self, logits: Tensor, uniform: Tensor) -> Decision:
-        scaled = self._scale(logits)
-        ambiguous = None
-        if self.truncated:
-            scaled, ambiguous = self._truncate(scaled)
-        largest = scaled.amax(1, keepdim=True)
-        weight = (scaled - largest).exp_()
-        cumulative = weight.cumsum(1)
-        total = cumulative[:, -1]
-        level = uniform * total
-        token = torch.searchsorted(cumulative, level[:, None], right=True)
-        token.clamp_(max=logits.shape[1] - 1)
-        upper = cumulative.gather(1, token)[:, 0]
-        lower = upper - weight.gather(1, token)[:, 0]
-        chosen = scaled.gather(1, token)[:, 0]
-        # not (margin >= ...): NaN logits must not pass for certain ones
-        near_edge = ~(level - lower >= self._tolerance(lower, total))
-        near_edge |= ~(upper - level >= self._tolerance(upper, total))
+        In fp32 each exponential is rounded, at random, and everything else is summed in fp64: an
+        error of about 1e-8 in the sum, at a third of the memory traffic of fp64.
+        """
+        largest = logits.amax(1, keepdim=True)
+        weight = logits - largest
+        if self.temperature != 1:
+            weight /= self.temperature
+        return largest, weight.exp_()
+
+    def _scaled(self, logits: Tensor, largest: Tensor) -> Tensor:
+        """z - max z in fp64."""
+        return (logits.double() - largest.double()) / self.temperature
+
+    def _margin(self, logits: Tensor) -> float:
+        """Distance of two scores within which rounding could swap them: 2 e / temperature."""
+        slack = FP32_SLACK if logits.dtype == torch.float32 else FP64_SLACK
+        return 2 * (self.error / self.temperature + slack)
+
+    def _draw(self, logits: Tensor, gumbel: Tensor) -> Decision:
+        logits = _readable(logits)
+        largest, weight = self._weights(logits)
+        vocabulary = logits.shape[1]
+        size = block_size(vocabulary)
+        blocks = -(-vocabulary // size)
+        of_block, of_place = gumbel[:, :blocks], gumbel[:, blocks : blocks + size]
+        cut = self._cut(logits, largest, weight) if self.truncated else None
+        mask = None if cut is None else cut.kept(logits)
+
+        mass = _block_sums(weight if mask is None else weight * mask, size)
+        block, gap = _best(mass.log() + of_block)
+        inside = block * size + torch.arange(size, device=logits.device)
+        place = inside.clamp(max=vocabulary - 1)
+        scaled = self._scaled(logits.gather(1, place), largest)
+        here = inside < vocabulary
+        if mask is not None:
+            here &= mask.gather(1, place)
+        winner, inner_gap = _best(scaled.masked_fill(~here, -torch.inf) + of_place)
+        token = place.gather(1, winner)
+        margin = self._margin(logits)
+        # not (gap < margin): NaN logits must not pass for certain ones
+        ambiguous = ~((gap >= margin) & (inner_gap >= margin))
+        if cut is not None and self.error > 0 and bool(cut.unsure.any()):
+            rows = cut.unsure.nonzero()[:, 0]
+            ambiguous[rows] |= self._ambiguous_at_the_cut(
+                cut.of(rows), logits[rows], weight[rows], gumbel[rows], block[rows], token[rows]
+            )
         return Decision(
             token=token[:, 0],
-            log_prob=chosen - largest[:, 0] - total.log(),
-            ambiguous=near_edge if ambiguous is None else near_edge | ambiguous,
+            log_prob=scaled.gather(1, winner)[:, 0] - mass.sum(1).log(),
+            ambiguous=ambiguous,
         )
 
-    def _tolerance(self, edge: Tensor, total: Tensor | float) -> Tensor:
-        """How far errors of the logits may move the unnormalised cumulative weight `edge`."""
-        return self.error_spread * edge * (1 - edge / total) + FP64_SLACK * total
+    def _ambiguous_at_the_cut(
+        self,
+        cut: _Cut,
+        logits: Tensor,
+        weight: Tensor,
+        gumbel: Tensor,
+        block: Tensor,
+        token: Tensor,
+    ) -> Tensor:
+        """Whether tokens at the border of the kept set could change the choice, (n,) bool."""
+        vocabulary, margin = logits.shape[1], self._margin(logits)
+        size = block_size(vocabulary)
+        surely, perhaps = logits >= cut.surely_from, logits >= cut.perhaps_from
+        low, high = _block_sums(weight * surely, size), _block_sums(weight * perhaps, size)
+        of_block = gumbel[:, : low.shape[1]]
+        own = (low.log() + of_block).gather(1, block)
+        others = (high.log() + of_block).scatter(1, block, -torch.inf).amax(1, keepdim=True)
+        certain = own - others >= margin
+        kept_more = high.sum(1, keepdim=True).log() - low.sum(1, keepdim=True).log()
+        certain &= kept_more <= LIKE_DENSITIES * margin
 
-    def _truncate(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
-        """Top-k and top-p: `scaled` with -inf outside the kept set, and whether rounding matters.
+        inside = block * size + torch.arange(size, device=logits.device)
+        place = inside.clamp(max=vocabulary - 1)
+        here = (inside < vocabulary) & perhaps.gather(1, place)
+        score = logits.gather(1, place).double() / self.temperature
+        score = score.masked_fill(~here, -torch.inf) + gumbel[:, low.shape[1] :][:, :size]
+        winner, gap = _best(score)
+        certain &= (place.gather(1, winner) == token) & (gap[:, None] >= margin)
+        certain &= surely.gather(1, token)
+        return ~certain[:, 0]
 
-        The set is ambiguous where the last token kept and the first one dropped could swap, or
-        where the cumulative probability at the cut could fall on the other side of `top_p`.
+    def _cut(self, logits: Tensor, largest: Tensor, weight: Tensor) -> _Cut:
+        """Where top-k and top-p cut each row."""
+        rows, vocabulary = logits.shape
+        limit = vocabulary if self.top_k is None else min(self.top_k, vocabulary)
+        # one more than can be kept, to see the gap at the cut
+        enough = min(limit + 1, vocabulary)
+        if self.top_p == 1:
+            return self._cut_ranked(logits.topk(enough, dim=1).values, limit, largest, None)[0]
+        ranked = enough if self.top_k is not None else min(FIRST_RANKED, enough)
+        total = weight.sum(1, keepdim=True, dtype=torch.float64) if self.top_k is None else None
+        left = torch.arange(rows, device=logits.device)
+        found: _Cut | None = None
+        while True:
+            part = logits if len(left) == rows else logits[left]
+            cut, reached = self._cut_ranked(
+                part.topk(ranked, dim=1).values,
+                limit,
+                largest[left],
+                None if total is None else total[left],
+            )
+            found = cut if found is None else found.updated(left, cut)
+            if ranked == enough or bool(reached.all()):
+                return found
+            left = left[~reached]
+            ranked = min(8 * ranked, enough)
+
+    def _cut_ranked(
+        self, ranked: Tensor, limit: int, largest: Tensor, total: Tensor | None
+    ) -> tuple[_Cut, Tensor]:
+        """The cut, given the largest logits of each row in descending order, (n, m).
+
+        `total` (n, 1) is the weight of all that top-k leaves, None where `ranked` holds all of it.
+        Also whether the cut lies within `ranked`, (n,).
+
+        With F the probability before a rank, errors of z move F by at most (max e - min e) F (1 -
+        F), and by as much of the token's own probability where it swaps places with a neighbour.
         """
-        size = scaled.shape[1]
-        limit = size if self.top_k is None else min(self.top_k, size)
-        # one more than is kept, to see the gap at the cut
-        descending = scaled.topk(min(limit + 1, size), dim=1).values
-        kept = torch.full((len(scaled), 1), limit, device=scaled.device)
-        ambiguous = torch.zeros(len(scaled), dtype=torch.bool, device=scaled.device)
+        inner = ranked[:, :limit]
+        margin = self._margin(ranked)
+        counts = torch.full((len(ranked), 1), inner.shape[1], device=ranked.device)
+        least = most = kept = counts
+        reached = torch.ones(len(ranked), dtype=torch.bool, device=ranked.device)
         if self.top_p < 1:
-            cumulative = descending[:, :limit].softmax(1).cumsum(1)
-            kept = (cumulative[:, :-1] < self.top_p).sum(1, keepdim=True) + 1
-            after = cumulative.gather(1, kept - 1)
-            before = cumulative.gather(1, (kept - 2).clamp_(min=0))
-            close = ((after - self.top_p).abs() < self._tolerance(after, 1.0)) & (kept < limit)
-            close |= ((self.top_p - before).abs() < self._tolerance(before, 1.0)) & (kept > 1)
-            ambiguous = close[:, 0]
-        last = descending.gather(1, kept - 1)
-        dropped = descending.gather(1, kept.clamp(max=descending.shape[1] - 1))
-        ambiguous |= ((last - dropped <= self.error_spread) & (kept < size))[:, 0]
+            probability = self._scaled(inner, largest).exp_()
+            probability /= probability.sum(1, keepdim=True) if total is None else total
+            before = probability.cumsum(1) - probability
+            error = margin * (before * (1 - before) + probability)
+            kept = _count(before < self.top_p)
+            least = _count(before < self.top_p - error)
+            most = _count(before < self.top_p + error)
+            reached = ~(before[:, -1] < self.top_p + error[:, -1])
+        rounding = margin * self.temperature
+        last = ranked.gather(1, kept - 1)
+        highest, lowest = ranked.gather(1, least - 1).double(), ranked.gather(1, most - 1).double()
+        beyond = most.clamp(max=ranked.shape[1] - 1)
+        close = lowest - ranked.gather(1, beyond).double() <= rounding
+        unsure = (least < most) | (close & (most < ranked.shape[1]))
+        cut = _Cut(
+            size=kept,
+            last=last,
+            surely_from=torch.where(unsure, highest + rounding, last.double()),
+            perhaps_from=torch.where(unsure, lowest - rounding, last.double()),
+            unsure=unsure[:, 0],
+        )
+        return cut, reached
 
-        above = scaled > last
-        level = scaled == last
-        room = kept - above.sum(1, keepdim=True)
-        keep = above | (level & (level.cumsum(1) <= room))
-        return scaled.masked_fill(~keep, -torch.inf), ambiguous
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cut:
+    """Which logits of each of n rows are kept.
 
-def _log_softmax_at(logits: Tensor, token: Tensor) -> Tensor:
-    """log softmax(logits)[token] of fp32 rows in fp64, with a third of the memory traffic.
-
-    Each exponential is rounded to fp32, at random, and summed in fp64: an error of about 1e-8.
+    `size` (n, 1) tokens down to the logit `last` (n, 1). Whatever the rounding, those from
+    `surely_from` (n, 1) on are kept and none below `perhaps_from` (n, 1); where these two are not
+    the same cut, `unsure` (n,).
     """
-    largest = logits.amax(1, keepdim=True)
-    total = (logits - largest).exp_().sum(1, dtype=torch.float64)
-    chosen = logits.gather(1, token[:, None])[:, 0].double()
-    found: Tensor = chosen - largest[:, 0].double() - total.log()
-    return found
+
+    size: Tensor
+    last: Tensor
+    surely_from: Tensor
+    perhaps_from: Tensor
+    unsure: Tensor
+
+    def kept(self, logits: Tensor) -> Tensor:
+        """Whether each token is kept, (n, vocabulary); equal logits by token id."""
+        mask = logits >= self.last
+        if bool((mask.sum(1, keepdim=True) > self.size).any()):
+            level = logits == self.last
+            room = self.size - (logits > self.last).sum(1, keepdim=True)
+            mask &= ~(level & (level.cumsum(1) > room))
+        return mask
+
+    def of(self, rows: Tensor) -> _Cut:
+        """The cuts of some rows."""
+        return _Cut(
+            size=self.size[rows],
+            last=self.last[rows],
+            surely_from=self.surely_from[rows],
+            perhaps_from=self.perhaps_from[rows],
+            unsure=self.unsure[rows],
+        )
+
+    def updated(self, rows: Tensor, other: _Cut) -> _Cut:
+        """With the cuts of `rows` taken from `other`."""
+        return _Cut(
+            size=self.size.index_copy(0, rows, other.size),
+            last=self.last.index_copy(0, rows, other.last),
+            surely_from=self.surely_from.index_copy(0, rows, other.surely_from),
+            perhaps_from=self.perhaps_from.index_copy(0, rows, other.perhaps_from),
+            unsure=self.unsure.index_copy(0, rows, other.unsure),
+        )
+
+
+def _readable(logits: Tensor) -> Tensor:
+    """Half precision as fp32, which holds it exactly."""
+    return logits if logits.dtype in (torch.float32, torch.float64) else logits.float()
+
+
+def _block_sums(weight: Tensor, size: int) -> Tensor:
+    """Sums of `weight` (n, vocabulary) over blocks of `size`, (n, blocks) fp64; the last may be
+    short."""
+    whole = weight.shape[1] // size * size
+    shape = (len(weight), whole // size, size)
+    strides = (weight.stride(0), size * weight.stride(1), weight.stride(1))
+    sums = weight.as_strided(shape, strides).sum(2, dtype=torch.float64)
+    if whole == weight.shape[1]:
+        return sums
+    return torch.cat([sums, weight[:, whole:].sum(1, keepdim=True, dtype=torch.float64)], 1)
+
+
+def _best(score: Tensor) -> tuple[Tensor, Tensor]:
+    """The place of the largest score of each row (n, 1), and its lead over the second (n,)."""
+    two = score.topk(min(2, score.shape[1]), dim=1)
+    first = two.values[:, 0]
+    if score.shape[1] == 1:
+        return two.indices, torch.where(first.isnan(), first, torch.inf)
+    return two.indices[:, :1], first - two.values[:, 1]
+
+
+def _count(condition: Tensor) -> Tensor:
+    """How many of each row hold, at least 1, (n, 1)."""
+    return condition.sum(1, keepdim=True).clamp(min=1)

@@ -16,7 +16,7 @@ from tailbound.errors import UsageError
 from tailbound.targets.base import DrawSource
 from tailbound.targets.decoding.batched_model import BatchedModel
 from tailbound.targets.decoding.decoder import Decoder
-from tailbound.targets.decoding.distribution import TOLERANCE, Distribution
+from tailbound.targets.decoding.distribution import Distribution
 from tailbound.targets.decoding.encoding import Encoder
 from tailbound.targets.decoding.fp64_fallback import Fp64Fallback
 from tailbound.targets.decoding.prompt_cache import BATCH_TOKENS, Prefixes
@@ -36,8 +36,9 @@ class LocalModel:
     whatever the batch; elsewhere draws are reproducible in distribution. `notices` are lines that
     a person should see before a run. Not safe for use by several threads at once.
 
-    `tolerance` is the distance, in cumulative probability at temperature 1, within which a draw
-    is decided by the canonical fp64 computation; 0 turns that off.
+    `tolerance` is the error that is assumed of a logit: choices that it could change are decided by
+    the canonical computation. None measures it when the first draw is asked for; 0 decides nothing
+    canonically.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class LocalModel:
         name: str,
         revision: str | None,
         batch_size: int = 256,
-        tolerance: float = TOLERANCE,
+        tolerance: float | None = None,
         prompt_cache_bytes: int = PROMPT_CACHE_BYTES,
         notices: tuple[str, ...] = (),
     ) -> None:
@@ -92,7 +93,16 @@ class LocalModel:
             torch.float32,
             torch.float64,
         )
-        self.fallback = Fp64Fallback(self.network) if exact and tolerance > 0 else None
+        self.fallback = (
+            Fp64Fallback(self.network, tolerance=tolerance) if exact and tolerance != 0 else None
+        )
+        if tolerance is not None and not tolerance >= 0:
+            raise UsageError(f"tolerance must be at least 0, not {tolerance}")
+        if self.fallback is not None and self.fallback.precision == "float32":
+            notices += (
+                "the model is too large for a copy in float64: where rounding could change a "
+                "token, a float32 pass over that response alone decides",
+            )
         if not exact:
             notices += (
                 f"{self._contract.precision} on {self.network.device.type}: reproducible in "
@@ -103,7 +113,6 @@ class LocalModel:
             temperature=options.temperature,
             top_p=options.top_p,
             top_k=options.top_k,
-            tolerance=tolerance,
         )
         self.options = options
         self.prompt_cache_bytes = prompt_cache_bytes

@@ -75,7 +75,7 @@ def _voice(
 
     fallback = target.fallback
     if fallback is not None and network is not target.network:
-        fallback = Fp64Fallback(network)
+        fallback = Fp64Fallback(network, tolerance=fallback.tolerance)
     return ModelVariant(
         name=name,
         network=network,
