@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from tiny_models import ARCHITECTURES, local_model, network, prompt
@@ -10,7 +13,7 @@ from tailbound.core.contract import SamplingOptions
 from tailbound.importance_sampling import make_ladder
 from tailbound.steering import Ablate, Add
 from tailbound.targets.decoding.proposals import ProposalModel, steered
-from tailbound.workflows.risk.checks import check_engine
+from tailbound.workflows.risk.checks import check_engine, difference_of_densities
 from tailbound.workflows.risk.proposal_mixture import Family
 
 PROMPTS = [prompt(number, words=2 + 4 * number) for number in range(3)]
@@ -48,3 +51,26 @@ def test_they_pass_on_every_architecture(kind: str, how: str) -> None:
 def test_they_pass_under_other_contracts(options: dict[str, object]) -> None:
     found = check_engine(engine("llama", "ablate", **options), FAMILY, PROMPTS, seed=0)
     assert abs(found["mean_weight_z"]) < 5
+
+
+def test_densities_are_compared_as_the_precision_allows() -> None:
+    """Rounding of half precision passes, however large its largest; a wrong density does not."""
+    contract = local_model(network(), SamplingOptions(max_new_tokens=8)).contract
+    half = replace(contract, precision="bfloat16")
+    rng = np.random.default_rng(0)
+    rounding = 0.08 * rng.standard_normal(300)
+    rounding[7] = 0.52
+    assert difference_of_densities(rounding, half) is None
+    assert "nats apart" in str(difference_of_densities(rounding, contract))
+    assert "nats apart" in str(difference_of_densities(4 * rounding, half))
+    assert "nats apart" in str(
+        difference_of_densities(rounding, replace(half, precision="float16"))
+    )
+    assert "mean ratio" in str(difference_of_densities(np.full(300, 0.09), half))
+
+    exact = 1e-5 * rng.standard_normal(300)
+    assert difference_of_densities(exact, contract) is None
+    exact[0] = 5e-3
+    assert difference_of_densities(exact, contract) is not None
+    assert difference_of_densities(exact, replace(contract, top_p=0.9)) is None
+    assert difference_of_densities(np.empty(0), contract) is None

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tailbound.core.contract import DrawRequest
+from tailbound.core.contract import DrawRequest, SamplingContract
 from tailbound.core.prompt import Prompt
 from tailbound.core.steps import step
 from tailbound.errors import TargetError, UsageError
@@ -28,9 +29,15 @@ from tailbound.workflows.risk.scores import table_of
 PROMPTS, PILOT_DRAWS = 3, 100
 LEAST_EFFECT = 1e-6
 """Movement of the logits, up to a common shift, below which a variant is the target itself."""
-TOKEN_GAP = {"float32": 1e-3, "float64": 1e-3}
-"""Largest |sampled - scored| log-probability of a token, in nats; `LOW_PRECISION_GAP` elsewhere."""
-LOW_PRECISION_GAP = 0.5
+TOKEN_GAP = 1e-3
+"""Largest |sampled - scored| log-probability of a token in float32 and float64, in nats."""
+TRUNCATED_GAP = 1e-2
+"""The same under top-p or top-k, where a token at the border may be kept in one of the two alone."""
+LOW_PRECISION_GAPS = {"float16": (0.02, 0.06), "bfloat16": (0.1, 0.3)}
+"""Largest median and 90% quantile of |sampled - scored| in half precision, which rounds the logits
+themselves: to 0.06 at 16 in bfloat16. The largest of many such gaps says nothing."""
+LARGEST_BIAS = 0.05
+"""How far the mean of scored / sampled probability may lie from 1 beyond 4 standard errors."""
 LARGEST_Z = 5.0
 
 
@@ -52,7 +59,6 @@ def check_engine(
 def _check_voices(engine: ProposalEngine, prompts: Sequence[Prompt], seed: int) -> dict[str, float]:
     longest = engine.contract.max_new_tokens
     by_id = {prompt.id: prompt for prompt in prompts}
-    allowed = TOKEN_GAP.get(engine.contract.precision, LOW_PRECISION_GAP)
     effects: dict[str, float] = {}
     for number, variant in enumerate(engine.variants[1:], start=1):
         schedules = (((number, longest),), ((0, 1), (number, longest)), ((number, 1),))
@@ -62,6 +68,7 @@ def _check_voices(engine: ProposalEngine, prompts: Sequence[Prompt], seed: int) 
             for index, segments in enumerate(schedules, start=1)
         ]
         least = np.inf
+        gaps: list[NDArray[np.float64]] = []
         for traced in engine.trace(requests, seed=seed):
             response = traced.draw.token_ids
             effect = engine.effect(number, by_id[traced.draw.prompt_id], response)
@@ -75,17 +82,45 @@ def _check_voices(engine: ProposalEngine, prompts: Sequence[Prompt], seed: int) 
             steps = np.arange(len(response))
             segments = schedules[traced.draw.index - 1]
             spoken_by = [next((v for v, stop in segments if t < stop), 0) for t in steps.tolist()]
-            gap = np.abs(traced.spoken - traced.scored[spoken_by, steps])
+            gap = traced.spoken - traced.scored[spoken_by, steps]
             # -inf: a token at the edge of a truncated distribution, which rounding may drop
-            worst = float(gap[np.isfinite(gap)].max(initial=0.0))
-            if worst > allowed:
-                raise TargetError(
-                    f"proposal {variant.name}: token {int(np.nanargmax(gap))} of a reply to prompt "
-                    f"{traced.draw.prompt_id!r} was sampled with another probability than scoring "
-                    f"gives it ({worst:.2g} nats apart): the weights would be wrong"
-                )
+            gaps.append(gap[np.isfinite(gap)])
+        fault = difference_of_densities(np.concatenate(gaps), engine.contract)
+        if fault is not None:
+            raise TargetError(
+                f"proposal {variant.name}: tokens of replies to prompt {prompts[0].id!r} and others"
+                f" were sampled with another probability than scoring gives them ({fault}): the "
+                "weights would be wrong"
+            )
         effects[variant.name] = least
     return effects
+
+
+def difference_of_densities(gap: NDArray[np.float64], contract: SamplingContract) -> str | None:
+    """What is wrong with `gap` (tokens,), the sampled less the scored log-probabilities in nats.
+
+    None where they agree as well as the contract's precision allows. In float32 every token must;
+    in half precision the median and the 90% quantile of |gap| must be small. In either, the mean of
+    exp(-gap), which is 1 in expectation, must not differ from 1 by more than chance explains.
+    """
+    if not len(gap):
+        return None
+    size, ratio = np.abs(gap), np.exp(-gap)
+    if contract.precision in ("float32", "float64"):
+        truncated = contract.top_p < 1 or contract.top_k is not None
+        if size.max() > (TRUNCATED_GAP if truncated else TOKEN_GAP):
+            return f"up to {size.max():.2g} nats apart"
+    else:
+        quantiles = np.quantile(size, [0.5, 0.9])
+        limits = LOW_PRECISION_GAPS.get(contract.precision, LOW_PRECISION_GAPS["bfloat16"])
+        if (quantiles > limits).any():
+            return (
+                f"half of them at least {quantiles[0]:.2g} nats apart, a tenth {quantiles[1]:.2g}"
+            )
+    error = float(ratio.std(ddof=1)) / len(ratio) ** 0.5 if len(ratio) > 1 else 0.0
+    if abs(float(ratio.mean()) - 1) > LARGEST_BIAS + 4 * error:
+        return f"mean ratio {ratio.mean():.3g}, which should be 1"
+    return None
 
 
 def _check_weights(
