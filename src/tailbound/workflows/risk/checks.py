@@ -32,7 +32,7 @@ LEAST_EFFECT = 1e-6
 TOKEN_GAP = 1e-3
 """Largest |sampled - scored| log-probability of a token in float32 and float64, in nats."""
 TRUNCATED_GAP = 1e-2
-"""The same under top-p or top-k, where a token at the border may be kept in one of the two alone."""
+"""The same under top-p or top-k, where a token at the border may be kept in only one of them."""
 LOW_PRECISION_GAPS = {"float16": (0.02, 0.06), "bfloat16": (0.1, 0.3)}
 """Largest median and 90% quantile of |sampled - scored| in half precision, which rounds the logits
 themselves: to 0.06 at 16 in bfloat16. The largest of many such gaps says nothing."""
