@@ -206,8 +206,8 @@ def main() -> None:
         print(f"{name:10} {rate:8,.0f} tokens per CPU-second")
     print(f"ratio {result.get('ratio', float('nan')):.2f}")
     print(
-        f"a logit is taken to be off by up to {error:.2g} (measured in {measuring:.1f} CPU-seconds); "
-        f"{result['decided_canonically']:.3%} of the choices decided canonically"
+        f"a logit is taken to be off by up to {error:.2g} (measured in {measuring:.1f} "
+        f"CPU-seconds); {result['decided_canonically']:.3%} of the choices decided canonically"
     )
     print(f"weights {parameters / 1e9:.2f} GB, peak memory {result['peak_memory_gb']:.2f} GB")
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny_models import Queue, local_model, network, plain_log_prob, prompt, requests
 
 from tailbound.core.contract import DrawRequest, SamplingOptions
 from tailbound.errors import TargetError
-from tailbound.targets.decoding import prompt_cache
+from tailbound.targets.decoding import memory, prompt_cache
 
 PROMPTS = [prompt(number, words=1 + number) for number in range(9)]
 
@@ -128,3 +130,35 @@ def test_damaged_weights_are_reported() -> None:
     model.model.norm.weight.fill_(float("nan"))
     with pytest.raises(TargetError, match="not finite"):
         list(target.sample(Queue(requests([prompt(0)], 2)), seed=0))
+
+
+def test_rows_of_the_cache_are_made_by_need() -> None:
+    target = local_model(network(), SamplingOptions(max_new_tokens=9), batch_size=1000)
+    made = []
+    cache = target.network.cache
+
+    def watched(*, rows: int, columns: int):  # type: ignore[no-untyped-def]
+        made.append(cache(rows=rows, columns=columns))
+        return made[-1]
+
+    target.network.cache = watched  # type: ignore[method-assign]
+    assert len(list(target.sample(Queue(requests(PROMPTS[:2], 6), portion=5), seed=0))) == 12
+    assert max(one.rows for one in made) <= 15
+
+
+def test_the_prompt_cache_is_a_share_of_free_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    assert memory.prompt_cache_bytes(cpu) == memory.MOST // 8
+    (tmp_path / "meminfo").write_text("MemFree: 1 kB\nMemAvailable: 8388608 kB\n")
+    assert memory.prompt_cache_bytes(cpu) == 1 << 30
+    (tmp_path / "memory.max").write_text(f"{3 << 30}\n")
+    (tmp_path / "memory.current").write_text(f"{1 << 30}\n")
+    assert memory.prompt_cache_bytes(cpu) == 1 << 28
+    (tmp_path / "memory.max").write_text("max\n")
+    assert local_model(network()).prompt_cache_bytes == 1 << 30
+    (tmp_path / "meminfo").write_text("MemAvailable: 1000 kB\n")
+    assert memory.prompt_cache_bytes(cpu) == memory.LEAST

@@ -7,6 +7,7 @@ import pytest
 from tiny_models import EOT, SPECIAL, Queue, local_model, network, prompt, requests
 
 from tailbound.core.contract import SamplingOptions
+from tailbound.targets.decoding import decoder
 
 
 def test_every_stop_id_ends_a_response() -> None:
@@ -71,3 +72,37 @@ def test_without_stop_tokens_every_response_is_of_full_length() -> None:
     draws = list(target.sample(Queue(requests([prompt(0)], 9)), seed=0))
     assert {(len(d.token_ids), d.finish_reason) for d in draws} == {(5, "length")}
     assert np.isfinite([d.log_prob for d in draws]).all()
+
+
+def test_only_the_last_tokens_are_read_for_a_stop_string(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many times shorter than the response; tokens without text in between change nothing."""
+    model = network()
+    stop = SamplingOptions(max_new_tokens=100, stop=("w9 w8",))
+    target = local_model(model, stop, batch_size=16)
+    asked = requests([prompt(0), prompt(1)], 30)
+    expected = {(d.prompt_id, d.index): d for d in target.sample(Queue(asked), seed=4)}
+    assert {draw.finish_reason for draw in expected.values()} >= {"stop"}
+    monkeypatch.setattr(decoder, "STOP_MARGIN", 1000)  # the whole response, always
+    whole = {
+        (d.prompt_id, d.index): d
+        for d in local_model(model, stop, batch_size=16).sample(Queue(asked), seed=4)
+    }
+    assert expected == whole
+
+
+def test_stop_strings_spread_over_tokens_without_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = local_model(network(), SamplingOptions(max_new_tokens=99, stop=("w9 w8",)))
+    made = target.decoder((target.variant,))
+    read: list[int] = []
+    decode = made._decode
+
+    def counted(responses):  # type: ignore[no-untyped-def]
+        read.extend(map(len, responses))
+        return decode(responses)
+
+    made._decode = counted
+    long = [10] * 60
+    cases = [[*long, 9, 8], [*long, 8, 9], [*long, 9, *([1] * 40), 8], [9, 8], [9]]
+    assert made._at_a_stop(cases).tolist() == [True, False, True, True, False]
+    assert read[1] == len("w9 w8") + decoder.STOP_MARGIN
+    assert read.count(62) == 1  # the one that was found, to make sure

@@ -5,7 +5,8 @@
     attention.py      attention of one new token per row, for CPUs
     cache.py          keys and values of those rows
     prompt_cache.py   prompts that have been read once, shared by all of their draws
-    rng.py            the random numbers of a draw
+    memory.py         how much memory there is for them
+    rng.py            the random numbers of a draw, Gumbel numbers from them
     distribution.py   logits to tokens and log-densities
     fp64_fallback.py  the canonical decision where rounding could change a token
     decoder.py        the loop that keeps the batch full

@@ -107,15 +107,20 @@ class RowCache(Cache):
         }
 
     @torch.inference_mode()
-    def reserve(self, columns: int) -> None:
-        """Make room for `columns` tokens per row, keeping what is there."""
-        if columns <= self.columns:
+    def reserve(self, columns: int, rows: int = 0) -> None:
+        """Make room for `columns` tokens per row and for `rows` rows, keeping what is there."""
+        if columns <= self.columns and rows <= self.rows:
             return
-        wider = max(columns, self.columns + self.columns // 2)
-        banks = self.layout.empty(self.rows, columns=wider)
+        wider, longer = self.columns, self.rows
+        if columns > wider:
+            wider = max(columns, wider + wider // 2)
+        if rows > longer:
+            longer = rows
+            self._row_index = torch.arange(rows, device=self.layout.device)
+        banks = self.layout.empty(longer, columns=wider)
         for new, old in zip(banks, self._banks, strict=True):
-            new[..., : self.columns, :] = old
-        self._banks, self.columns = banks, wider
+            new[:, : self.rows, :, : self.columns] = old
+        self._banks, self.columns, self.rows = banks, wider, longer
         self._index_views()
 
     def aim(self, positions: Tensor, columns: int) -> None:

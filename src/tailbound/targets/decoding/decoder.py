@@ -40,6 +40,9 @@ NUMBERS_AT_ONCE = 4096
 COLUMNS_AT_ONCE = 64
 """Columns of the cache that are added for the next steps of a new row."""
 
+STOP_MARGIN = 8
+"""Tokens, and characters, that are read beyond the length of the longest stop string."""
+
 NEVER = 1 << 60
 """The step at which a row changes its variant where it never does."""
 
@@ -125,7 +128,7 @@ class Decoder:
             variant, batch = self._voices[number], batches[self._batch_of[number]]
             prompts = [variant.encode(request.prompt) for request in group]
             banks = variant.prefixes.get([prompt[:-1] for prompt in prompts])
-            batch.reserve(max(map(len, prompts)))
+            batch.reserve(max(map(len, prompts)), more=len(group))
             for request, prompt, bank in zip(group, prompts, banks, strict=True):
                 row = batch.free_row()
                 batch.cache.load(row, bank)
@@ -170,7 +173,7 @@ class Decoder:
             said = [batch.response(row)[:-1] for batch, row in rows]
             banks = variant.prefixes.extended(prompts, said)
             longest = max(len(p) + len(s) for p, s in zip(prompts, said, strict=True))
-            target.reserve(longest + 1)
+            target.reserve(longest + 1, more=sum(batch is not target for batch, _ in rows))
             for (batch, row), prompt, bank in zip(rows, prompts, banks, strict=True):
                 place = row
                 if batch is not target:
@@ -214,11 +217,30 @@ class Decoder:
         batch.append(token, log_prob)
         finished = self._ends[token] | (batch.step[:n] >= self._max_new_tokens)
         if self._stop:
-            for row, text in enumerate(self._decode([batch.response(r) for r in range(n)])):
-                if not finished[row] and any(stop in text for stop in self._stop):
-                    finished[row] = True
+            finished |= self._at_a_stop([batch.response(row) for row in range(n)])
         rows: list[int] = np.flatnonzero(finished).tolist()
         return rows
+
+    def _at_a_stop(self, responses: list[list[int]]) -> NDArray[np.bool_]:
+        """Whether the last token of each response completes a stop string.
+
+        Only the last tokens become text, as many as give enough of it; what they seem to say at
+        their very beginning is checked against the whole.
+        """
+        longest = max(map(len, self._stop))
+        tail = longest + STOP_MARGIN
+        texts = self._decode([response[-tail:] for response in responses])
+        stopped = np.zeros(len(responses), dtype=np.bool_)
+        for row, (response, text) in enumerate(zip(responses, texts, strict=True)):
+            whole = len(response) <= tail
+            if not whole and len(text) < longest + STOP_MARGIN:  # tokens without text
+                (text,), whole = self._decode([response]), True
+            found = any(stop in text for stop in self._stop)
+            if found and not whole:
+                (text,) = self._decode([response])
+                found = any(stop in text for stop in self._stop)
+            stopped[row] = found
+        return stopped
 
     def _strengths(self, batch: _Batch) -> Tensor | None:
         """Strength of each active row; None where no row is steered."""
@@ -276,7 +298,7 @@ class _Batch:
 
     def __init__(self, network: BatchedModel, rows: int, max_new_tokens: int) -> None:
         self.network = network
-        self.cache = network.cache(rows=rows, columns=1)
+        self.cache = network.cache(rows=1, columns=1)
         self._device = network.device
         self._room = min(max_new_tokens, COLUMNS_AT_ONCE)
         numbers = numbers_per_token(network.vocabulary)
@@ -303,9 +325,13 @@ class _Batch:
         numbers = (self.variant, self.change, self.pending, self.position, self.step)
         return *numbers, self.log_probs, self._tokens, self._uniforms
 
-    def reserve(self, length: int) -> None:
-        """Columns for `length` tokens and some more steps."""
-        self.cache.reserve(length + self._room)
+    def reserve(self, length: int, *, more: int) -> None:
+        """Columns for `length` tokens and some more steps, and rows for `more` new ones."""
+        needed = self.active + max(0, more - len(self.gaps))
+        held = self.cache.rows
+        if needed > held:  # at least half as many again, but not more than there may be
+            needed = max(needed, min(held + held // 2, len(self.requests)))
+        self.cache.reserve(length + self._room, rows=needed)
 
     def free_row(self) -> int:
         """A gap, or else the row after the last one."""

@@ -14,6 +14,7 @@ from tailbound.core.prompt import Prompt
 from tailbound.core.thinking import thinking_notice
 from tailbound.errors import UsageError
 from tailbound.targets.base import DrawSource
+from tailbound.targets.decoding import memory
 from tailbound.targets.decoding.batched_model import BatchedModel
 from tailbound.targets.decoding.decoder import Decoder
 from tailbound.targets.decoding.distribution import Distribution
@@ -26,8 +27,6 @@ from tailbound.targets.decoding.variant import ModelVariant
 if TYPE_CHECKING:
     from tailbound.targets.decoding.proposals import ProposalModel
 
-PROMPT_CACHE_BYTES = 1 << 30
-
 
 class LocalModel:
     """A Hugging Face causal language model in this process: a `WhiteBox`.
@@ -38,7 +37,8 @@ class LocalModel:
 
     `tolerance` is the error that is assumed of a logit: choices that it could change are decided by
     the canonical computation. None measures it when the first draw is asked for; 0 decides nothing
-    canonically.
+    canonically. `prompt_cache_bytes` bounds the memory for prompts that have been read, for each
+    variant; None takes an eighth of what is free.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class LocalModel:
         revision: str | None,
         batch_size: int = 256,
         tolerance: float | None = None,
-        prompt_cache_bytes: int = PROMPT_CACHE_BYTES,
+        prompt_cache_bytes: int | None = None,
         notices: tuple[str, ...] = (),
     ) -> None:
         if batch_size < 1:
@@ -115,7 +115,9 @@ class LocalModel:
             top_k=options.top_k,
         )
         self.options = options
-        self.prompt_cache_bytes = prompt_cache_bytes
+        if prompt_cache_bytes is None:
+            prompt_cache_bytes = memory.prompt_cache_bytes(self.network.device)
+        self.prompt_cache_bytes: int = prompt_cache_bytes
         self.variant = ModelVariant(
             name="target",
             network=self.network,
