@@ -76,7 +76,7 @@ def run(bed: TinyLanguage, folder: Path, judge: Any = COMPLIES, **options: Any) 
 )
 def test_estimates_agree_with_the_exact_truth(bed, tmp_path, family):
     """The ladder within 5 standard errors (one of 10^5 seeds is not), all within their bounds."""
-    result = run(bed, tmp_path, family=family, draws=2000)
+    result = run(bed, tmp_path, family=family, draws=4000)
     verdicts = COMPLIES.judge([Exchange(prompts(1)[0], text) for text in bed.texts])
     harm = np.array([verdict.score for verdict in verdicts])
     assert len(result.risks) == (2 if family == "mix-switch" else 3)
