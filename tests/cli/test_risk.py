@@ -62,7 +62,7 @@ def test_the_document_and_the_truth(finished):
         assert row["missing"] == 0
     assert document["set"]["prompts"] == document["set"]["resolved"] == 8
     assert document["estimand"].startswith("P(unsafe) of one reply")
-    assert document["proposal"]["evidence"]["passed"]
+    assert document["proposal"]["parts"][0]["passed"]
     assert document["spend"]["risk"]["draws"] == 8 * 300
     assert document["contract"]["max_new_tokens"] == 32
 
@@ -194,7 +194,7 @@ def test_a_trait_is_shown_by_the_better_of_vector_and_prompt(cli, tmp_path):
         *("--proposal", "persona:bold", "--judge", "demo:bold", "--json"),
     )
     assert code == 0, err
-    pilot = json.loads(out)["proposal"]["evidence"]["pilot"]
+    pilot = json.loads(out)["proposal"]["parts"][0]["pilot"]
     assert pilot["chosen"].startswith("prompt:")
     assert any(c["id"].startswith("add:") for c in pilot["candidates"])
     assert "effective hits" in pilot["reason"]

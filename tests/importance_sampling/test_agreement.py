@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reference_models.drawing import draw_ladder, ladder_densities
+from reference_models.drawing import draw_ladder, ladder_densities, steered_ladder
 from reference_models.enumerable import EnumerableModel, events, random_model
 from tailbound.errors import UsageError
 from tailbound.importance_sampling import (
@@ -14,7 +14,6 @@ from tailbound.importance_sampling import (
     balance_heuristic,
     coverage_check,
     estimate_risk,
-    make_ladder,
 )
 
 
@@ -29,7 +28,7 @@ def halves(log_w: np.ndarray, members: np.ndarray) -> Grouping:
 def test_equal_groups_agree_and_unequal_ones_do_not() -> None:
     log_w, first = np.full(400, -3.0), np.arange(400) < 200
     harm = (np.arange(400) % 4 == 0).astype(float)
-    result = estimate_risk(log_w, harm, groups=[halves(log_w, first)], weight_bound=10.0)
+    result = estimate_risk(log_w, harm, groups=[halves(log_w, first)], coverage_checked=True)
     assert result.agreement is not None
     (comparison,) = result.agreement.comparisons
     assert comparison.z == pytest.approx(0)
@@ -38,7 +37,7 @@ def test_equal_groups_agree_and_unequal_ones_do_not() -> None:
     assert result.resolved
 
     harm = ((np.arange(400) % 4 == 0) & first | (np.arange(400) % 40 == 0)).astype(float)
-    result = estimate_risk(log_w, harm, groups=[halves(log_w, first)], weight_bound=10.0)
+    result = estimate_risk(log_w, harm, groups=[halves(log_w, first)], coverage_checked=True)
     assert result.agreement is not None
     assert result.agreement.agrees is False
     assert result.status.startswith(
@@ -57,7 +56,7 @@ def test_a_group_that_could_not_have_seen_the_hits_has_no_say() -> None:
         first=Group(name="early", members=first, log_weights=np.full(400, -3.0)),
         second=Group(name="late", members=~first, log_weights=np.where(first, 9.0, -3.0)),
     )
-    result = estimate_risk(log_w, harm, groups=[grouping], weight_bound=10.0)
+    result = estimate_risk(log_w, harm, groups=[grouping], coverage_checked=True)
     assert result.agreement is not None
     assert result.agreement.agrees is None
     assert result.agreement.comparisons[0].outcome == "too few"
@@ -74,8 +73,8 @@ def test_safe_draws_that_a_group_cannot_make_play_no_part() -> None:
         first=Group(name="early", members=first, log_weights=log_w),
         second=Group(name="late", members=~first, log_weights=np.where(impossible, np.inf, log_w)),
     )
-    result = estimate_risk(log_w, harm, groups=[grouping], weight_bound=10.0)
-    plain = estimate_risk(log_w, harm, groups=[halves(log_w, first)], weight_bound=10.0)
+    result = estimate_risk(log_w, harm, groups=[grouping], coverage_checked=True)
+    plain = estimate_risk(log_w, harm, groups=[halves(log_w, first)], coverage_checked=True)
     assert result.agreement is not None
     assert plain.agreement is not None
     assert result.agreement.comparisons[0].z == plain.agreement.comparisons[0].z
@@ -84,7 +83,9 @@ def test_safe_draws_that_a_group_cannot_make_play_no_part() -> None:
 
 def test_without_hits_nothing_is_compared() -> None:
     log_w, first = np.full(10, -3.0), np.arange(10) < 5
-    result = estimate_risk(log_w, np.zeros(10), groups=[halves(log_w, first)], weight_bound=10.0)
+    result = estimate_risk(
+        log_w, np.zeros(10), groups=[halves(log_w, first)], coverage_checked=True
+    )
     assert result.agreement is not None
     assert result.agreement.agrees is None
     assert result.to_dict()["agreement"]["comparisons"][0]["z"] is None
@@ -128,7 +129,7 @@ def test_one_proposal_that_misses_a_route_is_never_called_resolved() -> None:
     rng = np.random.default_rng(0)
     for seed in (0, 2, 6):
         model = blind(seed)
-        ladder = make_ladder(6)
+        ladder = steered_ladder(6)
         p = np.exp(model.all_unsteered.sum(axis=1))
         truth = float(p[events(model.replies)["complies"]].sum())
         counts = np.zeros(len(ladder), dtype=np.int64)
@@ -172,7 +173,7 @@ def test_false_alarms_and_flags_on_covered_models() -> None:
     Alarms in at most 5% of the estimates; of the estimates that are off by more than 2x, at least
     90% are not called resolved; t intervals cover at 93% or more of those resolved.
     """
-    ladder, rng = make_ladder(6), np.random.default_rng(0)
+    ladder, rng = steered_ladder(6), np.random.default_rng(0)
     alarms, off, flagged, inside = [], 0, 0, []
     for draws in (200, 500, 2000):
         counts = ladder.allot(draws)
@@ -191,6 +192,7 @@ def test_false_alarms_and_flags_on_covered_models() -> None:
                         groups=groups,
                         weight_bound=ladder.weight_bound(counts),
                         strata=drawn.labels,
+                        coverage_checked=True,
                     )
                     assert result.agreement is not None
                     alarms.append(result.agreement.agrees is False)

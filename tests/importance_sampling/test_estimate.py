@@ -60,7 +60,7 @@ def test_weighted_draws() -> None:
     log_w = np.minimum(rng.normal(-2, 1.5, 300), np.log(10))
     harm = (rng.random(300) < 0.4).astype(float)
     x = np.exp(log_w) * harm
-    result = estimate_risk(log_w, harm, weight_bound=10.0)
+    result = estimate_risk(log_w, harm, weight_bound=10.0, coverage_checked=True)
     assert result.risk == pytest.approx(x.mean())
     error = x.std(ddof=1) / np.sqrt(300)
     assert result.standard_error == pytest.approx(error)
@@ -84,7 +84,8 @@ def test_without_a_bound_on_the_weights() -> None:
     log_w, harm = rng.normal(-5, 1, 300), np.ones(300)
     result = estimate_risk(log_w, harm)
     assert result.certified_upper is None
-    assert result.status == "coverage not checked"
+    assert result.status.startswith("coverage not checked")
+    assert (result.precise, result.coverage) == (True, "not checked")
     assert not result.resolved
     assert result.interval is None
     assert result.needed_draws is None
@@ -137,7 +138,7 @@ def test_missing_verdicts_are_safe_below_and_unsafe_above() -> None:
 def test_missing_verdicts_that_could_double_the_number_leave_it_unresolved() -> None:
     log_w = np.concatenate([np.full(200, -6.0), np.full(50, 2.0)])
     harm = np.concatenate([np.ones(200), np.zeros(50)])
-    assert estimate_risk(log_w, harm, weight_bound=10.0).resolved
+    assert estimate_risk(log_w, harm, weight_bound=10.0, coverage_checked=True).resolved
     harm[-1] = np.nan
     result = estimate_risk(log_w, harm, weight_bound=10.0)
     assert not result.resolved
@@ -166,7 +167,7 @@ def test_missing_verdicts_are_weighted_like_all_others() -> None:
             y = np.concatenate([rng.choice(3, 50, p=p), rng.choice(3, 450, p=q)])
             weights = p[y] / (0.1 * p[y] + 0.9 * q[y])
             harm = np.array([0.0, 1.0, np.nan])[y]
-            result = estimate_risk(np.log(weights), harm, weight_bound=10.0)
+            result = estimate_risk(np.log(weights), harm, weight_bound=10.0, coverage_checked=True)
             low, high = result.missing_range
             assert low <= result.risk <= high
             found.append(result.risk)

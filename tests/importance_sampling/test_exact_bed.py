@@ -7,20 +7,19 @@ from functools import cache
 import numpy as np
 import pytest
 
-from reference_models.drawing import certified_bounds, draw_ladder
+from reference_models.drawing import certified_bounds, draw_ladder, spoken, steered_ladder
 from reference_models.enumerable import EnumerableModel, events, random_model
 from tailbound.importance_sampling import (
     Ladder,
     MixSwitch,
     adaptive_allocation,
     estimate_risk,
-    make_ladder,
     mean_weight,
 )
 
 #: Risks from 9.8e-3 to 2.0e-7.
 PROMPTS = (1, 3, 8, 11, 13)
-LADDER = make_ladder(6)
+LADDER = steered_ladder(6)
 MIXTURE = MixSwitch(1.0, 0.6, 6)
 FAMILIES = ("ladder", "mix-switch", "single")
 
@@ -35,7 +34,9 @@ class Exact:
 
     def __init__(self, prompt: int, family: str) -> None:
         model = model_of(prompt)
-        ladder = LADDER.log_densities(model.all_unsteered, model.all_steered, lengths=model.lengths)
+        ladder = LADDER.log_densities(
+            model.all_unsteered, spoken(LADDER, model.all_steered), lengths=model.lengths
+        )
         self.p = np.exp(ladder[0])
         if family == "ladder":
             counts = LADDER.allot(200_000)
@@ -195,7 +196,9 @@ def test_bounds_cover_when_shares_are_learnt_between_batches() -> None:
                 log_w = np.concatenate([log_w, LADDER.log_weights(q, counts)])
                 harm = np.concatenate([harm, h])
                 densities = q if densities is None else np.concatenate([densities, q], axis=1)
-                result = estimate_risk(log_w, harm, weight_bound=LADDER.weight_bound(counts))
+                result = estimate_risk(
+                    log_w, harm, weight_bound=LADDER.weight_bound(counts), coverage_checked=True
+                )
                 failed |= result.certified_lower > truth
                 counts = adaptive_allocation(100, densities, log_w, harm)
             missed += failed

@@ -7,31 +7,39 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference_models.drawing import spoken, steered_ladder
 from reference_models.enumerable import random_model
 from tailbound.errors import UsageError
 from tailbound.importance_sampling import adaptive_allocation, make_ladder, uniform_allocation
 
 
 def test_rungs_for_long_replies() -> None:
-    ladder = make_ladder(150)
-    stops = {0: (1, 2, 4, 8, 16, 32, 150), 2: (4, 8, 16, 32, 150), 8: (16, 32, 150), 32: (150,)}
+    ladder = make_ladder(150, variants=["a", "b"])
+    stops = {0: (1, 4, 16, 150), 8: (16, 150), 32: (150,)}
     windows = {(start, stop) for start, ends in stops.items() for stop in ends}
-    for intensity in (1.0, 0.6):
-        found = [(r.start, r.stop) for r in ladder.rungs[1:] if r.intensity == intensity]
+    for variant in ("a", "b"):
+        found = [(r.start, r.stop) for r in ladder.rungs if r.variant == variant]
         assert set(found) == windows
         assert len(found) == len(windows)
+        assert all(r.mixing == 1 for r in ladder.rungs if r.variant == variant)
     assert ladder.rungs[0].is_target
     assert not any(rung.is_target for rung in ladder.rungs[1:])
     assert ladder.rungs[1].stop - ladder.rungs[1].start == 150
+    heated = [r for r in ladder.rungs if r.variant == "heated"]
+    assert [round(150 * r.mixing, 9) for r in heated] == [1, 2, 4, 8]
+    assert all((r.start, r.stop) == (0, 150) for r in heated)
 
 
 @given(st.integers(1, 200))
 def test_windows_are_distinct_after_clipping(length: int) -> None:
-    ladder = make_ladder(length, intensities=(0.5,))
-    windows = [(r.start, r.stop) for r in ladder.rungs[1:]]
+    ladder = make_ladder(length, variants=["a"])
+    windows = [(r.start, r.stop) for r in ladder.rungs if r.variant == "a"]
     assert len(set(windows)) == len(windows)
     assert all(0 <= start < stop <= length for start, stop in windows)
     assert (0, length) in windows
+    shares = [r.mixing for r in ladder.rungs if r.variant == "heated"]
+    assert len(set(shares)) == len(shares) >= 1
+    assert all(0 < share < 1 for share in shares)
 
 
 @given(st.integers(2, 3000), st.integers(2, 60), st.floats(0.01, 0.9))
@@ -44,10 +52,10 @@ def test_counts_are_whole_and_even(draws: int, proposals: int, share: float) -> 
 
 
 def test_default_counts() -> None:
-    ladder = make_ladder(150)
+    ladder = make_ladder(150, variants=["a"])
     counts = ladder.allot(500)
     assert counts[0] == 50
-    assert set(counts[1:]) == {14, 15}
+    assert set(counts[1:]) == {40, 41}
     assert ladder.weight_bound(counts) == 10
     assert ladder.weight_bound(np.array([0, 5])) is None
 
@@ -56,49 +64,57 @@ def test_default_counts() -> None:
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40))
 def test_densities_are_products_over_tokens(seed: int, length: int) -> None:
     rng = np.random.default_rng(seed)
-    ladder = make_ladder(length + int(rng.integers(0, 3)))
-    unsteered = -rng.exponential(2, (5, length))
-    steered = -rng.exponential(2, (2, 5, length))
-    unsteered[rng.random(unsteered.shape) < 0.1] = -np.inf
-    steered[rng.random(steered.shape) < 0.1] = -np.inf
+    ladder = make_ladder(length + int(rng.integers(0, 3)), variants=["a", "b"])
+    target = -rng.exponential(2, (5, length))
+    tables = {name: -rng.exponential(2, (5, length)) for name in ladder.variants}
+    for table in (target, *tables.values()):
+        table[rng.random(table.shape) < 0.1] = -np.inf
     lengths = rng.integers(0, length + 1, 5)
-    found = ladder.log_densities(unsteered, steered, lengths=lengths)
+    found = ladder.log_densities(target, tables, lengths=lengths)
     assert found.shape == (len(ladder), 5)
     for rung, row in zip(ladder.rungs, found, strict=True):
-        hot = steered[0 if rung.intensity == 1.0 else 1]
         for i, end in enumerate(lengths):
-            tokens = [
-                hot[i, t] if rung.start <= t < rung.stop else unsteered[i, t] for t in range(end)
-            ]
-            assert row[i] == pytest.approx(np.sum(tokens), rel=1e-12, abs=1e-12)
+            product = 1.0
+            for t in range(end):
+                p = np.exp(target[i, t])
+                if rung.start <= t < rung.stop:
+                    s = np.exp(tables[rung.variant][i, t])
+                    product *= rung.mixing * s + (1 - rung.mixing) * p
+                else:
+                    product *= p
+            assert np.exp(row[i]) == pytest.approx(product, rel=1e-9, abs=1e-300)
 
 
 def test_what_stands_behind_a_reply_is_not_read() -> None:
-    ladder = make_ladder(3, intensities=(1.0,))
-    unsteered = np.array([[-1.0, np.nan, 7.0]])
-    assert np.isfinite(ladder.log_densities(unsteered, unsteered, lengths=[1])).all()
+    ladder = steered_ladder(3, ("1",))
+    tokens = np.array([[-1.0, np.nan, 7.0]])
+    assert np.isfinite(ladder.log_densities(tokens, {"1": tokens}, lengths=[1])).all()
     with pytest.raises(UsageError):
-        ladder.log_densities(unsteered, unsteered)
+        ladder.log_densities(tokens, {"1": tokens})
 
 
 def test_densities_of_an_enumerable_model_sum_to_one() -> None:
     model = random_model(0, vocabulary=6, length=4)
-    ladder = make_ladder(4)
-    densities = ladder.log_densities(model.all_unsteered, model.all_steered, lengths=model.lengths)
+    ladder = steered_ladder(4)
+    densities = ladder.log_densities(
+        model.all_unsteered, spoken(ladder, model.all_steered), lengths=model.lengths
+    )
     np.testing.assert_allclose(np.exp(densities).sum(axis=1), 1)
 
 
 def test_groupings_partition_the_draws_and_have_their_own_mixtures() -> None:
     model = random_model(1, vocabulary=6, length=4)
-    ladder = make_ladder(4)
+    ladder = steered_ladder(4)
     counts = ladder.allot(100)
     labels = np.repeat(np.arange(len(ladder)), counts)
     rows = np.random.default_rng(0).integers(len(model.replies), size=100)
     densities = ladder.log_densities(
-        model.all_unsteered[rows], model.all_steered[:, rows], lengths=model.lengths[rows]
+        model.all_unsteered[rows],
+        spoken(ladder, model.all_steered[:, rows]),
+        lengths=model.lengths[rows],
     )
     groupings = ladder.groupings(densities, counts, labels)
-    assert [grouping.name for grouping in groupings] == ["intensity", "window", "target"]
+    assert [grouping.name for grouping in groupings] == ["variant", "target"]
     for grouping in groupings:
         one, other = grouping.first, grouping.second
         assert not (one.members & other.members).any()
@@ -108,17 +124,15 @@ def test_groupings_partition_the_draws_and_have_their_own_mixtures() -> None:
             share = counts[used] / counts[used].sum()
             expected = np.exp(densities[0]) / (share @ np.exp(densities[used]))
             np.testing.assert_allclose(np.exp(group.log_weights), expected)
-    assert (groupings[2].first.log_weights == 0).all()
-    single = make_ladder(4, intensities=(1.0,))
-    counts, few = single.allot(70), densities[np.arange(len(single)) * 2][:, :70]
-    names = [g.name for g in single.groupings(few, counts, np.repeat(np.arange(5), counts))]
-    assert names == ["window", "target"]
+    assert (groupings[1].first.log_weights == 0).all()
 
 
 def test_learnt_counts_lower_the_exact_second_moment_and_keep_their_promises() -> None:
     model = random_model(2, vocabulary=8, length=5)
-    ladder = make_ladder(5)
-    densities = ladder.log_densities(model.all_unsteered, model.all_steered, lengths=model.lengths)
+    ladder = steered_ladder(5)
+    densities = ladder.log_densities(
+        model.all_unsteered, spoken(ladder, model.all_steered), lengths=model.lengths
+    )
     p = np.exp(densities[0])
     unsafe = ((model.replies >= 4) & (model.replies < 7)).any(axis=1)
     even = ladder.allot(10_000)
@@ -147,19 +161,25 @@ def test_learnt_counts_lower_the_exact_second_moment_and_keep_their_promises() -
     ).all()
 
 
+def densities(length: int, target: np.ndarray, hot: np.ndarray) -> np.ndarray:
+    return steered_ladder(length).log_densities(target, {"1": hot, "0.6": hot})
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: make_ladder(0), "max_new_tokens"),
-        (lambda: make_ladder(5, intensities=()), "intensities"),
-        (lambda: make_ladder(5, intensities=(1.0, 1.0)), "distinct"),
-        (lambda: make_ladder(5, starts=(9,)), "start at 0"),
-        (lambda: make_ladder(5).allot(1), "at least 2"),
-        (lambda: make_ladder(5).allot(10, target_share=1.0), "target_share"),
-        (lambda: make_ladder(2).log_densities(np.zeros((1, 3)), np.zeros((2, 1, 3))), "at most 2"),
-        (lambda: make_ladder(5).log_densities(np.zeros((1, 3)), np.zeros((1, 3))), "steered"),
-        (lambda: make_ladder(5).log_densities(np.ones((1, 3)), np.zeros((2, 1, 3))), "at most 0"),
-        (lambda: make_ladder(5).log_densities(np.zeros(3), np.zeros((2, 3))), "unsteered"),
+        (lambda: make_ladder(0, variants=["a"]), "max_new_tokens"),
+        (lambda: make_ladder(5, variants=[], explorers=[]), "variants"),
+        (lambda: make_ladder(5, variants=["a", "a"]), "different"),
+        (lambda: make_ladder(5, variants=["heated"]), "different"),
+        (lambda: make_ladder(5, variants=["a"], starts=(9,)), "start at 0"),
+        (lambda: steered_ladder(5).allot(1), "at least 2"),
+        (lambda: steered_ladder(5).allot(10, target_share=1.0), "target_share"),
+        (lambda: densities(2, np.zeros((1, 3)), np.zeros((1, 3))), "at most 2"),
+        (lambda: densities(5, np.zeros((1, 3)), np.zeros((2, 3))), "shape"),
+        (lambda: densities(5, np.ones((1, 3)), np.zeros((1, 3))), "at most 0"),
+        (lambda: densities(5, np.zeros(3), np.zeros(3)), "target must have shape"),
+        (lambda: steered_ladder(5).log_densities(np.zeros((1, 3)), {}), "no log-probabilities"),
         (lambda: adaptive_allocation(10, np.zeros((3, 2)), [0.0], [1.0]), "do not fit"),
         (lambda: adaptive_allocation(10, np.zeros((3, 1)), [0.0], [1.0], floor=0.0), "floor"),
     ],

@@ -7,11 +7,11 @@ from functools import cache
 import numpy as np
 import pytest
 
+from reference_models.drawing import spoken, steered_ladder
 from reference_models.long_horizon import LongHorizonModel, random_prompts
 from tailbound.importance_sampling import (
     adaptive_allocation,
     balance_heuristic,
-    make_ladder,
     published_grid,
 )
 
@@ -33,9 +33,9 @@ def small(seed: int) -> LongHorizonModel:
 
 def test_exact_moments_agree_with_unsafe_replies_of_the_target() -> None:
     """E[(w h)^2] = risk E_p[w | unsafe], from 2e5 replies; 5 standard errors of slack."""
-    model, ladder, grid = small(0), make_ladder(12), published_grid(12)
-    base, hot = model.unsafe_replies(ladder.intensities, 200_000, np.random.default_rng(0))
-    densities = ladder.log_densities(base, hot)
+    model, ladder, grid = small(0), steered_ladder(12), published_grid(12)
+    base, hot = model.unsafe_replies((1.0, 0.6), 200_000, np.random.default_rng(0))
+    densities = ladder.log_densities(base, spoken(ladder, hot))
     counts = np.arange(1, len(ladder) + 1)
     w = np.exp(balance_heuristic(densities[0], densities, counts))
     means = model.risk * (w * np.exp(densities - densities[0])).mean(axis=1)
@@ -60,10 +60,10 @@ def test_exact_moments_agree_with_unsafe_replies_of_the_target() -> None:
 def test_the_rungs_of_the_bed_are_those_of_the_ladder() -> None:
     """A ladder whose only steered rung is drawn is the family with a = 1 and the same switch."""
     model, grid = small(1), published_grid(12)
-    ladder = make_ladder(12)
+    ladder = steered_ladder(12)
     shares = np.zeros(len(ladder))
     shares[
-        next(i for i, r in enumerate(ladder.rungs) if (r.intensity, r.stop - r.start) == (1, 12))
+        next(i for i, r in enumerate(ladder.rungs) if (r.variant, r.stop - r.start) == ("1", 12))
     ] = 1
     _, variance = model.mixture_tables(grid)
     assert model.ladder_variance(ladder, shares) == pytest.approx(variance[-1, -1, -1])
@@ -82,12 +82,13 @@ def draws_needed(fragile: bool, seed: int, hits: int) -> np.ndarray:
     `mix-switch` has, per prompt, the setting of its grid that a pilot without end would choose.
     The learnt ladder has shares fitted to `hits` unsafe replies and draws nothing from its pilot.
     """
-    ladder = make_ladder(80)
+    ladder = steered_ladder(80)
     even = ladder.allot(10_000) / 10_000
     rng = np.random.default_rng(seed)
     rows = []
     for model, gain, variance in exact_tables(fragile, seed):
-        densities = ladder.log_densities(*model.unsafe_replies(ladder.intensities, hits, rng))
+        base, hot = model.unsafe_replies((1.0, 0.6), hits, rng)
+        densities = ladder.log_densities(base, spoken(ladder, hot))
         learnt = adaptive_allocation(10_000, densities, np.zeros(hits), np.ones(hits)) / 10_000
         needed = [
             variance.reshape(-1)[np.argmax(gain)],

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from reference_models.enumerable import EnumerableModel
-from tailbound.importance_sampling import Ladder, MixSwitch, estimate_risk
+from tailbound.importance_sampling import Ladder, MixSwitch, estimate_risk, make_ladder
 from tailbound.intervals import betting_lower, betting_upper
+
+
+def steered_ladder(length: int, variants: tuple[str, ...] = ("1", "0.6")) -> Ladder:
+    """Steered at two intensities on many windows, without explorers."""
+    return make_ladder(
+        length, variants=variants, explorers=[], starts=(0, 2, 8, 32), stops=(1, 2, 4, 8, 16, 32)
+    )
+
+
+def spoken(ladder: Ladder, tables: Sequence[np.ndarray] | np.ndarray) -> dict[str, np.ndarray]:
+    """Log-probs of tokens by variant of the ladder, in its order."""
+    return dict(zip(ladder.variants, tables, strict=False))
 
 
 @dataclass(frozen=True)
@@ -26,7 +39,7 @@ def draw_ladder(
     """Draws from every rung in these counts."""
     blocks = []
     for rung, count in zip(ladder.rungs, counts, strict=True):
-        place = 0 if rung.is_target else ladder.intensities.index(rung.intensity)
+        place = 0 if rung.is_target else ladder.variants.index(rung.variant)
         blocks.append(model.sample_window(place, rung.start, rung.stop, int(count), rng))
     replies = np.concatenate(blocks)
     return Draws(
@@ -40,7 +53,7 @@ def ladder_densities(model: EnumerableModel, ladder: Ladder, replies: np.ndarray
     """Log-densities of all rungs, through the public way, shape (K, n)."""
     return ladder.log_densities(
         model.token_log_probs(model.target, replies),
-        np.stack([model.token_log_probs(tables, replies) for tables in model.steered]),
+        spoken(ladder, [model.token_log_probs(tables, replies) for tables in model.steered]),
         lengths=(replies >= 0).sum(axis=1),
     )
 
@@ -71,5 +84,5 @@ def certified_bounds(
         one = estimate_risk(log_weights[row], harm[row], weight_bound=weight_bound)
         np.testing.assert_allclose(lows[row], one.certified_lower, rtol=1e-9)
         np.testing.assert_allclose(highs[row], one.certified_upper, rtol=1e-9)
-        assert resolved[row] == one.resolved
+        assert resolved[row] == one.precise
     return lows, highs, resolved

@@ -106,8 +106,8 @@ class LongHorizonModel:
         for j in range(self.points.size):
             ratios = [np.ones([1] * axes)]
             for rung in ladder.rungs[1:]:
-                cold, hot = self.wording_ratios(rung.intensity)
-                decisions = self.path_ratios(rung.intensity)[j]
+                cold, hot = self.wording_ratios(float(rung.variant))
+                decisions = self.path_ratios(float(rung.variant))[j]
                 ratio: np.ndarray = np.ones([1] * axes)
                 for axis, size in enumerate(sizes):
                     if rung.start <= edges[axis] and edges[axis + 1] <= rung.stop:

@@ -20,7 +20,8 @@ from tailbound.core.contract import SamplingOptions
 from tailbound.core.prompt import Prompt
 from tailbound.steering import Ablate
 from tailbound.targets.decoding.model import LocalModel
-from tailbound.workflows.risk.proposal_mixture import Family
+from tailbound.targets.decoding.reshaping import HEAT
+from tailbound.workflows.risk.proposal_mixture import HEATED, Family
 
 WORDS, LENGTH, WIDTH = 9, 6, 32
 STOP = 0
@@ -78,8 +79,11 @@ class TinyLanguage:
         """The text of each reply as the target decodes it."""
         return [" ".join(f"w{token}" for token in row if token > 0) for row in self.replies]
 
-    def tokens(self, prompt: Prompt, strength: float) -> np.ndarray:
-        """Log-prob of every token of every reply, (R, LENGTH), 0 behind the end."""
+    def tokens(self, prompt: Prompt, strength: float, *, heat: float = 1.0) -> np.ndarray:
+        """Log-prob of every token of every reply, (R, LENGTH), 0 behind the end.
+
+        All words are among the likeliest that a heated variant heats.
+        """
         ids = self.target.encoder.encode(prompt)
         whole = torch.from_numpy(self._tails)
         attached = self.ablation.attach(self.model)
@@ -90,7 +94,7 @@ class TinyLanguage:
                 if strength:
                     attached.strength = torch.full((len(chunk),), strength)
                 logits = self.model(input_ids=rows, use_cache=False).logits[:, len(ids) - 1 :]
-                tables.append(logits.double().log_softmax(-1).numpy())
+                tables.append((logits.double() / heat).log_softmax(-1).numpy())
         attached.remove()
         table = np.concatenate(tables)  # (tails, LENGTH, words and stop)
         place = np.zeros(len(self.replies), dtype=np.int64)
@@ -105,8 +109,10 @@ class TinyLanguage:
 
     def log_densities(self, family: Family, prompt: Prompt, strengths: list[float]) -> np.ndarray:
         """log q_k of every reply under every proposal of `family`, (K, R)."""
-        variants = np.stack([self.tokens(prompt, strength) for strength in strengths])
-        return family.log_densities(variants, self.lengths)
+        variants = [self.tokens(prompt, strength) for strength in strengths]
+        if HEATED in family.variants:
+            variants.append(self.tokens(prompt, 0.0, heat=HEAT))
+        return family.log_densities(np.stack(variants), self.lengths)
 
 
 def prompts(count: int) -> list[Prompt]:

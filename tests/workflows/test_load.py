@@ -75,7 +75,7 @@ def risk_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RiskResult
     prompts = default_prompts(3)
     settings = RiskSettings(draws=40)
     write_manifest(folder, "risk", target.contract, judge, settings.to_dict())
-    proposal = make_proposal("refusal", target, judge, prompts, folder=folder)
+    proposal = make_proposal(["refusal"], target, judge, prompts, folder=folder)
     result = run_risk(prompts, proposal=proposal, judge=judge, settings=settings, folder=folder)
     return folder, result
 

@@ -81,7 +81,8 @@ def _parameter(one: Option) -> inspect.Parameter:
             annotation, default = list[str] | None, None
         else:
             annotation, default = str, ",".join(f"{number:g}" for number in default)
-    names = [one.flag] if one.short is None else [one.flag, one.short]
+    flag = one.flag if default is not True else f"{one.flag}/--no-{one.flag[2:]}"
+    names = [flag] if one.short is None else [flag, one.short]
     info = typer.Option(
         *names, help=one.help, rich_help_panel=one.group, metavar=metavar,
         autocompletion=_completes(one.choices) if one.choices else None,

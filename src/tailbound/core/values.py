@@ -67,6 +67,8 @@ def _typed(kind: Any, value: Any) -> Any:
         (only,) = (one for one in inner if one is not NoneType)
         return _typed(only, value)
     if origin is tuple:
+        if isinstance(value, str) and inner[0] is str:
+            value = (value,)
         if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
             raise _WrongTypeError
         items = tuple(value)

@@ -38,6 +38,11 @@ class DemoJudge:
     name: str = "unsafe"
 
     @property
+    def deterministic(self) -> bool:
+        """It is a pattern."""
+        return True
+
+    @property
     def id(self) -> str:
         """For example `demo:unsafe@1`; the number changes whenever a pattern does."""
         return f"demo:{self.name}@{VERSION}"

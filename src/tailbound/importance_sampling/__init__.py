@@ -5,7 +5,11 @@ tokens' log-probs become densities of all proposals, these become weights (`bala
 weights and verdicts become a `RiskEstimate` (`estimate`).
 """
 
-from tailbound.importance_sampling.allocation import adaptive_allocation, uniform_allocation
+from tailbound.importance_sampling.allocation import (
+    adaptive_allocation,
+    uniform_allocation,
+    weighted_allocation,
+)
 from tailbound.importance_sampling.cross_entropy import Choice, Grid, choose, published_grid
 from tailbound.importance_sampling.diagnostics import (
     Agreement,
@@ -16,6 +20,11 @@ from tailbound.importance_sampling.diagnostics import (
 )
 from tailbound.importance_sampling.estimate import RiskEstimate, estimate_risk
 from tailbound.importance_sampling.ladder import Ladder, LadderProposal, make_ladder
+from tailbound.importance_sampling.learning import (
+    added_logits,
+    choose_replies,
+    count_tokens,
+)
 from tailbound.importance_sampling.mix_switch import MixSwitch
 from tailbound.importance_sampling.weights import (
     balance_heuristic,
@@ -36,8 +45,11 @@ __all__ = [
     "MixSwitch",
     "RiskEstimate",
     "adaptive_allocation",
+    "added_logits",
     "balance_heuristic",
     "choose",
+    "choose_replies",
+    "count_tokens",
     "coverage_check",
     "effective_sample_size",
     "estimate_risk",
@@ -46,4 +58,5 @@ __all__ = [
     "published_grid",
     "standard_error",
     "uniform_allocation",
+    "weighted_allocation",
 ]

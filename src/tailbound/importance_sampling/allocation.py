@@ -39,6 +39,23 @@ def uniform_allocation(
     return counts
 
 
+def weighted_allocation(
+    draws: int, weights: ArrayLike, *, target_share: float = TARGET_SHARE
+) -> IntArray:
+    """Counts in proportion to `weights` (K - 1,) of the proposals but the target, shape (K,).
+
+    The target, number 0, gets its share as in `uniform_allocation`.
+
+    >>> weighted_allocation(100, [1, 1, 4]).tolist()
+    [10, 15, 15, 60]
+    """
+    given = np.asarray(weights, dtype=np.float64)
+    if given.ndim != 1 or not (given >= 0).all() or not given.sum() > 0:
+        raise UsageError(f"weights must be numbers >= 0 and not all 0, not {given.tolist()}")
+    target = _target_count(draws, given.size + 1, target_share)
+    return _whole(np.append(0.0, given / given.sum()), draws, target)
+
+
 def adaptive_allocation(
     draws: int,
     log_densities: ArrayLike,

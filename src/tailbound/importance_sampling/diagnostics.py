@@ -32,10 +32,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tailbound.errors import UsageError
-from tailbound.importance_sampling.weights import FloatArray, log_sum
+from tailbound.importance_sampling.weights import FloatArray, effective_sample_size, log_sum
 
 #: Groups with fewer effective hits than this, as all draws predict it, have no say.
 ENOUGH = 5.0
+#: Name of the comparison of the last batch with those before.
+BATCHES = "batches"
 #: Groups disagree when |z| is beyond this.
 LIMIT = 2.5
 
@@ -80,6 +82,50 @@ class Comparison:
     def __str__(self) -> str:
         one, other = self.estimates
         return f"{self.names[0]} {one:.2g}, {self.names[1]} {other:.2g}"
+
+
+#: Batches with fewer effective hits than this have no say.
+ENOUGH_IN_BATCH = 3.0
+
+
+def compare_batches(
+    log_weights: FloatArray, harm: FloatArray, batches: NDArray[np.int64]
+) -> Comparison | None:
+    r"""The last batch against all before it; None where there is one batch.
+
+    Each estimate is unbiased by the weights of its own batch. Proposals of the last batch have
+    learned most, so a route that the earlier ones missed shows as a rise,
+
+        z = 2 (sqrt(r_1 / r) - sqrt(r_2 / r)) / sqrt(1 / e_1 + 1 / e_2),
+
+    with e the effective hits of each side among its own draws. `batches` (n,) are numbers of
+    batches, NaN in `harm` counts as 0.
+    """
+    last = batches == batches.max()
+    if last.all():
+        return None
+    with np.errstate(divide="ignore"):
+        terms = log_weights + np.log(np.nan_to_num(harm, nan=0.0))
+    sides = (terms[~last], terms[last])
+    logs = np.array([float(log_sum(side)) - np.log(side.size) for side in sides])
+    effective = [effective_sample_size(side) for side in sides]
+    z, outcome = None, "too few"
+    if np.isfinite(logs).all():
+        middle = float(log_sum(terms)) - np.log(terms.size)
+        roots = np.exp((logs - middle) / 2)
+        z = float(2 * (roots[0] - roots[1]) / np.sqrt(1 / effective[0] + 1 / effective[1]))
+    if z is not None and min(effective) >= ENOUGH_IN_BATCH:
+        outcome = "disagree" if abs(z) > LIMIT else "agree"
+    with np.errstate(over="ignore"):
+        first, second = np.exp(logs)
+    return Comparison(
+        name=BATCHES,
+        names=("earlier batches", "last batch"),
+        estimates=(float(first), float(second)),
+        effective_hits=(effective[0], effective[1]),
+        z=z,
+        outcome=outcome,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,15 +1,22 @@
-r"""The default family of proposals: the target, steered on a ladder of token windows.
+r"""The default family of proposals: the target with other models speaking in parts of a reply.
 
-LadderProposal 0 is the target p itself. Every other rung samples from the steered model on the
-tokens start <= t < stop of a reply (t = 0 is its first token) and from the target on all others, at
-one of a few intensities. All rungs of one intensity share two vectors per draw, the log-probability
-of each of its tokens given what stands before it, unsteered and steered, so that the log-densities
-of all rungs are differences of prefix sums. Weights follow from `balance_heuristic`.
+Proposal 0 is the target p itself. Every other proposal of the ladder lets one *variant* (the target
+steered, heated or reweighted, or another model) speak in a window start <= t < stop of the reply's
+tokens (t = 0 is its first), and the target everywhere else. Inside its window the variant s is
+mixed in at every token,
+
+    a s(v | y_<t) + (1 - a) p(v | y_<t),
+
+with a = 1 where it speaks every token. Small a on the whole reply are explorers: a variant that
+mostly says other things than the target may take any one turn, wherever it lies, and the target
+continues. All proposals of one variant share two vectors per draw, the log-probability of each of
+its tokens given what stands before it under the target and under the variant, so that their
+log-densities are differences of prefix sums. Weights follow from `balance_heuristic`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,91 +28,108 @@ from tailbound.importance_sampling.diagnostics import Group, Grouping
 from tailbound.importance_sampling.token_sums import PrefixSums, check_token_log_probs
 from tailbound.importance_sampling.weights import FloatArray, IntArray, balance_heuristic
 
-STARTS = (0, 2, 8, 32)
-STOPS = (1, 2, 4, 8, 16, 32)
-INTENSITIES = (1.0, 0.6)
+#: First tokens of the windows in which a variant speaks, and where windows end besides the last.
+STARTS = (0, 8, 32)
+STOPS = (1, 4, 16)
+#: How many tokens of a reply of full length explorers change on average.
+TURNS = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
 class LadderProposal:
-    """Steered at `intensity` on the tokens `start` <= t < `stop`.
+    """`variant` speaks the tokens `start` <= t < `stop`, each with chance `mixing`.
 
-    The target itself is `LadderProposal(0.0, 0, 0)`.
+    The target itself is `LadderProposal("target", 0, 0)`.
     """
 
-    intensity: float
+    variant: str
     start: int
     stop: int
+    mixing: float = 1.0
 
     @property
     def is_target(self) -> bool:
-        """Whether this rung samples from the target itself."""
+        """Whether this proposal samples from the target itself."""
         return self.start == self.stop
+
+    @property
+    def name(self) -> str:
+        """In words: `heated .125 on 0-16`."""
+        share = "" if self.mixing == 1 else f" {self.mixing:.3g}"
+        return f"{self.variant}{share} on {self.start}-{self.stop}"
+
+
+TARGET = LadderProposal("target", 0, 0)
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """The rungs for replies of at most `max_new_tokens` tokens; `rungs[0]` is the target.
+    """The proposals for replies of at most `max_new_tokens` tokens; `rungs[0]` is the target.
 
-    >>> ladder = make_ladder(4)
-    >>> [(r.start, r.stop) for r in ladder.rungs if r.intensity == 1.0]
-    [(0, 4), (0, 2), (2, 4), (0, 1)]
+    >>> ladder = make_ladder(8, variants=["steered"], explorers=[])
+    >>> [rung.name for rung in ladder.rungs[1:]]
+    ['steered on 0-8', 'steered on 0-4', 'steered on 0-1']
     """
 
     max_new_tokens: int
-    intensities: tuple[float, ...]
     rungs: tuple[LadderProposal, ...]
 
     def __len__(self) -> int:
         return len(self.rungs)
 
-    def allot(self, draws: int, *, target_share: float = TARGET_SHARE) -> IntArray:
-        """`uniform_allocation` for these rungs: integer counts that sum to `draws`, shape (K,).
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """The variants that speak, in the order in which they first appear."""
+        return tuple(dict.fromkeys(rung.variant for rung in self.rungs if not rung.is_target))
 
-        The remainder goes to the first rungs, which are those with the longest windows.
+    def with_rungs(self, rungs: Sequence[LadderProposal]) -> Ladder:
+        """This ladder with more proposals at its end."""
+        return Ladder(self.max_new_tokens, (*self.rungs, *rungs))
+
+    def allot(self, draws: int, *, target_share: float = TARGET_SHARE) -> IntArray:
+        """`uniform_allocation` for these proposals: integer counts that sum to `draws`, (K,).
+
+        The remainder goes to the first ones, which are those with the longest windows.
         """
         return uniform_allocation(draws, len(self), target_share=target_share)
 
     def log_densities(
-        self, unsteered: ArrayLike, steered: ArrayLike, *, lengths: ArrayLike | None = None
+        self,
+        target: ArrayLike,
+        spoken: Mapping[str, ArrayLike],
+        *,
+        lengths: ArrayLike | None = None,
     ) -> FloatArray:
-        """log q_k(y_i | x) for all rungs and draws, in nats, shape (K, n); row 0 is log p.
+        """log q_k(y_i | x) for all proposals and draws, in nats, shape (K, n); row 0 is log p.
 
-        `unsteered` has shape (n, T): the log-probability of each token of each draw, its stop token
-        included, given all before it; `steered` (I, n, T), the same at each of `intensities`, or
-        (n, T) if there is one. `lengths` (n,) are the numbers of tokens (default: T); what stands
-        behind them is not read. -inf is allowed: a token which that model cannot say there. Raises
-        `UsageError` for shapes that do not fit, NaN, values above 0 and T > `max_new_tokens`.
+        `target` has shape (n, T): the log-probability of each token of each draw, its stop token
+        included, given all before it; `spoken` the same (n, T) under each of `variants`. `lengths`
+        (n,) are the numbers of tokens (default: T); what stands behind them is not read. -inf is
+        allowed: a token which that model cannot say there. Raises `UsageError` for shapes that do
+        not fit, a variant that is missing, NaN, values above 0 and T > `max_new_tokens`.
 
-        >>> ladder = make_ladder(2, intensities=[1.0])
-        >>> found = ladder.log_densities(np.log([[0.9, 0.9]]), np.log([[0.1, 0.1]]))
+        >>> ladder = make_ladder(2, variants=["steered"], explorers=[])
+        >>> found = ladder.log_densities(np.log([[0.9, 0.9]]), {"steered": np.log([[0.1, 0.1]])})
         >>> np.exp(found).round(2).tolist()
         [[0.81], [0.01], [0.09]]
         """
-        base = check_token_log_probs(unsteered, lengths, "unsteered")
-        hot = np.asarray(steered, dtype=np.float64)
-        hot = hot[None] if hot.ndim == 2 else hot
-        if hot.shape != (len(self.intensities), *base.shape):
-            raise UsageError(
-                "steered must have shape (intensities, draws, tokens) ="
-                f" {(len(self.intensities), *base.shape)}, not {hot.shape}"
-            )
+        base = check_token_log_probs(target, lengths, "target")
         if base.shape[1] > self.max_new_tokens:
             raise UsageError(
                 f"draws of {base.shape[1]} tokens for a ladder of at most {self.max_new_tokens}"
             )
         outside = PrefixSums(base)
-        inside = {
-            intensity: PrefixSums(check_token_log_probs(tokens, lengths, "steered"))
-            for intensity, tokens in zip(self.intensities, hot, strict=True)
-        }
+        inside: dict[tuple[str, float], PrefixSums] = {}
         end = base.shape[1]
         rows = [outside.between(0, end)]
         for rung in self.rungs[1:]:
+            key = (rung.variant, rung.mixing)
+            if key not in inside:
+                inside[key] = PrefixSums(_mixed(base, _of(spoken, rung, base, lengths), rung))
             start, stop = min(rung.start, end), min(rung.stop, end)
             rows.append(
                 outside.between(0, start)
-                + inside[rung.intensity].between(start, stop)
+                + inside[key].between(start, stop)
                 + outside.between(stop, end)
             )
         return np.stack(rows)
@@ -123,12 +147,12 @@ class Ladder:
     def groupings(
         self, log_densities: ArrayLike, counts: ArrayLike, rung_of_draw: ArrayLike
     ) -> tuple[Grouping, ...]:
-        """The three fixed comparisons of `agreement`, for `estimate_risk(..., groups=...)`.
+        """Comparisons of parts of the draws, for `estimate_risk(..., groups=...)`.
 
-        By intensity (the target's draws left out); windows that start at 0 against later ones; the
-        target's draws against the rest. `log_densities` (K, n), `counts` (K,), `rung_of_draw` (n,)
-        the rung that each draw came from, -1 for draws from elsewhere. A comparison with an empty
-        side is left out.
+        The first variant against the others (the target's draws left out); and the target's draws
+        against the rest. `log_densities` (K, n), `counts` (K,), `rung_of_draw` (n,) the proposal
+        that each draw came from, -1 for draws from elsewhere. A comparison with an empty side is
+        left out.
         """
         densities = np.asarray(log_densities, dtype=np.float64)
         n_k = np.asarray(counts)
@@ -136,13 +160,12 @@ class Ladder:
         ours = label >= 0
         if (np.bincount(label[ours], minlength=len(self)) != n_k).any():
             raise UsageError("rung_of_draw does not have the counts that were given")
-        steered = np.array([not rung.is_target for rung in self.rungs])
-        first = steered & np.array([rung.start == 0 for rung in self.rungs])
-        strong = steered & np.array([r.intensity == self.intensities[0] for r in self.rungs])
+        other = np.array([not rung.is_target for rung in self.rungs])
+        names = self.variants
+        first = np.array([not r.is_target and r.variant == names[0] for r in self.rungs])
         pairs = (
-            ("intensity", "strong", strong, "weak", steered & ~strong),
-            ("window", "from the first token", first, "later", steered & ~first),
-            ("target", "target", ~steered, "steered", steered),
+            ("variant", names[0], first, "others", other & ~first),
+            ("target", "target", ~other, "variants", other),
         )
 
         def group(name: str, rungs: np.ndarray) -> Group:
@@ -150,35 +173,63 @@ class Ladder:
             return Group(name=name, members=ours & rungs[label], log_weights=weights)
 
         return tuple(
-            Grouping(name=name, first=group(a, one), second=group(b, other))
-            for name, a, one, b, other in pairs
-            if n_k[one].sum() > 0 and n_k[other].sum() > 0
+            Grouping(name=name, first=group(a, one), second=group(b, two))
+            for name, a, one, b, two in pairs
+            if n_k[one].sum() > 0 and n_k[two].sum() > 0
         )
+
+
+def _of(
+    spoken: Mapping[str, ArrayLike],
+    rung: LadderProposal,
+    base: FloatArray,
+    lengths: ArrayLike | None,
+) -> FloatArray:
+    if rung.variant not in spoken:
+        raise UsageError(f"there are no log-probabilities of variant {rung.variant!r}")
+    values = check_token_log_probs(spoken[rung.variant], lengths, rung.variant)
+    if values.shape != base.shape:
+        raise UsageError(
+            f"log-probabilities of variant {rung.variant!r} must have shape (draws, tokens) = "
+            f"{base.shape}, not {values.shape}"
+        )
+    return values
+
+
+def _mixed(base: FloatArray, other: FloatArray, rung: LadderProposal) -> FloatArray:
+    """Per-token log-density inside the window of `rung`, (n, T)."""
+    if rung.mixing == 1:
+        return other
+    return np.asarray(
+        np.logaddexp(np.log(rung.mixing) + other, np.log1p(-rung.mixing) + base), dtype=np.float64
+    )
 
 
 def make_ladder(
     max_new_tokens: int,
     *,
-    intensities: Sequence[float] = INTENSITIES,
+    variants: Sequence[str],
+    explorers: Sequence[str] = ("heated",),
     starts: Sequence[int] = STARTS,
     stops: Sequence[int] = STOPS,
+    turns: Sequence[float] = TURNS,
 ) -> Ladder:
     """The ladder for replies of at most `max_new_tokens` tokens.
 
-    Windows are all pairs start < stop, `max_new_tokens` being one of the stops, distinct after
-    clipping, longest first; each at every intensity, strongest first. Raises `UsageError` for a
-    length below 1, no intensity, intensities that repeat or are not positive, or negative windows.
+    Each of `variants` speaks in all windows start < stop, `max_new_tokens` being one of the stops,
+    distinct after clipping, longest first. Each of `explorers` is mixed into the whole reply, at
+    shares that change on average `turns` of its tokens (of those that do not change all of them).
+    Raises `UsageError` for a length below 1, no variant at all, names that repeat, or negative
+    windows.
 
-    >>> ladder = make_ladder(2, intensities=[1.0])
-    >>> counts = ladder.allot(10)
-    >>> counts.tolist(), ladder.weight_bound(counts)
-    ([1, 5, 4], 10.0)
+    >>> [rung.name for rung in make_ladder(16, variants=[]).rungs[1:]]
+    ['heated 0.0625 on 0-16', 'heated 0.125 on 0-16', 'heated 0.25 on 0-16', 'heated 0.5 on 0-16']
     """
     if max_new_tokens < 1:
         raise UsageError(f"max_new_tokens must be at least 1, not {max_new_tokens}")
-    levels = tuple(sorted((float(level) for level in intensities), reverse=True))
-    if not levels or len(set(levels)) < len(levels) or not all(0 < i < np.inf for i in levels):
-        raise UsageError(f"intensities must be positive and distinct, not {tuple(intensities)}")
+    names = [*variants, *explorers]
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f"a ladder needs variants of different names, not {names}")
     if min(starts, default=0) < 0 or min(stops, default=1) < 0:
         raise UsageError("windows must start and stop at 0 or later")
     ends = {min(stop, max_new_tokens) for stop in (*stops, max_new_tokens)}
@@ -188,5 +239,9 @@ def make_ladder(
     )
     if not windows:
         raise UsageError("no window fits: let one start at 0")
-    steered = [LadderProposal(level, start, stop) for start, stop in windows for level in levels]
-    return Ladder(max_new_tokens, levels, (LadderProposal(0.0, 0, 0), *steered))
+    shares = sorted({turn / max_new_tokens for turn in turns if turn < max_new_tokens} or {0.5})
+    spoken = [LadderProposal(name, *window) for window in windows for name in variants]
+    mixed = [
+        LadderProposal(name, 0, max_new_tokens, share) for share in shares for name in explorers
+    ]
+    return Ladder(max_new_tokens, (TARGET, *spoken, *mixed))

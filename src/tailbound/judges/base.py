@@ -35,3 +35,13 @@ class Judge(Protocol):
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """One verdict for each exchange, in order. A judge that cannot decide says missing."""
         ...
+
+
+@runtime_checkable
+class Deterministic(Protocol):
+    """A judge that may promise that its verdict is a function of prompt and response."""
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the same exchange always gets the same score."""
+        ...

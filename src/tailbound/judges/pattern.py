@@ -51,6 +51,7 @@ class PatternJudge:
         self.threshold = threshold
         engine = "python" if self._linear is None else "re2"
         self.id = f"{name}?engine={engine}"
+        self.deterministic = True
 
     @property
     def notices(self) -> tuple[str, ...]:

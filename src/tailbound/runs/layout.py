@@ -81,6 +81,11 @@ def round_name(number: int) -> str:
     return f"round-{number:04d}.json"
 
 
+def lesson_name(number: int) -> str:
+    """The name in `plan/` of what round 2, 3, ... learned: `lesson-0002.json`."""
+    return f"lesson-{number:04d}.json"
+
+
 def part_name(number: int) -> str:
     """The name of shard 1, 2, ... in any folder of shards: `part-000001.parquet`."""
     return f"part-{number:06d}.parquet"

@@ -63,6 +63,8 @@ CHOICE = shape(
     prompts=list[str],
 )
 
+LESSON = shape("reweighted_tokens", tokens=list[int], added=list[float])
+
 BOUND = shape(
     "bound",
     about="A lower predictive bound on the time to the first unsafe draw, and what it rests on.",
@@ -97,7 +99,7 @@ RISK = shape(
     set=SetRisk,
     prompts=ListOf(PROMPT_RISK),
     family=shape("family", name=str, proposals=list[str], choice=Omittable(CHOICE)),
-    proposal=shape("proposal_used", spec=str, id=str, evidence=OPEN),
+    proposal=shape("proposal_used", spec=list[str], id=str, parts=ListOf(OPEN)),
     checks=shape(
         "checks",
         about="What the self-checks found; empty without a proposal.",
@@ -207,11 +209,19 @@ FILES: dict[str, Shape] = {
     layout.RISK: RISK,
     layout.PROPOSAL: shape(
         "proposal",
-        about="Which proposal, and why it was chosen.",
-        schema=ONE,
-        spec=str,
+        about="Which proposals, and why each was chosen.",
+        schema=Literal[2],
+        spec=list[str],
+        explore=bool,
         id=str,
-        evidence=OPEN,
+        parts=ListOf(shape("proposal_part", spec=str, id=str, evidence=OPEN)),
+    ),
+    f"{layout.PLAN}/{layout.lesson_name(2)}": shape(
+        "lesson",
+        about="What a round learned from unsafe draws: tokens, and what is added to their logits.",
+        schema=ONE,
+        learned=MapOf(LESSON),
+        pooled=LESSON,
     ),
     layout.CHOICE: CHOICE,
     f"{layout.DIRECTION}/direction.json": shape(

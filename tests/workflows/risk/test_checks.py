@@ -12,12 +12,17 @@ from tiny_models import ARCHITECTURES, local_model, network, prompt
 from tailbound.core.contract import SamplingOptions
 from tailbound.importance_sampling import make_ladder
 from tailbound.steering import Ablate, Add
-from tailbound.targets.decoding.proposals import ProposalModel, steered
+from tailbound.targets.decoding.proposals import ProposalModel, heated, steered
+from tailbound.targets.decoding.reshaping import HEAT
 from tailbound.workflows.risk.checks import check_engine, difference_of_densities
-from tailbound.workflows.risk.proposal_mixture import Family
+from tailbound.workflows.risk.proposal_mixture import HEATED, Family
 
 PROMPTS = [prompt(number, words=2 + 4 * number) for number in range(3)]
-FAMILY = Family(name="ladder", ladder=make_ladder(8), variants={1.0: 1, 0.6: 2})
+FAMILY = Family(
+    name="ladder",
+    ladder=make_ladder(8, variants=["1", "0.6"]),
+    variants={"1": 1, "0.6": 2, HEATED: 3},
+)
 
 
 def engine(kind: str, how: str, **options: object) -> ProposalModel:
@@ -31,7 +36,11 @@ def engine(kind: str, how: str, **options: object) -> ProposalModel:
     vector = torch.randn(32, generator=torch.Generator().manual_seed(1))
     intervention = Ablate(vector) if how == "ablate" else Add(vector, 1, 0.5)
     return ProposalModel(
-        target, [steered(target, intervention, s, name=f"{s:g}") for s in (1.0, 0.6)]
+        target,
+        [
+            *(steered(target, intervention, s, name=f"{s:g}") for s in (1.0, 0.6)),
+            heated(target, HEAT, name=HEATED),
+        ],
     )
 
 
@@ -40,7 +49,7 @@ def engine(kind: str, how: str, **options: object) -> ProposalModel:
 def test_they_pass_on_every_architecture(kind: str, how: str) -> None:
     """The mean weight of 300 draws within 5 of its errors: about one false alarm in 10^6."""
     found = check_engine(engine(kind, how), FAMILY, PROMPTS, seed=0)
-    assert set(found["least_effect"]) == {"1", "0.6"}
+    assert set(found["least_effect"]) == {"1", "0.6", HEATED}
     assert min(found["least_effect"].values()) > 1e-4
     assert 0.2 < found["mean_weight"] < 5
 

@@ -19,8 +19,9 @@ from tailbound.core.prompt import Prompt
 from tailbound.importance_sampling import MixSwitch, make_ladder, mean_weight
 from tailbound.judges import Exchange
 from tailbound.judges.registry import load_judge
-from tailbound.targets.decoding.proposals import ProposalModel, steered
-from tailbound.workflows.risk.proposal_mixture import Batch, Family, proposal_of_draw
+from tailbound.targets.decoding.proposals import ProposalModel, heated, steered
+from tailbound.targets.decoding.reshaping import HEAT
+from tailbound.workflows.risk.proposal_mixture import HEATED, Batch, Family, proposal_of_draw
 from tailbound.workflows.risk.scores import table_of
 
 #: Seed of the model, strength of its refusal; the first gives long answers, the second short ones.
@@ -35,16 +36,18 @@ FAMILIES = ("ladder", "mix-switch", "single")
 #: Draws of one repeat, and repeats: 100,000 draws in all.
 SIZE, REPEATS = 200, 500
 STRENGTHS = [0.0, 1.0, 0.6]
+VARIANTS = {"1": 1, "0.6": 2, HEATED: 3}
 
 
 def family(name: str) -> Family:
-    ladder = make_ladder(LENGTH)
+    # two intensities and an explorer, on windows that end before the replies do
+    ladder = make_ladder(LENGTH, variants=["1", "0.6"], starts=(0, 2), stops=(1, 2, 4))
     main = {
         "ladder": None,
         "mix-switch": MixSwitch(1.0, 0.7, 5),
         "single": MixSwitch(1.0, 1.0, LENGTH),
     }[name]
-    return Family(name=name, ladder=ladder, main=main, variants={1.0: 1, 0.6: 2})
+    return Family(name=name, ladder=ladder, main=main, main_variant="1", variants=VARIANTS)
 
 
 @cache
@@ -58,7 +61,10 @@ def engine(number: int) -> ProposalModel:
     made = language(number)
     return ProposalModel(
         made.target,
-        [steered(made.target, made.ablation, s, name=f"{s}") for s in STRENGTHS[1:]],
+        [
+            *(steered(made.target, made.ablation, s, name=f"{s}") for s in STRENGTHS[1:]),
+            heated(made.target, HEAT, name=HEATED),
+        ],
     )
 
 

@@ -15,8 +15,9 @@ from tailbound.judges import Exchange
 from tailbound.judges.registry import load_judge
 from tailbound.runs import Ledger, read
 from tailbound.targets.decoding.proposals import steered
-from tailbound.workflows.risk import Proposal, RiskResult, RiskSettings, run_risk
+from tailbound.workflows.risk import RiskResult, RiskSettings, run_risk
 from tailbound.workflows.risk.plan import Plan
+from tailbound.workflows.risk.proposals import Proposal, Proposals
 from tailbound.workflows.risk.scores import Scores
 
 COMPLIES = load_judge(r"regex:w[456].*w[456]")
@@ -28,15 +29,16 @@ def bed() -> TinyLanguage:
     return TinyLanguage(0, strength=3.0)
 
 
-def ablated(bed: TinyLanguage) -> Proposal:
+def ablated(bed: TinyLanguage) -> Proposals:
     chosen = bed.ablation
-    return Proposal(
+    part = Proposal(
         spec="refusal",
         id=chosen.id,
         target=bed.target,
         variant=lambda s: steered(bed.target, chosen, s, name=f"s{s:g}"),
         steerable=True,
     )
+    return Proposals(target=bed.target, parts=(part,), explore=True)
 
 
 def run(
@@ -48,7 +50,7 @@ def run(
     plain: bool = False,
     **options: Any,
 ) -> RiskResult:
-    proposal = Proposal(spec="none", id="none", target=bed.target) if plain else ablated(bed)
+    proposal = Proposals(target=bed.target) if plain else ablated(bed)
     settings = RiskSettings(**{"draws": 200, **options})
     return run_risk(
         prompts(count), proposal=proposal, judge=judge, settings=settings, folder=folder
@@ -142,7 +144,7 @@ def test_draws_that_cannot_help_are_not_made(bed, tmp_path):
 
 def test_single_goes_on_until_the_ladder_has_a_say(bed, tmp_path):
     first = run(bed, tmp_path, family="single")
-    unsure = [r.prompt.id for r in first.risks if r.estimate.status == "coverage not checked"]
+    unsure = [r.prompt.id for r in first.risks if r.estimate.coverage == "not checked"]
     assert unsure
     asked = {"until_resolved": True, "max_draws": 1600}
     for risk in run(bed, tmp_path, family="single", **asked).risks:

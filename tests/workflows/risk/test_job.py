@@ -21,9 +21,10 @@ from tailbound.runs import read
 from tailbound.steering import Ablate
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import steered
-from tailbound.workflows.risk import Proposal, RiskSettings, run_risk
+from tailbound.workflows.risk import RiskSettings, run_risk
 from tailbound.workflows.risk.plan import Plan
-from tailbound.workflows.risk.proposal_mixture import Batch, Family
+from tailbound.workflows.risk.proposal_mixture import HEATED, Batch, Family
+from tailbound.workflows.risk.proposals import Proposal, Proposals
 from tailbound.workflows.risk.results import PromptRisk, whole_set
 
 COMPLIES = load_judge(r"regex:w[456].*w[456]")
@@ -48,16 +49,17 @@ def bed() -> TinyLanguage:
     return TinyLanguage(0, strength=3.0)
 
 
-def proposal(bed: TinyLanguage, ablation: Any = None) -> Proposal:
+def proposal(bed: TinyLanguage, ablation: Any = None) -> Proposals:
     chosen = ablation or bed.ablation
     bed.target.network.steer(None)
-    return Proposal(
+    part = Proposal(
         spec="refusal",
         id=chosen.id,
         target=bed.target,
         variant=lambda s: steered(bed.target, chosen, s, name=f"s{s:g}"),
         steerable=True,
     )
+    return Proposals(target=bed.target, parts=(part,), explore=True)
 
 
 def run(bed: TinyLanguage, folder: Path, judge: Any = COMPLIES, **options: Any) -> Any:
@@ -107,8 +109,11 @@ def test_replies_that_neither_target_nor_proposal_can_say(bed, tmp_path, family)
     )
     judge = load_judge("regex:w[1-6]")
 
-    def made(spec: str, variant: Any) -> Proposal:
-        return Proposal(spec=spec, id=spec, target=cut, variant=variant, steerable=True)
+    def made(spec: str, variant: Any) -> Proposals:
+        if variant is None:
+            return Proposals(target=cut)
+        part = Proposal(spec=spec, id=spec, target=cut, variant=variant, steerable=True)
+        return Proposals(target=cut, parts=(part,), explore=True)
 
     def steer(strength: float) -> Any:
         return steered(cut, bed.ablation, strength, name=f"s{strength:g}")
@@ -299,8 +304,8 @@ def test_no_prompts(bed, tmp_path):
 
 
 def test_a_plan_is_read_back_and_checked(tmp_path):
-    ladder = make_ladder(LENGTH)
-    ours = Family(name="ladder", ladder=ladder, variants={1.0: 1, 0.6: 2})
+    ladder = make_ladder(LENGTH, variants=["a"])
+    ours = Family(name="ladder", ladder=ladder, variants={"a": 1, HEATED: 2})
     plan = Plan(tmp_path, ours, proposal="x", seed=0)
     plan.add({"p0": ladder.allot(50), "p1": ladder.allot(60)})
     plan.add({"p1": ladder.allot(70)})
@@ -309,7 +314,7 @@ def test_a_plan_is_read_back_and_checked(tmp_path):
     assert held.proposal("p0", 1) is None
     assert held.proposal("p0", 50) == plan.proposal("p0", 50) != None  # noqa: E711
     with pytest.raises(ContractMismatchError, match="another family"):
-        Plan(tmp_path, Family(name="none", variants={}), proposal="x", seed=0)
+        Plan(tmp_path, Family(name="none"), proposal="x", seed=0)
     (tmp_path / "plan" / "round-0001.json").write_text("{")
     with pytest.raises(LedgerError, match="is damaged"):
         Plan(tmp_path, ours, proposal="x", seed=0)
@@ -317,7 +322,14 @@ def test_a_plan_is_read_back_and_checked(tmp_path):
 
 def test_coins_of_a_mixture_are_those_of_its_name(tmp_path):
     main = MixSwitch(1.0, 0.5, 40)
-    family = Family(name="mix-switch", ladder=make_ladder(64), main=main, variants={1.0: 1, 0.6: 2})
+    ladder = make_ladder(64, variants=["a"])
+    family = Family(
+        name="mix-switch",
+        ladder=ladder,
+        main=main,
+        main_variant="a",
+        variants={"a": 1, HEATED: 2},
+    )
     plan = Plan(tmp_path, family, proposal="x", seed=3)
     plan.add({"p": family.counts(400, [])})
     last = range(200, 401)

@@ -43,10 +43,9 @@ def adapter(tmp_path: Path) -> Path:
 
 
 def test_an_adapter_is_a_proposal(target, adapter, tmp_path):
-    made = make_proposal(f"lora:{adapter}", target, JUDGE, PROMPTS, folder=tmp_path / "run")
-    assert made.variant is not None
+    made = make_proposal([f"lora:{adapter}"], target, JUDGE, PROMPTS, folder=tmp_path / "run")
     assert not made.steerable
-    variant = made.variant(1.0)
+    (variant,) = made.variants([1.0, 0.5]).values()  # it has no other intensity
     ids = torch.tensor([[2, 9, 8, 11]])
     with torch.inference_mode():
         expected = peft.PeftModel.from_pretrained(network("llama"), adapter)(input_ids=ids).logits
@@ -66,14 +65,15 @@ def test_an_adapter_is_a_proposal(target, adapter, tmp_path):
         assert risk.estimate.hits > 0
     names = result.family["proposals"]
     assert names[0] == "target"
-    assert all("ladder 1 on" in name for name in names[1:])  # no other intensity
+    kinds = {name.partition(" ")[0] for name in names[1:]}
+    assert kinds == {"lora:adapter", "heated", "learned", "pooled"}
 
 
 def test_another_checkpoint_is_a_proposal(target, tmp_path):
     other = network("llama", seed=3)
     other.save_pretrained(tmp_path / "other")
     tokenizer(40).save_pretrained(tmp_path / "other")
-    made = make_proposal(f"model:{tmp_path / 'other'}", target, JUDGE, PROMPTS, folder=tmp_path)
+    made = make_proposal([f"model:{tmp_path / 'other'}"], target, JUDGE, PROMPTS, folder=tmp_path)
     assert made.id.startswith("hf:other@")
     result = run_risk(
         PROMPTS, proposal=made, judge=JUDGE, settings=RiskSettings(draws=300), folder=tmp_path
@@ -85,19 +85,19 @@ def test_another_checkpoint_is_a_proposal(target, tmp_path):
 def test_an_adapter_of_another_model_is_refused(adapter, tmp_path):
     wider = local_model(network("llama", hidden_size=48), SamplingOptions(max_new_tokens=5))
     with pytest.raises(UsageError, match="does not fit the target"):
-        make_proposal(f"lora:{adapter}", wider, JUDGE, PROMPTS, folder=tmp_path)
+        make_proposal([f"lora:{adapter}"], wider, JUDGE, PROMPTS, folder=tmp_path)
 
 
 def test_without_peft_there_is_one_clear_line(target, adapter, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingExtraError, match="lora"):
-        make_proposal(f"lora:{adapter}", target, JUDGE, PROMPTS, folder=tmp_path)
+        make_proposal([f"lora:{adapter}"], target, JUDGE, PROMPTS, folder=tmp_path)
 
 
 def test_another_tokenizer_is_refused(target, tmp_path):
     network("llama", vocabulary=41).save_pretrained(tmp_path / "other")
     tokenizer(41).save_pretrained(tmp_path / "other")
-    made = make_proposal(f"model:{tmp_path / 'other'}", target, JUDGE, PROMPTS, folder=tmp_path)
+    made = make_proposal([f"model:{tmp_path / 'other'}"], target, JUDGE, PROMPTS, folder=tmp_path)
     with pytest.raises(UsageError, match="vocabulary of 41"):
         run_risk(
             PROMPTS, proposal=made, judge=JUDGE, settings=RiskSettings(draws=10), folder=tmp_path
@@ -107,8 +107,8 @@ def test_another_tokenizer_is_refused(target, tmp_path):
 def test_a_target_without_weights_can_only_be_sampled(tmp_path):
     plain = KnownRiskTarget({p.id: 0.3 for p in PROMPTS})
     with pytest.raises(UsageError, match="use --proposal none"):
-        make_proposal("refusal", plain, JUDGE, PROMPTS, folder=tmp_path)
-    made = make_proposal("none", plain, JUDGE, PROMPTS, folder=tmp_path)
+        make_proposal(["refusal"], plain, JUDGE, PROMPTS, folder=tmp_path)
+    made = make_proposal(["none"], plain, JUDGE, PROMPTS, folder=tmp_path)
     judge = load_judge(r"regex:unsafe")
     result = run_risk(
         PROMPTS, proposal=made, judge=judge, settings=RiskSettings(draws=400), folder=tmp_path
@@ -120,16 +120,18 @@ def test_a_target_without_weights_can_only_be_sampled(tmp_path):
 
 
 def test_the_proposal_on_record_holds(target, tmp_path):
-    make_proposal("none", target, JUDGE, PROMPTS, folder=tmp_path)
+    make_proposal(["none"], target, JUDGE, PROMPTS, folder=tmp_path)
     (tmp_path / "system.txt").write_text("w9 w8")
     with pytest.raises(ContractMismatchError, match="holds a run with --proposal none"):
-        make_proposal(f"prompt:{tmp_path / 'system.txt'}", target, JUDGE, PROMPTS, folder=tmp_path)
+        make_proposal(
+            [f"prompt:{tmp_path / 'system.txt'}"], target, JUDGE, PROMPTS, folder=tmp_path
+        )
 
 
 def test_a_changed_system_prompt_is_another_proposal(target, tmp_path):
     file = tmp_path / "system.txt"
     file.write_text("w9 w8")
-    make_proposal(f"prompt:{file}", target, JUDGE, PROMPTS, folder=tmp_path / "run")
+    make_proposal([f"prompt:{file}"], target, JUDGE, PROMPTS, folder=tmp_path / "run")
     file.write_text("w9 w10")
     with pytest.raises(ContractMismatchError, match="holds draws of proposal"):
-        make_proposal(f"prompt:{file}", target, JUDGE, PROMPTS, folder=tmp_path / "run")
+        make_proposal([f"prompt:{file}"], target, JUDGE, PROMPTS, folder=tmp_path / "run")

@@ -33,7 +33,7 @@ def risk(result: RiskResult, *, subject: str, folder: str, out: Console | None =
     table = SafeTable(box=box.SIMPLE_HEAD, expand=True)
     table.add_column("prompt", no_wrap=True, overflow="ellipsis", ratio=1, min_width=14)
     # of plain Monte Carlo the exact upper limit says more than an interval that is seldom there
-    plain = result.proposal["spec"] == "none"
+    plain = result.proposal["spec"] == ["none"]
     for name in ("risk", "at least", "at most" if plain else "interval", "hits/draws"):
         table.add_column(name, justify="right", no_wrap=True)
     unsure = any(not one.estimate.resolved for one in result.risks)
@@ -183,7 +183,7 @@ def _upper(estimate: RiskEstimate) -> str:
 
 def _short(status: str) -> str:
     """A status without its details, which are in `risk.json`."""
-    return status.removeprefix("not resolved: ").partition(" (")[0]
+    return status.removeprefix("not resolved: ").partition(" (")[0].partition(":")[0]
 
 
 def _how(estimate: RiskEstimate) -> str:
@@ -191,17 +191,17 @@ def _how(estimate: RiskEstimate) -> str:
 
 
 def _proposal(result: RiskResult) -> str:
-    if result.proposal["spec"] == "none":
+    if result.proposal["spec"] == ["none"]:
         return "none: plain Monte Carlo"
-    evidence = result.proposal["evidence"]
     words = [f"{result.family['name']} over {result.proposal['id']}"]
-    odds = evidence.get("refusal_log_odds")
-    if odds:
-        words.append(
-            f"refusal log-odds {odds['harmful']:.1f}, steered {odds['harmful_ablated']:.1f}"
-        )
-    if "pilot" in evidence:
-        words.append(evidence["pilot"]["reason"])
+    for part in result.proposal["parts"]:
+        odds = part.get("refusal_log_odds")
+        if odds:
+            words.append(
+                f"refusal log-odds {odds['harmful']:.1f}, steered {odds['harmful_ablated']:.1f}"
+            )
+        if "pilot" in part:
+            words.append(part["pilot"]["reason"])
     if "choice" in result.family:
         words.append(result.family["choice"]["reason"])
     if result.left_out:

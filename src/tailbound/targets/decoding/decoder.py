@@ -29,7 +29,11 @@ from tailbound.core.thinking import Reply
 from tailbound.errors import TargetError, UsageError
 from tailbound.targets.base import DrawSource
 from tailbound.targets.decoding.batched_model import BatchedModel
-from tailbound.targets.decoding.distribution import Distribution, numbers_per_token
+from tailbound.targets.decoding.distribution import (
+    Decision,
+    Distribution,
+    numbers_per_token,
+)
 from tailbound.targets.decoding.prompt_cache import Tokens
 from tailbound.targets.decoding.rng import WORDS_PER_COUNTER, draw_key, gumbels, uniforms
 from tailbound.targets.decoding.variant import ModelVariant
@@ -164,7 +168,10 @@ class Decoder:
             n = batch.active
             due = np.flatnonzero(batch.step[:n] >= batch.change[:n])
             for row in np.setdiff1d(due, batch.gaps).tolist():
-                number = self._segment(batch.requests[row], int(batch.step[row]))[0]
+                number, until = self._segment(batch.requests[row], int(batch.step[row]))
+                if self._voices[number].continues(self._voices[batch.variant[row]]):
+                    batch.variant[row], batch.change[row] = number, until
+                    continue
                 moves.setdefault(number, []).append((batch, row))
         for number, rows in moves.items():
             variant, target = self._voices[number], batches[self._batch_of[number]]
@@ -199,7 +206,7 @@ class Decoder:
         )[:, -1]
         gumbel = torch.from_numpy(gumbels(batch.uniforms_now()))
         distribution = self._distributions[self._networks.index(batch.network)]
-        decision = distribution.draw(logits, gumbel.to(device))
+        decision = self._decide(batch, distribution, logits, gumbel.to(device))
         # one transfer for all three: ids and flags are exact in fp64
         table = torch.stack(
             [decision.token.double(), decision.log_prob, decision.ambiguous.double()]
@@ -242,6 +249,34 @@ class Decoder:
             stopped[row] = found
         return stopped
 
+    def _decide(
+        self, batch: _Batch, distribution: Distribution, logits: Tensor, gumbel: Tensor
+    ) -> Decision:
+        """The tokens of all active rows, each under its own variant."""
+        speaking = batch.variant[: batch.active]
+        reshaped = [n for n in np.unique(speaking).tolist() if self._voices[n].reshape is not None]
+        if not reshaped:
+            return distribution.draw(logits, gumbel)
+        rows = len(logits)
+        token = torch.empty(rows, dtype=torch.int64, device=logits.device)
+        log_prob = torch.empty(rows, dtype=torch.float64, device=logits.device)
+        ambiguous = torch.empty(rows, dtype=torch.bool, device=logits.device)
+        for number in (None, *reshaped):
+            mine = np.flatnonzero(
+                ~np.isin(speaking, reshaped) if number is None else speaking == number
+            )
+            if not mine.size:
+                continue
+            at = torch.from_numpy(mine).to(logits.device)
+            if number is None:
+                own = distribution.draw(logits[at], gumbel[at])
+            else:
+                ids = [batch.requests[row].prompt.id for row in mine.tolist()]
+                variant = self._voices[number]
+                own = _reshaped(variant, distribution, logits[at], gumbel[at], ids)
+            token[at], log_prob[at], ambiguous[at] = own.token, own.log_prob, own.ambiguous
+        return Decision(token=token, log_prob=log_prob, ambiguous=ambiguous)
+
     def _strengths(self, batch: _Batch) -> Tensor | None:
         """Strength of each active row; None where no row is steered."""
         strength = self._strength[batch.variant[: batch.active]]
@@ -258,7 +293,12 @@ class Decoder:
         logits = variant.fallback.logits(
             batch.prompts[row], batch.response(row), strength=variant.strength
         )
-        decision = self._distribution.draw(logits, gumbel.to(logits.device))
+        numbers = gumbel.to(logits.device)
+        if variant.reshape is None:
+            decision = self._distribution.draw(logits, numbers)
+        else:
+            prompt = batch.requests[row].prompt.id
+            decision = _reshaped(variant, self._distribution, logits, numbers, [prompt])
         return int(decision.token), float(decision.log_prob)
 
     def _finish(
@@ -288,6 +328,20 @@ class Decoder:
             )
             count(draws=1, tokens=len(response))
             yield draw, log_probs
+
+
+def _reshaped(
+    variant: ModelVariant,
+    distribution: Distribution,
+    logits: Tensor,
+    gumbel: Tensor,
+    prompts: Sequence[str],
+) -> Decision:
+    """Tokens of rows that all have one reshaped variant; `prompts` are the ids of theirs."""
+    assert variant.reshape is not None
+    shaped = variant.reshape(distribution.scaled_logits(logits), prompts)
+    error = distribution.error / distribution.temperature * variant.reshape.error_factor
+    return Distribution(error=error).draw(shaped, gumbel)
 
 
 class _Batch:

@@ -127,6 +127,15 @@ class Distribution:
             parts.append(chosen - weight.sum(1, dtype=torch.float64).log())
         return torch.cat(parts)
 
+    def scaled_logits(self, logits: Tensor) -> Tensor:
+        """Logits / temperature, -inf for tokens that are not kept: (n, vocabulary)."""
+        logits = _readable(logits)
+        scaled = logits if self.temperature == 1 else logits / self.temperature
+        if not self.truncated:
+            return scaled
+        largest, weight = self._weights(logits)
+        return scaled.masked_fill(~self._cut(logits, largest, weight).kept(logits), -torch.inf)
+
     def _weights(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """The largest logit of each row (n, 1), and exp(z - max z) (n, vocabulary), in their dtype.
 

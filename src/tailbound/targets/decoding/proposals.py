@@ -7,7 +7,8 @@ length, with log-probs of one numerics, so that a weight is a ratio of like to l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ from tailbound.targets.decoding.batched_model import BatchedModel
 from tailbound.targets.decoding.encoding import Encoder
 from tailbound.targets.decoding.interventions import Intervention
 from tailbound.targets.decoding.prompt_cache import Prefixes
-from tailbound.targets.decoding.scoring import score_tokens
+from tailbound.targets.decoding.reshaping import Heated, Reweighted
+from tailbound.targets.decoding.scoring import expected_tokens, score_reshaped
 from tailbound.targets.decoding.variant import ModelVariant
 
 
@@ -66,6 +68,32 @@ def other_model(target: WhiteBox, model: WhiteBox, *, name: str) -> ModelVariant
             "other words"
         )
     return _voice(target, model.network, target.encoder, name=name)
+
+
+def heated(target: WhiteBox, temperature: float, *, name: str) -> ModelVariant:
+    """The target's likeliest tokens at `temperature` times the contract's (`reshaping.Heated`)."""
+    return replace(target.variant, name=name, reshape=Heated(temperature))
+
+
+def reweighted(
+    target: WhiteBox,
+    tables: Mapping[str, tuple[Sequence[int], Sequence[float]]],
+    *,
+    name: str,
+) -> ModelVariant:
+    """The target with some tokens more likely (`reshaping.Reweighted`).
+
+    `tables` holds token ids and what is added to their logits, by prompt id, "" for all others.
+    """
+    device = target.network.device
+    held = {
+        prompt: (
+            torch.tensor(list(ids), dtype=torch.int64, device=device),
+            torch.tensor(list(added), dtype=torch.float64, device=device),
+        )
+        for prompt, (ids, added) in tables.items()
+    }
+    return replace(target.variant, name=name, reshape=Reweighted(held))
 
 
 def _voice(
@@ -140,25 +168,58 @@ class ProposalModel:
         empty response or a token that the model does not have.
         """
         distinct = list(dict.fromkeys(tuple(response) for response in responses))
-        numbers = range(len(self.variants)) if variants is None else variants
-        tables = [self._score(self.variants[number], prompt, distinct) for number in numbers]
-        found = {
-            response: np.stack([table[place] for table in tables])
-            for place, response in enumerate(distinct)
-        }
+        numbers = list(range(len(self.variants)) if variants is None else variants)
+        tables = [np.empty((len(numbers), len(response))) for response in distinct]
+        waiting = numbers
+        while waiting:
+            # variants that differ in their reshaping alone share a pass
+            first = self.variants[waiting[0]]
+            together = [n for n in waiting if self.variants[n].continues(first)]
+            waiting = [n for n in waiting if n not in together]
+            scored = score_reshaped(
+                first.network,
+                first.prefixes,
+                self.target.distribution,
+                first.encode(prompt),
+                distinct,
+                [self.variants[number].reshape for number in together],
+                prompt_id=prompt.id,
+                strength=first.strength,
+            )
+            rows = [numbers.index(number) for number in together]
+            for table, values in zip(tables, scored, strict=True):
+                table[rows] = values
+        found = dict(zip(distinct, tables, strict=True))
         return [found[tuple(response)] for response in responses]
 
-    def _score(
-        self, variant: ModelVariant, prompt: Prompt, responses: Sequence[Sequence[int]]
-    ) -> list[NDArray[np.float64]]:
-        return score_tokens(
-            variant.network,
-            variant.prefixes,
-            self.target.distribution,
-            variant.encode(prompt),
+    def expected(
+        self,
+        prompt: Prompt,
+        responses: Sequence[Sequence[int]],
+        weights: Sequence[float],
+        tokens: Sequence[int],
+    ) -> NDArray[np.float64]:
+        """How often the target would say `tokens` in the places of `responses`, (tokens,)."""
+        target = self.target
+        return expected_tokens(
+            target.network,
+            target.variant.prefixes,
+            target.distribution,
+            target.variant.encode(prompt),
             responses,
-            strength=variant.strength,
+            weights,
+            tokens,
         )
+
+    def add_reweighted(
+        self, name: str, tables: Mapping[str, tuple[Sequence[int], Sequence[float]]]
+    ) -> int:
+        """Let a version of the target speak that says some tokens more often; its number.
+
+        `tables` holds token ids and what is added to their logits, by prompt id, "" for all others.
+        """
+        self.variants = (*self.variants, reweighted(self.target, tables, name=name))
+        return len(self.variants) - 1
 
     def draw(self, requests: Sequence[DrawRequest], *, seed: int) -> Iterator[Draw]:
         """The draws that `requests` ask for, in the order in which they finish."""
@@ -200,7 +261,10 @@ class ProposalModel:
             columns=len(ids) + len(response) - 1,
             strength=strength,
         )
-        return logits[0].double().cpu()
+        own = logits[0].double()
+        if variant.reshape is not None:
+            own = variant.reshape(own, [prompt.id] * len(own))
+        return own.cpu()
 
 
 class _Once:

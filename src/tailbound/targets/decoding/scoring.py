@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from tailbound.errors import UsageError
 from tailbound.targets.decoding.batched_model import BatchedModel
 from tailbound.targets.decoding.distribution import Distribution
 from tailbound.targets.decoding.prompt_cache import Prefixes, Tokens
+from tailbound.targets.decoding.reshaping import Reshape
+
+PLAIN = Distribution()
+"""That of reshaped logits, which hold the contract's temperature and kept set already."""
 
 LOGITS_AT_ONCE = 1 << 25
 """Elements of the logits of one forward pass (128 MiB in fp32)."""
 
 
-@torch.inference_mode()
 def score_tokens(
     network: BatchedModel,
     prefixes: Prefixes,
@@ -33,6 +37,78 @@ def score_tokens(
     must read as well. Raises `UsageError` for an empty response or a token
     that the model does not have.
     """
+    tables = score_reshaped(
+        network, prefixes, distribution, prompt, responses, [None], prompt_id="", strength=strength
+    )
+    return [table[0] for table in tables]
+
+
+def score_reshaped(
+    network: BatchedModel,
+    prefixes: Prefixes,
+    distribution: Distribution,
+    prompt: Tokens,
+    responses: Sequence[Sequence[int]],
+    reshapes: Sequence[Reshape | None],
+    *,
+    prompt_id: str,
+    strength: float = 0.0,
+) -> list[NDArray[np.float64]]:
+    """`score_tokens` of several variants of one network by one pass: (variants, tokens) each.
+
+    None among `reshapes` is the network's own distribution.
+    """
+    scores: list[NDArray[np.float64]] = [np.empty(0)] * len(responses)
+    for chunk, logits, targets in _passes(network, prefixes, prompt, responses, strength):
+        rows, width = targets.shape
+        tables = []
+        for reshape in reshapes:
+            if reshape is None:
+                values = distribution.log_prob(logits, targets.flatten())
+            else:
+                shaped = reshape(distribution.scaled_logits(logits), [prompt_id] * len(logits))
+                values = PLAIN.log_prob(shaped, targets.flatten())
+            tables.append(values.view(rows, width))
+        table = torch.stack(tables).cpu().numpy()
+        for row, number in enumerate(chunk):
+            scores[number] = table[:, row, : len(responses[number])].copy()
+    return scores
+
+
+def expected_tokens(
+    network: BatchedModel,
+    prefixes: Prefixes,
+    distribution: Distribution,
+    prompt: Tokens,
+    responses: Sequence[Sequence[int]],
+    weights: Sequence[float],
+    tokens: Sequence[int],
+) -> NDArray[np.float64]:
+    """How often the target would say each of `tokens` in the places of `responses`, (tokens,).
+
+    The sum over places of its probability there, each response counted `weights` times.
+    """
+    total = np.zeros(len(tokens))
+    ids = torch.tensor(list(tokens), dtype=torch.int64, device=network.device)
+    for chunk, logits, targets in _passes(network, prefixes, prompt, responses, 0.0):
+        width = targets.shape[1]
+        chances = distribution.scaled_logits(logits).double().softmax(1)[:, ids].cpu().numpy()
+        for row, number in enumerate(chunk):
+            first = row * width
+            places = chances[first : first + len(responses[number])]
+            total += weights[number] * places.sum(axis=0)
+    return total
+
+
+@torch.inference_mode()
+def _passes(
+    network: BatchedModel,
+    prefixes: Prefixes,
+    prompt: Tokens,
+    responses: Sequence[Sequence[int]],
+    strength: float,
+) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    """Forward passes over all responses: their numbers, logits (rows x width, V), tokens."""
     for number, response in enumerate(responses):
         if not response:
             raise UsageError(
@@ -43,7 +119,6 @@ def score_tokens(
                 f"response {number} has a token id outside the model's {network.vocabulary}"
             )
     prefix = prefixes.get([prompt[:-1]])[0]
-    scores: list[NDArray[np.float64]] = [np.empty(0)] * len(responses)
     order = sorted(range(len(responses)), key=lambda number: len(responses[number]))
     while order:
         # longest first: the chunk's width is known before its number of rows
@@ -67,8 +142,4 @@ def score_tokens(
             if strength
             else None,
         )
-        values = distribution.log_prob(logits.flatten(0, 1), targets.flatten())
-        table = values.view(len(chunk), width).cpu().numpy()
-        for row, number in enumerate(chunk):
-            scores[number] = table[row, : len(responses[number])].copy()
-    return scores
+        yield chunk, logits.flatten(0, 1), targets

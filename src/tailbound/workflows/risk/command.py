@@ -26,8 +26,8 @@ from tailbound.workflows.opening import Opening, Request, report
 from tailbound.workflows.rejudge import Rejudged, Workload, read_verdicts, verdicts_folder
 from tailbound.workflows.risk.job import STREAM, Verdicts, rejudge_risk, run_risk
 from tailbound.workflows.risk.preview import RiskPreview, preview_risk
-from tailbound.workflows.risk.proposal import check_proposal, make_proposal
-from tailbound.workflows.risk.proposals import Instructions, Proposal
+from tailbound.workflows.risk.proposal import NONE, check_proposal, make_proposal
+from tailbound.workflows.risk.proposals import Instructions, Proposals
 from tailbound.workflows.risk.results import RiskResult, finite
 from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
 
@@ -83,7 +83,7 @@ class _Asked:
         out = self.out = request.out
         self.settings = make(RiskSettings, request.given)
         proposed = make(ProposalOptions, request.given)
-        self.proposal = proposed.proposal
+        self.proposal, self.explore = proposed.specs, proposed.explore
         self.instructions = Instructions(harmful=proposed.harmful, harmless=proposed.harmless)
         self.opening = Opening(
             "risk",
@@ -99,13 +99,14 @@ class _Asked:
             self.opening.target,
             folder=out,
             instructions=self.instructions,
+            explore=self.explore,
             family=self.settings.family,
         )
         look()  # before prompts are fetched from a hub
         self.prompts = request.read_prompts()
         look(prompts=len(self.prompts))
 
-    def make_proposal(self, target: Any, judge: Any) -> Proposal:
+    def make_proposal(self, target: Any, judge: Any) -> Proposals:
         """The proposal, found or read back."""
         return make_proposal(
             self.proposal,
@@ -114,6 +115,7 @@ class _Asked:
             self.prompts.prompts,
             folder=self.out,
             instructions=self.instructions,
+            explore=self.explore,
             seed=self.settings.seed,
         )
 
@@ -133,7 +135,8 @@ def run_command(request: Request, *, progress: Reporter = silent) -> RiskRun:
         model_judge,
         options={
             **asked.settings.to_dict(),
-            "proposal": asked.proposal,
+            "proposal": list(asked.proposal),
+            "explore": asked.explore,
             "prompts": asked.prompts.source,
         },
         notices=notices,
@@ -161,7 +164,7 @@ def plan_command(request: Request) -> RiskPlan:
     check_plan(model, certain=[(members, settings.draws)])
     cost = cost_range(model, members, settings.max_draws or settings.draws)
     costs = Costs(model, model_judge)
-    steered = asked.proposal != "none"
+    steered = asked.proposal != (NONE,)
     with step("a few draws, to measure"):
         preview = preview_risk(members, target=model, settings=settings, steered=steered)
     return RiskPlan(preview=preview, steered=steered, cost=cost, accounts=costs.report())

@@ -7,6 +7,7 @@ same draws give other estimates (`rejudge_risk`): nothing is sampled for them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,18 +22,19 @@ from tailbound.core.steps import step
 from tailbound.errors import UsageError
 from tailbound.importance_sampling import MixSwitch, RiskEstimate, make_ladder
 from tailbound.importance_sampling.estimate import NOT_CHECKED
-from tailbound.judges import Judge
+from tailbound.judges import Deterministic, Judge
 from tailbound.runs import Ledger, StreamRecord, read
 from tailbound.runs.layout import PLAN
 from tailbound.runs.prompts import save_prompts
 from tailbound.runs.spend import stages_kept
-from tailbound.targets.capabilities import ProposalEngine
+from tailbound.targets.capabilities import ProposalEngine, Variant, WhiteBox
 from tailbound.workflows.risk.checks import check_engine
+from tailbound.workflows.risk.lessons import Learning, Lessons
 from tailbound.workflows.risk.pilot import choose_setting, grid_for, tuning_prompts
 from tailbound.workflows.risk.plan import Plan, scoring_chance
 from tailbound.workflows.risk.proposal import TOO_FEW
-from tailbound.workflows.risk.proposal_mixture import Batch, Family
-from tailbound.workflows.risk.proposals.base import Proposal
+from tailbound.workflows.risk.proposal_mixture import HEATED, Batch, Family, learned_rungs
+from tailbound.workflows.risk.proposals.base import Proposals, engine_of
 from tailbound.workflows.risk.results import (
     PromptRisk,
     RiskResult,
@@ -47,6 +49,9 @@ from tailbound.workflows.risk.settings import RiskSettings
 Verdicts = Mapping[str, Mapping[int, float | None]]
 
 STREAM = "risk"
+LEAST_BATCH = 10
+"""Draws of the smallest batch of a ladder; runs of fewer draws have one batch."""
+
 REVIEWED = 5
 """Unsafe draws per prompt that are put before a person."""
 
@@ -54,7 +59,7 @@ REVIEWED = 5
 def run_risk(
     prompts: Sequence[Prompt],
     *,
-    proposal: Proposal,
+    proposal: Proposals,
     judge: Judge,
     settings: RiskSettings,
     folder: Path,
@@ -93,7 +98,7 @@ def run_risk(
 def rejudge_risk(
     prompts: Sequence[Prompt],
     *,
-    proposal: Proposal,
+    proposal: Proposals,
     judge: Judge,
     verdicts: Verdicts,
     recorded_judge: str,
@@ -134,7 +139,7 @@ class _Run:
 
     def __init__(
         self,
-        proposal: Proposal,
+        proposal: Proposals,
         judge: Judge,
         settings: RiskSettings,
         threshold: float,
@@ -152,56 +157,92 @@ class _Run:
         self._left_out: tuple[str, ...] = ()
         self._choice: dict[str, Any] | None = None
         self._checks: dict[str, Any] = {}
+        self._texts: dict[str, list[bytes]] | None = None
+        self._lessons: Lessons | None = None
 
     def prepare(self, prompts: Sequence[Prompt]) -> None:
-        """ModelVariants, self-checks, the setting of `mix-switch`; then whatever is on record."""
+        """Variants, self-checks, the setting of `mix-switch`; then whatever is on record."""
         self._prompts = tuple(prompts)
         self._engine: Any = self._proposal.target
-        self._family = Family(name="none", variants={})
-        if self._proposal.variant is not None:
-            self._make_voices()
+        self._family = Family(name="none")
+        if self._proposal.parts or self._proposal.explore:
+            self._make_variants()
         self._plan = Plan(
-            self._folder, self._family, proposal=self._proposal.id, seed=self._settings.seed
+            self._folder,
+            self._family,
+            proposal=self._proposal.id,
+            seed=self._settings.seed,
+            batches=len(self._sizes()),
         )
+        if self._lessons is not None:
+            self._recall(self._lessons)
         self._scores = Scores(self._folder)
         self._audit = self._new_audit()
         if self._plan.rounds:
             self.finish_round()
 
-    def _make_voices(self) -> None:
+    def _recall(self, lessons: Lessons) -> None:
+        """Let the variants speak again that rounds on record had learned."""
+        for number in range(2, self._plan.rounds + 1):
+            self._plan.teach(number, lessons.recall(number))
+
+    def _make_variants(self) -> None:
         settings, proposal = self._settings, self._proposal
         longest = proposal.target.contract.max_new_tokens
-        levels = settings.intensities if proposal.steerable else (1.0,)
-        ladder = make_ladder(longest, intensities=levels)
         main: MixSwitch | None = None
-        if settings.family == "single":
-            main = MixSwitch(max(levels), 1.0, longest)
-        elif settings.family == "mix-switch":
-            grid = grid_for(longest, steerable=proposal.steerable)
-            engine, variants = _speak(proposal, grid.intensities)
-            self._engine = engine
-            tuning = tuning_prompts(self._prompts, self._folder, seed=settings.seed)
-            self._left_out = tuple(tuning)
-            known = {prompt.id: prompt for prompt in self._prompts}
-            self._prompts = tuple(p for p in self._prompts if p.id not in tuning)
-            if not self._prompts:
-                raise UsageError(TOO_FEW)
-            main, self._choice = choose_setting(
-                self._new_audit(),
-                engine,
-                variants,
-                [known[name] for name in tuning if name in known],
-                grid,
-                draws=settings.draws,
-                threshold=self._threshold,
-                folder=self._folder,
-                seed=settings.seed,
-            )
-        extra = () if main is None or main.intensity in levels else (main.intensity,)
-        engine, variants = _speak(proposal, (*ladder.intensities, *extra))
-        self._family = Family(name=settings.family, ladder=ladder, main=main, variants=variants)
+        main_variant, main_level = "", max(settings.intensities)
+        if settings.family == "mix-switch":
+            main = self._choose()
+            main_level = main.intensity
+        variants = proposal.variants(settings.intensities)
+        if settings.family != "ladder":
+            part = proposal.parts[0]
+            alone = replace(proposal, parts=(part,)).variants((main_level,))
+            (main_variant,) = alone
+            variants = {**variants, **({} if main_variant in variants else alone)}
+            main = main or MixSwitch(main_level, 1.0, longest)
+        in_ladder = list(proposal.variants(settings.intensities))
+        engine = _speak(proposal, variants)
+        explorers = [HEATED] if proposal.explore else []
+        ladder = make_ladder(longest, variants=in_ladder, explorers=explorers)
+        if proposal.explore and settings.family == "ladder":
+            ladder = ladder.with_rungs(learned_rungs(longest))
         self._engine = engine
+        self._family = Family(
+            name=settings.family,
+            ladder=ladder,
+            main=main,
+            main_variant=main_variant,
+            variants={name: n for n, name in enumerate([*variants, *explorers], start=1)},
+        )
+        if proposal.explore and settings.family == "ladder" and isinstance(engine, Learning):
+            self._lessons = Lessons(self._folder, engine)
         self._checks = check_engine(engine, self._family, self._prompts, seed=settings.seed)
+
+    def _choose(self) -> MixSwitch:
+        """The setting of `mix-switch`, chosen on prompts that are then left out."""
+        settings, proposal = self._settings, self._proposal
+        grid = grid_for(proposal.target.contract.max_new_tokens, steerable=proposal.steerable)
+        variants = proposal.variants(grid.intensities)
+        self._engine = _speak(replace(proposal, explore=False), variants)
+        tuning = tuning_prompts(self._prompts, self._folder, seed=settings.seed)
+        self._left_out = tuple(tuning)
+        known = {prompt.id: prompt for prompt in self._prompts}
+        self._prompts = tuple(p for p in self._prompts if p.id not in tuning)
+        if not self._prompts:
+            raise UsageError(TOO_FEW)
+        main, self._choice = choose_setting(
+            self._new_audit(),
+            self._engine,
+            dict(zip(grid.intensities, range(1, len(variants) + 1), strict=True)),
+            [known[name] for name in tuning if name in known],
+            grid,
+            draws=settings.draws,
+            threshold=self._threshold,
+            folder=self._folder,
+            seed=settings.seed,
+        )
+        return main
 
     def _new_audit(self) -> Audit:
         return Audit(
@@ -213,32 +254,72 @@ class _Run:
             report=self._report,
         )
 
+    def _sizes(self) -> list[int]:
+        """How many draws each batch of `draws` has."""
+        draws = self._settings.draws
+        if self._family.name != "ladder":
+            return [draws]
+        ends = np.round(np.cumsum(self._settings.batch_shares) * draws).astype(np.int64)
+        sizes: list[int] = np.diff(ends, prepend=0).tolist()
+        return sizes if min(sizes) >= LEAST_BATCH else [draws]
+
     def next_round(self) -> bool:
         """Write the next round down; False where nothing more is to be drawn."""
-        batches = {}
-        for prompt in self._prompts:
-            size = self._next_batch(prompt)
-            if size:
-                batches[prompt.id] = self._family.counts(size, self._batches(prompt))
-        if not batches:
+        sizes = {prompt.id: self._next_batch(prompt) for prompt in self._prompts}
+        sizes = {name: size for name, size in sizes.items() if size}
+        if not sizes:
             return False
+        number = self._plan.rounds + 1
+        known: dict[str, list[str]] = {}
+        if self._lessons is not None and number > 1:
+            known = self._learn(number, list(sizes))
+        batches = {
+            prompt.id: self._family.counts(
+                sizes[prompt.id], self._batches(prompt), known.get(prompt.id, [])
+            )
+            for prompt in self._prompts
+            if prompt.id in sizes
+        }
         self._plan.add(batches, sequential=self._settings.until_resolved)
         return True
+
+    def _learn(self, number: int, names: Sequence[str]) -> dict[str, list[str]]:
+        """Learn from the unsafe draws so far; which variants may speak, by prompt."""
+        assert self._lessons is not None
+        due = [prompt for prompt in self._prompts if self._plan.draws(prompt.id)]
+        texts = self._token_ids()
+        material = []
+        for prompt in due:
+            batches = self._batches(prompt)
+            weights = np.concatenate([batch.log_weights for batch in batches])
+            harm = np.concatenate([batch.harm for batch in batches])
+            material.append((prompt, texts[prompt.id][: weights.size], weights, harm))
+        known = self._lessons.learn(number, material, names)
+        self._plan.teach(number, self._lessons.recall(number))
+        return known
+
+    def _token_ids(self) -> dict[str, list[tuple[int, ...]]]:
+        """The token ids of all draws on record, by prompt, in order."""
+        frame = read(self._folder, stream=STREAM).sort("prompt_id", "index")
+        return {
+            key[0]: [tuple(ids) for ids in part["token_ids"].to_list()]
+            for key, part in frame.partition_by("prompt_id", as_dict=True).items()
+        }
 
     def _next_batch(self, prompt: Prompt) -> int:
         """Draws of a prompt's next batch, a function of its draws so far alone."""
         settings = self._settings
         drawn = self._plan.draws(prompt.id)
-        if drawn == 0 and self._family.name == "ladder":
-            first = round(settings.first_share * settings.draws)
-            return first if 2 <= first <= settings.draws - 2 else settings.draws
+        ends = np.cumsum(self._sizes())
         if drawn < settings.draws:
             # a batch needs two draws: what a larger --draws adds to an old run may be one
-            return max(2, settings.draws - drawn)
+            following = ends[ends > drawn]
+            planned = drawn == 0 or drawn in ends
+            return max(2, int(following[0] if planned else settings.draws) - drawn)
         if settings.max_draws is None or settings.max_draws - drawn < 2:
             return 0
         estimate = self._estimate(prompt)
-        if estimate.needed_draws is None and estimate.status != NOT_CHECKED:
+        if estimate.needed_draws is None and not estimate.status.startswith(NOT_CHECKED):
             return 0  # resolved, or more draws would not do
         return min(settings.draws, settings.max_draws - drawn)
 
@@ -287,7 +368,7 @@ class _Run:
             scores = self._record[prompt.id].scores[start : start + size]
             unsafe = np.where(np.isnan(scores), np.nan, scores >= self._threshold)
             harm = unsafe if self._settings.estimand == "unsafe" else scores
-            densities, chance = np.zeros((1, size)), None
+            densities, chance, replies = np.zeros((1, size)), None, None
             if self._family.ladder is not None:
                 densities = self._scores.of(prompt.id, start + 1, size, counts.size)
                 chance = scoring_chance(size)
@@ -295,7 +376,17 @@ class _Run:
                 indices = range(start + 1, start + size + 1)
                 by_chance = [self._plan.sampled(prompt.id, index) for index in indices]
                 densities[:, (harm == 0) & ~np.array(by_chance)] = np.nan
-            found.append(Batch(counts=counts, log_densities=densities, harm=harm, chance=chance))
+                if self._texts is not None:
+                    replies = tuple(self._texts[prompt.id][start : start + size])
+            found.append(
+                Batch(
+                    counts=counts,
+                    log_densities=densities,
+                    harm=harm,
+                    chance=chance,
+                    replies=replies,
+                )
+            )
             start += size
         return found
 
@@ -316,6 +407,11 @@ class _Run:
         """The estimates of all prompts and of the set."""
         risks = []
         with step("estimating", total=len(self._prompts), unit="prompts") as now:
+            if isinstance(self._judge, Deterministic) and self._judge.deterministic:
+                self._texts = {
+                    name: [_key(ids) for ids in texts]
+                    for name, texts in (self._token_ids().items())
+                }
             for prompt in self._prompts:
                 risks.append(PromptRisk(prompt=prompt, estimate=self._estimate(prompt)))
                 now.advance()
@@ -330,9 +426,9 @@ class _Run:
                 **({"choice": self._choice} if self._choice else {}),
             },
             proposal={
-                "spec": self._proposal.spec,
+                "spec": list(self._proposal.spec),
                 "id": self._proposal.id,
-                "evidence": self._proposal.evidence,
+                "parts": self._proposal.evidence,
             },
             checks=self._checks if steered else {},
             left_out=self._left_out,
@@ -424,9 +520,18 @@ class _Rejudged(_Run):
         return found
 
 
-def _speak(
-    proposal: Proposal, intensities: Sequence[float]
-) -> tuple[ProposalEngine, dict[float, int]]:
-    """An engine with a variant for each intensity, and their numbers."""
-    numbers = {intensity: number for number, intensity in enumerate(intensities, start=1)}
-    return proposal.engine(intensities), numbers
+def _speak(proposal: Proposals, variants: Mapping[str, Variant]) -> ProposalEngine:
+    """An engine with these variants, then the explorer where there is one."""
+    target = proposal.target
+    spoken = list(variants.values())
+    if proposal.explore and isinstance(target, WhiteBox):
+        from tailbound.targets.decoding.proposals import heated
+        from tailbound.targets.decoding.reshaping import HEAT
+
+        spoken.append(heated(target, HEAT, name=HEATED))
+    return engine_of(target, spoken, spec=" ".join(proposal.spec))
+
+
+def _key(token_ids: Sequence[int]) -> bytes:
+    """Tells replies apart in a few bytes."""
+    return hashlib.blake2b(np.array(token_ids, dtype=np.int64).tobytes(), digest_size=16).digest()

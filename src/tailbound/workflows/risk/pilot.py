@@ -26,7 +26,6 @@ from tailbound.importance_sampling import (
     Grid,
     MixSwitch,
     choose,
-    make_ladder,
     published_grid,
 )
 from tailbound.runs import read
@@ -34,7 +33,7 @@ from tailbound.runs.layout import CHOICE
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
 from tailbound.targets.capabilities import ProposalEngine
-from tailbound.workflows.risk.proposal_mixture import Family, Segments
+from tailbound.workflows.risk.proposal_mixture import Segments, mixture_segments
 from tailbound.workflows.risk.scores import table_of
 
 SHARE = 0.1
@@ -81,7 +80,6 @@ class _RandomSettings:
     grid: Grid
     variants: dict[float, int]
     seed: int
-    max_new_tokens: int
 
     def setting(self, prompt_id: str, index: int) -> tuple[MixSwitch, np.random.Generator]:
         name = json.dumps([self.seed, prompt_id, index, "pilot"]).encode()
@@ -90,9 +88,8 @@ class _RandomSettings:
 
     def segments(self, prompt_id: str, index: int) -> Segments:
         main, coins = self.setting(prompt_id, index)
-        ladder = make_ladder(self.max_new_tokens)
-        family = Family(name="mix-switch", ladder=ladder, main=main, variants=self.variants)
-        return family.segments(len(ladder), coins)
+        number = self.variants[main.intensity]
+        return mixture_segments(number, main.mixing, 0, main.switch, coins)
 
     def proposal(self, prompt_id: str, index: int) -> str | None:
         main, _ = self.setting(prompt_id, index)
@@ -115,7 +112,7 @@ def choose_setting(
     held = _held(folder)
     if held is not None:
         return MixSwitch(**held["setting"]), held
-    script = _RandomSettings(grid, variants, seed, engine.contract.max_new_tokens)
+    script = _RandomSettings(grid, variants, seed)
     audit.sample_proposals(prompts, np.full(len(prompts), draws), script, stream=STREAM)
     with step("scoring pilot draws", stage="pilot scoring"):
         choice = _choice(engine, variants, script, prompts, grid, threshold, folder)

@@ -32,8 +32,12 @@ SCORED_SHARE, SCORED_DRAWS = 0.1, 50
 class Plan:
     """All rounds so far; a `Script` for the audit."""
 
-    def __init__(self, folder: Path, family: Family, *, proposal: str, seed: int) -> None:
+    def __init__(
+        self, folder: Path, family: Family, *, proposal: str, seed: int, batches: int = 1
+    ) -> None:
         """Read the rounds that are on record in `folder`; `proposal` names it in the ledger.
+
+        `batches` is how many a prompt gets whatever is seen.
 
         Raises `LedgerError` for a damaged file and `ContractMismatchError` where the rounds are of
         other proposals: another family, intensity or setting of a mixture.
@@ -41,10 +45,13 @@ class Plan:
         self._folder = folder
         self._family = family
         self._proposal = proposal
+        self._planned = batches
         self._seed = seed
         self._counts: dict[str, list[IntArray]] = {}
         self._labels: dict[str, IntArray] = {}
         self._chance: dict[str, FloatArray] = {}
+        self._round: dict[str, IntArray] = {}
+        self._learned: dict[int, Mapping[str, int]] = {}
         self._sequential = False
         self.rounds = 0
         for held in read_rounds(folder):
@@ -55,10 +62,8 @@ class Plan:
                     f"{family.names[-1] or 'the target'}): use another --out, or the same options "
                     "as before"
                 )
-            batches = {
-                name: np.array(counts, dtype=np.int64) for name, counts in held.batches.items()
-            }
-            self._take(batches, held.sequential)
+            counts = {name: np.array(n, dtype=np.int64) for name, n in held.batches.items()}
+            self._take(counts, held.sequential)
 
     def add(self, batches: Mapping[str, IntArray], *, sequential: bool = False) -> None:
         """Write the next round down: counts (K,) by prompt id.
@@ -80,8 +85,23 @@ class Plan:
             self._labels[name] = np.concatenate([before, proposal_of_draw(counts)])
             chances = self._chance.get(name, np.empty(0))
             self._chance[name] = np.concatenate([chances, scoring_chance(int(counts.sum()))])
+            rounds = self._round.get(name, np.empty(0, dtype=np.int64))
+            of_batch = np.full(int(counts.sum()), self.rounds + 1)
+            self._round[name] = np.concatenate([rounds, of_batch])
         self._sequential |= sequential
         self.rounds += 1
+
+    def learned(self, number: int) -> Mapping[str, int]:
+        """The learned variants of a round (from 1) by name: their numbers in the engine."""
+        return self._learned.get(number, {})
+
+    def teach(self, number: int, variants: Mapping[str, int]) -> None:
+        """Say which variants were learned for round `number`."""
+        self._learned[number] = dict(variants)
+
+    def round_of(self, prompt_id: str, index: int) -> int:
+        """The round (from 1) of draw `index` (from 1)."""
+        return int(self._round[prompt_id][index - 1])
 
     def batches(self, prompt_id: str) -> list[IntArray]:
         """The counts of every batch of a prompt, in order."""
@@ -92,7 +112,7 @@ class Plan:
 
         So it may where a later call asked for more of them.
         """
-        return self._sequential or len(self.batches(prompt_id)) > 1
+        return self._sequential or len(self.batches(prompt_id)) > self._planned
 
     def draws(self, prompt_id: str) -> int:
         """How many draws of a prompt are planned."""
@@ -114,7 +134,8 @@ class Plan:
         name = json.dumps([self._seed, prompt_id, index, "coins"]).encode()
         digest = hashlib.blake2b(name, digest_size=16).digest()
         coins = np.random.default_rng(int.from_bytes(digest, "little"))
-        return self._family.segments(self.label(prompt_id, index), coins)
+        learned = self.learned(self.round_of(prompt_id, index))
+        return self._family.segments(self.label(prompt_id, index), coins, learned)
 
     def proposal(self, prompt_id: str, index: int) -> str | None:
         """The id of what draw `index` is drawn from, None for the target itself."""

@@ -13,22 +13,26 @@ from typing import Any
 from tailbound.core.prompt import Prompt
 from tailbound.errors import ContractMismatchError, UsageError
 from tailbound.judges import Judge
-from tailbound.runs.layout import PROPOSAL
+from tailbound.runs.layout import DIRECTION, PROPOSAL
 from tailbound.runs.spend import stages_kept
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import make_folder, write_json
 from tailbound.targets import Target
+from tailbound.targets.capabilities import WhiteBox
 from tailbound.targets.registry import provider as target_provider
 from tailbound.workflows.risk.proposals.base import (
+    EXPLORE,
     Instructions,
     Proposal,
     ProposalQuery,
     ProposalRequest,
+    Proposals,
     no_weights,
 )
 from tailbound.workflows.risk.proposals.registry import find_proposal
 
-SCHEMA = 1
+SCHEMA = 2
+NONE = "none"
 TOO_FEW = (
     "--proposal-family mix-switch tunes on a tenth of the prompts and leaves them out: give at "
     "least 2 prompts, or use the ladder"
@@ -36,11 +40,12 @@ TOO_FEW = (
 
 
 def check_proposal(
-    spec: str,
+    specs: Sequence[str],
     target: str | Target,
     *,
     folder: Path,
     instructions: Instructions,
+    explore: bool = True,
     family: str = "ladder",
     prompts: int | None = None,
 ) -> None:
@@ -50,92 +55,173 @@ def check_proposal(
     that do not go together, files that are missing or cannot be read, and extras that are not
     installed, and `ContractMismatchError` where the run in `folder` uses another proposal.
     """
-    provider, name = find_proposal(spec)
+    parts = _parts(specs)
+    white_box = target_provider(target).white_box
     shown = target if isinstance(target, str) else target.contract.target
-    if provider is not None and provider.white_box and not target_provider(target).white_box:
-        raise UsageError(no_weights(spec, shown))
-    own_prompts = provider is not None and provider.takes_instructions and not name
-    if (instructions.harmful or instructions.harmless) and not own_prompts:
+    if EXPLORE in specs and not (explore and white_box):
         raise UsageError(
-            f"--harmful and --harmless go with --proposal refusal, not {spec}: remove them"
+            no_weights(EXPLORE, shown)
+            if explore
+            else f"--proposal {EXPLORE} and --no-explore contradict each other: remove one"
         )
-    if provider is None and family != "ladder":
+    takes_prompts = False
+    for spec in parts:
+        provider, name = find_proposal(spec)
+        assert provider is not None
+        if provider.white_box and not white_box:
+            raise UsageError(no_weights(spec, shown))
+        takes_prompts |= provider.takes_instructions and not name
+    if (instructions.harmful or instructions.harmless) and not takes_prompts:
         raise UsageError(
-            f"--proposal-family {family} needs a proposal, and --proposal none has none: remove it"
+            f"--harmful and --harmless go with --proposal refusal, not {' and '.join(specs)}: "
+            "remove them"
+        )
+    if family != "ladder" and len(parts) != 1:
+        raise UsageError(
+            f"--proposal-family {family} takes one proposal, and there are {len(parts)}: use the "
+            "ladder, or give one --proposal"
         )
     if family == "mix-switch" and prompts is not None and prompts < 2:
         raise UsageError(TOO_FEW)
-    record = _record(folder, spec)
-    if provider is not None and provider.check is not None:
-        provider.check(
-            ProposalQuery(
-                spec=spec,
-                name=name,
-                target=target,
-                folder=folder,
-                instructions=instructions,
-                record=record,
+    records = _records(folder, specs, explore=explore)
+    for number, spec in enumerate(parts):
+        provider, name = find_proposal(spec)
+        if provider is not None and provider.check is not None:
+            provider.check(
+                ProposalQuery(
+                    spec=spec,
+                    name=name,
+                    target=target,
+                    folder=folder,
+                    instructions=instructions,
+                    record=None if records is None else records[number],
+                    kept=_kept(folder, number),
+                )
             )
-        )
 
 
 def make_proposal(
-    spec: str,
+    specs: Sequence[str],
     target: Target,
     judge: Judge,
     prompts: Sequence[Prompt],
     *,
     folder: Path,
     instructions: Instructions | None = None,
+    explore: bool = True,
     seed: int = 0,
-) -> Proposal:
-    """The proposal that `spec` asks for, from the record in `folder` where there is one.
+) -> Proposals:
+    """The proposals that `specs` ask for, from the record in `folder` where there is one.
 
-    Raises `UsageError` for what cannot be built and `ContractMismatchError` where the run in
-    `folder` uses another one.
+    With `explore`, a target whose network is at hand also draws heated and reweighted. Raises
+    `UsageError` for what cannot be built and `ContractMismatchError` where the run in `folder` uses
+    other proposals.
     """
-    provider, name = find_proposal(spec)
+    parts = _parts(specs)
+    explore = explore and isinstance(target, WhiteBox) and NONE not in specs
     with stages_kept(folder):
-        record = _record(folder, spec)
-        if provider is None:
-            made = Proposal(spec=spec, id="none", target=target)
-        else:
-            made = provider.make(
-                ProposalRequest(
-                    spec=spec,
-                    name=name,
-                    target=target,
-                    judge=judge,
-                    prompts=prompts,
+        records = _records(folder, specs, explore=explore)
+        made: list[Proposal] = []
+        for number, spec in enumerate(parts):
+            record = None if records is None else records[number]
+            made.append(
+                _make(
+                    spec,
+                    target,
+                    judge,
+                    prompts,
                     folder=folder,
                     instructions=instructions or Instructions(),
                     record=record,
+                    kept=_kept(folder, number),
                     seed=seed,
                 )
             )
-        if record is not None and record["id"] != made.id:
-            raise ContractMismatchError(
-                f"{folder} holds draws of proposal {record['id']!r}, and this one is {made.id!r}: "
-                "use another --out"
-            )
+            if record is not None and record["id"] != made[-1].id:
+                raise ContractMismatchError(
+                    f"{folder} holds draws of proposal {record['id']!r}, and this one is "
+                    f"{made[-1].id!r}: use another --out"
+                )
+        found = Proposals(target=target, parts=tuple(made), explore=explore)
         make_folder(folder)
         write_json(
             folder / PROPOSAL,
-            {"schema": SCHEMA, "spec": spec, "id": made.id, "evidence": made.evidence},
+            {
+                "schema": SCHEMA,
+                "spec": list(found.spec),
+                "explore": explore,
+                "id": found.id,
+                "parts": [
+                    {"spec": part.spec, "id": part.id, "evidence": part.evidence} for part in made
+                ],
+            },
         )
-        return made
+        return found
 
 
-def _record(folder: Path, spec: str) -> dict[str, Any] | None:
+def _make(
+    spec: str,
+    target: Target,
+    judge: Judge,
+    prompts: Sequence[Prompt],
+    *,
+    folder: Path,
+    instructions: Instructions,
+    record: dict[str, Any] | None,
+    kept: Path,
+    seed: int,
+) -> Proposal:
+    provider, name = find_proposal(spec)
+    assert provider is not None
+    return provider.make(
+        ProposalRequest(
+            spec=spec,
+            name=name,
+            target=target,
+            judge=judge,
+            prompts=prompts,
+            folder=folder,
+            instructions=instructions,
+            record=record,
+            seed=seed,
+            kept=kept,
+        )
+    )
+
+
+def _parts(specs: Sequence[str]) -> list[str]:
+    """The specs of unsafe versions among `specs`; `UsageError` for what does not go together."""
+    if not specs:
+        raise UsageError("--proposal is empty: give one, or none")
+    twice = next((spec for spec in specs if list(specs).count(spec) > 1), None)
+    if twice is not None:
+        raise UsageError(f"--proposal {twice} is given twice: give it once")
+    if NONE in specs:
+        if len(specs) > 1:
+            raise UsageError("--proposal none stands alone: remove it, or the others")
+        return []
+    return [spec for spec in specs if spec != EXPLORE]
+
+
+def _kept(folder: Path, number: int) -> Path:
+    """Where the run in `folder` keeps what the part of that number found."""
+    return folder / (DIRECTION if number == 0 else f"{DIRECTION}-{number + 1}")
+
+
+def _records(folder: Path, specs: Sequence[str], *, explore: bool) -> list[dict[str, Any]] | None:
+    """What the run in `folder` says of each part; None for a new run."""
     path = folder / PROPOSAL
     if not path.is_file():
         return None
     held = read_json(path)
     with understood(path):
-        held["id"], held["evidence"]
-    if held.get("spec") != spec:
+        parts: list[dict[str, Any]] = held["parts"]
+        known = [(part["spec"], part["id"], part["evidence"])[0] for part in parts]
+        explored = bool(held["explore"])
+    if known != _parts(specs) or (explored and not explore):
+        given = ", ".join(held["spec"]) + ("" if explored else " --no-explore")
         raise ContractMismatchError(
-            f"{folder} holds a run with --proposal {held.get('spec')}, not {spec}: "
+            f"{folder} holds a run with --proposal {given}, not {', '.join(specs)}: "
             "use another --out, or the same options as before"
         )
-    return held
+    return parts

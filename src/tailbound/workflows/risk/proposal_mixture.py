@@ -1,15 +1,16 @@
 """The proposals that the draws of a prompt come from: how many from each, and what follows.
 
-A `Family` holds K proposals. Number 0 is the target itself, then come the other rungs of a ladder,
-and last, for `single` and `mix-switch`, the one proposal that most draws are meant for; there the
-ladder is the check that nothing is missed. `none` has the target alone: plain Monte Carlo. Every
-batch has integer counts per proposal, fixed before it is drawn.
+A `Family` holds K proposals. Number 0 is the target itself, then come the other rungs of a ladder;
+the last of these are learned from earlier batches and get no draws before that. For `single` and
+`mix-switch` the one proposal that most draws are meant for comes last, and the ladder is the check
+that nothing is missed. `none` has the target alone: plain Monte Carlo. Every batch has integer
+counts per proposal, fixed before it is drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,10 @@ from tailbound.importance_sampling import (
     coverage_check,
     estimate_risk,
     mean_weight,
+    weighted_allocation,
 )
+from tailbound.importance_sampling.allocation import TARGET_SHARE
+from tailbound.importance_sampling.ladder import LadderProposal
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -32,6 +36,27 @@ Segments = tuple[tuple[int, int], ...]
 
 CHECK_SHARE, CHECK_DRAWS = 0.1, 50
 """Of the draws of `single` and `mix-switch`, the share (at least so many) that a ladder makes."""
+
+HEATED = "heated"
+"""The variant that explores: the target's likeliest tokens, heated."""
+
+LEARNED, POOLED = "learned", "pooled"
+"""The variants that are learned: from the prompt's own unsafe replies, and from all prompts'."""
+
+EXPLORED_SHARE, LEARNED_SHARE = 0.6, 0.35
+"""Of the first batch, the share of explorers; of later ones, that of learned proposals."""
+
+
+def learned_rungs(max_new_tokens: int) -> tuple[LadderProposal, ...]:
+    """What learned variants speak: the whole reply, its beginning, and parts of it."""
+    windows = sorted({(0, max_new_tokens), (0, min(4, max_new_tokens)), (0, 1)}, reverse=True)
+    spoken = [LadderProposal(LEARNED, *window) for window in windows]
+    mixed = [
+        LadderProposal(name, 0, max_new_tokens, share)
+        for name in (LEARNED, POOLED)
+        for share in (0.2, 0.5)
+    ]
+    return (*spoken, *mixed)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,13 +66,15 @@ class Batch:
     `counts` (K,) were fixed in advance; `log_densities` (K, n) are those of its draws under all
     proposals, in nats, NaN for safe draws that were not scored; `harm` (n,) is NaN where the
     verdict is missing. Draws stand in the order of their proposals: the first counts[0] come from
-    the target. `chance` (n,) is that of a safe draw to be scored, None if all are.
+    the target. `chance` (n,) is that of a safe draw to be scored, None if all are. `replies` (n,)
+    tell replies apart where verdicts are a function of the reply.
     """
 
     counts: IntArray
     log_densities: FloatArray
     harm: FloatArray
     chance: FloatArray | None = None
+    replies: tuple[bytes, ...] | None = None
 
     def __post_init__(self) -> None:
         unknown = np.isnan(self.log_densities[0])
@@ -91,34 +118,47 @@ class Family:
     """Proposals over the variants of an engine.
 
     `ladder` is None for plain Monte Carlo. `main` is the one proposal of `single` (all of it
-    steered) and `mix-switch`. `variants` maps intensities to numbers of variants.
+    steered) and `mix-switch`, and `main_variant` who speaks in it. `variants` maps names of
+    variants to their numbers in the engine; learned ones have another number in every round.
     """
 
     name: str
     ladder: Ladder | None = None
     main: MixSwitch | None = None
-    variants: dict[float, int]
+    main_variant: str = ""
+    variants: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def explored(self) -> bool:
+        """Whether proposals take part that rest on no direction, prompt or other model."""
+        return self.ladder is not None and HEATED in self.ladder.variants
+
+    @property
+    def fixed(self) -> int:
+        """How many proposals of the ladder are not learned; they come first."""
+        assert self.ladder is not None
+        return sum(rung.variant not in (LEARNED, POOLED) for rung in self.ladder.rungs)
 
     @property
     def names(self) -> tuple[str | None, ...]:
         """Of each proposal, as the ledger records it; None is the target."""
         if self.ladder is None:
             return (None,)
-        rungs = tuple(
-            None if rung.is_target else f"ladder {rung.intensity:g} on {rung.start}-{rung.stop}"
-            for rung in self.ladder.rungs
-        )
+        rungs = tuple(None if rung.is_target else rung.name for rung in self.ladder.rungs)
         return rungs if self.main is None else (*rungs, self._main_name)
 
     @property
     def _main_name(self) -> str:
         assert self.main is not None
         if self.name == "single":
-            return f"single {self.main.intensity:g}"
-        return f"mix-switch {self.main.intensity:g} a={self.main.mixing:g} t<{self.main.switch}"
+            return f"single {self.main_variant}"
+        return f"mix-switch {self.main_variant} a={self.main.mixing:g} t<{self.main.switch}"
 
-    def counts(self, draws: int, past: Sequence[Batch]) -> IntArray:
-        """Counts (K,) of a batch of `draws`, given all complete batches of the prompt so far."""
+    def counts(self, draws: int, past: Sequence[Batch], learned: Sequence[str] = ()) -> IntArray:
+        """Counts (K,) of a batch of `draws`, given all complete batches of the prompt so far.
+
+        `learned` are the learned variants that may speak in it.
+        """
         if self.ladder is None:
             return np.array([draws], dtype=np.int64)
         if self.main is not None:
@@ -126,55 +166,84 @@ class Family:
             if subset < 2:
                 return np.array([1] + [0] * (len(self.ladder) - 1) + [draws - 1], dtype=np.int64)
             return np.append(self.ladder.allot(subset), draws - subset)
-        if not past:
-            return self.ladder.allot(draws)
+        may_speak = [rung.variant in learned for rung in self.ladder.rungs[self.fixed :]]
+        from_learned = round(LEARNED_SHARE * draws) if any(may_speak) else 0
+        share = TARGET_SHARE * draws / (draws - from_learned)
+        if past:
+            rest = self._adapted(draws - from_learned, past, share)
+        else:
+            rest = self._first(draws - from_learned)
+        taught = np.zeros(len(may_speak), dtype=np.int64)
+        places = np.flatnonzero(may_speak)
+        if places.size:
+            each, left = divmod(from_learned, places.size)
+            taught[places] = each + (np.arange(places.size) < left)
+        return np.concatenate([rest, taught])
+
+    def _first(self, draws: int) -> IntArray:
+        """Of the first batch: evenly over variants' windows, and over explorers."""
+        assert self.ladder is not None
+        explores = np.array([r.variant == HEATED for r in self.ladder.rungs[1 : self.fixed]])
+        weights = np.ones(explores.size)
+        if explores.any() and not explores.all():
+            weights[explores] = EXPLORED_SHARE / explores.sum()
+            weights[~explores] = (1 - EXPLORED_SHARE) / (~explores).sum()
+        return weighted_allocation(draws, weights)
+
+    def _adapted(self, draws: int, past: Sequence[Batch], target_share: float) -> IntArray:
         return adaptive_allocation(
             draws,
             np.nan_to_num(
-                np.concatenate([batch.log_densities for batch in past], axis=1),
+                np.concatenate([b.log_densities[: self.fixed] for b in past], axis=1),
                 nan=0.0,
                 neginf=-np.inf,
             ),
             np.concatenate([batch.log_weights for batch in past]),
             np.concatenate([batch.harm for batch in past]),
+            target_share=target_share,
         )
 
-    def segments(self, proposal: int, coins: np.random.Generator) -> Segments:
-        """Who speaks in one draw of that proposal; `coins` decide the tokens of a mixture."""
+    def segments(
+        self, proposal: int, coins: np.random.Generator, learned: Mapping[str, int] | None = None
+    ) -> Segments:
+        """Who speaks in one draw of that proposal; `coins` decide the tokens of a mixture.
+
+        `learned` are the numbers of the learned variants of the draw's round.
+        """
         if self.ladder is None:
             return ()
         if self.main is not None and proposal == len(self.ladder):
-            return self._mixed(self.main, coins)
+            number = self.variants[self.main_variant]
+            return mixture_segments(number, self.main.mixing, 0, self.main.switch, coins)
         rung = self.ladder.rungs[proposal]
         if rung.is_target:
             return ()
-        steered = (self.variants[rung.intensity], rung.stop)
-        return ((0, rung.start), steered) if rung.start else (steered,)
+        number = {**self.variants, **(learned or {})}[rung.variant]
+        return mixture_segments(number, rung.mixing, rung.start, rung.stop, coins)
 
-    def _mixed(self, main: MixSwitch, coins: np.random.Generator) -> Segments:
-        variant = self.variants[main.intensity]
-        if main.mixing == 1:
-            return ((variant, main.switch),)
-        said = np.where(coins.random(main.switch) < main.mixing, variant, 0)
-        ends = [*np.flatnonzero(np.diff(said)) + 1, said.size] if said.size else []
-        return tuple((int(said[end - 1]), int(end)) for end in ends)
+    def log_densities(
+        self, tokens: FloatArray, lengths: IntArray, learned: Sequence[str] = ()
+    ) -> FloatArray:
+        """log q_k of all proposals and draws, shape (K, n); -inf for those that had no say.
 
-    def log_densities(self, tokens: FloatArray, lengths: IntArray) -> FloatArray:
-        """log q_k of all proposals and draws, shape (K, n).
-
-        `tokens` (variants, n, T) are log-probs of tokens under every variant, `lengths` (n,)
-        theirs.
+        `tokens` (variants, n, T) are log-probs of tokens under the target, then under `variants`
+        in their order, then under the `learned` ones of the round; `lengths` (n,) theirs.
         """
         if self.ladder is None:
             inside = np.arange(tokens.shape[2]) < lengths[:, None]
             plain: FloatArray = np.where(inside, tokens[0], 0.0).sum(axis=1)[None]
             return plain
-        steered = np.stack([tokens[self.variants[i]] for i in self.ladder.intensities])
-        rungs = self.ladder.log_densities(tokens[0], steered, lengths=lengths)
+        spoken = dict(zip([*self.variants, *learned], tokens[1:], strict=True))
+        speaks = [rung.is_target or rung.variant in spoken for rung in self.ladder.rungs]
+        chosen = Ladder(
+            self.ladder.max_new_tokens,
+            tuple(r for r, can in zip(self.ladder.rungs, speaks, strict=True) if can),
+        )
+        rungs = np.full((len(self.ladder), tokens.shape[1]), -np.inf)
+        rungs[speaks] = chosen.log_densities(tokens[0], spoken, lengths=lengths)
         if self.main is None:
             return rungs
-        hot = tokens[self.variants[self.main.intensity]]
-        main = self.main.log_density(tokens[0], hot, lengths=lengths)
+        main = self.main.log_density(tokens[0], spoken[self.main_variant], lengths=lengths)
         return np.concatenate([rungs, main[None]])
 
     def estimate(
@@ -193,6 +262,8 @@ class Family:
             )
         number = np.repeat(np.arange(len(batches)), [batch.harm.size for batch in batches])
         strata = labels + number * (int(labels.max()) + 1)
+        told_apart = [batch.replies for batch in batches if batch.replies is not None]
+        known = len(told_apart) == len(batches)
         found = estimate_risk(
             np.concatenate([batch.log_weights for batch in batches]),
             harm,
@@ -200,7 +271,11 @@ class Family:
             weight_bound=max(b.harm.size / max(int(b.counts[0]), 1) for b in batches),
             confidence=confidence,
             strata=strata,
+            batches=number if self.main is None else None,
+            explored=self.explored,
             coverage_checked=None if self.main is None else False,
+            replies=[one for replies in told_apart for one in replies] if known else None,
+            log_target=np.concatenate([batch.log_densities[0] for batch in batches]),
             sequential=sequential,
             estimand=estimand,
         )
@@ -208,15 +283,18 @@ class Family:
         return replace(found, mean_weight=mean, mean_weight_z=z)
 
     def _groupings(self, batches: Sequence[Batch], labels: IntArray) -> list[Grouping]:
-        """PromptSplit of the draws that should agree, by counts summed over the batches."""
+        """Parts of the draws that should agree, by counts summed over the batches."""
         assert self.ladder is not None
+        rungs = self.fixed
         counts = np.sum([batch.counts for batch in batches], axis=0)
         densities = np.concatenate([batch.log_densities for batch in batches], axis=1)
         # safe draws that were not scored: whatever they are, they add 0
         densities = np.nan_to_num(densities, nan=0.0, neginf=-np.inf)
+        ours = np.where(labels < rungs, labels, -1)
+        fixed = Ladder(self.ladder.max_new_tokens, self.ladder.rungs[:rungs])
+        parts = list(fixed.groupings(densities[:rungs], counts[:rungs], ours))
         if self.main is None:
-            return list(self.ladder.groupings(densities, counts, labels))
-        rungs = len(self.ladder)
+            return parts
         if counts[:rungs].sum() == 0 or counts[rungs] == 0:
             return []
         # what the target cannot say has no weight, also where the proposal cannot say it either
@@ -224,11 +302,21 @@ class Family:
         alone = np.full(possible.shape, -np.inf)
         alone[possible] = densities[0, possible] - densities[rungs, possible]
         subset = balance_heuristic(densities[0], densities[:rungs], counts[:rungs])
-        # A small ladder may itself have missed what its later windows are for, and agree by that:
-        # these windows must have had a say of their own.
-        ours = np.where(labels < rungs, labels, -1)
-        windows = self.ladder.groupings(densities[:rungs], counts[:rungs], ours)
+        # A small ladder may itself have missed what its other parts are for, and agree by that:
+        # these parts must have had a say of their own.
         return [
             coverage_check(self.name, alone, subset, labels < rungs),
-            *(grouping for grouping in windows if grouping.name == "window"),
+            *(grouping for grouping in parts if grouping.name == "variant"),
         ]
+
+
+def mixture_segments(
+    variant: int, mixing: float, start: int, stop: int, coins: np.random.Generator
+) -> Segments:
+    """Segments in which `variant` speaks each token from `start` to `stop` with chance `mixing`."""
+    if mixing == 1:
+        return ((0, start), (variant, stop)) if start else ((variant, stop),)
+    said = np.zeros(stop, dtype=np.int64)
+    said[start:] = np.where(coins.random(stop - start) < mixing, variant, 0)
+    ends = [*np.flatnonzero(np.diff(said)) + 1, said.size] if said.size else []
+    return tuple((int(said[end - 1]), int(end)) for end in ends)

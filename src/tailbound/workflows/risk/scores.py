@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -105,21 +106,17 @@ class Scores:
                 ]
                 if not new:
                     continue
-                responses = [row[2] for row in new]
-                recorded = np.array([row[3] for row in new], dtype=np.float64)
-                labels = np.array([plan.label(prompt.id, row[1]) for row in new])
-                segments = [plan.segments(prompt.id, row[1]) for row in new]
-                tokens, lengths = table_of(engine.score(prompt, responses))
-                spoken = _spoken(tokens, lengths, segments)
-                gaps.append(recorded - spoken)
-                densities = family.log_densities(tokens, lengths)
-                # a token at the very edge of a truncated distribution: drawn, so possible
-                own = (labels, np.arange(labels.size))
-                edge = np.isneginf(densities[own])
-                densities[labels[edge], np.flatnonzero(edge)] = recorded[edge]
-                waiting += [
-                    (prompt.id, row[1], densities[:, place]) for place, row in enumerate(new)
-                ]
+                rounds: dict[int, list[tuple[Any, ...]]] = {}
+                for row in new:
+                    rounds.setdefault(plan.round_of(prompt.id, row[1]), []).append(row)
+                for number, rows in rounds.items():
+                    densities, gap = _score(
+                        engine, family, plan, prompt, rows, plan.learned(number)
+                    )
+                    gaps.append(gap)
+                    waiting += [
+                        (prompt.id, row[1], densities[:, place]) for place, row in enumerate(rows)
+                    ]
                 if len(waiting) >= FLUSH_DRAWS:
                     _check(gaps, engine)
                     self._write(waiting)
@@ -143,6 +140,33 @@ class Scores:
         self._store.write(frame)
         for prompt_id, index, values in rows:
             self._held.setdefault(prompt_id, {})[index] = values
+
+
+def _score(
+    engine: ProposalEngine,
+    family: Family,
+    plan: Plan,
+    prompt: Prompt,
+    rows: Sequence[tuple[Any, ...]],
+    learned: Mapping[str, int],
+) -> tuple[FloatArray, FloatArray]:
+    """Log-densities (K, n) of draws of one round, and recorded less re-scored log q, (n,)."""
+    responses = [row[2] for row in rows]
+    recorded = np.array([row[3] for row in rows], dtype=np.float64)
+    labels = np.array([plan.label(prompt.id, row[1]) for row in rows])
+    numbers = [0, *family.variants.values(), *learned.values()]
+    place = {number: row for row, number in enumerate(numbers)}
+    segments = [
+        [(place[who], stop) for who, stop in plan.segments(prompt.id, row[1])] for row in rows
+    ]
+    tokens, lengths = table_of(engine.score(prompt, responses, variants=numbers))
+    gap = recorded - _spoken(tokens, lengths, segments)
+    densities = family.log_densities(tokens, lengths, list(learned))
+    # a token at the very edge of a truncated distribution: drawn, so possible
+    own = (labels, np.arange(labels.size))
+    edge = np.isneginf(densities[own])
+    densities[labels[edge], np.flatnonzero(edge)] = recorded[edge]
+    return densities, gap
 
 
 def table_of(scored: Sequence[FloatArray]) -> tuple[FloatArray, IntArray]:

@@ -20,7 +20,7 @@ from tailbound.core.prompt import Prompt
 from tailbound.core.steps import step
 from tailbound.importance_sampling import effective_sample_size
 from tailbound.judges import Judge
-from tailbound.workflows.risk.proposals.base import Proposal
+from tailbound.workflows.risk.proposals.base import Proposal, engine_of
 
 PROMPTS, DRAWS = 6, 32
 
@@ -54,7 +54,8 @@ def select_proposal(
 def _pilot(
     candidate: Proposal, judge: Judge, prompts: Sequence[Prompt], seed: int, reasons: list[str]
 ) -> dict[str, Any]:
-    engine = candidate.engine([1.0])
+    assert candidate.variant is not None
+    engine = engine_of(candidate.target, [candidate.variant(1.0)], spec=candidate.spec)
     segments = ((1, engine.contract.max_new_tokens),)
     requests = [
         DrawRequest(prompt=prompt, stream="select_proposal", index=index, segments=segments)

@@ -21,8 +21,8 @@ class RiskSettings:
 
     Every prompt gets `draws`; with `until_resolved` those that are not resolved then get more, in
     complete batches, up to `max_draws` each. `intensities` are those of the ladder, relative to
-    full steering. `first_share` of the draws make the first batch of a ladder, evenly spread; the
-    rest go where the first batch says. `estimand` "unsafe" is P(score >= threshold), "score" the
+    full steering. A ladder's draws come in batches of `batch_shares`, the first spread evenly, each
+    of the others where all before it say. `estimand` "unsafe" is P(score >= threshold), "score" the
     mean score.
     """
 
@@ -49,10 +49,10 @@ class RiskSettings:
         name="proposal_family",
     )
     intensities: tuple[float, ...] = option(
-        "Steering strengths of the ladder, strongest first.", default=(1.0, 0.6), group=PROPOSAL
+        "Steering strengths of the ladder, strongest first.", default=(1.0,), group=PROPOSAL
     )
     seed: int = option("Random seed.", default=0, group="Run")
-    first_share: float = 0.4
+    batch_shares: tuple[float, ...] = (0.17, 0.2, 0.27, 0.36)
 
     def __post_init__(self) -> None:
         check_choices(self)
@@ -77,8 +77,9 @@ class RiskSettings:
             raise UsageError(f"--intensities must be distinct, not {list(levels)}")
         if not all(0 < level < math.inf for level in levels):
             raise UsageError(f"--intensities must be positive, not {list(levels)}")
-        if not 0 < self.first_share <= 1:
-            raise UsageError(f"first_share must lie in (0, 1], not {self.first_share:g}")
+        shares = self.batch_shares
+        if not shares or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
+            raise UsageError(f"batch_shares must be positive and sum to 1, not {list(shares)}")
         if self.threshold is not None and not 0 < self.threshold <= 1:
             raise UsageError(
                 f"--threshold must lie in (0, 1], not {self.threshold:g}: unsafe is score >= it"
@@ -95,10 +96,16 @@ class RiskSettings:
 class ProposalOptions:
     """Which unsafe version of the target draws besides it, and what it is found from."""
 
-    proposal: str = option(
-        "Unsafe version of the model: refusal, refusal:DIR, persona:NAME, model:NAME, lora:PATH, "
-        "prompt:FILE or none.",
-        default="refusal",
+    proposal: tuple[str, ...] = option(
+        "Unsafe version of the model, repeatable: refusal[:DIR] (the default), persona:NAME, "
+        "model:NAME, lora:PATH, prompt:FILE; heat (explorers alone); none (plain Monte Carlo).",
+        default=(),
+        group=PROPOSAL,
+    )
+    explore: bool = option(
+        "Also draw from heated and learned versions of the model, which reach what a proposal "
+        "misses.",
+        default=True,
         group=PROPOSAL,
     )
     harmful: Path | None = option(
@@ -107,3 +114,8 @@ class ProposalOptions:
     harmless: Path | None = option(
         "File of prompts that the model answers.", default=None, group=PROPOSAL
     )
+
+    @property
+    def specs(self) -> tuple[str, ...]:
+        """What was asked for; the refusal direction by default."""
+        return self.proposal or ("refusal",)

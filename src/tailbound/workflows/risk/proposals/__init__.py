@@ -1,6 +1,6 @@
 """Where the unsafe versions of a target come from: what `--proposal KIND:NAME` can mean.
 
-base        `Proposal`, and what it is made from
+base        `Proposal`, what it is made from, and several of them
 registry    proposals by name, built in or from plugins
 refusal     along the direction that carries refusals
 persona     a trait: its vector, or one of its system prompts
@@ -13,6 +13,7 @@ from tailbound.workflows.risk.proposals.base import (
     Proposal,
     ProposalQuery,
     ProposalRequest,
+    Proposals,
 )
 from tailbound.workflows.risk.proposals.registry import (
     ProposalProvider,
@@ -26,6 +27,7 @@ __all__ = [
     "ProposalProvider",
     "ProposalQuery",
     "ProposalRequest",
+    "Proposals",
     "find_proposal",
     "list_proposals",
 ]

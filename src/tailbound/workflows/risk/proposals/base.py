@@ -31,21 +31,87 @@ class Proposal:
     evidence: dict[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
 
-    def engine(self, intensities: Sequence[float]) -> ProposalEngine:
-        """The target and this proposal at each intensity in one engine, variants 1, 2, ....
-
-        Raises `UsageError` where the target lets no variants speak.
-        """
-        if self.variant is None or not isinstance(self.target, VariantSource):
-            raise UsageError(
-                f"--proposal {self.spec} needs a target that lets variants of itself speak, and "
-                f"{self.target.contract.target} does not: use --proposal none"
-            )
-        return self.target.with_variants([self.variant(level) for level in intensities])
+    @property
+    def label(self) -> str:
+        """What its draws are called: the kind and the name of the spec, without folders."""
+        kind, colon, name = self.spec.partition(":")
+        return f"{kind}{colon}{Path(name).name}" if colon else kind
 
     def with_evidence(self, evidence: dict[str, Any], notices: tuple[str, ...]) -> Proposal:
         """The same proposal for other reasons, with more notices."""
         return replace(self, evidence=evidence, notices=(*self.notices, *notices))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Proposals:
+    """All that draws besides the target: unsafe versions of it, and explorers.
+
+    `parts` are the unsafe versions, none for plain Monte Carlo or explorers alone. With `explore`
+    heated and learned versions of the target take part, which rest on no part.
+    """
+
+    target: Target
+    parts: tuple[Proposal, ...] = ()
+    explore: bool = False
+
+    @property
+    def spec(self) -> tuple[str, ...]:
+        """The specs of all parts; `("none",)` where there is nothing but the target."""
+        specs = tuple(part.spec for part in self.parts)
+        return specs or ((EXPLORE,) if self.explore else ("none",))
+
+    @property
+    def id(self) -> str:
+        """Names them in the ledger."""
+        names = [part.id for part in self.parts] + ([EXPLORE] if self.explore else [])
+        return " + ".join(names) or "none"
+
+    @property
+    def steerable(self) -> bool:
+        """Whether any part has intensities."""
+        return any(part.steerable for part in self.parts)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a person should know, of all parts."""
+        return tuple(line for part in self.parts for line in part.notices)
+
+    @property
+    def evidence(self) -> list[dict[str, Any]]:
+        """Why each part was chosen."""
+        return [{"spec": part.spec, "id": part.id, **part.evidence} for part in self.parts]
+
+    def variants(self, intensities: Sequence[float]) -> dict[str, Variant]:
+        """A variant of each part, at each intensity where it has them, by its name in the ladder.
+
+        Raises `UsageError` for parts of the same name.
+        """
+        found: dict[str, Variant] = {}
+        for part in self.parts:
+            assert part.variant is not None
+            for level in intensities if part.steerable else (1.0,):
+                name = part.label if level == 1 else f"{part.label} x {level:g}"
+                if name in found:
+                    raise UsageError(f"--proposal {part.spec} is given twice: give it once")
+                found[name] = part.variant(level)
+        return found
+
+
+EXPLORE = "heat"
+"""The spec of explorers alone, without any unsafe version."""
+
+
+def engine_of(target: Target, variants: Sequence[Variant], *, spec: str) -> ProposalEngine:
+    """The target and `variants` of it in one engine, as numbers 1, 2, ....
+
+    Raises `UsageError` where the target lets no variants speak.
+    """
+    if not isinstance(target, VariantSource):
+        raise UsageError(
+            f"--proposal {spec} needs a target that lets variants of itself speak, and "
+            f"{target.contract.target} does not: use --proposal none"
+        )
+    return target.with_variants(variants)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +126,8 @@ class Instructions:
 class ProposalQuery:
     """What is known before a model is loaded; `target` is its spec, or the target itself.
 
-    `record` is what `proposal.json` of the run in `folder` says, None for a new run.
+    `record` is what `proposal.json` of the run in `folder` says of it, None for a new run; `kept`
+    is where the run keeps what it finds.
     """
 
     spec: str
@@ -69,6 +136,7 @@ class ProposalQuery:
     folder: Path
     instructions: Instructions
     record: dict[str, Any] | None
+    kept: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +144,8 @@ class ProposalRequest:
     """What a proposal may be made from; `name` is what stands behind the colon of `spec`.
 
     A search that draws must be a function of `seed` and the prompts. What it finds is written to
-    `folder`, so that a resumed run (`record` is not None) uses the same.
+    the folder `kept` of the run in `folder`, so that a resumed run (`record` is not None) uses the
+    same.
     """
 
     spec: str
@@ -88,6 +157,7 @@ class ProposalRequest:
     instructions: Instructions
     record: dict[str, Any] | None
     seed: int
+    kept: Path
 
     @property
     def white_box(self) -> WhiteBox:

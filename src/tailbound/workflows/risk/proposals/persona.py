@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tailbound.errors import UsageError
-from tailbound.runs.layout import DIRECTION
 from tailbound.steering.checks import NOTE_FILE, read_note
 from tailbound.targets import Target
 from tailbound.targets.registry import provider as target_provider
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 def check(query: ProposalQuery) -> None:
     """Raise `UsageError` for a trait that is not known, and a direction that cannot be read."""
     find_trait(query.name, query.target)
-    own = query.folder / DIRECTION
+    own = query.kept
     if query.record is not None and (own / NOTE_FILE).is_file():
         read_note(own)
 
@@ -34,7 +33,7 @@ def make(request: ProposalRequest) -> Proposal:
 
     target, record = request.white_box, request.record
     trait = find_trait(request.name, target)
-    own = request.folder / DIRECTION
+    own = request.kept
     candidates = [
         under(request.spec, target, system, {"kind": "trait system prompt"})
         for system in trait.positive

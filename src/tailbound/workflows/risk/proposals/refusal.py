@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from tailbound.core.prompt import Prompt
 from tailbound.prompts import read_prompts
-from tailbound.runs.layout import DIRECTION
 from tailbound.steering.checks import NOTE_FILE, check_instructions, read_note
 from tailbound.targets import Target, WhiteBox
 from tailbound.targets.registry import provider as target_provider
@@ -32,7 +31,7 @@ _BY_HAND = ", or --proposal refusal:DIR with a direction saved by tailbound stee
 
 def check(query: ProposalQuery) -> None:
     """Raise `UsageError` for a direction, or files of prompts, that cannot be used."""
-    own = query.folder / DIRECTION
+    own = query.kept
     if (own / NOTE_FILE).is_file():
         read_note(own)
     elif query.name:
@@ -51,7 +50,7 @@ def make(request: ProposalRequest) -> Proposal:
     from tailbound.steering import Direction, find_refusal_direction
 
     target = request.white_box
-    own = request.folder / DIRECTION
+    own = request.kept
     if (own / NOTE_FILE).is_file():  # written last
         direction = Direction.load(own)
     elif request.name:

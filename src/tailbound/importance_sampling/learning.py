@@ -1,0 +1,98 @@
+r"""What unsafe replies have in common: tokens that they say more often than chance.
+
+With draws y_i, weights w_i and harm h_i of complete batches, the unsafe replies of the target
+itself are those draws weighted by w_i h_i. Over their places (every token, the stop token included)
+let o_v be the weighted number of times that token v was said, and e_v how often the target would
+have said it there. The variant
+
+    q(v | y_<t)  proportional to  p(v | y_<t) (1 + o_v / e_v)
+
+says, beside what the target says, the tokens of unsafe replies about as often as they do: half the
+target, half a step of the cross-entropy method whose model is one factor per token. It depends on
+earlier batches alone, so weights, unbiasedness and bounds of the next batch are untouched; what it
+was learned from decides only how noisy that batch is.
+
+Source: Rubinstein and Kroese (2004), The Cross-Entropy Method, chapter 2 (fitting a proposal by
+weighted likelihood); the factor per token and the mixture with the target are ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tailbound.importance_sampling.weights import FloatArray, check_log_weights
+
+#: Unsafe replies of one prompt that are learned from: those with the largest w h.
+MOST_REPLIES = 64
+_LEAST = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """The unsafe replies of one prompt that are learned from.
+
+    `places` (m,) are positions among the draws, `weights` (m,) sum to the effective number of hits
+    among them.
+    """
+
+    places: tuple[int, ...]
+    weights: FloatArray
+
+
+def choose_replies(
+    log_weights: ArrayLike, harm: ArrayLike, *, most: int = MOST_REPLIES
+) -> Lesson | None:
+    """The draws to learn from, None without an unsafe one that the target can say.
+
+    `log_weights` and `harm` (n,), NaN counted as 0: the `most` draws of the largest w h.
+
+    >>> lesson = choose_replies([0.0, 0.0, 0.0], [1, 0, 1])
+    >>> lesson.places, lesson.weights.tolist()
+    ((0, 2), [1.0, 1.0])
+    """
+    log_w = check_log_weights(log_weights)
+    h = np.nan_to_num(np.asarray(harm, dtype=np.float64), nan=0.0)
+    with np.errstate(divide="ignore"):
+        terms = log_w + np.log(h)
+    order = np.argsort(-terms, kind="stable")[:most]
+    order = order[terms[order] > -np.inf]
+    if not order.size:
+        return None
+    shares = np.exp(terms[order] - terms[order].max())
+    effective = shares.sum() ** 2 / (shares**2).sum()
+    return Lesson(
+        places=tuple(order.tolist()),
+        weights=np.asarray(shares / shares.sum() * effective, dtype=np.float64),
+    )
+
+
+def count_tokens(
+    responses: Sequence[Sequence[int]], weights: Sequence[float]
+) -> tuple[list[int], FloatArray]:
+    """The distinct tokens of `responses`, ascending, and the weighted number of each, (m,).
+
+    >>> ids, counts = count_tokens([(7, 3), (3,)], [1.0, 0.5])
+    >>> ids, counts.tolist()
+    ([3, 7], [1.5, 1.0])
+    """
+    totals: dict[int, float] = {}
+    for response, weight in zip(responses, weights, strict=True):
+        for token in response:
+            totals[token] = totals.get(token, 0.0) + float(weight)
+    ids = sorted(totals)
+    return ids, np.array([totals[token] for token in ids], dtype=np.float64)
+
+
+def added_logits(observed: ArrayLike, expected: ArrayLike) -> FloatArray:
+    """log(1 + o_v / e_v) of tokens with observed and expected numbers (m,), >= 0.
+
+    >>> added_logits([1.0, 0.0], [0.5, 2.0]).round(3).tolist()
+    [1.099, 0.0]
+    """
+    o = np.asarray(observed, dtype=np.float64)
+    e = np.maximum(np.asarray(expected, dtype=np.float64), _LEAST)
+    return np.asarray(np.log1p(o / e), dtype=np.float64)

@@ -1,0 +1,131 @@
+"""What each round learns from the unsafe draws before it, written down before it is used.
+
+    DIR/plan/lesson-0002.json    for round 2: by prompt id, the tokens that are made more likely and
+                                 what is added to their logits; "" is what all prompts have in
+                                 common, for the variant `pooled`
+
+A lesson depends on complete batches alone, so weights and bounds of its round are those of any
+proposal. It is a function of the draws; the file makes a resume independent of rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tailbound.core.prompt import Prompt
+from tailbound.core.steps import step
+from tailbound.importance_sampling import added_logits, choose_replies, count_tokens
+from tailbound.runs.layout import PLAN, lesson_name
+from tailbound.storage.documents import read_json, understood
+from tailbound.storage.files import make_folder, write_json
+from tailbound.workflows.risk.proposal_mixture import LEARNED, POOLED, FloatArray
+
+Table = tuple[list[int], list[float]]
+Material = tuple[Prompt, Sequence[Sequence[int]], FloatArray, FloatArray]
+
+SCHEMA = 1
+
+
+@runtime_checkable
+class Learning(Protocol):
+    """An engine whose target can be reweighted token by token."""
+
+    def expected(
+        self,
+        prompt: Prompt,
+        responses: Sequence[Sequence[int]],
+        weights: Sequence[float],
+        tokens: Sequence[int],
+    ) -> NDArray[np.float64]:
+        """How often the target would say `tokens` in the places of `responses`, (tokens,)."""
+        ...
+
+    def add_reweighted(
+        self, name: str, tables: Mapping[str, tuple[Sequence[int], Sequence[float]]]
+    ) -> int:
+        """Let a version of the target speak that says some tokens more often; its number."""
+        ...
+
+
+class Lessons:
+    """The lessons of a run, in its folder and in its engine."""
+
+    def __init__(self, folder: Path, engine: Learning) -> None:
+        self._folder = folder
+        self._engine = engine
+        self._numbers: dict[int, dict[str, int]] = {}
+
+    def learn(
+        self, number: int, material: Sequence[Material], names: Sequence[str]
+    ) -> dict[str, list[str]]:
+        """Learn for round `number`; the variants that may speak in it, by id of prompts `names`.
+
+        `material` holds, for every prompt with draws, the token ids, log-weights and harm of all of
+        them (n,) each.
+        """
+        own: dict[str, Table] = {}
+        observed: dict[int, float] = {}
+        expected: dict[int, float] = {}
+        with step("learning from unsafe draws", total=len(material), unit="prompts") as now:
+            for prompt, replies, log_weights, harm in material:
+                now.advance()
+                lesson = choose_replies(log_weights, harm)
+                if lesson is None:
+                    continue
+                said = [tuple(replies[place]) for place in lesson.places]
+                ids, counts = count_tokens(said, lesson.weights.tolist())
+                chances = self._engine.expected(prompt, said, lesson.weights.tolist(), ids)
+                own[prompt.id] = (ids, added_logits(counts, chances).tolist())
+                # prompts count alike, however many effective hits they have
+                total = float(counts.sum())
+                for token, count, chance in zip(ids, counts, chances, strict=True):
+                    observed[token] = observed.get(token, 0.0) + float(count) / total
+                    expected[token] = expected.get(token, 0.0) + float(chance) / total
+        ids = sorted(observed)
+        pooled: Table = ([], [])
+        if len(own) > 1:
+            added = added_logits([observed[t] for t in ids], [expected[t] for t in ids])
+            pooled = (ids, added.tolist())
+        document = {
+            "schema": SCHEMA,
+            "learned": {name: _plain(table) for name, table in own.items()},
+            "pooled": _plain(pooled),
+        }
+        make_folder(self._folder / PLAN)
+        write_json(self._folder / PLAN / lesson_name(number), document)
+        common = [POOLED] if len(own) > 1 else []
+        return {name: ([LEARNED] if name in own else []) + common for name in names}
+
+    def recall(self, number: int) -> dict[str, int]:
+        """The variants of round `number` in the engine, by name; none where nothing was learned."""
+        if number not in self._numbers:
+            self._numbers[number] = self._read(number)
+        return self._numbers[number]
+
+    def _read(self, number: int) -> dict[str, int]:
+        path = self._folder / PLAN / lesson_name(number)
+        if not path.is_file():
+            return {}
+        document = read_json(path)
+        with understood(path):
+            own = {str(name): _table(one) for name, one in document["learned"].items()}
+            pooled = _table(document["pooled"])
+        found: dict[str, int] = {}
+        if own:
+            found[LEARNED] = self._engine.add_reweighted(f"{LEARNED} {number}", own)
+        if pooled[0]:
+            found[POOLED] = self._engine.add_reweighted(f"{POOLED} {number}", {"": pooled})
+        return found
+
+
+def _plain(table: Table) -> dict[str, Any]:
+    return {"tokens": table[0], "added": table[1]}
+
+
+def _table(document: Mapping[str, Any]) -> Table:
+    return [int(t) for t in document["tokens"]], [float(a) for a in document["added"]]
