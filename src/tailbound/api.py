@@ -43,6 +43,7 @@ from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.import_.settings import ImportOptions
 from tailbound.workflows.rejudge.settings import RejudgeOptions
 from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
+from tailbound.workflows.risk.splitting.settings import SplittingOptions
 from tailbound.workflows.settings import PromptOptions, RecordOptions
 from tailbound.workflows.summarize.settings import SummaryOptions
 
@@ -186,7 +187,7 @@ def plan_bound(
     return plan.preview
 
 
-@_takes(RiskSettings, ProposalOptions, PromptOptions, *_DRAWING)
+@_takes(RiskSettings, ProposalOptions, SplittingOptions, PromptOptions, *_DRAWING)
 def risk(
     prompts: PromptSource,
     *,
@@ -218,7 +219,7 @@ def risk(
         return command.run_command(request, progress=reporter).result
 
 
-@_takes(RiskSettings, ProposalOptions, PromptOptions, *_DRAWING)
+@_takes(RiskSettings, ProposalOptions, SplittingOptions, PromptOptions, *_DRAWING)
 def plan_risk(
     prompts: PromptSource,
     *,

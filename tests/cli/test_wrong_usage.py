@@ -24,6 +24,7 @@ SERVER = [
     "regex:a",
 ]
 RISK = ["risk", "p.jsonl", "--out", "run"]
+SPLITTING = [*RISK, "--proposal", "splitting", "--judge", "demo:graded"]
 REFUSAL = ["steer", "refusal", "--out", "run"]
 PERSONA = ["steer", "persona", "bold", "--out", "run"]
 PAIR = ["--harmless", "good.jsonl"]
@@ -31,6 +32,36 @@ PAIR = ["--harmless", "good.jsonl"]
 #: arguments, part of the message, modules that are not installed
 WRONG: dict[str, tuple[list[str], str, list[str]]] = {
     "bound: tfidf missing": ([*BOUND, "--features", "tfidf"], "tailbound[tfidf]", ["sklearn"]),
+    "risk: splitting by a judge of 0 and 1": (
+        [*RISK, "--proposal", "splitting"],
+        "every score of demo:unsafe@1 is 0 or 1: use a rubric",
+        [],
+    ),
+    "risk: splitting and another": (
+        [*RISK, "--proposal", "splitting", "--proposal", "none"],
+        "stands alone",
+        [],
+    ),
+    "risk: splitting with one repeat": (
+        [*SPLITTING, "--draws", "60"],
+        "makes fewer than two repeats of 50 particles",
+        [],
+    ),
+    "risk: splitting until resolved": (
+        [*SPLITTING, "--until-resolved", "--max-draws", "900"],
+        "a larger --draws, which adds repeats",
+        [],
+    ),
+    "risk: splitting judged again": (
+        [*SPLITTING, "--rejudge"],
+        "make a new run with the other judge",
+        [],
+    ),
+    "risk: splitting of files for a direction": (
+        [*SPLITTING, "--harmful", "p.jsonl"],
+        "go with --proposal refusal, not splitting",
+        [],
+    ),
     "bound: tfidf by default": (SERVER, "tailbound[tfidf]", ["sklearn"]),
     "bound: embeddings missing": (
         [*BOUND, "--features", "embeddings"],

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tailbound.core.contract import DrawRequest
+from tailbound.core.contract import Beginning, DrawRequest
 from tailbound.core.prompt import Prompt
 from tailbound.missing_verdicts import unsafe_or_missing
 from tailbound.runs import StreamRecord
@@ -31,6 +31,15 @@ class Script(Protocol):
 
     def proposal(self, prompt_id: str, index: int) -> str | None:
         """The id of the distribution that it is drawn from, None for the target itself."""
+        ...
+
+
+@runtime_checkable
+class ContinuingScript(Script, Protocol):
+    """A script in which some draws continue the beginning of an earlier one."""
+
+    def beginning(self, prompt_id: str, index: int) -> Beginning | None:
+        """What that draw continues, None for one from the start."""
         ...
 
 
@@ -149,8 +158,17 @@ class Schedule:
             heapq.heappush(self._open, (pursuit.in_flight, position))
             prompt = self.prompts[position]
             segments = () if self.script is None else self.script.segments(prompt.id, index)
+            beginning = None
+            if isinstance(self.script, ContinuingScript):
+                beginning = self.script.beginning(prompt.id, index)
             requests.append(
-                DrawRequest(prompt=prompt, stream=self.stream, index=index, segments=segments)
+                DrawRequest(
+                    prompt=prompt,
+                    stream=self.stream,
+                    index=index,
+                    segments=segments,
+                    beginning=beginning,
+                )
             )
         return requests
 

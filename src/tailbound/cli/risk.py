@@ -10,11 +10,18 @@ from tailbound.cli.say import json_document
 from tailbound.core.contract import SamplingOptions
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
+from tailbound.workflows.risk.splitting.settings import SplittingOptions
 from tailbound.workflows.settings import PromptOptions
 
 
 @declares(
-    PromptOptions, RiskSettings, ProposalOptions, SamplingOptions, EngineOptions, EndpointOptions
+    PromptOptions,
+    RiskSettings,
+    ProposalOptions,
+    SplittingOptions,
+    SamplingOptions,
+    EngineOptions,
+    EndpointOptions,
 )
 def command(
     prompts: opt.Prompts,

@@ -165,6 +165,22 @@ class SamplingContract:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """The first tokens of a response, from which a target can continue it.
+
+    `size` is how much of it there is, in tokens where the engine knows them (`token_ids`), else in
+    characters of `text`; `counted` about how many tokens that is. `text` is what a judge reads of
+    it, and where `missing` says why there is nothing to read.
+    """
+
+    size: int
+    token_ids: tuple[int, ...]
+    text: str
+    counted: int
+    missing: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DrawRequest:
     """Ask for draw number `index` (1, 2, ...) of `prompt` in `stream`.
 
@@ -175,12 +191,16 @@ class DrawRequest:
     (variant, stop), stops ascending. Token t (0 is the first) belongs to the first pair with t <
     stop, and after the last pair to variant 0, the target itself. An engine with only the target's
     variant refuses requests that ask for another.
+
+    A draw that is to continue the response `beginning` has that response's tokens as its first
+    ones, and random numbers of its own for the others; only a target that is `Continuing` takes it.
     """
 
     prompt: Prompt
     stream: str
     index: int
     segments: tuple[tuple[int, int], ...] = ()
+    beginning: Beginning | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,10 +209,11 @@ class Draw:
 
     `log_prob` is log p(token_ids | prompt) in nats under the contract, stop token included, NaN
     where the engine does not tell; for a draw by a proposal it is the sum of the log-probabilities
-    of its tokens, each under the variant that spoke it. `text` leaves the stop token out. Where the
-    engine returns no ids, `token_ids` is empty and `counted` is the number of tokens as the engine
-    counts them, None where it does not. Where nobody can tell how unsafe the response was, because
-    it was withheld or never came whole, `missing` says why: it is not shown to the judge.
+    of its tokens, each under the variant that spoke it, and NaN for one that was continued. `text`
+    leaves the stop token out. Where the engine returns no ids, `token_ids` is empty and `counted`
+    is the number of tokens as the engine counts them, None where it does not. Where nobody can tell
+    how unsafe the response was, because it was withheld or never came whole, `missing` says why: it
+    is not shown to the judge.
     """
 
     prompt_id: str

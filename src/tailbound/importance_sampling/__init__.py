@@ -2,7 +2,8 @@
 
 Pure numpy. The way of the data: draws are allotted to proposals (`make_ladder`, `MixSwitch`), their
 tokens' log-probs become densities of all proposals, these become weights (`balance_heuristic`), and
-weights and verdicts become a `RiskEstimate` (`estimate`).
+weights and verdicts become a `RiskEstimate` (`estimate`). Multilevel splitting (`splitting`) needs
+a graded judge in place of a proposal.
 """
 
 from tailbound.importance_sampling.allocation import (
@@ -26,6 +27,13 @@ from tailbound.importance_sampling.learning import (
     count_tokens,
 )
 from tailbound.importance_sampling.mix_switch import MixSwitch
+from tailbound.importance_sampling.splitting import (
+    Birth,
+    Repeat,
+    RepeatResult,
+    ScoredPath,
+    estimate_splitting,
+)
 from tailbound.importance_sampling.weights import (
     balance_heuristic,
     effective_sample_size,
@@ -35,6 +43,7 @@ from tailbound.importance_sampling.weights import (
 
 __all__ = [
     "Agreement",
+    "Birth",
     "Choice",
     "Comparison",
     "Grid",
@@ -43,7 +52,10 @@ __all__ = [
     "Ladder",
     "LadderProposal",
     "MixSwitch",
+    "Repeat",
+    "RepeatResult",
     "RiskEstimate",
+    "ScoredPath",
     "adaptive_allocation",
     "added_logits",
     "balance_heuristic",
@@ -53,6 +65,7 @@ __all__ = [
     "coverage_check",
     "effective_sample_size",
     "estimate_risk",
+    "estimate_splitting",
     "make_ladder",
     "mean_weight",
     "published_grid",

@@ -38,6 +38,16 @@ class Judge(Protocol):
 
 
 @runtime_checkable
+class Graded(Protocol):
+    """A judge that knows whether its scores are grades."""
+
+    @property
+    def graded(self) -> bool:
+        """False where every score is 0 or 1."""
+        ...
+
+
+@runtime_checkable
 class Deterministic(Protocol):
     """A judge that may promise that its verdict is a function of prompt and response."""
 

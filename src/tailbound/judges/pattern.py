@@ -52,6 +52,7 @@ class PatternJudge:
         engine = "python" if self._linear is None else "re2"
         self.id = f"{name}?engine={engine}"
         self.deterministic = True
+        self.graded = False
 
     @property
     def notices(self) -> tuple[str, ...]:

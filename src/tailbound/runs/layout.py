@@ -50,6 +50,8 @@ PLAN = "plan"
 """Folder with one file for each round of batches."""
 SCORES = "scores"
 """Folder of shards: log-densities of draws under every proposal."""
+SPLITTING = "splitting"
+"""Folder with two files for each round of multilevel splitting: its draws, and their scores."""
 PROPOSAL = "proposal.json"
 """Which proposal, and why it was chosen."""
 DIRECTION = "direction"
@@ -84,6 +86,11 @@ def round_name(number: int) -> str:
 def lesson_name(number: int) -> str:
     """The name in `plan/` of what round 2, 3, ... learned: `lesson-0002.json`."""
     return f"lesson-{number:04d}.json"
+
+
+def levels_name(number: int) -> str:
+    """The name in `splitting/` of the scores of round 1, 2, ...: `levels-0001.json`."""
+    return f"levels-{number:04d}.json"
 
 
 def part_name(number: int) -> str:

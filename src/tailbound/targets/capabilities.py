@@ -11,6 +11,7 @@ needs torch.
     Tokenized               the tokenizer is at hand
     FeatureSource           hidden states are at hand
     Scoring                 the probability of a given response
+    Continuing              a given beginning of a response is continued: splitting
     VariantSource           versions of the target speak in one engine: importance sampling
     WhiteBox                the network itself is at hand: steering
 """
@@ -21,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from tailbound.core.contract import Draw, DrawRequest, SamplingOptions
+from tailbound.core.contract import Beginning, Draw, DrawRequest, SamplingOptions
 from tailbound.core.prompt import Prompt
 from tailbound.targets.base import Target
 
@@ -163,6 +164,22 @@ class Scoring(Protocol):
 
     def score(self, prompt: Prompt, responses: Sequence[Sequence[int]]) -> NDArray[np.float64]:
         """log p(response | prompt) in nats under the contract, shape (len(responses),)."""
+        ...
+
+
+@runtime_checkable
+class Continuing(Protocol):
+    """A target that can continue a given beginning of a response, as `DrawRequest` asks it to."""
+
+    def check_continuing(self) -> None:
+        """Raise `UsageError` where it cannot do so under its contract, or its server does not.
+
+        It may ask a server a few short questions to find out.
+        """
+        ...
+
+    def beginnings(self, prompt: Prompt, draw: Draw, *, every: int) -> list[Beginning]:
+        """Where `draw` may be cut, about every so many tokens; ascending, the whole left out."""
         ...
 
 

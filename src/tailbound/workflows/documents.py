@@ -240,6 +240,20 @@ FILES: dict[str, Shape] = {
         sequential=bool,
         batches=dict[str, list[int]],
     ),
+    f"{layout.SPLITTING}/{layout.round_name(1)}": shape(
+        "splitting_round",
+        about="One round of multilevel splitting: repeat, parent and cut of each draw.",
+        schema=ONE,
+        particles=int,
+        score_every=int,
+        births=MapOf(list[tuple[int, int, int]]),
+    ),
+    f"{layout.SPLITTING}/{layout.levels_name(1)}": shape(
+        "splitting_levels",
+        about="What the judge said of the beginnings of the draws of that round.",
+        schema=ONE,
+        scores=MapOf(ListOf(shape("scored_beginnings", cuts=list[int], scores=list[float | None]))),
+    ),
     f"{layout.VERDICTS}/{layout.JUDGE}": shape(
         "judge", about="A further judge.", schema=ONE, judge=str, judge_id=str
     ),

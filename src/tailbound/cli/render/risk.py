@@ -64,7 +64,8 @@ def risk(result: RiskResult, *, subject: str, folder: str, out: Console | None =
     facts.add_row("whole set", _whole(result))
     first = result.risks[0].estimate if result.risks else None
     if first is not None:
-        facts.add_row("guarantee", _guarantee(first, plain=plain))
+        held = _guarantee_of_splitting(first) if _splits(result) else None
+        facts.add_row("guarantee", held or _guarantee(first, plain=plain))
     facts.add_row("proposal", _proposal(result))
     missing = sum(r.estimate.missing for r in result.risks)
     facts.add_row(
@@ -171,6 +172,19 @@ def _guarantee(estimate: RiskEstimate, *, plain: bool) -> str:
     )
 
 
+def _splits(result: RiskResult) -> bool:
+    return bool(result.proposal["spec"] == ["splitting"])
+
+
+def _guarantee_of_splitting(estimate: RiskEstimate) -> str:
+    return (
+        f"'at least' holds with {100 * estimate.confidence:g}% confidence for each prompt "
+        f"separately, whatever the scores do ({_how(estimate)}); 'interval' is asymptotic, and "
+        "assumes that scores rise before replies turn unsafe, which no draw can check; so risks "
+        "stand in brackets"
+    )
+
+
 def _interval(estimate: RiskEstimate) -> str:
     if estimate.interval is None:
         return "-"
@@ -193,6 +207,12 @@ def _how(estimate: RiskEstimate) -> str:
 def _proposal(result: RiskResult) -> str:
     if result.proposal["spec"] == ["none"]:
         return "none: plain Monte Carlo"
+    if _splits(result):
+        made = result.proposal["parts"][0]
+        return (
+            f"multilevel splitting: {made['repeats']} repeats of {made['particles']} particles, "
+            f"scored every {made['score_every']} tokens, {made['rounds']} rounds"
+        )
     words = [f"{result.family['name']} over {result.proposal['id']}"]
     for part in result.proposal["parts"]:
         odds = part.get("refusal_log_odds")

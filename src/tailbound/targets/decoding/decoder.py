@@ -127,17 +127,33 @@ class Decoder:
         """Put new draws into the gaps, then after the last row of the batch of their variant."""
         by_voice: dict[int, list[DrawRequest]] = {}
         for request in requests:
-            by_voice.setdefault(self._segment(request, 0)[0], []).append(request)
+            step = len(_begun(request))
+            by_voice.setdefault(self._segment(request, step)[0], []).append(request)
         for number, group in by_voice.items():
             variant, batch = self._voices[number], batches[self._batch_of[number]]
             prompts = [variant.encode(request.prompt) for request in group]
-            banks = variant.prefixes.get([prompt[:-1] for prompt in prompts])
-            batch.reserve(max(map(len, prompts)), more=len(group))
+            said = [_begun(request) for request in group]
+            banks = self._banks(variant, prompts, said)
+            longest = max(len(p) + len(s) for p, s in zip(prompts, said, strict=True))
+            batch.reserve(longest, more=len(group))
             for request, prompt, bank in zip(group, prompts, banks, strict=True):
                 row = batch.free_row()
                 batch.cache.load(row, bank)
                 batch.start(row, request, seed)
                 self._speak(batch, row, number, prompt)
+
+    def _banks(
+        self, variant: ModelVariant, prompts: Sequence[Tokens], said: Sequence[Tokens]
+    ) -> list[list[Tensor]]:
+        """What the cache holds of prompts and what was said after them, less the last token."""
+        banks = variant.prefixes.get([prompt[:-1] for prompt in prompts])
+        begun = [number for number, tokens in enumerate(said) if tokens]
+        longer = variant.prefixes.extended(
+            [prompts[number] for number in begun], [said[number][:-1] for number in begun]
+        )
+        for number, bank in zip(begun, longer, strict=True):
+            banks[number] = bank
+        return banks
 
     def _speak(self, batch: _Batch, row: int, number: int, prompt: Tokens) -> None:
         """Give `row`, whose cache holds all but its last token, the variant of that number."""
@@ -323,10 +339,11 @@ class Decoder:
                 token_ids=tuple(response),
                 text=reply.text,
                 finish_reason=reason if reply.missing is None else "incomplete",
-                log_prob=float(log_probs.sum()),
+                # nobody told the probabilities of tokens that were given
+                log_prob=float("nan" if request.beginning else log_probs.sum()),
                 missing=reply.missing,
             )
-            count(draws=1, tokens=len(response))
+            count(draws=1, tokens=len(response) - len(_begun(request)))
             yield draw, log_probs
 
 
@@ -398,7 +415,10 @@ class _Batch:
         """Begin a draw in `row`; the first variant is still to be given."""
         self.requests[row] = request
         self.keys[row] = draw_key(seed, request.prompt.id, request.stream, request.index)
-        self.step[row] = 0
+        given = _begun(request)
+        self.step[row] = len(given)
+        self._tokens[row, : len(given)] = given
+        self.log_probs[row, : len(given)] = 0.0
         self._make_uniforms(row)
 
     def take_over(self, row: int, other: _Batch, old: int) -> None:
@@ -410,7 +430,7 @@ class _Batch:
 
     def _make_uniforms(self, row: int) -> None:
         """The random numbers of the row's next steps."""
-        first = int(self.step[row]) * self._numbers
+        first = int(self.step[row]) // self._steps * self._steps * self._numbers
         made = uniforms(self.keys[row], first, self._steps * self._numbers)
         self._uniforms[row] = made.reshape(self._steps, self._numbers)
 
@@ -460,6 +480,11 @@ class _Batch:
             torch.tensor(target, device=self._device),
             int(self.position[: self.active].max()),
         )
+
+
+def _begun(request: DrawRequest) -> Tokens:
+    """The tokens of the response that are given."""
+    return request.beginning.token_ids if request.beginning is not None else ()
 
 
 _NOBODY = DrawRequest(prompt=Prompt(id="", messages=(("user", ""),)), stream="", index=0)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tailbound.core.contract import Draw, SamplingContract, SamplingOptions
+from tailbound.core.contract import Beginning, Draw, SamplingContract, SamplingOptions
 from tailbound.core.prompt import Prompt
 from tailbound.core.thinking import thinking_notice
 from tailbound.errors import UsageError
@@ -143,6 +143,28 @@ class LocalModel:
         anything is spent) and `TargetError` for logits that are not finite.
         """
         return self.decoder((self.variant,)).run(source, seed=seed)
+
+    def check_continuing(self) -> None:
+        """Any beginning can be continued."""
+
+    def beginnings(self, prompt: Prompt, draw: Draw, *, every: int) -> list[Beginning]:
+        """Where `draw` may be cut: after every so many tokens, the whole response left out."""
+        ids = draw.token_ids
+        cuts = range(every, len(ids), every)
+        texts = self.encoder.decode([ids[:cut] for cut in cuts])
+        found = []
+        for cut, text in zip(cuts, texts, strict=True):
+            reply = self.encoder.reply(prompt, text, cut=True)
+            found.append(
+                Beginning(
+                    size=cut,
+                    token_ids=ids[:cut],
+                    text=reply.text,
+                    counted=cut,
+                    missing=reply.missing,
+                )
+            )
+        return found
 
     def decoder(self, variants: Sequence[ModelVariant]) -> Decoder:
         """A decoder of this contract; `variants[0]` is the target's own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ from tailbound.core.options import make
 from tailbound.core.prompt import Prompt
 from tailbound.core.steps import step
 from tailbound.errors import UsageError
+from tailbound.importance_sampling.splitting import most_draws
+from tailbound.judges import Judge
 from tailbound.runs import reply_notices
 from tailbound.runs.prompts import load_prompts
 from tailbound.storage.places import check_place
+from tailbound.targets import Target
 from tailbound.targets.capabilities import notices_of
 from tailbound.workflows import rejudge
 from tailbound.workflows.costs import Costs, check_plan, cost_range
@@ -30,6 +33,14 @@ from tailbound.workflows.risk.proposal import NONE, check_proposal, make_proposa
 from tailbound.workflows.risk.proposals import Instructions, Proposals
 from tailbound.workflows.risk.results import RiskResult, finite
 from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
+from tailbound.workflows.risk.splitting.check import (
+    SPLITTING,
+    check_judge,
+    check_options,
+    check_target,
+)
+from tailbound.workflows.risk.splitting.job import run_splitting
+from tailbound.workflows.risk.splitting.settings import SplittingOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +95,10 @@ class _Asked:
         self.settings = make(RiskSettings, request.given)
         proposed = make(ProposalOptions, request.given)
         self.proposal, self.explore = proposed.specs, proposed.explore
+        self.splitting = make(SplittingOptions, request.given)
+        self.splits = self.proposal == (SPLITTING,)
+        if self.splits:
+            check_options(self.settings, self.splitting)
         self.instructions = Instructions(harmful=proposed.harmful, harmless=proposed.harmless)
         self.opening = Opening(
             "risk",
@@ -106,6 +121,35 @@ class _Asked:
         self.prompts = request.read_prompts()
         look(prompts=len(self.prompts))
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `run.yaml` says of the statistics."""
+        more = asdict(self.splitting) if self.splits else {}
+        return {**self.settings.to_dict(), **more}
+
+    def load_judge(self) -> Judge:
+        """The judge; raises `UsageError` for one that splitting cannot use."""
+        judge = self.opening.load_judge()
+        if self.splits:
+            check_judge(judge)
+        return judge
+
+    def load_target(self) -> Target:
+        """The target; raises `UsageError` for one that splitting cannot use."""
+        target = self.opening.load_target(self.prompts)
+        if self.splits:
+            check_target(target)
+        return target
+
+    def check_again(self) -> None:
+        """Find out before a judge is loaded whether there is anything to judge again."""
+        if self.splits:
+            raise UsageError(
+                "--rejudge does not go with --proposal splitting, whose draws follow the scores of "
+                "their judge: make a new run with the other judge"
+            )
+        _check_again(self.out, self.prompts.prompts)
+
     def make_proposal(self, target: Any, judge: Any) -> Proposals:
         """The proposal, found or read back."""
         return make_proposal(
@@ -125,16 +169,16 @@ def run_command(request: Request, *, progress: Reporter = silent) -> RiskRun:
     asked, out = _Asked(request), request.out
     opening = asked.opening
     opening.check_folder(asked.prompts)
-    model_judge = opening.load_judge()
+    model_judge = asked.load_judge()
     opening.check_folder(judge=model_judge)
-    model = opening.load_target(asked.prompts)
+    model = asked.load_target()
     check_plan(model, certain=[(asked.prompts.prompts, asked.settings.draws)])
     notices = (*asked.prompts.notices, *notices_of(model))
     opening.write_manifest(
         model,
         model_judge,
         options={
-            **asked.settings.to_dict(),
+            **asked.options,
             "proposal": list(asked.proposal),
             "explore": asked.explore,
             "prompts": asked.prompts.source,
@@ -142,6 +186,18 @@ def run_command(request: Request, *, progress: Reporter = silent) -> RiskRun:
         notices=notices,
     )
     with opening.running(model, model_judge) as costs:
+        if asked.splits:
+            report(*notices)
+            result = run_splitting(
+                asked.prompts.prompts,
+                target=model,
+                judge=model_judge,
+                settings=asked.settings,
+                options=asked.splitting,
+                folder=out,
+                report=progress,
+            )
+            return RiskRun(result=result, contract=model.contract, accounts=costs.report(out))
         proposal = asked.make_proposal(model, model_judge)
         report(*notices, *proposal.notices)
         result = run_risk(
@@ -159,21 +215,24 @@ def plan_command(request: Request) -> RiskPlan:
     """What `run_command` would draw, take and cost, from a few draws; nothing is kept."""
     asked = _Asked(request)
     settings, members = asked.settings, asked.prompts.prompts
-    model_judge = asked.opening.load_judge()
-    model = asked.opening.load_target(asked.prompts)
+    model_judge = asked.load_judge()
+    model = asked.load_target()
     check_plan(model, certain=[(members, settings.draws)])
-    cost = cost_range(model, members, settings.max_draws or settings.draws)
+    most = settings.max_draws or settings.draws
+    if asked.splits:
+        most = asked.splitting.repeats(settings) * most_draws(asked.splitting.particles)
+    cost = cost_range(model, members, most)
     costs = Costs(model, model_judge)
-    steered = asked.proposal != (NONE,)
+    steered = asked.proposal not in ((NONE,), (SPLITTING,))
     with step("a few draws, to measure"):
-        preview = preview_risk(members, target=model, settings=settings, steered=steered)
+        preview = preview_risk(members, target=model, settings=settings, steered=steered, most=most)
     return RiskPlan(preview=preview, steered=steered, cost=cost, accounts=costs.report())
 
 
 def rejudge_plan(request: Request) -> Workload:
     """How many draws on record the judge would judge."""
     asked, out = _Asked(request), request.out
-    _check_again(out, asked.prompts.prompts)
+    asked.check_again()
     model_judge = asked.opening.load_judge()
     known = {prompt.id: prompt for prompt in asked.prompts}
     return rejudge.plan(out, rejudge.verdicts_id(model_judge, known))
@@ -184,7 +243,7 @@ def rejudge_command(request: Request) -> RiskRejudged:
     asked, out = _Asked(request), request.out
     members = asked.prompts.prompts
     asked.opening.check_folder(asked.prompts)
-    _check_again(out, members)
+    asked.check_again()
     model_judge = asked.opening.load_judge()
     model = asked.opening.load_target(asked.prompts)
     proposal = asked.make_proposal(model, model_judge)

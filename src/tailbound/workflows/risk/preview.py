@@ -63,12 +63,13 @@ class RiskPreview(Result):
 
 
 def preview_risk(
-    prompts: Sequence[Prompt], *, target: Target, settings: RiskSettings, steered: bool
+    prompts: Sequence[Prompt], *, target: Target, settings: RiskSettings, steered: bool, most: int
 ) -> RiskPreview:
     """Count the draws; time and tokens come from `PROBE_DRAWS` real draws of the target itself.
 
-    Where draws are `steered`, those that will be scored are scored under the target and under each
-    intensity, at the time that the target takes for the draws of the probe.
+    `most` draws are the most that a prompt may get. Where draws are `steered`, those that will be
+    scored are scored under the target and under each intensity, at the time that the target takes
+    for the draws of the probe.
     """
     tokens, _, rate, drawn = measure(target, prompts, settings.seed)
     each = 1 / rate
@@ -77,7 +78,7 @@ def preview_risk(
         share = float(scoring_chance(settings.draws)[0])
         each += share * variants * _scoring_seconds(target, prompts, drawn)
     draws = len(prompts) * settings.draws
-    most = len(prompts) * (settings.max_draws or settings.draws)
+    most *= len(prompts)
     return RiskPreview(
         prompts=len(prompts),
         prompt_tokens=int(target.prompt_tokens(prompts).sum()),

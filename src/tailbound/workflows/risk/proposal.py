@@ -29,7 +29,7 @@ from tailbound.workflows.risk.proposals.base import (
     Proposals,
     no_weights,
 )
-from tailbound.workflows.risk.proposals.registry import find_proposal
+from tailbound.workflows.risk.proposals.registry import ALONE, SPLITTING, find_proposal
 
 SCHEMA = 2
 NONE = "none"
@@ -196,10 +196,11 @@ def _parts(specs: Sequence[str]) -> list[str]:
     twice = next((spec for spec in specs if list(specs).count(spec) > 1), None)
     if twice is not None:
         raise UsageError(f"--proposal {twice} is given twice: give it once")
-    if NONE in specs:
-        if len(specs) > 1:
-            raise UsageError("--proposal none stands alone: remove it, or the others")
-        return []
+    for one in ALONE:
+        if one in specs and len(specs) > 1:
+            raise UsageError(f"--proposal {one} stands alone: remove it, or the others")
+        if one in specs:
+            return []
     return [spec for spec in specs if spec != EXPLORE]
 
 
@@ -218,8 +219,11 @@ def _records(folder: Path, specs: Sequence[str], *, explore: bool) -> list[dict[
         parts: list[dict[str, Any]] = held["parts"]
         known = [(part["spec"], part["id"], part["evidence"])[0] for part in parts]
         explored = bool(held["explore"])
-    if known != _parts(specs) or (explored and not explore):
-        given = ", ".join(held["spec"]) + ("" if explored else " --no-explore")
+    split = (SPLITTING in held["spec"]) != (SPLITTING in specs)
+    if known != _parts(specs) or (explored and not explore) or split:
+        given = ", ".join(held["spec"]) + (
+            "" if explored or held["spec"][0] in ALONE else " --no-explore"
+        )
         raise ContractMismatchError(
             f"{folder} holds a run with --proposal {given}, not {', '.join(specs)}: "
             "use another --out, or the same options as before"

@@ -98,7 +98,8 @@ class ProposalOptions:
 
     proposal: tuple[str, ...] = option(
         "Unsafe version of the model, repeatable: refusal[:DIR] (the default), persona:NAME, "
-        "model:NAME, lora:PATH, prompt:FILE; heat (explorers alone); none (plain Monte Carlo).",
+        "model:NAME, lora:PATH, prompt:FILE; heat (explorers alone); none (plain Monte Carlo); "
+        "splitting (multilevel splitting, for judges that give grades).",
         default=(),
         group=PROPOSAL,
     )

@@ -10,7 +10,9 @@ from tailbound.errors import UsageError
 from tailbound.workflows.risk.proposals.base import Proposal, ProposalQuery, ProposalRequest
 
 GROUP = "tailbound.proposals"
-NONE = "none"
+NONE, SPLITTING = "none", "splitting"
+ALONE = (NONE, SPLITTING)
+"""Specs that are no unsafe version of the target, and stand alone."""
 
 _HOME = "tailbound.workflows.risk.proposals"
 BUILT_IN = {
@@ -22,7 +24,7 @@ BUILT_IN = {
 }
 """Found even where the package's entry points are not installed (a bare checkout)."""
 
-_REGISTRY = Registry(GROUP, "proposal", BUILT_IN, reserved=(NONE,))
+_REGISTRY = Registry(GROUP, "proposal", BUILT_IN, reserved=ALONE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +57,12 @@ def list_proposals() -> dict[str, str]:
 
 
 def find_proposal(spec: str) -> tuple[ProposalProvider | None, str]:
-    """The provider of `kind` or `kind:name`, None for "none", and the name; nothing is read.
+    """The provider of `kind` or `kind:name`, None for those `ALONE`, and the name; nothing is read.
 
     Raises `UsageError` for a kind that does not exist, and for a name that is missing or too much.
     """
     kind, colon, name = spec.partition(":")
-    if kind == NONE and not colon:
+    if kind in ALONE and not colon:
         return None, ""
     found = _REGISTRY.declared(kind, ProposalProvider, function="make", shown=spec)
     if colon and not name:

@@ -1,0 +1,272 @@
+"""Multilevel splitting: its steps by hand, and its estimates against exact truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reference_models.splitting import GRADES, gradual_model, risk_of, run_repeats
+from tailbound.errors import UsageError
+from tailbound.importance_sampling.splitting import (
+    Birth,
+    Repeat,
+    RepeatResult,
+    ScoredPath,
+    default_killed,
+    estimate_splitting,
+    most_draws,
+)
+
+
+def path(*scores: float) -> ScoredPath:
+    return ScoredPath(np.arange(1, len(scores) + 1), np.array(scores))
+
+
+def test_a_step_kills_ties_together_and_copies_strictly_above_the_level() -> None:
+    repeat = Repeat(4, top=0.9, killed=1)
+    repeat.add([path(0.0, 0.2), path(0.2, 0.1), path(0.1, 0.5, 0.3), path(0.0, 0.2, 0.0)])
+    births = repeat.step(np.random.default_rng(0))
+    assert births == [Birth(2, 2)] * 3  # .2 three times; .5 is the first score above it
+    assert repeat.kills == [3]
+    repeat.add([path(0.1, 0.5, 1.0), path(0.1, 0.5), path(0.1, 0.5, 0.2)])
+    # two of the whole replies and the parent stay at .5; the last reached the top
+    assert repeat.step(np.random.default_rng(0)) == []
+    assert repeat.kills == [3, 3]
+    np.testing.assert_allclose(
+        repeat.weights, [1 / 4, 1 / 4, 1 / 16, 1 / 4, 1 / 16, 1 / 16, 1 / 16]
+    )
+
+
+def test_a_reply_that_rises_with_its_last_token_is_copied_without_a_draw() -> None:
+    repeat = Repeat(3, top=0.9, killed=1)
+    repeat.add([path(0.0), path(0.5), path(0.0, 0.0, 1.0)])
+    assert [birth.cut for birth in repeat.step(np.random.default_rng(3))] == []
+    assert repeat.weights.sum() == pytest.approx(1)
+    assert repeat.weights[2] == pytest.approx((2 / 3) * (1 - repeat.kills[1] / 3))
+
+
+def test_a_repeat_in_which_all_die_weighs_as_much_and_has_ended() -> None:
+    repeat = Repeat(2, top=0.9)
+    repeat.add([path(0.3), path(0.3)])
+    assert repeat.step(np.random.default_rng(0)) == []
+    assert repeat.step(np.random.default_rng(0)) == []
+    assert repeat.weights.tolist() == [0.5, 0.5]
+
+
+def test_levels_fixed_in_advance_kill_what_stays_below_them() -> None:
+    repeat = Repeat(3, top=0.9, levels=(0.3, 0.9))
+    repeat.add([path(0.3, 0.0), path(0.2, 0.0), path(0.1, 0.95, 0.1)])
+    assert [b.parent in (0, 2) for b in repeat.step(np.random.default_rng(1))] == [True]
+    repeat.add([path(0.3, 0.1)])
+    births = repeat.step(np.random.default_rng(1))
+    assert births == [Birth(2, 2), Birth(2, 2)]
+    repeat.add([path(0.1, 0.95), path(0.1, 0.95)])
+    assert repeat.step(np.random.default_rng(1)) == []
+    assert repeat.weights.sum() == pytest.approx(1)
+
+
+def test_missing_scores_raise_no_level() -> None:
+    assert path(float("nan"), 0.2, float("nan")).level == pytest.approx(0.2)
+    assert path(float("nan")).level == 0
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    particles=st.integers(2, 12),
+    grades=st.integers(1, 6),
+    data=st.data(),
+)
+@settings(max_examples=60, deadline=None)
+def test_weights_always_sum_to_one(
+    seed: int, particles: int, grades: int, data: st.DataObject
+) -> None:
+    killed = data.draw(st.integers(1, particles - 1))
+    rng = np.random.default_rng(seed)
+    repeat = Repeat(particles, top=1.0, killed=killed)
+
+    def paths(births: int, begun: list[ScoredPath]) -> list[ScoredPath]:
+        new = rng.integers(0, grades + 1, (births, 5)) / grades
+        return [
+            path(*(before.scores.tolist() + row.tolist())[:5])
+            for before, row in zip(begun, new, strict=True)
+        ]
+
+    nothing = ScoredPath(np.array([], dtype=np.int64), np.array([]))
+    known = paths(particles, [nothing] * particles)
+    repeat.add(known)
+    while births := repeat.step(rng):
+        begun = [
+            ScoredPath(known[b.parent].cuts[: b.cut], known[b.parent].scores[: b.cut])
+            for b in births
+        ]
+        new = paths(len(births), begun)
+        known += new
+        repeat.add(new)
+        assert repeat.weights.sum() == pytest.approx(1)
+    assert repeat.weights.sum() == pytest.approx(1)
+    assert len(known) <= most_draws(particles)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"particles": 1, "top": 0.5}, "at least 2 particles, not 1"),
+        ({"particles": 5, "top": 0.5, "killed": 5}, r"killed must lie in \[1, 5\), not 5"),
+        ({"particles": 5, "top": 0.0}, "top level must lie in"),
+        ({"particles": 5, "top": 0.5, "levels": (0.2, 0.1)}, "levels must be ascending"),
+        ({"particles": 5, "top": 0.5, "levels": (0.6,)}, "at most 0.5"),
+    ],
+)
+def test_what_is_no_scheme_is_refused(options: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Repeat(**options)  # type: ignore[arg-type]
+
+
+def test_steps_come_in_turn() -> None:
+    repeat = Repeat(2, top=0.5)
+    with pytest.raises(UsageError, match="2 replies that were asked for are still to be added"):
+        repeat.step(np.random.default_rng(0))
+    with pytest.raises(UsageError, match="2 replies were asked for, and 1 given"):
+        repeat.add([path(0.0)])
+
+
+def result(values: list[float], harm: list[float], particles: int = 4) -> RepeatResult:
+    return RepeatResult(
+        particles=particles, weights=np.array(values), harm=np.array(harm), kills=(1,)
+    )
+
+
+def test_missing_verdicts_count_neither_for_nor_against_but_in_the_bounds() -> None:
+    nan = float("nan")
+    some = [result([0.5, 0.3, 0.1, 0.05, 0.05], [0, 0, nan, 1, 1])] * 10
+    found = estimate_splitting(some)
+    assert found.risk == pytest.approx(0.1 / 0.9)
+    assert found.missing_range == pytest.approx((0.1, 0.2))
+    assert found.certified_lower < 0.1
+    assert found.missing == 10
+    upper = estimate_splitting([result([0.5, 0.3, 0.1, 0.05, 0.05], [0, 0, 0, 1, 1])] * 10)
+    assert found.certified_upper is not None
+    assert upper.certified_upper is not None
+    assert found.certified_upper > upper.certified_upper
+    everyone = estimate_splitting([result([0.25] * 4, [nan] * 4)] * 10)
+    assert np.isnan(everyone.risk)
+    assert "all 40 verdicts are missing" in everyone.status
+
+
+def test_repeats_that_are_alike_by_chance_prove_little() -> None:
+    alike = [result([0.4, 0.3, 0.2, 0.05, 0.05], [0, 0, 0, 1, 1])] * 10
+    found = estimate_splitting(alike)
+    assert found.standard_error is not None
+    assert found.standard_error / found.risk == pytest.approx(np.sqrt(1 / 3 / 4 / 10))
+
+
+def test_the_status_says_what_is_not_known() -> None:
+    nothing = estimate_splitting([result([0.25] * 4, [0.0] * 4)] * 10)
+    assert nothing.status.startswith("not resolved: no particle of 10 repeats reached")
+    assert (nothing.risk, nothing.certified_lower, nothing.interval) == (0, 0, None)
+    few = estimate_splitting([result([0.4, 0.3, 0.2, 0.05, 0.05], [0, 0, 0, 1, 1])] * 2)
+    assert few.status.startswith("not resolved: needs about")
+    assert few.interval is None
+    good = estimate_splitting([result([0.4, 0.3, 0.2, 0.05, 0.05], [0, 0, 0, 1, 1])] * 10)
+    assert good.precise
+    assert not good.resolved
+    assert good.coverage == "not checked"
+    assert good.interval is not None
+    assert good.interval[0] < good.risk < good.interval[1]
+
+
+@pytest.mark.parametrize("bad", [[], [result([0.5, 0.5], [0, 2], 2)], [result([1.0], [0, 0], 2)]])
+def test_bad_repeats_are_refused(bad: list[RepeatResult]) -> None:
+    with pytest.raises(UsageError):
+        estimate_splitting(bad)
+
+
+CELLS = [(0, -1.5), (1, -2.5), (2, -3.0)]
+"""(seed, rate) of models with risks from 4e-2 to 1e-4."""
+SCHEMES: dict[str, dict[str, object]] = {
+    "a quarter": {},
+    "last particle": {"killed": 1},
+    "half": {"killed": 20},
+    "fixed levels": {"levels": (0.2, 0.45, 0.7, 0.9)},
+}
+
+
+def z_score(seed: int, rate: float, grade: str, scheme: str, repeats: int) -> tuple[float, int]:
+    """Of the mean over repeats of 40 particles, and how many replies were drawn."""
+    model = gradual_model(seed, rate=rate)
+    rng = np.random.default_rng([seed, repeats, len(scheme), len(grade)])
+    found, _ = run_repeats(
+        model, GRADES[grade], rng, repeats=repeats, particles=40, **SCHEMES[scheme]
+    )
+    values = np.array([one.weights @ one.harm for one in found])
+    error = values.std(ddof=1) / np.sqrt(repeats)
+    replies = sum(one.weights.size for one in found)
+    return float((values.mean() - risk_of(model, GRADES[grade])) / error), replies
+
+
+@pytest.mark.parametrize("scheme", list(SCHEMES))
+def test_estimates_are_unbiased_whatever_the_scheme(scheme: str) -> None:
+    z, _ = z_score(1, -2.0, "words said", scheme, 60)
+    assert abs(z) < 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", list(SCHEMES))
+@pytest.mark.parametrize("grade", list(GRADES))
+@pytest.mark.parametrize(("seed", "rate"), CELLS)
+def test_estimates_are_unbiased_over_many_particles(
+    seed: int, rate: float, grade: str, scheme: str
+) -> None:
+    """|z| <= 4 in each of 36 cells of at least 1e5 particles: false alarm of any about 2e-3."""
+    z, replies = z_score(seed, rate, grade, scheme, 2_600)
+    print(f"{seed} {grade}, {scheme}: z {z:.2f} from {replies:,} replies")
+    assert replies >= 100_000
+    assert abs(z) <= 4
+
+
+def covered(seed: int, rate: float, grade: str, estimates: int) -> tuple[list[bool], list[bool]]:
+    """Of estimates from 10 repeats of 50: precise ones' intervals, and all lower bounds."""
+    model = gradual_model(seed, rate=rate)
+    truth = risk_of(model, GRADES[grade])
+    rng = np.random.default_rng([seed, estimates])
+    found, _ = run_repeats(model, GRADES[grade], rng, repeats=10 * estimates, particles=50)
+    intervals, lowers = [], []
+    for number in range(estimates):
+        one = estimate_splitting(found[10 * number : 10 * number + 10])
+        lowers.append(one.certified_lower <= truth)
+        if one.interval is not None:
+            intervals.append(one.interval[0] <= truth <= one.interval[1])
+    return intervals, lowers
+
+
+def test_intervals_and_lower_bounds_cover() -> None:
+    intervals, lowers = covered(1, -2.0, "words said", 20)
+    assert len(intervals) >= 15
+    assert np.mean(intervals) >= 0.8
+    assert np.mean(lowers) >= 0.9
+
+
+@pytest.mark.slow
+def test_intervals_and_lower_bounds_cover_in_every_cell() -> None:
+    """Intervals >= .9 pooled and >= .8 in cells with 40 precise ones; lower bounds >= .93."""
+    pooled, bounds = [], []
+    for seed, rate in CELLS:
+        for grade in GRADES:
+            intervals, lowers = covered(seed, rate, grade, 80)
+            pooled += intervals
+            bounds += lowers
+            print(
+                f"{seed} {grade}: {np.mean(lowers):.3f} lower, {len(intervals)} precise, "
+                f"{np.mean(intervals) if intervals else float('nan'):.3f} cover"
+            )
+            assert len(intervals) < 40 or np.mean(intervals) >= 0.8
+    assert len(pooled) >= 300
+    assert np.mean(pooled) >= 0.9
+    assert np.mean(bounds) >= 0.93
+
+
+def test_the_cost_of_a_repeat_is_bounded() -> None:
+    assert default_killed(3) == 1
+    assert most_draws(100) == 100 + 2173
