@@ -20,8 +20,7 @@ from tailbound.core.contract import SamplingOptions
 from tailbound.core.prompt import Prompt
 from tailbound.steering import Ablate
 from tailbound.targets.decoding.model import LocalModel
-from tailbound.targets.decoding.reshaping import HEAT
-from tailbound.workflows.risk.proposal_mixture import HEATED, Family
+from tailbound.workflows.risk.proposal_mixture import HEAT, HEATED, Family
 
 WORDS, LENGTH, WIDTH = 9, 6, 32
 STOP = 0

@@ -13,6 +13,7 @@ needs torch.
     Scoring                 the probability of a given response
     Continuing              a given beginning of a response is continued: splitting
     VariantSource           versions of the target speak in one engine: importance sampling
+    Heatable                one of them may be the target heated: explorers
     WhiteBox                the network itself is at hand: steering
 """
 
@@ -255,7 +256,19 @@ class VariantSource(Protocol):
 
 
 @runtime_checkable
-class WhiteBox(Target, FeatureSource, Scoring, VariantSource, Notices, Protocol):
+class Heatable(Protocol):
+    """A `VariantSource` that can also speak hotter: what explores routes that no steering takes."""
+
+    def heated(self, temperature: float, *, name: str) -> Variant:
+        """A variant whose likeliest tokens have `temperature` times the contract's temperature.
+
+        It must be able to say whatever the target can.
+        """
+        ...
+
+
+@runtime_checkable
+class WhiteBox(Target, FeatureSource, Scoring, VariantSource, Heatable, Notices, Protocol):
     """A target whose network is at hand in this process: what steering and its proposals need.
 
     `tailbound.targets.decoding.model.LocalModel` is one. A plugin makes its own by loading a

@@ -13,9 +13,8 @@ from tailbound.core.contract import SamplingOptions
 from tailbound.importance_sampling import make_ladder
 from tailbound.steering import Ablate, Add
 from tailbound.targets.decoding.proposals import ProposalModel, heated, steered
-from tailbound.targets.decoding.reshaping import HEAT
 from tailbound.workflows.risk.checks import check_engine, difference_of_densities
-from tailbound.workflows.risk.proposal_mixture import HEATED, Family
+from tailbound.workflows.risk.proposal_mixture import HEAT, HEATED, Family
 
 PROMPTS = [prompt(number, words=2 + 4 * number) for number in range(3)]
 FAMILY = Family(

@@ -20,8 +20,7 @@ from tailbound.importance_sampling import MixSwitch, make_ladder, mean_weight
 from tailbound.judges import Exchange
 from tailbound.judges.registry import load_judge
 from tailbound.targets.decoding.proposals import ProposalModel, heated, steered
-from tailbound.targets.decoding.reshaping import HEAT
-from tailbound.workflows.risk.proposal_mixture import HEATED, Batch, Family, proposal_of_draw
+from tailbound.workflows.risk.proposal_mixture import HEAT, HEATED, Batch, Family, proposal_of_draw
 from tailbound.workflows.risk.scores import table_of
 
 #: Seed of the model, strength of its refusal; the first gives long answers, the second short ones.

@@ -185,6 +185,12 @@ class LocalModel:
 
         return ProposalModel(self, variants)
 
+    def heated(self, temperature: float, *, name: str) -> ModelVariant:
+        """The likeliest tokens at `temperature` times the contract's (`reshaping.Heated`)."""
+        from tailbound.targets.decoding.proposals import heated
+
+        return heated(self, temperature, name=name)
+
     def prompt_tokens(self, prompts: Sequence[Prompt]) -> NDArray[np.int64]:
         """Tokens of each prompt as the model sees it, shape (len(prompts),)."""
         return np.array([len(self.encoder.encode(prompt)) for prompt in prompts], dtype=np.int64)

@@ -27,13 +27,19 @@ from tailbound.runs import Ledger, StreamRecord, read
 from tailbound.runs.layout import PLAN
 from tailbound.runs.prompts import save_prompts
 from tailbound.runs.spend import stages_kept
-from tailbound.targets.capabilities import ProposalEngine, Variant, WhiteBox
+from tailbound.targets.capabilities import Heatable, ProposalEngine, Variant
 from tailbound.workflows.risk.checks import check_engine
 from tailbound.workflows.risk.lessons import Learning, Lessons
 from tailbound.workflows.risk.pilot import choose_setting, grid_for, tuning_prompts
 from tailbound.workflows.risk.plan import Plan, scoring_chance
 from tailbound.workflows.risk.proposal import TOO_FEW
-from tailbound.workflows.risk.proposal_mixture import HEATED, Batch, Family, learned_rungs
+from tailbound.workflows.risk.proposal_mixture import (
+    HEAT,
+    HEATED,
+    Batch,
+    Family,
+    learned_rungs,
+)
 from tailbound.workflows.risk.proposals.base import Proposals, engine_of
 from tailbound.workflows.risk.results import (
     PromptRisk,
@@ -524,11 +530,8 @@ def _speak(proposal: Proposals, variants: Mapping[str, Variant]) -> ProposalEngi
     """An engine with these variants, then the explorer where there is one."""
     target = proposal.target
     spoken = list(variants.values())
-    if proposal.explore and isinstance(target, WhiteBox):
-        from tailbound.targets.decoding.proposals import heated
-        from tailbound.targets.decoding.reshaping import HEAT
-
-        spoken.append(heated(target, HEAT, name=HEATED))
+    if proposal.explore and isinstance(target, Heatable):
+        spoken.append(target.heated(HEAT, name=HEATED))
     return engine_of(target, spoken, spec=" ".join(proposal.spec))
 
 

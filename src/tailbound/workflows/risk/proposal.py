@@ -18,7 +18,7 @@ from tailbound.runs.spend import stages_kept
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import make_folder, write_json
 from tailbound.targets import Target
-from tailbound.targets.capabilities import WhiteBox
+from tailbound.targets.capabilities import Heatable
 from tailbound.targets.registry import provider as target_provider
 from tailbound.workflows.risk.proposals.base import (
     EXPLORE,
@@ -118,7 +118,7 @@ def make_proposal(
     other proposals.
     """
     parts = _parts(specs)
-    explore = explore and isinstance(target, WhiteBox) and NONE not in specs
+    explore = explore and isinstance(target, Heatable) and NONE not in specs
     with stages_kept(folder):
         records = _records(folder, specs, explore=explore)
         made: list[Proposal] = []

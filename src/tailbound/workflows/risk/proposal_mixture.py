@@ -37,8 +37,8 @@ Segments = tuple[tuple[int, int], ...]
 CHECK_SHARE, CHECK_DRAWS = 0.1, 50
 """Of the draws of `single` and `mix-switch`, the share (at least so many) that a ladder makes."""
 
-HEATED = "heated"
-"""The variant that explores: the target's likeliest tokens, heated."""
+HEATED, HEAT = "heated", 4.0
+"""The variant that explores, the target's likeliest tokens heated, and its temperature."""
 
 LEARNED, POOLED = "learned", "pooled"
 """The variants that are learned: from the prompt's own unsafe replies, and from all prompts'."""
