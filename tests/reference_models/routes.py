@@ -92,9 +92,7 @@ class _Builder:
         self.rows[name], self.leads[name], self.default[name] = rates, leads, default
 
     def shares(self, words: list[int], concentration: float = 1.0) -> dict[int, float]:
-        return dict(
-            zip(words, self.rng.dirichlet(np.full(len(words), concentration)), strict=True)
-        )
+        return dict(zip(words, self.rng.dirichlet(np.full(len(words), concentration)), strict=True))
 
 
 def build(

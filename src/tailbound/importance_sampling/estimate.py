@@ -536,6 +536,10 @@ def _status(
     if ess < ENOUGH_HITS:
         # Effective hits come in proportion to draws, or more slowly: large weights are rare.
         needed = _rounded(n * ENOUGH_HITS / ess)
+        plain = _rounded(ENOUGH_HITS / min(risk, 1.0)) if risk > 0 else needed
+        if plain < needed:
+            words = f"or {plain:,} of the target alone (plain Monte Carlo)"
+            return f"not resolved: needs about {needed:,} draws, {words}", plain
         return f"not resolved: needs about {needed:,} draws", needed
     low, high = missing_range
     if high > MISSING_FACTOR * risk or low < risk / MISSING_FACTOR:

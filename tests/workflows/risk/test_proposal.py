@@ -14,6 +14,7 @@ from tiny_models import local_model, network, prompt, tokenizer
 from tailbound.core.contract import SamplingOptions
 from tailbound.errors import ContractMismatchError, MissingExtraError, UsageError
 from tailbound.judges.registry import load_judge
+from tailbound.runs import read
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.testing import KnownRiskTarget
 from tailbound.workflows.risk import RiskSettings, make_proposal, run_risk
@@ -135,3 +136,74 @@ def test_a_changed_system_prompt_is_another_proposal(target, tmp_path):
     file.write_text("w9 w10")
     with pytest.raises(ContractMismatchError, match="holds draws of proposal"):
         make_proposal([f"prompt:{file}"], target, JUDGE, PROMPTS, folder=tmp_path / "run")
+
+
+def test_several_proposals_share_one_mixture(target, adapter, tmp_path):
+    """An adapter and a system prompt beside the explorers; a resume reads both back."""
+    file = tmp_path / "system.txt"
+    file.write_text("w9 w8")
+    specs, folder = [f"lora:{adapter}", f"prompt:{file}"], tmp_path / "run"
+    results = []
+    for draws in (200, 400):
+        made = make_proposal(specs, target, JUDGE, PROMPTS, folder=folder)
+        settings = RiskSettings(draws=draws)
+        results.append(
+            run_risk(PROMPTS, proposal=made, judge=JUDGE, settings=settings, folder=folder)
+        )
+    names = results[1].family["proposals"]
+    spoken = {name.partition(" ")[0] for name in names}
+    assert spoken == {
+        "target", "lora:adapter", "prompt:system.txt", "heated", "learned", "pooled",
+    }  # fmt: skip
+    assert [part["spec"] for part in results[1].proposal["parts"]] == specs
+    drawn = set(read(folder, stream="risk")["proposal"].drop_nulls().to_list())
+    assert any("prompt:system.txt on" in name for name in drawn)
+    assert any("lora:adapter on" in name for name in drawn)
+    for risk in results[1].risks:
+        assert risk.estimate.draws == 400
+        assert abs(risk.estimate.mean_weight_z) < 5
+    with pytest.raises(ContractMismatchError, match="holds a run with --proposal lora"):
+        make_proposal(specs[:1], target, JUDGE, PROMPTS, folder=folder)
+
+
+@pytest.mark.parametrize(
+    ("specs", "words"),
+    [
+        ([], "is empty"),
+        (["none", "heat"], "none stands alone"),
+        (["refusal", "refusal"], "given twice"),
+    ],
+)
+def test_proposals_that_do_not_go_together(target, tmp_path, specs, words):
+    with pytest.raises(UsageError, match=words):
+        make_proposal(specs, target, JUDGE, PROMPTS, folder=tmp_path)
+
+
+def test_without_explorers_coverage_is_not_checked(target, adapter, tmp_path):
+    made = make_proposal(
+        [f"lora:{adapter}"], target, JUDGE, PROMPTS, folder=tmp_path / "run", explore=False
+    )
+    result = run_risk(
+        PROMPTS,
+        proposal=made,
+        judge=JUDGE,
+        settings=RiskSettings(draws=400),
+        folder=tmp_path / "run",
+    )
+    assert {risk.estimate.coverage for risk in result.risks} <= {"not checked", "disagrees"}
+    assert not any(risk.estimate.resolved for risk in result.risks)
+    assert not any("heated" in name for name in result.family["proposals"])
+
+
+def test_explorers_alone_need_no_unsafe_version(target, tmp_path):
+    made = make_proposal(["heat"], target, JUDGE, PROMPTS, folder=tmp_path / "run")
+    assert (made.spec, made.id, made.parts) == (("heat",), "heat", ())
+    result = run_risk(
+        PROMPTS,
+        proposal=made,
+        judge=JUDGE,
+        settings=RiskSettings(draws=400),
+        folder=tmp_path / "run",
+    )
+    assert all(abs(risk.estimate.mean_weight_z) < 5 for risk in result.risks)
+    assert any(risk.estimate.coverage == "checked" for risk in result.risks)

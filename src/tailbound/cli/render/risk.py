@@ -155,6 +155,8 @@ def _whole(result: RiskResult) -> str:
     if whole.interval is not None:
         low, high = whole.interval
         words += f", {number(low)} to {number(high)}"
+    if whole.certified_lower is not None:
+        words += f", at least {number(whole.certified_lower)}"
     return f"{words} ({whole.guarantee})"
 
 

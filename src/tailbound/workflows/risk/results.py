@@ -12,6 +12,7 @@ import numpy as np
 
 from tailbound.core.prompt import Prompt
 from tailbound.importance_sampling import RiskEstimate
+from tailbound.intervals import betting_lower
 from tailbound.runs.layout import REVIEW, RISK, RISK_TABLE
 from tailbound.runs.spend import read_streams, write_streams
 from tailbound.storage.documents import read_json, understood
@@ -76,15 +77,18 @@ class SetRisk:
     """The mean risk over all prompts of a run.
 
     `draw_error` is the standard error of the mean for exactly these prompts, from their draws.
+    `certified_lower` is a finite-sample one-sided lower bound on the mean of their population, by
+    betting over clusters; None for fewer than two clusters and for clusters of different sizes.
     `interval` takes the prompts (their groups, where they have any) as a sample from a population
     of such: Student's t on `clusters` means, asymptotic, on the log scale, its upper end that with
     one more cluster like the riskiest, because a few prompts make up most of a mean risk, and a
     sample without them looks precise and is low. None for fewer than two clusters, and for fewer
-    than `LEAST_HITS` effective hits in all draws, of which no spread can be told.
+    than `LEAST_HITS` effective hits in all draws, which show no spread.
     """
 
     mean: float
     draw_error: float | None
+    certified_lower: float | None
     interval: tuple[float, float] | None
     clusters: int
     prompts: int
@@ -226,12 +230,26 @@ def whole_set(risks: Sequence[PromptRisk], *, confidence: float) -> SetRisk:
     return SetRisk(
         mean=mean,
         draw_error=draw_error,
+        certified_lower=_certified_lower(list(members.values()), confidence),
         interval=interval,
         clusters=len(members),
         prompts=len(risks),
         resolved=resolved,
         guarantee=f"{words}: treats the prompts as a random sample of their population",
     )
+
+
+def _certified_lower(clusters: Sequence[Sequence[float]], confidence: float) -> float | None:
+    """A finite-sample lower bound on the mean risk of the population, by betting over clusters.
+
+    The estimates of clusters are independent and unbiased, and bounded by 1 after cutting, which
+    only lowers them. None for fewer than two clusters, and for clusters of different sizes, whose
+    mean is a ratio that no bet is fair for.
+    """
+    if len(clusters) < 2 or len({len(cluster) for cluster in clusters}) > 1:
+        return None
+    means = np.minimum([float(np.mean(cluster)) for cluster in clusters], 1.0)
+    return float(betting_lower(means, confidence=confidence))
 
 
 def _effective_hits(risks: Sequence[PromptRisk]) -> float:
