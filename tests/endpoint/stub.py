@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import random
+import re
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,6 +19,11 @@ from aiohttp import web
 
 WORDS = ("river", "stone", "water", "bridge", "unsafe", "boat", "fish", "rain")
 LONGEST = 12
+LISTS = {
+    "Monday, Tuesday, Wednesday, Thursday,": " Friday, Saturday, Sunday",
+    "one, two, three, four, five,": " six, seven, eight",
+}
+"""How lists continue that are begun."""
 
 #: Answers with status 200 that are none, one after the other.
 GARBAGE: tuple[bytes, ...] = (
@@ -77,6 +83,8 @@ class Faults:
     """How every response ends."""
     message: dict[str, Any] | None = None
     """What every chat message says."""
+    prefill: str | None = None
+    """Whether a chat continues the assistant's last message: "always", or if it is "asked" to."""
 
 
 class Stub:
@@ -225,6 +233,15 @@ class Stub:
             document["model"] = self.faults.model
         return document
 
+    def _begun(self, asked: dict[str, Any], chat: bool) -> str:
+        """What the response begins with, as far as this server heeds it."""
+        if not chat:
+            found = re.search(r"question \d+ (.+)$", asked["prompt"])
+            return found[1] if found else ""
+        last, mode = asked["messages"][-1], self.faults.prefill
+        heeded = mode == "always" or (mode == "asked" and asked.get("continue_final_message"))
+        return last["content"] if heeded and last["role"] == "assistant" else ""
+
     def _choice(self, asked: dict[str, Any], number: int, chat: bool) -> dict[str, Any]:
         prompt = asked.get("prompt") or json.dumps(asked["messages"])
         seed = asked.get("seed", self._random.random())
@@ -235,9 +252,13 @@ class Stub:
             number = 0
         name = hashlib.sha256(f"{prompt}|{seed}|{number}".encode()).digest()
         limit = asked.get("max_tokens", asked.get("max_completion_tokens", 30))
-        words = [WORDS[byte % len(WORDS)] for byte in name[: min(limit, LONGEST)]]
+        begun = self._begun(asked, chat)
+        left = LONGEST - len(begun.split())
+        words = [WORDS[byte % len(WORDS)] for byte in name[: min(limit, left)]]
         text = " ".join(words)
-        finish = "length" if limit < LONGEST else "stop"
+        finish = "length" if limit < left else "stop"
+        if begun:
+            text = LISTS.get(begun, f" {text}" if text else "")
         for stop in asked.get("stop", []):
             if stop in text:
                 text, finish = text[: text.find(stop)], "stop"

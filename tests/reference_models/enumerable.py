@@ -140,9 +140,9 @@ def random_model(
         push = rng.normal(0, noise / 2, (len(stems), vocabulary))
         push[:, comply] += np.choose(state, [lift, late_lift, 0.5])[:, None]
         push[:, refuse] -= 0.5
-        target.append(_log_softmax(logits))
+        target.append(log_softmax(logits))
         for row, level in enumerate(intensities):
-            steered[row].append(_log_softmax(logits + level * push))
+            steered[row].append(log_softmax(logits + level * push))
     return EnumerableModel(target, steered)
 
 
@@ -161,6 +161,6 @@ def events(replies: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
+def log_softmax(logits: np.ndarray) -> np.ndarray:
     top = logits.max(axis=1, keepdims=True)
     return np.asarray(logits - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True)))

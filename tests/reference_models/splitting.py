@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from reference_models.enumerable import EnumerableModel, prefixes
+from reference_models.enumerable import EnumerableModel, log_softmax, prefixes
 from tailbound.importance_sampling.splitting import Birth, Repeat, RepeatResult, ScoredPath
 
 Grade = Callable[[np.ndarray], np.ndarray]
@@ -19,22 +19,27 @@ NEEDED = 4
 """Words of complying that make a whole reply unsafe."""
 
 
-def gradual_model(seed: int, *, length: int = 9, rate: float = -2.5) -> EnumerableModel:
+def gradual_model(
+    seed: int, *, length: int = 9, rate: float = -2.5, lift: float = 0.0, once: bool = False
+) -> EnumerableModel:
     """A model whose replies turn unsafe word by word: stop, two neutral words, and 3 (complies).
 
     Complying is rare at every place, the more likely the more was said of it, and every beginning
-    adds its own noise.
+    adds its own noise. Steered, complying has `lift` more in its logit: everywhere, or with `once`
+    only until it was said, as a direction does that only unlocks the first word.
     """
     rng = np.random.default_rng(seed)
-    tables = []
+    tables, steered = [], []
     for t in range(length):
         stems = prefixes(4, t)
         said = (stems == 3).sum(axis=1)
         logits = rng.normal(0, 0.5, (len(stems), 4))
         logits[:, 0] -= 2.0
         logits[:, 3] += rate + 0.4 * said
-        tables.append(logits - np.log(np.exp(logits).sum(axis=1, keepdims=True)))
-    return EnumerableModel(tables, [])
+        tables.append(log_softmax(logits))
+        push = np.where(said == 0, lift, 0.0 if once else lift)
+        steered.append(log_softmax(logits + push[:, None] * (np.arange(4) == 3)))
+    return EnumerableModel(tables, [steered])
 
 
 def words_said(replies: np.ndarray) -> np.ndarray:

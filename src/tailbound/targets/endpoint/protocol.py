@@ -36,6 +36,7 @@ class Dialect:
     `limit` is its name for the longest response, `extras` are the neutral parameters that it
     takes, and `seed`, `stop` and `log_probs` say whether these may be sent. `left_out` are
     parameters that it refuses even at the value that changes nothing: they are not sent at it.
+    `prefill` are those that make a chat continue the assistant's last message.
     """
 
     limit: str = "max_tokens"
@@ -44,6 +45,7 @@ class Dialect:
     stop: bool = True
     log_probs: bool = False
     left_out: set[str] = field(default_factory=set)
+    prefill: dict[str, bool] = field(default_factory=dict)
 
 
 class RequestBuilder:
@@ -75,15 +77,19 @@ class RequestBuilder:
         if self._options.system is not None and prompt.messages[0][0] == "system":
             raise UsageError(f"prompt {prompt.id!r} brings its own system prompt: remove --system")
 
-    def request(self, prompt: Prompt, *, seed: int, n: int = 1, **changes: Any) -> bytes:
+    def request(
+        self, prompt: Prompt, *, seed: int, n: int = 1, begun: str = "", **changes: Any
+    ) -> bytes:
         """The body of a request for `n` responses; `changes` replace parameters, None drops one.
+
+        With `begun` the response begins so, and the answers are to hold the rest of it.
 
         Parameters that were agreed upon are always sent, whatever the server's defaults are.
         """
         options, dialect = self._options, self.dialect
         body: dict[str, Any] = {
             "model": self._model,
-            **self._subject(prompt),
+            **self._subject(prompt, begun),
             **self._tempering(),
             dialect.limit: options.max_new_tokens,
             **dialect.extras,
@@ -108,17 +114,24 @@ class RequestBuilder:
         asked = {"temperature": self._options.temperature, "top_p": self._options.top_p}
         return {n: v for n, v in asked.items() if v != 1 or n not in self.dialect.left_out}
 
-    def _subject(self, prompt: Prompt) -> dict[str, Any]:
+    def _subject(self, prompt: Prompt, begun: str) -> dict[str, Any]:
         if self._options.completion:
-            return {"prompt": prompt.text}
+            return {"prompt": prompt.text + begun}
         messages = [{"role": role, "content": text} for role, text in prompt.messages]
+        more: dict[str, Any] = {}
+        if begun:
+            more = dict(self.dialect.prefill)
+            if messages[-1]["role"] == "assistant":
+                messages[-1]["content"] += begun
+            else:
+                messages.append({"role": "assistant", "content": begun})
         if self._options.system is not None:
             messages.insert(0, {"role": "system", "content": self._options.system})
-        return {"messages": messages}
+        return {"messages": messages, **more}
 
-    def tokens_at_most(self, prompt: Prompt) -> int:
+    def tokens_at_most(self, prompt: Prompt, begun: str = "") -> int:
         """More tokens than the prompt has: its bytes, and room for a chat template."""
-        texts = [text for _, text in prompt.messages] + [self._options.system or ""]
+        texts = [text for _, text in prompt.messages] + [self._options.system or "", begun]
         return sum(len(text.encode()) + 16 for text in texts) + 64
 
 

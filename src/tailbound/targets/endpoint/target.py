@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.core.contract import (
+    Beginning,
     Draw,
     DrawRequest,
     FinishReason,
@@ -28,11 +30,13 @@ from tailbound.core.prompt import Prompt
 from tailbound.core.thinking import opening, thinking_notice
 from tailbound.errors import TargetError, UsageError
 from tailbound.targets.base import DrawSource
+from tailbound.targets.endpoint import prefill as prefilling
 from tailbound.targets.endpoint import probe as probing
 from tailbound.targets.endpoint.answers import Answer, Choice
 from tailbound.targets.endpoint.client import Client, RefusedError
 from tailbound.targets.endpoint.cost import SpendLimit, Usage
 from tailbound.targets.endpoint.extra_body import canonical, keeps_density
+from tailbound.targets.endpoint.prefill import find_prefill
 from tailbound.targets.endpoint.probe import Capabilities, probe
 from tailbound.targets.endpoint.protocol import Dialect, RequestBuilder, cut
 from tailbound.targets.endpoint.refusals import Refusal
@@ -53,6 +57,9 @@ CHARACTERS_PER_TOKEN = 4
 PER_REQUEST = 8
 """Draws per request where the server honours `n` and no seeds."""
 _LOOK_SECONDS = 0.05
+
+Found = TypeVar("Found")
+Afford = Callable[[int, int], None]
 
 
 class EndpointTarget:
@@ -81,6 +88,7 @@ class EndpointTarget:
         self._purse = SpendLimit(settings, self.usage)
         self._earlier = earlier_cost
         self._purse.carry(earlier_cost)
+        self._prefills = False
         self._too_long: dict[str, Refusal] = {}
         dialect = Dialect()
         self._phrasing = RequestBuilder(model, options, dialect)
@@ -145,7 +153,8 @@ class EndpointTarget:
 
     def cost_at_most(self, prompts: Sequence[Prompt], draws: float) -> float:
         """What `draws` draws of each prompt cost if every response is as long as it may be."""
-        return draws * sum(self._most(prompt, 1) for prompt in prompts)
+        each = [DrawRequest(prompt=prompt, stream="", index=0) for prompt in prompts]
+        return draws * sum(self._most(request, 1) for request in each)
 
     def cost_at_least(self, prompts: Sequence[Prompt], draws: float) -> float:
         """What they cost if every response is one token; prompts are counted by a rough guess."""
@@ -166,6 +175,57 @@ class EndpointTarget:
             self._phrasing.check(prompt)
         lengths = [sum(len(text) for _, text in prompt.messages) for prompt in prompts]
         return np.array([-(-n // CHARACTERS_PER_TOKEN) for n in lengths], dtype=np.int64)
+
+    def check_continuing(self) -> None:
+        """Raise `UsageError` where the server does not continue a response that is begun.
+
+        Raw completions do by their nature. A chat server is asked whether it does.
+        """
+        name = f"openai:{self._model}"
+        if self.capabilities.thinking is not None:
+            raise UsageError(
+                f"{name} thinks before it replies, and a reply that is begun holds no thought: "
+                "--proposal splitting is not possible, use --proposal none"
+            )
+        if self._options.completion or self._prefills:
+            return
+
+        async def ask(client: Client, afford: Afford) -> dict[str, bool] | None:
+            return await find_prefill(client, self._model, self._options, self._phrasing.dialect)
+
+        found = self._asked(ask, [(prefilling.REQUESTS, prefilling.TOKENS)])
+        if found is None:
+            raise UsageError(
+                f"{name} does not continue an answer that is begun for it: --proposal splitting "
+                "needs --completion, or a server that does (vLLM, SGLang, llama.cpp)"
+            )
+        self._phrasing.dialect.prefill = found
+        self._prefills = True
+
+    def beginnings(self, prompt: Prompt, draw: Draw, *, every: int) -> list[Beginning]:
+        """Where `draw` may be cut: before white space, about every so many tokens.
+
+        There the tokens of what comes next seldom depend on whether it is continued or said at
+        once. The number of tokens of a beginning is a guess, by its share of the characters.
+        """
+        text, found, last = draw.text, [], 0
+        longest = self._options.max_new_tokens - 1
+        for match in re.finditer(r"(?<=\S)(?=\s)", text):
+            cut = match.start()
+            if cut < last + every * CHARACTERS_PER_TOKEN:
+                continue
+            last = cut
+            tokens = draw.counted
+            share = cut / CHARACTERS_PER_TOKEN if not tokens else tokens * cut / len(text)
+            found.append(
+                Beginning(
+                    size=cut,
+                    token_ids=(),
+                    text=text[:cut],
+                    counted=max(1, min(round(share), longest)),
+                )
+            )
+        return found
 
     def _other_name(self) -> tuple[str, ...]:
         """A notice where the server lists its models, and not this one."""
@@ -217,7 +277,7 @@ class EndpointTarget:
                     if not session.pending:
                         if waiting:
                             first = waiting[0]
-                            raise self._purse.exceeded(self._most(first[0].prompt, len(first)))
+                            raise self._purse.exceeded(self._most(first[0], len(first)))
                         return
                 elif not session.pending:
                     raise session.error
@@ -242,13 +302,14 @@ class EndpointTarget:
 
     def _groups(self, requests: Sequence[DrawRequest]) -> Iterator[list[DrawRequest]]:
         """Requests of one prompt, as many as are sent at once."""
-        by_prompt: dict[tuple[str, str], list[DrawRequest]] = {}
+        by_prompt: dict[tuple[str, str, str], list[DrawRequest]] = {}
         for request in requests:
             if request.segments:
                 raise UsageError(
                     f"openai:{self._model} has only its own variant: use --proposal none"
                 )
-            by_prompt.setdefault((request.prompt.id, request.stream), []).append(request)
+            name = (request.prompt.id, request.stream, _begun(request))
+            by_prompt.setdefault(name, []).append(request)
         for group in by_prompt.values():
             for start in range(0, len(group), self._per_request):
                 yield group[start : start + self._per_request]
@@ -259,18 +320,24 @@ class EndpointTarget:
         """Send what there is room and money for."""
         ready: list[list[DrawRequest]] = []
         while waiting and session.pending + len(ready) < self._settings.concurrency:
-            if not self._purse.hold(self._most(waiting[0][0].prompt, len(waiting[0]))):
+            if not self._purse.hold(self._most(waiting[0][0], len(waiting[0]))):
                 break
             ready.append(waiting.popleft())
         session.submit(ready)
 
-    def _most(self, prompt: Prompt, draws: int) -> float:
-        """The most that one request for `draws` draws of `prompt` can cost."""
+    def _most(self, request: DrawRequest, draws: int) -> float:
+        """The most that one request for `draws` draws like this one can cost."""
         if not self._settings.priced:
             return 0.0
         return self._settings.cost(
-            self._phrasing.tokens_at_most(prompt), draws * self._options.max_new_tokens
+            self._phrasing.tokens_at_most(request.prompt, _begun(request)),
+            draws * self._left(request),
         )
+
+    def _left(self, request: DrawRequest) -> int:
+        """The most tokens of what is still to be said."""
+        given = 0 if request.beginning is None else request.beginning.counted
+        return self._options.max_new_tokens - given
 
     async def _draws(
         self, client: Client, group: Sequence[DrawRequest], seeds: _Seeds
@@ -279,7 +346,7 @@ class EndpointTarget:
         draws: list[Draw] = []
         while len(draws) < len(group):
             left = group[len(draws) :]
-            most = self._most(left[0].prompt, len(left))
+            most = self._most(left[0], len(left))
             if draws and not self._purse.hold(most):
                 raise self._purse.exceeded(most)
             answer = await self._ask(client, left, seeds, most)
@@ -296,7 +363,13 @@ class EndpointTarget:
         if prompt.id in self._too_long:  # a filter may let the next draw pass, a limit does not
             self._purse.released(most)
             return Answer.refused(len(group), self._too_long[prompt.id])
-        body = self._phrasing.request(prompt, seed=seeds.of(group[0]), n=len(group))
+        body = self._phrasing.request(
+            prompt,
+            seed=seeds.of(group[0]),
+            n=len(group),
+            begun=_begun(group[0]),
+            max_tokens=self._left(group[0]),
+        )
         try:
             answer = await client.ask(self._phrasing.path, body, most=most)
         except RefusedError as error:
@@ -311,6 +384,10 @@ class EndpointTarget:
         return answer
 
     def _draw(self, request: DrawRequest, choice: Choice) -> Draw:
+        if request.beginning is not None:
+            tokens = None if choice.tokens is None else choice.tokens + request.beginning.counted
+            text = request.beginning.text + choice.text
+            choice = replace(choice, text=text, tokens=tokens, log_prob=None)
         if self._options.stop and (short := cut(choice.text, self._options.stop)) is not None:
             choice = replace(choice, text=short, length=False, log_prob=None)
         found = reply(choice, self._options, self._opening(request.prompt))
@@ -334,10 +411,25 @@ class EndpointTarget:
         )
 
     def _probe(self, dialect: Dialect) -> Capabilities:
-        """The capabilities, from a session of its own: the caller may run an event loop itself."""
+        """What the server honours."""
 
-        async def work(client: Client, _: None) -> list[Capabilities]:
-            return [await probe(client, self._model, self._options, dialect, afford=afford)]
+        async def ask(client: Client, afford: Afford) -> Capabilities:
+            return await probe(client, self._model, self._options, dialect, afford=afford)
+
+        longest = self._options.max_new_tokens
+        return self._asked(ask, [(probing.REQUESTS, probing.TOKENS), (1, longest)])
+
+    def _asked(
+        self, ask: Callable[[Client, Afford], Awaitable[Found]], plan: Sequence[tuple[int, int]]
+    ) -> Found:
+        """What `ask` finds, in a session of its own: the caller may run an event loop itself.
+
+        `plan` are the requests that it will make and the tokens of each answer; for more it calls
+        `afford`, which raises `UsageError` where --max-cost leaves too little.
+        """
+
+        async def work(client: Client, _: None) -> list[Found]:
+            return [await ask(client, afford)]
 
         held = 0.0
 
@@ -354,8 +446,8 @@ class EndpointTarget:
 
         client = Client(self._settings, self.usage, self._purse)
         tokens = self._phrasing.tokens_at_most(probing.PROMPT)
-        afford(probing.REQUESTS, probing.TOKENS)
-        afford(1, self._options.max_new_tokens)
+        for requests, longest in plan:
+            afford(requests, longest)
         try:
             with Session(client, work) as session:
                 session.submit([None])
@@ -365,6 +457,11 @@ class EndpointTarget:
         finally:
             self._purse.released(held)
         return found[0]
+
+
+def _begun(request: DrawRequest) -> str:
+    """The text that the response begins with."""
+    return "" if request.beginning is None else request.beginning.text
 
 
 class _Seeds:

@@ -115,7 +115,10 @@ class Particles:
         birth = self.births[number - 1]
         if not birth.parent:
             return None
-        known = target.beginnings(self.prompt, self.draws[birth.parent], every=every)
+        parent = birth.parent
+        while self.births[parent - 1].parent and birth.cut <= self.births[parent - 1].cut:
+            parent = self.births[parent - 1].parent  # it was scored there
+        known = target.beginnings(self.prompt, self.draws[parent], every=every)
         for one in known:
             if one.size == birth.cut:
                 return one
