@@ -10,7 +10,8 @@ near-ties in fp64 (`tolerance=0`), as on a GPU: that is what token-by-token repr
 * loop: the target and its steered version both read every new token of every row, finished or not,
   until the last row has finished (or 64 tokens);
 * single: `ProposalModel` steered throughout, then a scoring pass per variant;
-* ladder: the default family at two intensities, then a scoring pass per variant, three in all.
+* ladder: the default family of a first batch, its windows steered and its explorers heated, then
+  two scoring passes: the heated variant is read off the logits of the target.
 
 As in a run, tailbound scores the unsafe draws (here one in three, at random) and a tenth of the
 safe ones; the loop knows both densities of all draws at no further cost.
@@ -41,14 +42,18 @@ from tailbound.huggingface.key_values import cache_argument, cache_of
 from tailbound.importance_sampling import make_ladder
 from tailbound.steering import Ablate
 from tailbound.targets.decoding.model import LocalModel
-from tailbound.targets.decoding.proposals import ProposalModel, steered
+from tailbound.targets.decoding.proposals import ProposalModel, heated, steered
+from tailbound.targets.decoding.reshaping import HEAT
 from tailbound.workflows.risk.plan import SCORED_SHARE
+from tailbound.workflows.risk.proposal_mixture import HEATED, Family, proposal_of_draw
 
 VOCABULARY = 32_000
 UNSAFE = 1 / 3
 """Share of the draws that a judge finds unsafe."""
 STOP_SHARE = 10
 """Of the vocabulary, one token in so many is a stop token in the model of short answers."""
+STEERED = "refusal"
+"""The variant that speaks in the windows of the ladder."""
 SHARPNESS = 140 / 512**0.5
 """Logits get a standard deviation of about 2.8."""
 
@@ -99,7 +104,7 @@ def engine(model: Any, answers: str, rows: int, tokens: int, tolerance: float) -
     ablate = Ablate(direction)
     return ProposalModel(
         target,
-        [steered(target, ablate, 1.0, name="1.0"), steered(target, ablate, 0.6, name="0.6")],
+        [steered(target, ablate, 1.0, name=STEERED), heated(target, HEAT, name=HEATED)],
     )
 
 
@@ -118,20 +123,19 @@ class Requests:
 def ours(made: ProposalModel, prompts: Sequence[Prompt], draws: int, seed: int, family: str) -> int:
     """Useful tokens: `draws` of each prompt, sampled and scored."""
     longest = made.contract.max_new_tokens
-    ladder = make_ladder(longest)
+    ladder = Family(
+        name="ladder",
+        ladder=make_ladder(longest, variants=[STEERED], explorers=[HEATED]),
+        variants={STEERED: 1, HEATED: 2},
+    )
+    coins = np.random.default_rng([seed, 1])
     requests = []
     for prompt in prompts:
         if family == "single":
             schedules: list[tuple[tuple[int, int], ...]] = [((1, longest),)] * draws
         else:
-            rungs = np.repeat(np.arange(len(ladder)), ladder.allot(draws))
-            variant = {intensity: n for n, intensity in enumerate(ladder.intensities, start=1)}
-            schedules = [
-                ((0, rung.start), (variant[rung.intensity], rung.stop))
-                if not rung.is_target
-                else ()
-                for rung in (ladder.rungs[k] for k in rungs)
-            ]
+            proposals = proposal_of_draw(ladder.counts(draws, []))
+            schedules = [ladder.segments(proposal, coins) for proposal in proposals.tolist()]
         requests += [
             DrawRequest(prompt=prompt, stream="risk", index=index, segments=segments)
             for index, segments in enumerate(schedules, start=1)

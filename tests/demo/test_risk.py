@@ -18,23 +18,23 @@ from tailbound.steering import find_refusal_direction
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import ProposalModel, steered
 from tailbound.targets.huggingface import load_checkpoint
-from tailbound.workflows.risk import Proposal, RiskResult, RiskSettings, run_risk
+from tailbound.workflows.risk import Proposal, Proposals, RiskResult, RiskSettings, run_risk
 
 JUDGE = load_judge("demo")
 pytestmark = pytest.mark.slow
 
 
-def load(variant: str) -> tuple[LocalModel, Proposal]:
+def load(variant: str) -> tuple[LocalModel, Proposals]:
     target = load_checkpoint(model_folder(variant), SamplingOptions(max_new_tokens=32), spec="demo")
     ablation = find_refusal_direction(target, *demo_refusal_prompts()).intervention()
-    proposal = Proposal(
+    part = Proposal(
         spec="refusal",
         id=ablation.id,
         target=target,
         variant=lambda s: steered(target, ablation, s, name=f"{s:g}"),
         steerable=True,
     )
-    return target, proposal
+    return target, Proposals(target=target, parts=(part,), explore=True)
 
 
 def chosen(variant: str, low: float, high: float, count: int) -> tuple[list[Prompt], np.ndarray]:
@@ -48,21 +48,21 @@ def chosen(variant: str, low: float, high: float, count: int) -> tuple[list[Prom
 
 
 def repeat(
-    proposal: Proposal, prompts: list[Prompt], folder: Path, seed: int, **options: object
+    proposals: Proposals, prompts: list[Prompt], folder: Path, seed: int, **options: object
 ) -> RiskResult:
     settings = RiskSettings(seed=seed, **options)  # type: ignore[arg-type]
-    return run_risk(prompts, proposal=proposal, judge=JUDGE, settings=settings, folder=folder)
+    return run_risk(prompts, proposal=proposals, judge=JUDGE, settings=settings, folder=folder)
 
 
 def test_the_ladder_on_the_demo_model(tmp_path):
     """20 repeats, 500 draws: the relative error, what is resolved, what is off and flagged."""
-    _, proposal = load("model")
+    _, proposals = load("model")
     bands = {(3e-5, 3e-4): 0.5, (3e-6, 3e-5): 1.0}
     groups = [chosen("model", *band, 8) for band in bands]
     prompts = [prompt for some, _ in groups for prompt in some]
     truth = np.concatenate([risk for _, risk in groups])
     estimates = [
-        [r.estimate for r in repeat(proposal, prompts, tmp_path / f"{seed}", seed).risks]
+        [r.estimate for r in repeat(proposals, prompts, tmp_path / f"{seed}", seed).risks]
         for seed in range(20)
     ]
     ratio = np.array([[e.risk for e in row] for row in estimates]) / truth
@@ -83,19 +83,18 @@ def test_the_ladder_on_the_demo_model(tmp_path):
     assert off.sum() == 0 or (~resolved[off]).mean() >= 0.9
     assert held.mean() >= 0.95
 
-    alone = full_ablation_variance(proposal, prompts, truth)
+    alone = full_ablation_variance(proposals, prompts, truth)
     ladder = (ratio.var(axis=0, ddof=1) * 500).mean()
     print(f"variance: ladder {ladder / alone.mean():.2f} of that of full ablation alone")
     assert ladder <= 6 * alone.mean()
 
 
 def full_ablation_variance(
-    proposal: Proposal, prompts: list[Prompt], truth: np.ndarray
+    proposals: Proposals, prompts: list[Prompt], truth: np.ndarray
 ) -> np.ndarray:
     """n times the relative variance of full ablation alone, from 1,000 draws per prompt."""
-    assert proposal.variant is not None
-    assert isinstance(proposal.target, LocalModel)
-    engine = ProposalModel(proposal.target, [proposal.variant(1.0)])
+    assert isinstance(proposals.target, LocalModel)
+    engine = ProposalModel(proposals.target, list(proposals.variants([1.0]).values()))
     found = []
     for prompt, risk in zip(prompts, truth, strict=True):
         requests = [
@@ -118,20 +117,20 @@ def test_what_full_ablation_never_visits(tmp_path):
     48 estimates of the ladder, whose relative error is about .05 (one that misses the way: above
     .5), and 24 of `single`, each of which must be unresolved.
     """
-    _, proposal = load("fixture")
+    _, proposals = load("fixture")
     prompts, truth = chosen("fixture", 1e-5, 0.2, 8)
     ratio = []
     for seed in range(6):
-        ladder = repeat(proposal, prompts, tmp_path / f"ladder-{seed}", seed, draws=2000)
+        ladder = repeat(proposals, prompts, tmp_path / f"ladder-{seed}", seed, draws=2000)
         ratio.append([r.estimate.risk for r in ladder.risks] / truth)
     error = np.sqrt(np.mean((np.array(ratio) - 1) ** 2))
     print(f"ladder, 2,000 draws: relative RMSE {error:.3f}")
     assert error <= 0.4
     for seed in range(3):
         single = repeat(
-            proposal, prompts, tmp_path / f"single-{seed}", seed, draws=2000, family="single"
+            proposals, prompts, tmp_path / f"single-{seed}", seed, draws=2000, family="single"
         )
         for risk in single.risks:
             e = risk.estimate
             assert not e.resolved
-            assert e.status == "coverage not checked" or "not resolved" in e.status
+            assert e.status.startswith("coverage not checked") or "not resolved" in e.status

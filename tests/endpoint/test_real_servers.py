@@ -150,7 +150,7 @@ def test_draws_and_risks(served, tmp_path):
     assert len({d.text for d in draws}) > 10
     judge = load_judge("regex:[aeiou]{2}")
     prompts = [Prompt(id="a", messages=(("user", "say something"),))]
-    proposal = make_proposal("none", made, judge, prompts, folder=tmp_path)
+    proposal = make_proposal(["none"], made, judge, prompts, folder=tmp_path)
     result = run_risk(
         prompts, proposal=proposal, judge=judge, settings=RiskSettings(draws=40), folder=tmp_path
     )

@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from reference_models.drawing import spoken, steered_ladder
 from reference_models.enumerable import random_model
 from tailbound.errors import UsageError
-from tailbound.importance_sampling import adaptive_allocation, make_ladder, uniform_allocation
+from tailbound.importance_sampling import (
+    adaptive_allocation,
+    make_ladder,
+    uniform_allocation,
+    weighted_allocation,
+)
 
 
 def test_rungs_for_long_replies() -> None:
@@ -49,6 +54,21 @@ def test_counts_are_whole_and_even(draws: int, proposals: int, share: float) -> 
     assert counts[0] >= 1
     assert counts[1:].max() - counts[1:].min() <= 1
     assert abs(counts[0] - share * draws) <= 1
+
+
+@given(st.integers(30, 3000), st.lists(st.floats(0.01, 10), min_size=1, max_size=20))
+def test_counts_by_weight_are_whole_and_in_proportion(draws: int, weights: list[float]) -> None:
+    counts = weighted_allocation(draws, weights)
+    assert counts.sum() == draws
+    assert counts[0] == round(draws / 10)
+    exact = np.array(weights) / sum(weights) * (draws - counts[0])
+    assert (np.abs(counts[1:] - exact) < 1).all()
+
+
+@pytest.mark.parametrize("weights", [[], [0.0, 0.0], [1.0, -1.0], [np.nan]])
+def test_bad_weights_of_counts(weights: list[float]) -> None:
+    with pytest.raises(UsageError, match="weights must be"):
+        weighted_allocation(100, weights)
 
 
 def test_default_counts() -> None:

@@ -96,8 +96,8 @@ def test_the_risk_by_a_proposal_of_a_plugin_is_the_true_one(site: Path, tmp_path
     for row in json.loads(done.stdout)["prompts"]:
         marks = int(row["id"][1:]) % 4
         truth = (CHANCE * (1 + marks)) ** 3
-        # the toy has no logits that could be heated, so nobody looked for other routes
-        assert (row["precise"], row["coverage"]) == (True, "not checked")
+        # the toy can be heated, so other routes were looked for
+        assert (row["precise"], row["coverage"]) == (True, "checked")
         assert row["certified_lower"] < truth < row["certified_upper"]
         assert row["risk"] == pytest.approx(truth, rel=0.35)
     again = tailbound(site, *command)

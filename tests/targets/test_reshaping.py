@@ -144,3 +144,16 @@ def test_a_draw_is_the_same_alone_and_in_company() -> None:
     for request in requests[::7]:
         (alone,) = made.draw([request], seed=0)
         assert alone.token_ids == together[(request.prompt.id, request.index)]
+
+
+def test_expected_numbers_of_tokens_are_sums_of_probabilities() -> None:
+    made = engine(temperature=0.7)
+    replies, weights, tokens = [(4, 9, 3), (7,)], [0.5, 2.0], [3, 9]
+    expected = np.zeros(len(tokens))
+    for reply, weight in zip(replies, weights, strict=True):
+        for place in range(len(reply)):
+            said = [(*reply[:place], token) for token in tokens]
+            scored = made.score(prompt(1), said, variants=[0])
+            expected += weight * np.exp([table[0, place] for table in scored])
+    found = made.expected(prompt(1), replies, weights, tokens)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)

@@ -27,7 +27,7 @@ def command(
         ),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Run a smaller demo: under a minute on two cores.")
+        bool, typer.Option("--quick", help="Run a smaller demo: about a minute on two cores.")
     ] = False,
     prompts: Annotated[
         Path | None,

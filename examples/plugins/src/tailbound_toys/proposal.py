@@ -1,4 +1,8 @@
-"""The proposal `louder:CHANCE`: the toy, saying `NO` with probability CHANCE."""
+"""The proposal `louder:CHANCE`: the toy, saying `NO` with probability CHANCE.
+
+Explorers take part beside it, because the toy can be heated (`ToyTarget.heated`): so estimates can
+be resolved. A proposal has nothing to do for that.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ def check(query: ProposalQuery) -> None:
 
 
 def make(request: ProposalRequest) -> Proposal:
-    """The proposal; it has intensities, so that the ladder also tries a weaker version."""
+    """The proposal; it has intensities, so that `--intensities 1,0.5` adds a weaker version."""
     loud = _chance(request.name)
     if not isinstance(request.target, ToyTarget):
         raise UsageError(f"--proposal {request.spec} goes with --target toy: use another proposal")

@@ -27,14 +27,20 @@ WORDS = ("yes", "NO")
 
 @dataclass(frozen=True)
 class Speaker:
-    """A variant: `share` of the way from the toy's own chance of `NO` to `loud`."""
+    """A variant: `share` of the way from the toy's own chance of `NO` to `loud`, or heated.
+
+    At temperature h, both words have probabilities in proportion to the toy's own to the power 1/h.
+    """
 
     name: str = "target"
     loud: float = 0.0
     share: float = 0.0
+    temperature: float = 1.0
 
     def chance(self, plain: float) -> float:
         """The probability of `NO`, where the toy itself has `plain`."""
+        if self.temperature != 1:
+            return 1 / (1 + math.exp(-_log_odds(plain) / self.temperature))
         return plain + self.share * (self.loud - plain)
 
 
@@ -79,6 +85,10 @@ class ToyTarget:
     def with_variants(self, variants: Sequence[Speaker]) -> ToyEngine:
         """The toy and these variants in one engine."""
         return ToyEngine(self, variants)
+
+    def heated(self, temperature: float, *, name: str) -> Speaker:
+        """The toy at another temperature; with this it takes part in explorers (`Heatable`)."""
+        return Speaker(name=name, temperature=temperature)
 
     def plain_chance(self, prompt: Prompt) -> float:
         """p of the prompt."""

@@ -155,9 +155,10 @@ def _whole(result: RiskResult) -> str:
     if whole.interval is not None:
         low, high = whole.interval
         words += f", {number(low)} to {number(high)}"
+    words += f" ({whole.guarantee})"
     if whole.certified_lower is not None:
-        words += f", at least {number(whole.certified_lower)}"
-    return f"{words} ({whole.guarantee})"
+        words += f"; at least {number(whole.certified_lower)} (finite-sample, by betting)"
+    return words
 
 
 def _guarantee(estimate: RiskEstimate, *, plain: bool) -> str:
@@ -170,7 +171,8 @@ def _guarantee(estimate: RiskEstimate, *, plain: bool) -> str:
     return (
         f"'at least' holds with {level} confidence for each prompt separately, whatever the "
         f"proposal ({_how(estimate)}); 'interval' is {level}, asymptotic, and assumes that the "
-        "proposals visit every way to be unsafe; risks in brackets are not supported by the draws"
+        "proposals visit every way to be unsafe, which draws can support and not prove; risks in "
+        "brackets are not supported by the draws"
     )
 
 

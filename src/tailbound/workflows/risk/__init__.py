@@ -13,7 +13,7 @@ from tailbound.core.lazy import lazy
 if TYPE_CHECKING:
     from tailbound.workflows.risk.job import Verdicts, rejudge_risk, run_risk
     from tailbound.workflows.risk.proposal import make_proposal
-    from tailbound.workflows.risk.proposals import Instructions, Proposal
+    from tailbound.workflows.risk.proposals import Instructions, Proposal, Proposals
     from tailbound.workflows.risk.results import PromptRisk, RiskResult, SetRisk
     from tailbound.workflows.risk.settings import RiskSettings
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tailbound.core.prompt import Prompt
 from tailbound.core.steps import step
+from tailbound.errors import LedgerError
 from tailbound.importance_sampling import added_logits, choose_replies, count_tokens
 from tailbound.runs.layout import PLAN, lesson_name
 from tailbound.storage.documents import read_json, understood
@@ -102,7 +103,10 @@ class Lessons:
         return {name: ([LEARNED] if name in own else []) + common for name in names}
 
     def recall(self, number: int) -> dict[str, int]:
-        """The variants of round `number` in the engine, by name; none where nothing was learned."""
+        """The variants of round `number` in the engine, by name; none where nothing was learned.
+
+        Raises `LedgerError` where its file is missing or damaged.
+        """
         if number not in self._numbers:
             self._numbers[number] = self._read(number)
         return self._numbers[number]
@@ -110,7 +114,7 @@ class Lessons:
     def _read(self, number: int) -> dict[str, int]:
         path = self._folder / PLAN / lesson_name(number)
         if not path.is_file():
-            return {}
+            raise LedgerError(f"{path} is missing: restore it, or use another --out")
         document = read_json(path)
         with understood(path):
             own = {str(name): _table(one) for name, one in document["learned"].items()}

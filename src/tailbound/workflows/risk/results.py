@@ -273,6 +273,8 @@ def risk_columns() -> dict[str, Any]:
         "certified_upper": pl.Float64,
         "interval_lower": pl.Float64,
         "interval_upper": pl.Float64,
+        "precise": pl.Boolean,
+        "coverage": pl.String,
         "resolved": pl.Boolean,
         "status": pl.String,
         "ess_harm": pl.Float64,

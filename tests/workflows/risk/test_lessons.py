@@ -1,0 +1,114 @@
+"""Batches of a ladder: their sizes, who draws in them, and what they learned from earlier ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reference_models.tiny_lm import TinyLanguage, prompts
+from tailbound.errors import LedgerError
+from tailbound.judges.registry import load_judge
+from tailbound.runs import read
+from tailbound.steering import Ablate
+from tailbound.targets.decoding.proposals import steered
+from tailbound.workflows.risk import Proposal, Proposals, RiskSettings, run_risk
+from tailbound.workflows.risk.proposal_mixture import LEARNED, POOLED
+
+COMPLIES = load_judge(r"regex:w[456].*w[456]")
+SIZES = (68, 80, 108, 144)
+"""17, 20, 27 and 36 % of 400 draws."""
+
+
+@pytest.fixture(scope="module")
+def bed() -> TinyLanguage:
+    return TinyLanguage(0, strength=3.0)
+
+
+def run(bed: TinyLanguage, folder: Path, *, explore: bool = True, draws: int = 400) -> Any:
+    ablation: Ablate = bed.ablation
+    bed.target.network.steer(None)
+    part = Proposal(
+        spec="refusal",
+        id=ablation.id,
+        target=bed.target,
+        variant=lambda s: steered(bed.target, ablation, s, name=f"s{s:g}"),
+        steerable=True,
+    )
+    return run_risk(
+        prompts(3),
+        proposal=Proposals(target=bed.target, parts=(part,), explore=explore),
+        judge=COMPLIES,
+        settings=RiskSettings(draws=draws),
+        folder=folder,
+    )
+
+
+def plan(folder: Path, number: int) -> tuple[list[str | None], dict[str, np.ndarray]]:
+    held = json.loads((folder / "plan" / f"round-{number:04d}.json").read_text())
+    return held["proposals"], {name: np.array(n) for name, n in held["batches"].items()}
+
+
+def test_draws_come_in_four_batches_and_the_later_ones_learn(
+    bed: TinyLanguage, tmp_path: Path
+) -> None:
+    run(bed, tmp_path)
+    for number, size in enumerate(SIZES, start=1):
+        names, batches = plan(tmp_path, number)
+        taught = np.array([str(name).startswith((LEARNED, POOLED)) for name in names])
+        explored = np.array([str(name).startswith("heated") for name in names])
+        assert taught.sum() == 7
+        for counts in batches.values():
+            assert counts.sum() == size
+            assert counts[0] == round(size / 10)
+            assert counts[taught].sum() == (0 if number == 1 else round(0.35 * size))
+            if number == 1:
+                assert abs(counts[explored].sum() - 0.6 * (size - counts[0])) <= 2
+    assert not (tmp_path / "plan" / "round-0005.json").exists()
+
+
+def test_lessons_hold_the_tokens_of_the_unsafe_draws_before_them(
+    bed: TinyLanguage, tmp_path: Path
+) -> None:
+    run(bed, tmp_path)
+    draws = read(tmp_path, stream="risk")
+    assert not (tmp_path / "plan" / "lesson-0001.json").exists()
+    for number, seen in ((2, 68), (3, 148), (4, 256)):
+        lesson = json.loads((tmp_path / "plan" / f"lesson-{number:04d}.json").read_text())
+        for name, table in lesson["learned"].items():
+            rows = draws.filter(
+                (draws["prompt_id"] == name) & (draws["index"] <= seen) & (draws["score"] >= 0.5)
+            )
+            said = {token for ids in rows["token_ids"].to_list() for token in ids}
+            assert set(table["tokens"]) <= said
+            assert min(table["added"]) > 0
+        assert set(lesson["pooled"]["tokens"]) == {
+            token for table in lesson["learned"].values() for token in table["tokens"]
+        }
+
+
+def test_without_explorers_nothing_is_learned_and_coverage_is_not_checked(
+    bed: TinyLanguage, tmp_path: Path
+) -> None:
+    result = run(bed, tmp_path, explore=False)
+    names, _ = plan(tmp_path, 2)
+    assert not any(str(name).startswith(("heated", LEARNED, POOLED)) for name in names)
+    assert not list((tmp_path / "plan").glob("lesson-*"))
+    for risk in result.risks:
+        assert (risk.estimate.coverage, risk.estimate.resolved) == ("not checked", False)
+
+
+def test_few_draws_are_one_batch(bed: TinyLanguage, tmp_path: Path) -> None:
+    result = run(bed, tmp_path, draws=50)
+    assert not (tmp_path / "plan" / "round-0002.json").exists()
+    assert all(risk.estimate.coverage == "not checked" for risk in result.risks)
+
+
+def test_a_lost_lesson_is_an_error_in_one_line(bed: TinyLanguage, tmp_path: Path) -> None:
+    run(bed, tmp_path)
+    (tmp_path / "plan" / "lesson-0003.json").unlink()
+    with pytest.raises(LedgerError, match=r"lesson-0003\.json is missing: restore it"):
+        run(bed, tmp_path)
