@@ -43,7 +43,7 @@ HEATED, HEAT = "heated", 4.0
 LEARNED, POOLED = "learned", "pooled"
 """The variants that are learned: from the prompt's own unsafe replies, and from all prompts'."""
 
-EXPLORED_SHARE, LEARNED_SHARE = 0.6, 0.35
+EXPLORED_SHARE, LEARNED_SHARE = 0.75, 0.25
 """Of the first batch, the share of explorers; of later ones, that of learned proposals."""
 
 

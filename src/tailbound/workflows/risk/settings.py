@@ -52,7 +52,7 @@ class RiskSettings:
         "Steering strengths of the ladder, strongest first.", default=(1.0,), group=PROPOSAL
     )
     seed: int = option("Random seed.", default=0, group="Run")
-    batch_shares: tuple[float, ...] = (0.17, 0.2, 0.27, 0.36)
+    batch_shares: tuple[float, ...] = (0.25, 0.2, 0.25, 0.3)
 
     def __post_init__(self) -> None:
         check_choices(self)
