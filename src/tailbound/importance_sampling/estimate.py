@@ -131,6 +131,7 @@ def estimate_risk(
     confidence: float = 0.95,
     strata: ArrayLike | None = None,
     batches: ArrayLike | None = None,
+    batch_weights: ArrayLike | None = None,
     explored: bool = False,
     coverage_checked: bool | None = None,
     replies: Sequence[Hashable] | None = None,
@@ -158,7 +159,12 @@ def estimate_risk(
         Labels of the proposal (and batch, if batches differ in shares) of each draw, when counts
         were fixed in advance; makes the standard errors smaller. Bounds do not depend on it.
     batches : (n,)
-        Number of the batch of each draw. The last is compared with those before it.
+        Number 0, 1, ... of the batch of each draw. The last is compared with those before it.
+    batch_weights : (batches,)
+        How much a draw of each batch counts, relative to the others; all alike by default. Fixed
+        in advance, they leave the estimate unbiased and its bounds valid at the end of all batches:
+        the mean of w h is then that of c w h, with c in proportion to these and a mean of 1 over
+        the draws. Early batches, whose proposals know least, are the noisiest.
     explored
         Whether proposals took part that rest on no direction, prompt or other model: heated or
         learned versions of the target. With several `batches`, of which the last agrees with the
@@ -210,11 +216,17 @@ def estimate_risk(
     log_w, h = check_log_weights(log_weights), np.asarray(harm, dtype=np.float64)
     labels = None if strata is None else np.asarray(strata)
     bound = _checked(log_w, h, labels, weight_bound, confidence)
-    sample = _Sample.of(log_w, h, labels, bound, confidence, sequential=sequential)
     numbers = None if batches is None else np.asarray(batches, dtype=np.int64)
     if numbers is not None and numbers.shape != log_w.shape:
         raise UsageError(f"batches must have one number per draw, {log_w.size}, not {numbers.size}")
-    agreement = _compared(sample, groups, numbers)
+    factors = _factors(numbers, batch_weights, log_w.size)
+    scaled = log_w if factors is None else log_w + np.log(factors)
+    most = 1.0 if factors is None else float(factors.max())
+    sample = _Sample.of(
+        scaled, h, labels, None if bound is None else bound * most, confidence,
+        sequential=sequential,
+    )  # fmt: skip
+    agreement = _compared(log_w, h, groups, numbers)
     coverage, why = _coverage(sample, agreement, coverage_checked, explored)
     exact = 0.0
     if replies is not None and log_target is not None:
@@ -348,14 +360,32 @@ class _Sample:
         return float(ends[0][0]), float(ends[1][1])
 
 
+def _factors(
+    batches: np.ndarray | None, batch_weights: ArrayLike | None, draws: int
+) -> FloatArray | None:
+    """What each draw counts, (n,), of mean 1; None where all count alike."""
+    if batch_weights is None or batches is None:
+        return None
+    each = np.asarray(batch_weights, dtype=np.float64)
+    if each.ndim != 1 or not (each > 0).all() or batches.min() < 0 or batches.max() >= each.size:
+        raise UsageError(
+            f"batch_weights must be a number above 0 for each batch, not {each.tolist()}"
+        )
+    chosen = each[batches]
+    return np.asarray(chosen * (draws / chosen.sum()), dtype=np.float64)
+
+
 def _compared(
-    sample: _Sample, groups: Sequence[Grouping] | None, batches: np.ndarray | None
+    log_w: FloatArray,
+    harm: FloatArray,
+    groups: Sequence[Grouping] | None,
+    batches: np.ndarray | None,
 ) -> Agreement | None:
     """All comparisons that the draws allow; None if none was asked for."""
     if groups is None and batches is None:
         return None
-    found = compare(tuple(groups or ()), sample.log_weights, sample.harm)
-    last = None if batches is None else compare_batches(sample.log_weights, sample.harm, batches)
+    found = compare(tuple(groups or ()), log_w, harm)
+    last = None if batches is None else compare_batches(log_w, harm, batches)
     return found if last is None else Agreement(comparisons=(*found.comparisons, last))
 
 

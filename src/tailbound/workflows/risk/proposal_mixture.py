@@ -43,6 +43,9 @@ HEATED, HEAT = "heated", 4.0
 LEARNED, POOLED = "learned", "pooled"
 """The variants that are learned: from the prompt's own unsafe replies, and from all prompts'."""
 
+BATCH_WEIGHTS = (0.5, 0.9, 1.15, 1.35)
+"""How much draws of each batch count: proposals of later ones know more, and are less noisy."""
+
 EXPLORED_SHARE, LEARNED_SHARE = 0.75, 0.25
 """Of the first batch, the share of explorers; of later ones, that of learned proposals."""
 
@@ -272,6 +275,7 @@ class Family:
             confidence=confidence,
             strata=strata,
             batches=number if self.main is None else None,
+            batch_weights=_batch_weights(len(batches)) if self.main is None else None,
             explored=self.explored,
             coverage_checked=None if self.main is None else False,
             replies=[one for replies in told_apart for one in replies] if known else None,
@@ -308,6 +312,11 @@ class Family:
             coverage_check(self.name, alone, subset, labels < rungs),
             *(grouping for grouping in parts if grouping.name == "variant"),
         ]
+
+
+def _batch_weights(batches: int) -> list[float]:
+    """Of a run of that many batches, those beyond the last as that one."""
+    return [BATCH_WEIGHTS[min(n, len(BATCH_WEIGHTS) - 1)] for n in range(batches)]
 
 
 def mixture_segments(
