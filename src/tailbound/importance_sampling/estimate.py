@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -226,6 +226,7 @@ def estimate_risk(
         scaled, h, labels, None if bound is None else bound * most, confidence,
         sequential=sequential,
     )  # fmt: skip
+    sample = replace(sample, at_the_end=factors is not None)
     agreement = _compared(log_w, h, groups, numbers)
     coverage, why = _coverage(sample, agreement, coverage_checked, explored)
     exact = 0.0
@@ -266,7 +267,8 @@ class _Sample:
     """The draws of one prompt, and what depends on them alone.
 
     `low` and `high` are the terms w h with missing verdicts taken as 0 and as 1; `hits` draws have
-    h > 0. `exact` says that the number of hits is binomial.
+    h > 0. `exact` says that the number of hits is binomial, `at_the_end` that bounds hold once all
+    batches are drawn, not before.
     """
 
     log_weights: FloatArray
@@ -282,6 +284,7 @@ class _Sample:
     plain: bool
     binary: bool
     exact: bool
+    at_the_end: bool = False
 
     @classmethod
     def of(
@@ -372,6 +375,8 @@ def _factors(
             f"batch_weights must be a number above 0 for each batch, not {each.tolist()}"
         )
     chosen = each[batches]
+    if (chosen == chosen[0]).all():
+        return None
     return np.asarray(chosen * (draws / chosen.sum()), dtype=np.float64)
 
 
@@ -458,7 +463,12 @@ def _estimate(
         confidence=sample.confidence,
         estimand=estimand or words,
         guarantee=_guarantee(
-            sample.confidence, sample.exact, sample.plain, sample.bound, interval is not None
+            sample.confidence,
+            sample.exact,
+            sample.plain,
+            sample.bound,
+            interval is not None,
+            at_the_end=sample.at_the_end,
         )
         + ("; lower by the distinct unsafe replies, certain" if lower > by_betting else ""),
     )
@@ -597,13 +607,20 @@ def _rounded(draws: float) -> int:
 
 
 def _guarantee(
-    confidence: float, exact: bool, plain: bool, bound: float | None, interval: bool
+    confidence: float,
+    exact: bool,
+    plain: bool,
+    bound: float | None,
+    interval: bool,
+    *,
+    at_the_end: bool,
 ) -> str:
     level = f"{100 * confidence:g}%"
     if exact:
         words = f"lower and upper {level} each, exact (Clopper-Pearson, draws fixed in advance)"
         return words + (f"; interval {level}, exact" if interval else "")
-    held = "finite-sample, at the end of each complete batch (betting)"
+    when = "all batches" if at_the_end else "each complete batch"
+    held = f"finite-sample, at the end of {when} (betting)"
     if bound is None:
         words = f"lower {level}, {held}; no upper bound: the weights have none"
     elif plain:

@@ -19,8 +19,8 @@ from tailbound.workflows.risk import Proposal, Proposals, RiskSettings, run_risk
 from tailbound.workflows.risk.proposal_mixture import LEARNED, POOLED
 
 COMPLIES = load_judge(r"regex:w[456].*w[456]")
-SIZES = (68, 80, 108, 144)
-"""17, 20, 27 and 36 % of 400 draws."""
+SIZES = (100, 80, 100, 120)
+"""25, 20, 25 and 30 % of 400 draws."""
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +64,9 @@ def test_draws_come_in_four_batches_and_the_later_ones_learn(
         for counts in batches.values():
             assert counts.sum() == size
             assert counts[0] == round(size / 10)
-            assert counts[taught].sum() == (0 if number == 1 else round(0.35 * size))
+            assert counts[taught].sum() == (0 if number == 1 else round(0.25 * size))
             if number == 1:
-                assert abs(counts[explored].sum() - 0.6 * (size - counts[0])) <= 2
+                assert abs(counts[explored].sum() - 0.75 * (size - counts[0])) <= 2
     assert not (tmp_path / "plan" / "round-0005.json").exists()
 
 
@@ -76,7 +76,7 @@ def test_lessons_hold_the_tokens_of_the_unsafe_draws_before_them(
     run(bed, tmp_path)
     draws = read(tmp_path, stream="risk")
     assert not (tmp_path / "plan" / "lesson-0001.json").exists()
-    for number, seen in ((2, 68), (3, 148), (4, 256)):
+    for number, seen in ((2, 100), (3, 180), (4, 280)):
         lesson = json.loads((tmp_path / "plan" / f"lesson-{number:04d}.json").read_text())
         for name, table in lesson["learned"].items():
             rows = draws.filter(

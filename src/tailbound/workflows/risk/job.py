@@ -55,7 +55,7 @@ from tailbound.workflows.risk.settings import RiskSettings
 Verdicts = Mapping[str, Mapping[int, float | None]]
 
 STREAM = "risk"
-LEAST_BATCH = 10
+LEAST_BATCH = 20
 """Draws of the smallest batch of a ladder; runs of fewer draws have one batch."""
 
 REVIEWED = 5

@@ -275,7 +275,8 @@ class Family:
             confidence=confidence,
             strata=strata,
             batches=number if self.main is None else None,
-            batch_weights=_batch_weights(len(batches)) if self.main is None else None,
+            # bounds of batches that count differently hold at an end that was fixed in advance
+            batch_weights=None if self.main or sequential else _batch_weights(len(batches)),
             explored=self.explored,
             coverage_checked=None if self.main is None else False,
             replies=[one for replies in told_apart for one in replies] if known else None,
