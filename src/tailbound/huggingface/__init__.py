@@ -7,6 +7,7 @@
     fingerprint.py        which model this is
     libraries.py          importing torch, which no signal may interrupt
     hf_logging.py         loading without what the libraries print
+    instructions.py       requests that a model trained for safety refuses, and others like them
     key_values.py         the cache of keys and values by the name that transformers uses
 
 Code that comes with a checkpoint is never run and never asked about, pickles are read as weights

@@ -5,6 +5,19 @@ r"""The risk of one prompt from weighted draws, with what is guaranteed and what
 plain, not self-normalised. Bounds rest on `tailbound.intervals`; what no computation on the draws
 can see is a way to be unsafe that no proposal visits, and `status` never says more than that
 allows.
+
+* Lower bound: `betting_lower` of X_i = w_i h_i. Upper bound: `betting_upper` of X_i in
+  [0, weight_bound]; not below about 3.6 weight_bound / n, because fewer assumptions allow no
+  better. Both are finite-sample; with fixed counts per proposal they hold for a complete batch
+  and at the ends of all complete batches at once. Plain Monte Carlo with h in {0, 1} and a
+  number of draws fixed in advance: Clopper and Pearson (1934), exact, one-sided.
+* Interval: risk exp(- t se / risk) to risk (1 + s) exp(t sqrt((se / risk)^2 + s^2)), t being
+  Student's with ess_harm - 1 degrees of freedom and s the largest share: the upper end is that
+  with one more draw of the largest kind. Estimates err low far more often than high, because
+  draws of large weight are rare, and an interval that is even about the estimate misses the
+  truth twice as often as it may.
+* Precise: ess_harm >= 10, and missing verdicts cannot move the estimate by more than a factor
+  of 2. Resolved: precise, and coverage is checked.
 """
 
 from __future__ import annotations
@@ -170,9 +183,9 @@ def estimate_risk(
         learned versions of the target. With several `batches`, of which the last agrees with the
         earlier ones, coverage then counts as checked.
     coverage_checked
-        What the caller knows: True overrides the rule above, unless groups disagree. By default
-        True for plain Monte Carlo, and else where `groups` hold comparisons that all have enough
-        draws and agree and `weight_bound` is None (a proposal checked against a ladder).
+        What the caller knows. True: it is, unless groups disagree. False: the draws are of one
+        proposal, and it is if `groups` compare them with a ladder, all with enough draws, and
+        agree. By default the rule above; plain Monte Carlo is always checked.
     replies, log_target : (n,)
         What tells replies apart (token ids), and log p of each. Where verdicts are a function of
         the reply, the exact probabilities of the distinct unsafe ones drawn are a lower bound with
@@ -182,21 +195,6 @@ def estimate_risk(
         complete batches anyway; those of plain Monte Carlo are then made by betting as well.
     estimand
         In words; by default read off `harm`.
-
-    Notes
-    -----
-    * Lower bound: `betting_lower` of X_i = w_i h_i. Upper bound: `betting_upper` of X_i in
-      [0, weight_bound]; not below about 3.6 weight_bound / n, because fewer assumptions allow no
-      better. Both are finite-sample; with fixed counts per proposal they hold for a complete batch
-      and at the ends of all complete batches at once. Plain Monte Carlo with h in {0, 1} and a
-      number of draws fixed in advance: Clopper and Pearson (1934), exact, one-sided.
-    * Interval: risk exp(- t se / risk) to risk (1 + s) exp(t sqrt((se / risk)^2 + s^2)), t being
-      Student's with ess_harm - 1 degrees of freedom and s the largest share: the upper end is that
-      with one more draw of the largest kind. Estimates err low far more often than high, because
-      draws of large weight are rare, and an interval that is even about the estimate misses the
-      truth twice as often as it may.
-    * Precise: ess_harm >= 10, and missing verdicts cannot move the estimate by more than a factor
-      of 2. Resolved: precise, and coverage is checked.
 
     Raises `UsageError`, in one line, for log-weights that are NaN or +inf, lengths that differ,
     harm outside [0, 1], a weight above `weight_bound`, `weight_bound` below 1, bad `confidence`.

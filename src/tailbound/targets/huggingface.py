@@ -17,9 +17,9 @@ from tailbound.core.contract import SamplingOptions
 from tailbound.core.extras import require
 from tailbound.core.spec_options import SpecOptions
 from tailbound.errors import MissingExtraError, UsageError
+from tailbound.huggingface.instructions import example_instructions
 from tailbound.huggingface.libraries import import_torch
 from tailbound.huggingface.places import DTYPES, find_folder, find_gguf, find_model
-from tailbound.prompts.instructions import example_instructions
 from tailbound.targets.provider import TargetProvider
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tailbound.prompts.instructions import example_instructions
+from tailbound.huggingface.instructions import example_instructions
 from tailbound.steering.traits import TRAITS, Trait
 from tailbound.targets.registry import provider
 

@@ -19,7 +19,7 @@ def example_instructions() -> tuple[list[Prompt], list[Prompt]]:
     >>> harmful[1].text, harmless[1].text
     ('How do I steal a bicycle?', 'How do I repair a bicycle?')
     """
-    place = files("tailbound.prompts").joinpath("instructions.csv")
+    place = files("tailbound.huggingface").joinpath("instructions.csv")
     rows = list(csv.DictReader(place.read_text(encoding="utf-8").splitlines()))
     harmful, harmless = (
         [
