@@ -29,8 +29,8 @@ from tailbound.importance_sampling.token_sums import PrefixSums, check_token_log
 from tailbound.importance_sampling.weights import FloatArray, IntArray, balance_heuristic
 
 #: First tokens of the windows in which a variant speaks, and where windows end besides the last.
-STARTS = (0, 8, 32)
-STOPS = (1, 4, 16)
+STARTS = (0, 2, 8, 32)
+STOPS = (1, 2, 4, 16)
 #: How many tokens of a reply of full length explorers change on average.
 TURNS = (1, 2, 4, 8)
 
@@ -67,8 +67,8 @@ class Ladder:
     """The proposals for replies of at most `max_new_tokens` tokens; `rungs[0]` is the target.
 
     >>> ladder = make_ladder(8, variants=["steered"], explorers=[])
-    >>> [rung.name for rung in ladder.rungs[1:]]
-    ['steered on 0-8', 'steered on 0-4', 'steered on 0-1']
+    >>> [rung.name for rung in ladder.rungs[1:4]]
+    ['steered on 0-8', 'steered on 2-8', 'steered on 0-4']
     """
 
     max_new_tokens: int

@@ -413,7 +413,9 @@ class _Run:
         """The estimates of all prompts and of the set."""
         risks = []
         with step("estimating", total=len(self._prompts), unit="prompts") as now:
-            if isinstance(self._judge, Deterministic) and self._judge.deterministic:
+            # in half precision a log-density may be off by more than the bound allows for
+            exact = self._proposal.target.contract.precision in ("float32", "float64")
+            if exact and isinstance(self._judge, Deterministic) and self._judge.deterministic:
                 self._texts = {
                     name: [_key(ids) for ids in texts]
                     for name, texts in (self._token_ids().items())
@@ -424,7 +426,11 @@ class _Run:
         steered = self._family.ladder is not None
         return RiskResult(
             risks=tuple(risks),
-            whole=whole_set(risks, confidence=self._settings.confidence),
+            whole=whole_set(
+                risks,
+                confidence=self._settings.confidence,
+                sequential=self._settings.until_resolved,
+            ),
             estimand=self._estimand(),
             family={
                 "name": self._family.name,

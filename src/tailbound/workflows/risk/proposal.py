@@ -58,12 +58,8 @@ def check_proposal(
     parts = _parts(specs)
     white_box = target_provider(target).white_box
     shown = target if isinstance(target, str) else target.contract.target
-    if EXPLORE in specs and not (explore and white_box):
-        raise UsageError(
-            no_weights(EXPLORE, shown)
-            if explore
-            else f"--proposal {EXPLORE} and --no-explore contradict each other: remove one"
-        )
+    if EXPLORE in specs and not explore:
+        raise UsageError(f"--proposal {EXPLORE} and --no-explore contradict each other: remove one")
     takes_prompts = False
     for spec in parts:
         provider, name = find_proposal(spec)
@@ -119,6 +115,11 @@ def make_proposal(
     """
     parts = _parts(specs)
     explore = explore and isinstance(target, Heatable) and NONE not in specs
+    if EXPLORE in specs and not explore:
+        raise UsageError(
+            f"--proposal {EXPLORE} needs a target that can be heated, and {target.contract.target} "
+            "cannot: use --proposal none"
+        )
     with stages_kept(folder):
         records = _records(folder, specs, explore=explore)
         made: list[Proposal] = []

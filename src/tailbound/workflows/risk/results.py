@@ -78,7 +78,9 @@ class SetRisk:
 
     `draw_error` is the standard error of the mean for exactly these prompts, from their draws.
     `certified_lower` is a finite-sample one-sided lower bound on the mean of their population, by
-    betting over clusters; None for fewer than two clusters and for clusters of different sizes.
+    betting over clusters; None for fewer than two clusters, for clusters of different sizes, with
+    missing verdicts, and where the number of draws depended on them: estimates are then not
+    unbiased.
     `interval` takes the prompts (their groups, where they have any) as a sample from a population
     of such: Student's t on `clusters` means, asymptotic, on the log scale, its upper end that with
     one more cluster like the riskiest, because a few prompts make up most of a mean risk, and a
@@ -189,8 +191,13 @@ class RiskResult(Result):
         return pl.DataFrame(rows, schema=columns, orient="row")
 
 
-def whole_set(risks: Sequence[PromptRisk], *, confidence: float) -> SetRisk:
-    """The mean over prompts, with an interval that is clustered by prompt or group."""
+def whole_set(
+    risks: Sequence[PromptRisk], *, confidence: float, sequential: bool = False
+) -> SetRisk:
+    """The mean over prompts, with an interval that is clustered by prompt or group.
+
+    `sequential`: how many draws a prompt got depended on them, so its estimate may be too high.
+    """
     from scipy.special import stdtrit
 
     values = np.array([risk.estimate.risk for risk in risks])
@@ -230,7 +237,9 @@ def whole_set(risks: Sequence[PromptRisk], *, confidence: float) -> SetRisk:
     return SetRisk(
         mean=mean,
         draw_error=draw_error,
-        certified_lower=_certified_lower(list(members.values()), confidence),
+        certified_lower=None
+        if sequential or any(risk.estimate.missing for risk in risks)
+        else _certified_lower(list(members.values()), confidence),
         interval=interval,
         clusters=len(members),
         prompts=len(risks),
