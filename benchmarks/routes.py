@@ -4,10 +4,11 @@
                                 [--draws 1500] [--no-explore]
 
 Every kind of model (how its replies turn unsafe, `tests/reference_models/routes.py`) at risks of
-1e-2, 1e-3, 1e-4 and 1e-5, each on the models of some seeds. Per cell: the share of estimates that
-are precise and resolved, the share of resolved intervals (95%) that hold the truth, of resolved
-estimates that are off by a factor of 2, and the certified lower bound as a share of the truth, in
-the median. 0.1 CPU-seconds a run at 48 words.
+1e-2, 1e-3, 1e-4 and 1e-5 (or the least that it can have: any word may be said anywhere), each on
+the models of some seeds; all is measured against the exact risk of each. Per cell: the share of
+estimates that are precise and resolved, the share of resolved intervals (95%) that hold the truth,
+of resolved estimates that are off by a factor of 2, and the certified lower bound as a share of the
+truth, in the median. 0.1 CPU-seconds a run at 48 words.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def main() -> None:
                 )
                 rows += [
                     (
-                        risk,
+                        model.risk,
                         run(
                             model,
                             options.draws,

@@ -125,7 +125,8 @@ def test_what_full_ablation_never_visits(tmp_path):
         ratio.append([r.estimate.risk for r in ladder.risks] / truth)
     error = np.sqrt(np.mean((np.array(ratio) - 1) ** 2))
     print(f"ladder, 2,000 draws: relative RMSE {error:.3f}")
-    assert error <= 0.4
+    # about .05 where the way is found; .4 and more where it is missed
+    assert error <= 0.2
     for seed in range(3):
         single = repeat(
             proposals, prompts, tmp_path / f"single-{seed}", seed, draws=2000, family="single"
