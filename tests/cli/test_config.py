@@ -224,7 +224,7 @@ def _typed(one: Option) -> Any:
 def other_value(one: Option) -> list[str]:
     """A value of the option that is not its default, as it is typed."""
     if one.type is bool:
-        return [one.flag]
+        return [f"--no-{one.flag[2:]}" if one.default else one.flag]
     if one.choices:
         return [one.flag, next(name for name in one.choices if name != one.default)]
     if get_origin(one.type) is tuple:

@@ -113,11 +113,6 @@ WRONG: dict[str, tuple[list[str], str, list[str]]] = {
         "go with --proposal refusal, not refusal:junk",
         [],
     ),
-    "risk: hf without files": (
-        [*RISK, "--target", "hf:a/b", "--judge", "regex:a"],
-        "--harmful FILE",
-        [],
-    ),
     "risk: no such trait": ([*RISK, "--proposal", "persona:nowhere"], "no trait 'nowhere'", []),
     "risk: half a trait": ([*RISK, "--proposal", "persona:trait.yaml"], "'negative'", []),
     "risk: no adapter": ([*RISK, "--proposal", "lora:junk"], "holds no adapter", []),
@@ -127,7 +122,7 @@ WRONG: dict[str, tuple[list[str], str, list[str]]] = {
     "risk: no model": ([*RISK, "--proposal", "model:./nowhere"], "no such folder", []),
     "risk: family without proposal": (
         [*RISK, "--proposal", "none", "--proposal-family", "mix-switch"],
-        "--proposal none has none",
+        "takes one proposal, and there are 0",
         [],
     ),
     "risk: mix-switch of one": (

@@ -33,7 +33,7 @@ JUDGE = load_judge("regex:w9")
 
 def propose(spec: str, folder: Path) -> Any:
     target = local_model(network("llama"), OPTIONS)
-    return make_proposal(spec, target, JUDGE, [], folder=folder.parent / "run")
+    return make_proposal([spec], target, JUDGE, [], folder=folder.parent / "run")
 
 
 USERS: dict[str, Callable[[Path], Any]] = {

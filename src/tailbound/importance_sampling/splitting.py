@@ -94,9 +94,9 @@ class Repeat:
     (0, 1] and levels that are not ascending or above `top`.
 
     >>> repeat = Repeat(3, top=0.5, killed=1)
-    >>> repeat.add([ScoredPath(np.array([1, 2]), np.array([0.0, s])) for s in (0.1, 0.3, 0.9)])
+    >>> repeat.add([ScoredPath(np.array([1, 2]), np.array([s, s])) for s in (0.1, 0.3, 0.9)])
     >>> repeat.step(np.random.default_rng(0))
-    [Birth(parent=2, cut=2)]
+    [Birth(parent=2, cut=1)]
     """
 
     def __init__(

@@ -39,12 +39,7 @@ class Reshape(Protocol):
 
 @dataclass(frozen=True)
 class Heated:
-    """The `tokens` likeliest tokens at `temperature` times the contract's.
-
-    >>> flat = Heated(2.0, 2)(torch.tensor([[0.0, -4.0, -5.0]]), ["a"])
-    >>> flat.tolist()
-    [[0.0, -2.0, -4.0]]
-    """
+    """The `tokens` likeliest tokens at `temperature` times the contract's."""
 
     temperature: float = HEAT
     tokens: int = HEATED_TOKENS
