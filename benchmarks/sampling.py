@@ -26,34 +26,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from minimal_loop import Requests, minimal
 
-from tailbound.core.contract import DrawRequest, SamplingOptions
+from tailbound.core.contract import SamplingOptions
 from tailbound.core.prompt import Prompt
 from tailbound.demo.files import default_prompts
 from tailbound.demo.judge import DemoJudge
-from tailbound.huggingface.key_values import cache_argument, cache_of
 from tailbound.judges import Exchange
 from tailbound.runs import Ledger
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.registry import load_target
-
-
-class Requests:
-    """Every draw of every prompt, prompt by prompt."""
-
-    def __init__(self, prompts: Sequence[Prompt], draws: int) -> None:
-        self._all = [
-            DrawRequest(prompt=prompt, stream="benchmark", index=index + 1)
-            for prompt in prompts
-            for index in range(draws)
-        ]
-        self._next = 0
-
-    def take(self, limit: int, *, wait: bool) -> Sequence[DrawRequest]:
-        """The next `limit` requests."""
-        found = self._all[self._next : self._next + limit]
-        self._next += len(found)
-        return found
 
 
 def tailbound(target: LocalModel, prompts: Sequence[Prompt], draws: int, seed: int) -> int:
@@ -111,41 +93,9 @@ def generate(target: LocalModel, prompts: Sequence[Prompt], draws: int, seed: in
     return tokens
 
 
-@torch.inference_mode()
-def minimal(target: LocalModel, prompts: Sequence[Prompt], draws: int, seed: int) -> int:
-    """Tokens emitted by a loop that shares the prompt's cache and drops finished rows."""
-    model = plain_model(target)
-    from transformers import DynamicCache
-
-    torch.manual_seed(seed)
-    device = target.network.device
-    stop = torch.tensor(target.contract.stop_ids, device=device)
-    tokens = 0
-    for prompt in prompts:
-        ids = torch.tensor([target.encoder.encode(prompt)], device=device)
-        for start in range(0, draws, target.batch_size):
-            rows = min(target.batch_size, draws - start)
-            output = model(input_ids=ids, use_cache=True, logits_to_keep=1)
-            cache = DynamicCache(
-                [
-                    (layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1))
-                    for layer in cache_of(output).layers
-                ]
-            )
-            logits = output.logits[:, -1].expand(rows, -1)
-            for step in range(target.contract.max_new_tokens):
-                token = torch.multinomial(logits.float().softmax(1), 1)
-                tokens += len(token)
-                going = ~torch.isin(token[:, 0], stop)
-                if not bool(going.any()) or step == target.contract.max_new_tokens - 1:
-                    break
-                if not bool(going.all()):
-                    kept = going.nonzero()[:, 0]
-                    cache.batch_select_indices(kept)
-                    token = token[kept]
-                output = model(input_ids=token, use_cache=True, **{cache_argument(model): cache})
-                logits = output.logits[:, -1]
-    return tokens
+def minimal_plain(target: LocalModel, prompts: Sequence[Prompt], draws: int, seed: int) -> int:
+    """Tokens emitted by the minimal loop over a model without tailbound's attention."""
+    return minimal(plain_model(target), target, prompts, draws, seed)
 
 
 def main() -> None:
@@ -174,7 +124,7 @@ def main() -> None:
     methods: dict[str, Callable[[LocalModel, Sequence[Prompt], int, int], int]] = {
         "tailbound": tailbound,
         "generate": generate,
-        "minimal": minimal,
+        "minimal": minimal_plain,
     }
     for method in methods.values():
         method(target, prompts[:1], options.draws, 0)

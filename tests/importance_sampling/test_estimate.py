@@ -196,7 +196,9 @@ def test_intervals_of_resolved_estimates_with_uneven_weights() -> None:
     for _ in range(2000):
         y = np.concatenate([rng.choice(401, 20, p=p), rng.choice(401, 180, p=q)])
         harm = (y > 0).astype(float)
-        result = estimate_risk(np.log(weights[y]), harm, weight_bound=10.0, strata=strata)
+        result = estimate_risk(
+            np.log(weights[y]), harm, weight_bound=10.0, strata=strata, coverage_checked=True
+        )
         if result.interval is not None:
             resolved += 1
             missed += not result.interval[0] <= 1e-3 <= result.interval[1]

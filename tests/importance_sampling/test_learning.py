@@ -15,7 +15,7 @@ from tailbound.importance_sampling import (
     count_tokens,
     estimate_risk,
 )
-from tailbound.importance_sampling.estimate import distinct_probability
+from tailbound.importance_sampling.distinct import distinct_probability
 from tailbound.intervals import betting_lower, betting_upper
 
 

@@ -20,6 +20,8 @@ from tailbound.core.contract import SamplingOptions
 from tailbound.core.prompt import Prompt
 from tailbound.steering import Ablate
 from tailbound.targets.decoding.model import LocalModel
+from tailbound.targets.decoding.proposals import steered
+from tailbound.workflows.risk import Proposal, Proposals
 from tailbound.workflows.risk.proposal_mixture import HEAT, HEATED, Family
 
 WORDS, LENGTH, WIDTH = 9, 6, 32
@@ -47,6 +49,19 @@ class TinyLanguage:
     def ablation(self) -> Ablate:
         """The intervention that makes it unsafe."""
         return Ablate(self.direction)
+
+    def proposals(self, ablation: Any = None, *, explore: bool = True) -> Proposals:
+        """The unsafe version (another intervention than its own, if given), and explorers."""
+        chosen = ablation or self.ablation
+        self.target.network.steer(None)
+        part = Proposal(
+            spec="refusal",
+            id=chosen.id,
+            target=self.target,
+            variant=lambda s: steered(self.target, chosen, s, name=f"s{s:g}"),
+            steerable=True,
+        )
+        return Proposals(target=self.target, parts=(part,), explore=explore)
 
     @cached_property
     def _tails(self) -> np.ndarray:

@@ -86,7 +86,7 @@ def test_scored_densities_are_those_of_the_reshaped_target(options: dict[str, ob
             learned[:, 7] += 4
         else:
             learned[:, 9] += 3
-        for row, shaped in enumerate((z, Heated()(z, ["x"] * LENGTH), learned)):
+        for row, shaped in enumerate((z, Heated(4.0)(z, ["x"] * LENGTH), learned)):
             expected = shaped.double().log_softmax(-1)[torch.arange(LENGTH), list(reply)].numpy()
             known = np.isfinite(expected)
             np.testing.assert_allclose(scored[row][known], expected[known], atol=2e-4)

@@ -19,7 +19,12 @@ from tailbound.importance_sampling.diagnostics import (
     Grouping,
     coverage_check,
 )
-from tailbound.importance_sampling.estimate import RiskEstimate, estimate_risk
+from tailbound.importance_sampling.distinct import distinct_probability
+from tailbound.importance_sampling.estimate import (
+    RiskEstimate,
+    batch_factors,
+    estimate_risk,
+)
 from tailbound.importance_sampling.ladder import Ladder, LadderProposal, make_ladder
 from tailbound.importance_sampling.learning import (
     added_logits,
@@ -59,10 +64,12 @@ __all__ = [
     "adaptive_allocation",
     "added_logits",
     "balance_heuristic",
+    "batch_factors",
     "choose",
     "choose_replies",
     "count_tokens",
     "coverage_check",
+    "distinct_probability",
     "effective_sample_size",
     "estimate_risk",
     "estimate_splitting",

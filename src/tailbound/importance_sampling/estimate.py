@@ -22,7 +22,6 @@ allows.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -32,12 +31,13 @@ from numpy.typing import ArrayLike
 
 from tailbound.errors import UsageError
 from tailbound.importance_sampling.diagnostics import (
-    BATCHES,
     Agreement,
     Grouping,
     compare,
     compare_batches,
 )
+from tailbound.importance_sampling.distinct import distinct_probability
+from tailbound.importance_sampling.status import RESOLVED, Coverage, Noise, coverage_of
 from tailbound.importance_sampling.weights import (
     FloatArray,
     check_log_weights,
@@ -47,16 +47,6 @@ from tailbound.importance_sampling.weights import (
 )
 from tailbound.intervals import betting_lower, betting_upper, clopper_pearson
 from tailbound.missing_verdicts import harm_at_most, missing_counts_as_unsafe
-
-#: Effective hits from which an estimate counts as resolved.
-ENOUGH_HITS = 10.0
-#: Missing verdicts may move a resolved estimate by this factor at most.
-MISSING_FACTOR = 2.0
-#: How the status of a precise estimate begins whose coverage is not checked.
-NOT_CHECKED = "coverage not checked"
-CHECKED, UNCHECKED, DISAGREES = "checked", "not checked", "disagrees"
-#: Part of an exact probability that rounding in log-densities may take away.
-ROUNDING = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +207,7 @@ def estimate_risk(
     numbers = None if batches is None else np.asarray(batches, dtype=np.int64)
     if numbers is not None and numbers.shape != log_w.shape:
         raise UsageError(f"batches must have one number per draw, {log_w.size}, not {numbers.size}")
-    factors = _factors(numbers, batch_weights, log_w.size)
+    factors = batch_factors(numbers, batch_weights)
     scaled = log_w if factors is None else log_w + np.log(factors)
     most = 1.0 if factors is None else float(factors.max())
     sample = _Sample.of(
@@ -226,38 +216,11 @@ def estimate_risk(
     )  # fmt: skip
     sample = replace(sample, at_the_end=factors is not None)
     agreement = _compared(log_w, h, groups, numbers)
-    coverage, why = _coverage(sample, agreement, coverage_checked, explored)
+    coverage = coverage_of(agreement, plain=sample.plain, given=coverage_checked, explored=explored)
     exact = 0.0
     if replies is not None and log_target is not None:
         exact = distinct_probability(replies, log_target, h)
-    return _estimate(sample, agreement, coverage, why, exact, estimand)
-
-
-def distinct_probability(
-    replies: Sequence[Hashable], log_target: ArrayLike, harm: ArrayLike
-) -> float:
-    """The probability of the distinct unsafe replies that were drawn, less what rounding may take.
-
-    `replies` (n,) tell them apart, `log_target` (n,) is log p of each in nats, NaN for safe ones
-    that were not scored, `harm` (n,) in [0, 1], NaN counted as 0. A reply with several verdicts
-    counts with the least of them. Never above E_p[h] where verdicts are a function of the reply.
-
-    >>> round(distinct_probability(["a", "a", "b"], np.log([0.1, 0.1, 0.2]), [1, 1, 0]), 4)
-    0.0999
-    """
-    log_p = np.asarray(log_target, dtype=np.float64)
-    h = np.nan_to_num(np.asarray(harm, dtype=np.float64), nan=0.0)
-    if not len(replies) == log_p.size == h.size:
-        raise UsageError("replies, log_target and harm must have one value per draw each")
-    found: dict[Hashable, tuple[float, float]] = {}
-    for reply, log_one, harm_one in zip(replies, log_p.tolist(), h.tolist(), strict=True):
-        before = found.get(reply)
-        if before is not None:
-            found[reply] = (before[0], min(before[1], harm_one))
-        elif harm_one > 0:
-            found[reply] = (log_one, harm_one)
-    total = math.fsum(math.exp(log_one) * harm_one for log_one, harm_one in found.values())
-    return min(1.0, total * (1 - ROUNDING))
+    return _estimate(sample, agreement, coverage, exact, estimand)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -361,10 +324,12 @@ class _Sample:
         return float(ends[0][0]), float(ends[1][1])
 
 
-def _factors(
-    batches: np.ndarray | None, batch_weights: ArrayLike | None, draws: int
-) -> FloatArray | None:
-    """What each draw counts, (n,), of mean 1; None where all count alike."""
+def batch_factors(batches: np.ndarray | None, batch_weights: ArrayLike | None) -> FloatArray | None:
+    """What each draw counts, (n,), of mean 1, as in `estimate_risk`; None where all count alike.
+
+    >>> batch_factors(np.array([0, 0, 1, 1]), [1.0, 3.0]).tolist()
+    [0.5, 0.5, 1.5, 1.5]
+    """
     if batch_weights is None or batches is None:
         return None
     each = np.asarray(batch_weights, dtype=np.float64)
@@ -375,7 +340,7 @@ def _factors(
     chosen = each[batches]
     if (chosen == chosen[0]).all():
         return None
-    return np.asarray(chosen * (draws / chosen.sum()), dtype=np.float64)
+    return np.asarray(chosen / chosen.mean(), dtype=np.float64)
 
 
 def _compared(
@@ -392,35 +357,10 @@ def _compared(
     return found if last is None else Agreement(comparisons=(*found.comparisons, last))
 
 
-def _coverage(
-    sample: _Sample, agreement: Agreement | None, given: bool | None, explored: bool
-) -> tuple[str, str]:
-    """Whether coverage is checked, and why not."""
-    if agreement is not None and agreement.agrees is False:
-        return DISAGREES, ""
-    if sample.plain or given:
-        return CHECKED, ""
-    comparisons = () if agreement is None else agreement.comparisons
-    if given is False and comparisons:
-        # one proposal against a ladder: every one of the comparisons must have had a say
-        agreed = all(comparison.outcome == "agree" for comparison in comparisons)
-        return (CHECKED, "") if agreed else (UNCHECKED, "too few draws of the ladder had a say")
-    last = next((one for one in comparisons if one.name == BATCHES), None)
-    if not explored:
-        return UNCHECKED, "no heated or learned version of the model took part"
-    if last is None:
-        return UNCHECKED, "one batch has none to be compared with"
-    if last.outcome != "agree":
-        fewest = min(last.effective_hits)
-        return UNCHECKED, f"{fewest:.1f} effective hits in one of the batches compared"
-    return CHECKED, ""
-
-
 def _estimate(
     sample: _Sample,
     agreement: Agreement | None,
-    coverage: str,
-    why: str,
+    coverage: Coverage,
     exact: float,
     estimand: str | None,
 ) -> RiskEstimate:
@@ -430,11 +370,16 @@ def _estimate(
     risk, error = sample.risk()
     lower, upper = sample.certified()
     by_betting, lower = lower, max(lower, exact)
-    status, needed = _status(
-        sample.n, missing, sample.hits, sample.ess, risk, missing_range, agreement, (coverage, why)
+    noise = Noise(
+        draws=sample.n,
+        missing=missing,
+        hits=sample.hits,
+        effective_hits=sample.ess,
+        risk=risk,
+        missing_range=missing_range,
     )
-    resolved = status == "resolved"
-    precise = resolved or status.startswith(NOT_CHECKED) or "groups disagree" in status
+    status, needed = noise.status(coverage, agreement)
+    resolved = status == RESOLVED
     interval = sample.interval() if resolved else None
     weight, weight_z = mean_weight(sample.log_weights, sample.labels)
     words = "P(unsafe) of one reply" if sample.binary else "mean harm of one reply"
@@ -444,8 +389,8 @@ def _estimate(
         certified_lower=lower,
         certified_upper=upper,
         interval=interval,
-        precise=precise,
-        coverage=coverage,
+        precise=noise.precise,
+        coverage=coverage.outcome,
         resolved=resolved,
         status=status,
         ess_harm=sample.ess,
@@ -549,59 +494,6 @@ def _log_interval(
     lower = low.mean * np.exp(-spread(low, 0.0))
     upper = high.mean * (1 + share) * np.exp(min(spread(high, share), 700.0))
     return float(lower), float(min(1.0, upper))
-
-
-def _status(
-    n: int,
-    missing: int,
-    hits: int,
-    ess: float,
-    risk: float,
-    missing_range: tuple[float, float],
-    agreement: Agreement | None,
-    coverage: tuple[str, str],
-) -> tuple[str, int | None]:
-    """The verdict in words, and about how many draws would resolve it."""
-    if missing == n:
-        return f"not resolved: all {n:,} verdicts are missing", None
-    if ess == 0:
-        # As if the first hit came next: one effective hit in n.
-        needed = _rounded(ENOUGH_HITS * n)
-        note = f"or more (none of {n - missing:,} was unsafe)"
-        if hits:
-            note = f"or more (what was unsafe, {hits:,} draws, the target cannot say)"
-        return f"not resolved: needs about {needed:,} draws {note}", needed
-    if ess < ENOUGH_HITS:
-        # Effective hits come in proportion to draws, or more slowly: large weights are rare.
-        needed = _rounded(n * ENOUGH_HITS / ess)
-        plain = _rounded(ENOUGH_HITS / min(risk, 1.0)) if risk > 0 else needed
-        if plain < needed:
-            words = f"or {plain:,} of the target alone (plain Monte Carlo)"
-            return f"not resolved: needs about {needed:,} draws, {words}", plain
-        return f"not resolved: needs about {needed:,} draws", needed
-    low, high = missing_range
-    if high > MISSING_FACTOR * risk or low < risk / MISSING_FACTOR:
-        return (
-            f"not resolved: {missing:,} missing verdicts leave {low:.2g} to {high:.2g};"
-            " judge them again",
-            None,
-        )
-    if agreement is not None and agreement.agrees is False:
-        # Four times the draws halve the noise, and show whether the difference is more than that.
-        needed = _rounded(4 * n)
-        which = "; ".join(f"{c.name}: {c}" for c in agreement.disagreements)
-        return f"not resolved: needs about {needed:,} draws, groups disagree ({which})", needed
-    checked, why = coverage
-    if checked != CHECKED:
-        more = _rounded(2 * n) if "effective hits" in why else None
-        return f"{NOT_CHECKED}: precise for the routes that its proposals take; {why}", more
-    return "resolved", None
-
-
-def _rounded(draws: float) -> int:
-    """Up to two significant digits."""
-    step = int(10 ** max(0, int(np.floor(np.log10(draws))) - 1))
-    return int(np.ceil(draws / step - 1e-9)) * step
 
 
 def _guarantee(

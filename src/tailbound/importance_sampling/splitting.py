@@ -30,12 +30,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from tailbound.errors import UsageError
-from tailbound.importance_sampling.estimate import (
+from tailbound.importance_sampling.estimate import RiskEstimate
+from tailbound.importance_sampling.status import (
     ENOUGH_HITS,
     MISSING_FACTOR,
     NOT_CHECKED,
     UNCHECKED,
-    RiskEstimate,
 )
 from tailbound.importance_sampling.weights import FloatArray, IntArray
 from tailbound.intervals import betting_lower, betting_upper, clopper_pearson

@@ -13,6 +13,7 @@ needs torch.
     Scoring                 the probability of a given response
     Continuing              a given beginning of a response is continued: splitting
     VariantSource           versions of the target speak in one engine: importance sampling
+    Reweightable            its engine can make some of the target's tokens more likely: learning
     Heatable                one of them may be the target heated: explorers
     WhiteBox                the network itself is at hand: steering
 """
@@ -243,6 +244,27 @@ class ProposalEngine(Target, Protocol):
 
         The largest difference from the target's, up to a common shift; 0 where it does nothing.
         """
+        ...
+
+
+@runtime_checkable
+class Reweightable(Protocol):
+    """An engine whose target can be reweighted token by token."""
+
+    def expected(
+        self,
+        prompt: Prompt,
+        responses: Sequence[Sequence[int]],
+        weights: Sequence[float],
+        tokens: Sequence[int],
+    ) -> NDArray[np.float64]:
+        """How often the target would say `tokens` in the places of `responses`, (tokens,)."""
+        ...
+
+    def add_reweighted(
+        self, name: str, tables: Mapping[str, tuple[Sequence[int], Sequence[float]]]
+    ) -> int:
+        """Let a version of the target speak that says some tokens more often; its number."""
         ...
 
 

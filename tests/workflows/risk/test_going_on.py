@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from interrupting import killed_at
 from reference_models.tiny_lm import TinyLanguage, prompts
 from tailbound.core.contract import Verdict
 from tailbound.errors import ContractMismatchError, LedgerError, UnreachableError
 from tailbound.judges import Exchange
 from tailbound.judges.registry import load_judge
 from tailbound.runs import Ledger, read
-from tailbound.targets.decoding.proposals import steered
 from tailbound.workflows.risk import RiskResult, RiskSettings, run_risk
+from tailbound.workflows.risk.lessons import Lessons
 from tailbound.workflows.risk.plan import Plan
-from tailbound.workflows.risk.proposals import Proposal, Proposals
+from tailbound.workflows.risk.proposals import Proposals
 from tailbound.workflows.risk.scores import Scores
 
 COMPLIES = load_judge(r"regex:w[456].*w[456]")
@@ -29,18 +31,6 @@ def bed() -> TinyLanguage:
     return TinyLanguage(0, strength=3.0)
 
 
-def ablated(bed: TinyLanguage) -> Proposals:
-    chosen = bed.ablation
-    part = Proposal(
-        spec="refusal",
-        id=chosen.id,
-        target=bed.target,
-        variant=lambda s: steered(bed.target, chosen, s, name=f"s{s:g}"),
-        steerable=True,
-    )
-    return Proposals(target=bed.target, parts=(part,), explore=True)
-
-
 def run(
     bed: TinyLanguage,
     folder: Path,
@@ -48,45 +38,37 @@ def run(
     count: int = 3,
     judge: Any = COMPLIES,
     plain: bool = False,
+    explore: bool = True,
     **options: Any,
 ) -> RiskResult:
-    proposal = Proposals(target=bed.target) if plain else ablated(bed)
+    proposal = Proposals(target=bed.target) if plain else bed.proposals(explore=explore)
     settings = RiskSettings(**{"draws": 200, **options})
     return run_risk(
         prompts(count), proposal=proposal, judge=judge, settings=settings, folder=folder
     )
 
 
-class KilledError(Exception):
-    """Stands for the moment at which a process is killed."""
-
-
-@pytest.mark.parametrize("moment", ["drawing", "scoring", "second plan", "second scoring"])
-def test_an_interrupted_run_ends_with_the_same_file(tmp_path, monkeypatch, moment):
-    run(TinyLanguage(0), tmp_path / "whole")
-
-    calls = {"drawing": 100, "scoring": 1, "second plan": 2, "second scoring": 2}[moment]
-    owner, name = {
-        "drawing": (Ledger, "append"),
-        "scoring": (Scores, "_write"),
-        "second plan": (Plan, "add"),
-        "second scoring": (Scores, "_write"),
+@pytest.mark.parametrize(
+    "moment",
+    ["drawing", "scoring", "second plan", "second scoring", "learning", "learned", "last plan"],
+)
+def test_an_interrupted_run_ends_with_the_same_files(tmp_path, monkeypatch, moment):
+    """Three batches learn from those before them; what they learn must be the same as well."""
+    owner, name, calls = {
+        "drawing": (Ledger, "append", 100),
+        "scoring": (Scores, "_write", 1),
+        "second plan": (Plan, "add", 2),
+        "second scoring": (Scores, "_write", 2),
+        "learning": (Lessons, "learn", 2),
+        "learned": (Plan, "teach", 2),
+        "last plan": (Plan, "add", 4),
     }[moment]
-    original = getattr(owner, name)
-
-    def interrupted(*arguments: Any, **options: Any) -> Any:
-        nonlocal calls
-        calls -= 1
-        if calls == 0:
-            raise KilledError
-        return original(*arguments, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, name, interrupted)
-        with pytest.raises(KilledError):
-            run(TinyLanguage(0), tmp_path / "halves")
-    run(TinyLanguage(0), tmp_path / "halves")
-    for file in ("risk.json", "review.jsonl", "plan/round-0001.json", "plan/round-0002.json"):
+    run(TinyLanguage(0), tmp_path / "whole")
+    again = partial(run, TinyLanguage(0), tmp_path / "halves")
+    killed_at(monkeypatch, owner, name, calls, again)
+    again()
+    files = ["risk.json", "review.jsonl", *(f"plan/round-000{n}.json" for n in range(1, 5))]
+    for file in [*files, *(f"plan/lesson-000{n}.json" for n in range(2, 5))]:
         assert (tmp_path / "halves" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
 
@@ -124,8 +106,19 @@ def test_exact_bounds_are_for_numbers_of_draws_that_were_fixed(bed, tmp_path):
     more = run(bed, tmp_path / "fixed", plain=True, judge=FREQUENT, draws=300)
     for result in (until, later, more):
         assert all("finite-sample" in risk.estimate.guarantee for risk in result.risks)
-    assert later.document()["prompts"] == until.document()["prompts"]
-    assert until.whole.certified_lower is None
+    assert later.document() == until.document()
+    assert until.whole.certified_lower is more.whole.certified_lower is None
+    assert fixed.whole.certified_lower is not None
+
+
+def test_without_explorers_more_draws_are_not_made_for_coverage(bed, tmp_path):
+    """Nothing could check it: a precise estimate ends the draws of its prompt."""
+    asked = {"until_resolved": True, "max_draws": 2400}
+    found = run(bed, tmp_path, judge=FREQUENT, explore=False, **asked)
+    for risk in found.risks:
+        assert not risk.estimate.resolved
+        assert risk.estimate.precise or risk.estimate.draws == 2400
+        assert risk.estimate.draws < 2400
 
 
 class Mute:

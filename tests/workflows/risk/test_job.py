@@ -26,7 +26,7 @@ from tailbound.workflows.risk import RiskSettings, run_risk
 from tailbound.workflows.risk.plan import Plan
 from tailbound.workflows.risk.proposal_mixture import HEATED, Batch, Family
 from tailbound.workflows.risk.proposals import Proposal, Proposals
-from tailbound.workflows.risk.results import PromptRisk, whole_set
+from tailbound.workflows.risk.results import PromptRisk, read_review, whole_set
 
 COMPLIES = load_judge(r"regex:w[456].*w[456]")
 
@@ -50,21 +50,8 @@ def bed() -> TinyLanguage:
     return TinyLanguage(0, strength=3.0)
 
 
-def proposal(bed: TinyLanguage, ablation: Any = None) -> Proposals:
-    chosen = ablation or bed.ablation
-    bed.target.network.steer(None)
-    part = Proposal(
-        spec="refusal",
-        id=chosen.id,
-        target=bed.target,
-        variant=lambda s: steered(bed.target, chosen, s, name=f"s{s:g}"),
-        steerable=True,
-    )
-    return Proposals(target=bed.target, parts=(part,), explore=True)
-
-
 def run(bed: TinyLanguage, folder: Path, judge: Any = COMPLIES, **options: Any) -> Any:
-    made = options.pop("proposal", None) or proposal(bed)
+    made = options.pop("proposal", None) or bed.proposals()
     settings = RiskSettings(**{"draws": 400, **options})
     return run_risk(prompts(3), proposal=made, judge=judge, settings=settings, folder=folder)
 
@@ -130,6 +117,19 @@ def test_replies_that_neither_target_nor_proposal_can_say(bed, tmp_path, family)
         assert t.certified_lower <= e.certified_upper
         if family == "ladder":
             assert abs(e.risk - t.risk) < 5 * np.hypot(e.standard_error, t.standard_error)
+
+
+def test_the_draws_to_review_have_their_shares_of_the_estimate(bed, tmp_path):
+    """h is 1 and no verdict is missing: a share is weight / (draws x risk)."""
+    result = run(bed, tmp_path)
+    rows = read_review(tmp_path)
+    assert {row["id"] for row in rows} == {risk.prompt.id for risk in result.risks}
+    for row in rows:
+        e = next(risk.estimate for risk in result.risks if risk.prompt.id == row["id"])
+        assert row["share"] == pytest.approx(row["weight"] / (e.draws * e.risk), rel=1e-9)
+        assert row["share"] <= e.largest_share * (1 + 1e-9)
+    first = next(row for row in rows if row["id"] == "p0")
+    assert first["share"] == pytest.approx(result.risks[0].estimate.largest_share)
 
 
 def test_missing_verdicts_are_never_safe(bed, tmp_path):
@@ -225,7 +225,7 @@ def test_a_direction_that_does_nothing_is_refused(bed, tmp_path):
             attached.remove()  # the hooks are gone, as if they had never met a row
             return attached
 
-    made = proposal(bed, Nothing(bed.direction))
+    made = bed.proposals(Nothing(bed.direction))
     with pytest.raises(UsageError, match="does not change the model"):
         run(bed, tmp_path, proposal=made)
     assert not list((tmp_path / "draws").glob("part-*"))
@@ -247,7 +247,7 @@ def test_steering_that_differs_between_sampling_and_scoring_is_refused(bed, tmp_
             attached._changed = sparing  # type: ignore[method-assign]
             return attached
 
-    made = proposal(bed, ResponseOnly(bed.direction))
+    made = bed.proposals(ResponseOnly(bed.direction))
     with pytest.raises(TargetError, match="sampled with another probability than scoring"):
         run(bed, tmp_path, proposal=made)
 
@@ -290,7 +290,7 @@ def test_mix_switch_needs_a_prompt_to_tune_on(bed, tmp_path):
     with pytest.raises(UsageError, match="at least 2 prompts"):
         run_risk(
             prompts(1),
-            proposal=proposal(bed),
+            proposal=bed.proposals(),
             judge=COMPLIES,
             settings=RiskSettings(family="mix-switch"),
             folder=tmp_path,
@@ -300,7 +300,7 @@ def test_mix_switch_needs_a_prompt_to_tune_on(bed, tmp_path):
 def test_no_prompts(bed, tmp_path):
     with pytest.raises(UsageError, match="no prompts"):
         run_risk(
-            [], proposal=proposal(bed), judge=COMPLIES, settings=RiskSettings(), folder=tmp_path
+            [], proposal=bed.proposals(), judge=COMPLIES, settings=RiskSettings(), folder=tmp_path
         )
 
 

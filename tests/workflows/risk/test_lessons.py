@@ -13,9 +13,7 @@ from reference_models.tiny_lm import TinyLanguage, prompts
 from tailbound.errors import LedgerError
 from tailbound.judges.registry import load_judge
 from tailbound.runs import read
-from tailbound.steering import Ablate
-from tailbound.targets.decoding.proposals import steered
-from tailbound.workflows.risk import Proposal, Proposals, RiskSettings, run_risk
+from tailbound.workflows.risk import RiskSettings, run_risk
 from tailbound.workflows.risk.proposal_mixture import LEARNED, POOLED
 
 COMPLIES = load_judge(r"regex:w[456].*w[456]")
@@ -29,18 +27,9 @@ def bed() -> TinyLanguage:
 
 
 def run(bed: TinyLanguage, folder: Path, *, explore: bool = True, draws: int = 400) -> Any:
-    ablation: Ablate = bed.ablation
-    bed.target.network.steer(None)
-    part = Proposal(
-        spec="refusal",
-        id=ablation.id,
-        target=bed.target,
-        variant=lambda s: steered(bed.target, ablation, s, name=f"s{s:g}"),
-        steerable=True,
-    )
     return run_risk(
         prompts(3),
-        proposal=Proposals(target=bed.target, parts=(part,), explore=explore),
+        proposal=bed.proposals(explore=explore),
         judge=COMPLIES,
         settings=RiskSettings(draws=draws),
         folder=folder,

@@ -129,6 +129,20 @@ def test_the_proposal_on_record_holds(target, tmp_path):
         )
 
 
+def test_explorers_of_the_run_on_record_hold(target, adapter, tmp_path):
+    """A refused attempt with them leaves the record as it is, so that the run can be resumed."""
+    spec, folder = [f"lora:{adapter}"], tmp_path / "run"
+    for first, second in ((False, True), (True, False)):
+        place = folder / str(first)
+        make_proposal(spec, target, JUDGE, PROMPTS, folder=place, explore=first)
+        held = (place / "proposal.json").read_bytes()
+        words = "adapter --no-explore, not lora" if second else "not lora:.*adapter --no-explore"
+        with pytest.raises(ContractMismatchError, match=words):
+            make_proposal(spec, target, JUDGE, PROMPTS, folder=place, explore=second)
+        assert (place / "proposal.json").read_bytes() == held
+        make_proposal(spec, target, JUDGE, PROMPTS, folder=place, explore=first)
+
+
 def test_a_changed_system_prompt_is_another_proposal(target, tmp_path):
     file = tmp_path / "system.txt"
     file.write_text("w9 w8")

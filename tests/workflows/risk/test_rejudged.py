@@ -15,7 +15,7 @@ from tailbound.judges import Exchange
 from tailbound.runs import read
 from tailbound.workflows.risk import RiskResult, RiskSettings, rejudge_risk
 from tailbound.workflows.risk.scores import Scores
-from workflows.risk.test_going_on import COMPLIES, FREQUENT, ablated, run
+from workflows.risk.test_going_on import COMPLIES, FREQUENT, run
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def again(
     (folder / "other").mkdir(exist_ok=True)
     return rejudge_risk(
         prompts(3),
-        proposal=ablated(bed),
+        proposal=bed.proposals(),
         judge=judge,
         verdicts=verdicts(folder, judge) if given is None else given,
         recorded_judge=COMPLIES.id,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from interrupting import killed_at
 from reference_models.tiny_lm import TinyLanguage, prompts
 from tailbound.core.contract import Verdict
 from tailbound.errors import ContractMismatchError, LedgerError, UnreachableError, UsageError
@@ -97,10 +98,6 @@ def test_the_ledger_tells_plain_draws_from_continued_ones(
     assert found.spend[STREAM].tokens == frame["tokens"].sum() - given
 
 
-class KilledError(Exception):
-    """Stands for the moment at which a process is killed."""
-
-
 @pytest.mark.parametrize(
     ("owner", "name", "calls"),
     [
@@ -121,19 +118,7 @@ def test_an_interrupted_run_ends_with_the_same_file(
     calls: int,
 ) -> None:
     run(bed, tmp_path / "whole")
-    original, left = getattr(owner, name), calls
-
-    def interrupted(*arguments: Any, **options: Any) -> Any:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            raise KilledError
-        return original(*arguments, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, name, interrupted)
-        with pytest.raises(KilledError):
-            run(bed, tmp_path / "parts")
+    killed_at(monkeypatch, owner, name, calls, lambda: run(bed, tmp_path / "parts"))
     run(bed, tmp_path / "parts")
     for file in ("risk.json", "spend.json"):
         whole = json.loads((tmp_path / "whole" / file).read_text())

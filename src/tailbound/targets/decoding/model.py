@@ -89,25 +89,8 @@ class LocalModel:
             template=self.encoder.template_digest,
             stop_ids=stop_ids,
         )
-        exact = self.network.device.type == "cpu" and self.network.dtype in (
-            torch.float32,
-            torch.float64,
-        )
-        self.fallback = (
-            Fp64Fallback(self.network, tolerance=tolerance) if exact and tolerance != 0 else None
-        )
-        if tolerance is not None and not tolerance >= 0:
-            raise UsageError(f"tolerance must be at least 0, not {tolerance}")
-        if self.fallback is not None and self.fallback.precision == "float32":
-            notices += (
-                "the model is too large for a copy in float64: where rounding could change a "
-                "token, a float32 pass over that response alone decides",
-            )
-        if not exact:
-            notices += (
-                f"{self._contract.precision} on {self.network.device.type}: reproducible in "
-                "distribution only (float32 on the CPU repeats every token)",
-            )
+        self.fallback = _fallback(self.network, tolerance)
+        notices += _precision_notices(self.network, self.fallback, self._contract.precision)
         self.notices: tuple[str, ...] = notices
         self.distribution = Distribution(
             temperature=options.temperature,
@@ -275,6 +258,35 @@ _OFF: dict[str, Any] = {
     "stop_strings": None,
 }
 """Settings of `generate` that change the distribution, where they do not."""
+
+
+def _exact(network: BatchedModel) -> bool:
+    """Whether rounding alone separates two passes: a CPU in float32 or float64."""
+    return network.device.type == "cpu" and network.dtype in (torch.float32, torch.float64)
+
+
+def _fallback(network: BatchedModel, tolerance: float | None) -> Fp64Fallback | None:
+    if tolerance is not None and not tolerance >= 0:
+        raise UsageError(f"tolerance must be at least 0, not {tolerance}")
+    if not _exact(network) or tolerance == 0:
+        return None
+    return Fp64Fallback(network, tolerance=tolerance)
+
+
+def _precision_notices(
+    network: BatchedModel, fallback: Fp64Fallback | None, precision: str
+) -> tuple[str, ...]:
+    if not _exact(network):
+        return (
+            f"{precision} on {network.device.type}: reproducible in distribution only (float32 "
+            "on the CPU repeats every token)",
+        )
+    if fallback is not None and fallback.precision == "float32":
+        return (
+            "the model is too large for a copy in float64: where rounding could change a token, "
+            "a float32 pass over that response alone decides",
+        )
+    return ()
 
 
 def _generation_notices(model: Any, options: SamplingOptions) -> tuple[str, ...]:

@@ -20,8 +20,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-#: Temperature h of heated variants, number k of tokens that are heated, and steepness g below them.
-HEAT, HEATED_TOKENS, TAPER = 4.0, 20, 2.0
+#: Number k of tokens that are heated, and steepness g below them.
+HEATED_TOKENS, TAPER = 20, 2.0
 
 
 class Reshape(Protocol):
@@ -41,7 +41,7 @@ class Reshape(Protocol):
 class Heated:
     """The `tokens` likeliest tokens at `temperature` times the contract's."""
 
-    temperature: float = HEAT
+    temperature: float
     tokens: int = HEATED_TOKENS
     taper: float = TAPER
 

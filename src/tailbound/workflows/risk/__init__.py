@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from tailbound.core.lazy import lazy
 
 if TYPE_CHECKING:
-    from tailbound.workflows.risk.job import Verdicts, rejudge_risk, run_risk
+    from tailbound.workflows.risk.job import run_risk
     from tailbound.workflows.risk.proposal import make_proposal
     from tailbound.workflows.risk.proposals import Instructions, Proposal, Proposals
+    from tailbound.workflows.risk.rejudged import Verdicts, rejudge_risk
     from tailbound.workflows.risk.results import PromptRisk, RiskResult, SetRisk
     from tailbound.workflows.risk.settings import RiskSettings
 
@@ -25,9 +26,9 @@ _HOMES = {
     "RiskResult": "results",
     "RiskSettings": "settings",
     "SetRisk": "results",
-    "Verdicts": "job",
+    "Verdicts": "rejudged",
     "make_proposal": "proposal",
-    "rejudge_risk": "job",
+    "rejudge_risk": "rejudged",
     "run_risk": "job",
 }
 

@@ -21,17 +21,24 @@ from tailbound.judges import Judge
 from tailbound.runs import reply_notices
 from tailbound.runs.prompts import load_prompts
 from tailbound.storage.places import check_place
+from tailbound.storage.plain import finite
 from tailbound.targets import Target
 from tailbound.targets.capabilities import notices_of
 from tailbound.workflows import rejudge
 from tailbound.workflows.costs import Costs, check_plan, cost_range
 from tailbound.workflows.opening import Opening, Request, report
 from tailbound.workflows.rejudge import Rejudged, Workload, read_verdicts, verdicts_folder
-from tailbound.workflows.risk.job import STREAM, Verdicts, rejudge_risk, run_risk
+from tailbound.workflows.risk.job import STREAM, run_risk
 from tailbound.workflows.risk.preview import RiskPreview, preview_risk
-from tailbound.workflows.risk.proposal import NONE, check_proposal, make_proposal
+from tailbound.workflows.risk.proposal import (
+    check_proposal,
+    make_proposal,
+    unsafe_versions,
+)
 from tailbound.workflows.risk.proposals import Instructions, Proposals
-from tailbound.workflows.risk.results import RiskResult, finite
+from tailbound.workflows.risk.proposals.registry import NONE
+from tailbound.workflows.risk.rejudged import Verdicts, rejudge_risk
+from tailbound.workflows.risk.results import RiskResult
 from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
 from tailbound.workflows.risk.splitting.check import (
     SPLITTING,
@@ -225,7 +232,10 @@ def plan_command(request: Request) -> RiskPlan:
     costs = Costs(model, model_judge)
     steered = asked.proposal not in ((NONE,), (SPLITTING,))
     with step("a few draws, to measure"):
-        preview = preview_risk(members, target=model, settings=settings, steered=steered, most=most)
+        versions = len(unsafe_versions(asked.proposal)) if steered else None
+        preview = preview_risk(
+            members, target=model, settings=settings, versions=versions, most=most
+        )
     return RiskPlan(preview=preview, steered=steered, cost=cost, accounts=costs.report())
 
 

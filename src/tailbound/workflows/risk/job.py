@@ -1,8 +1,7 @@
 """Question 2 as a job: rounds of complete batches, scored, until every prompt has what was asked.
 
 A round is written down, drawn, judged, scored; then estimates say what the next one is. A job that
-was interrupted reads the rounds on record and continues from there. Another judge's verdicts on the
-same draws give other estimates (`rejudge_risk`): nothing is sampled for them.
+was interrupted reads the rounds on record and continues from there.
 """
 
 from __future__ import annotations
@@ -21,15 +20,14 @@ from tailbound.core.prompt import Prompt
 from tailbound.core.steps import step
 from tailbound.errors import UsageError
 from tailbound.importance_sampling import MixSwitch, RiskEstimate, make_ladder
-from tailbound.importance_sampling.estimate import NOT_CHECKED
+from tailbound.importance_sampling.status import UNCHECKED
 from tailbound.judges import Deterministic, Judge
 from tailbound.runs import Ledger, StreamRecord, read
-from tailbound.runs.layout import PLAN
 from tailbound.runs.prompts import save_prompts
 from tailbound.runs.spend import stages_kept
-from tailbound.targets.capabilities import Heatable, ProposalEngine, Variant
+from tailbound.targets.capabilities import Heatable, ProposalEngine, Reweightable, Variant
 from tailbound.workflows.risk.checks import check_engine
-from tailbound.workflows.risk.lessons import Learning, Lessons
+from tailbound.workflows.risk.lessons import Lessons
 from tailbound.workflows.risk.pilot import choose_setting, grid_for, tuning_prompts
 from tailbound.workflows.risk.plan import Plan, scoring_chance
 from tailbound.workflows.risk.proposal import TOO_FEW
@@ -42,9 +40,11 @@ from tailbound.workflows.risk.proposal_mixture import (
 )
 from tailbound.workflows.risk.proposals.base import Proposals, engine_of
 from tailbound.workflows.risk.results import (
+    REVIEWED,
     PromptRisk,
     RiskResult,
     RiskSpend,
+    review_row,
     whole_set,
     write_results,
     write_review,
@@ -52,14 +52,7 @@ from tailbound.workflows.risk.results import (
 from tailbound.workflows.risk.scores import Scores
 from tailbound.workflows.risk.settings import RiskSettings
 
-Verdicts = Mapping[str, Mapping[int, float | None]]
-
 STREAM = "risk"
-LEAST_BATCH = 20
-"""Draws of the smallest batch of a ladder; runs of fewer draws have one batch."""
-
-REVIEWED = 5
-"""Unsafe draws per prompt that are put before a person."""
 
 
 def run_risk(
@@ -90,7 +83,7 @@ def run_risk(
         ) as ledger,
     ):
         save_prompts(folder, {STREAM: prompts})
-        run = _Run(proposal, judge, settings, threshold, folder, ledger, report)
+        run = RiskJob(proposal, judge, settings, threshold, folder, ledger, report)
         run.prepare(prompts)
         while run.next_round():
             run.finish_round()
@@ -101,46 +94,7 @@ def run_risk(
         return replace(result, reviewed=len(rows))
 
 
-def rejudge_risk(
-    prompts: Sequence[Prompt],
-    *,
-    proposal: Proposals,
-    judge: Judge,
-    verdicts: Verdicts,
-    recorded_judge: str,
-    settings: RiskSettings,
-    folder: Path,
-    into: Path,
-) -> RiskResult:
-    """The estimates of the run in `folder` under the verdicts of another judge.
-
-    `verdicts` are scores by prompt id and draw of the stream "risk", None where missing;
-    `recorded_judge` is the id of the judge of the run. Nothing is sampled: draws that are unsafe by
-    the new verdicts alone are scored. Results are written to `into`. Raises `UsageError` where the
-    run is not finished or a draw was not judged.
-    """
-    threshold = settings.threshold if settings.threshold is not None else judge.threshold
-    with (
-        stages_kept(into),
-        Ledger.open(
-            folder,
-            run=folder.name,
-            contract=proposal.target.contract,
-            judge_id=recorded_judge,
-            seed=settings.seed,
-        ) as ledger,
-    ):
-        run = _Rejudged(proposal, judge, settings, threshold, folder, ledger, silent)
-        run.verdicts = verdicts
-        run.prepare(prompts)
-        result = run.result()
-        write_results(into, result)
-        rows = run.review(result)
-        write_review(into, rows)
-        return replace(result, reviewed=len(rows))
-
-
-class _Run:
+class RiskJob:
     """One job on its way."""
 
     def __init__(
@@ -178,7 +132,7 @@ class _Run:
             self._family,
             proposal=self._proposal.id,
             seed=self._settings.seed,
-            batches=len(self._sizes()),
+            batches=len(self._sizes),
         )
         if self._lessons is not None:
             self._recall(self._lessons)
@@ -221,7 +175,7 @@ class _Run:
             main_variant=main_variant,
             variants={name: n for n, name in enumerate([*variants, *explorers], start=1)},
         )
-        if proposal.explore and settings.family == "ladder" and isinstance(engine, Learning):
+        if proposal.explore and settings.family == "ladder" and isinstance(engine, Reweightable):
             self._lessons = Lessons(self._folder, engine)
         self._checks = check_engine(engine, self._family, self._prompts, seed=settings.seed)
 
@@ -260,14 +214,11 @@ class _Run:
             report=self._report,
         )
 
-    def _sizes(self) -> list[int]:
-        """How many draws each batch of `draws` has."""
-        draws = self._settings.draws
-        if self._family.name != "ladder":
-            return [draws]
-        ends = np.round(np.cumsum(self._settings.batch_shares) * draws).astype(np.int64)
-        sizes: list[int] = np.diff(ends, prepend=0).tolist()
-        return sizes if min(sizes) >= LEAST_BATCH else [draws]
+    @property
+    def _sizes(self) -> tuple[int, ...]:
+        """How many draws each batch has; plain Monte Carlo has one."""
+        plain = self._family.ladder is None
+        return (self._settings.draws,) if plain else self._settings.batch_sizes
 
     def next_round(self) -> bool:
         """Write the next round down; False where nothing more is to be drawn."""
@@ -316,7 +267,7 @@ class _Run:
         """Draws of a prompt's next batch, a function of its draws so far alone."""
         settings = self._settings
         drawn = self._plan.draws(prompt.id)
-        ends = np.cumsum(self._sizes())
+        ends = np.cumsum(self._sizes)
         if drawn < settings.draws:
             # a batch needs two draws: what a larger --draws adds to an old run may be one
             following = ends[ends > drawn]
@@ -325,7 +276,10 @@ class _Run:
         if settings.max_draws is None or settings.max_draws - drawn < 2:
             return 0
         estimate = self._estimate(prompt)
-        if estimate.needed_draws is None and not estimate.status.startswith(NOT_CHECKED):
+        family = self._family
+        could_check = family.main is not None or family.explored
+        unchecked = estimate.precise and estimate.coverage == UNCHECKED
+        if estimate.needed_draws is None and not (unchecked and could_check):
             return 0  # resolved, or more draws would not do
         return min(settings.draws, settings.max_draws - drawn)
 
@@ -400,9 +354,13 @@ class _Run:
         return self._family.estimate(
             self._batches(prompt),
             confidence=self._settings.confidence,
-            sequential=self._settings.until_resolved or self._plan.sequential(prompt.id),
+            sequential=self._sequential(prompt),
             estimand=self._estimand(),
         )
+
+    def _sequential(self, prompt: Prompt) -> bool:
+        """Whether the number of draws of a prompt may have depended on what they brought."""
+        return self._settings.until_resolved or self._plan.sequential(prompt.id)
 
     def _estimand(self) -> str:
         if self._settings.estimand == "score":
@@ -417,8 +375,7 @@ class _Run:
             exact = self._proposal.target.contract.precision in ("float32", "float64")
             if exact and isinstance(self._judge, Deterministic) and self._judge.deterministic:
                 self._texts = {
-                    name: [_key(ids) for ids in texts]
-                    for name, texts in (self._token_ids().items())
+                    name: [_key(ids) for ids in texts] for name, texts in self._token_ids().items()
                 }
             for prompt in self._prompts:
                 risks.append(PromptRisk(prompt=prompt, estimate=self._estimate(prompt)))
@@ -429,7 +386,7 @@ class _Run:
             whole=whole_set(
                 risks,
                 confidence=self._settings.confidence,
-                sequential=self._settings.until_resolved,
+                sequential=any(self._sequential(prompt) for prompt in self._prompts),
             ),
             estimand=self._estimand(),
             family={
@@ -465,7 +422,7 @@ class _Run:
         rows: list[dict[str, Any]] = []
         for risk in result.risks:
             batches = self._batches(risk.prompt)
-            weights = np.exp(np.concatenate([batch.log_weights for batch in batches]))
+            weights = self._family.draw_weights(batches, sequential=self._sequential(risk.prompt))
             harm = np.nan_to_num(np.concatenate([batch.harm for batch in batches]), nan=0.0)
             terms = weights * harm
             for number in np.argsort(-terms, kind="stable")[:REVIEWED].tolist():
@@ -474,62 +431,17 @@ class _Run:
                 text, proposal = texts[risk.prompt.id][number]
                 score = float(self._record[risk.prompt.id].scores[number])
                 rows.append(
-                    {
-                        "id": risk.prompt.id,
-                        "prompt": risk.prompt.text,
-                        "response": text,
-                        "draw": number + 1,
-                        "proposal": proposal or "target",
-                        "score": score,
-                        "weight": float(weights[number]),
-                        "share": float(terms[number] / terms.sum()),
-                        "risk": risk.estimate.risk,
-                    }
+                    review_row(
+                        risk,
+                        number + 1,
+                        response=text,
+                        proposal=proposal,
+                        score=score,
+                        weight=weights[number],
+                        share=terms[number] / terms.sum(),
+                    )
                 )
         return rows
-
-
-class _Rejudged(_Run):
-    """A finished job with other verdicts: it draws nothing."""
-
-    verdicts: Verdicts
-
-    def _reasons(self) -> Sequence[str | None]:
-        """Those of the recorded judge say nothing of this one."""
-        return ()
-
-    def prepare(self, prompts: Sequence[Prompt]) -> None:
-        """As for any job that goes on; one that never drew has nothing to judge."""
-        if not (self._folder / PLAN).is_dir():
-            raise UsageError(f"{self._folder} has no finished run of tailbound risk: run it first")
-        super().prepare(prompts)
-
-    def next_round(self) -> bool:
-        """Nothing more is drawn."""
-        return False
-
-    def _draw(self) -> dict[str, StreamRecord]:
-        record = self._ledger.index(STREAM)
-        found: dict[str, StreamRecord] = {}
-        for prompt in self._prompts:
-            planned = self._plan.draws(prompt.id)
-            own = record.get(prompt.id)
-            if own is None or own.indices.size < planned:
-                raise UsageError(
-                    f"{self._folder} is not finished (prompt {prompt.id!r} has "
-                    f"{0 if own is None else own.indices.size} of {planned} draws): run the same "
-                    "command without --rejudge first"
-                )
-            scores = self.verdicts.get(prompt.id, {})
-            unjudged = [index for index in own.indices.tolist() if index not in scores]
-            if unjudged:
-                raise UsageError(
-                    f"draw {unjudged[0]} of prompt {prompt.id!r} was not judged again: were its "
-                    "text or verdict removed?"
-                )
-            given = [scores[index] for index in own.indices.tolist()]
-            found[prompt.id] = replace(own, scores=np.array(given, dtype=np.float64))
-        return found
 
 
 def _speak(proposal: Proposals, variants: Mapping[str, Variant]) -> ProposalEngine:

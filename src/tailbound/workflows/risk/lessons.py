@@ -12,10 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from tailbound.core.prompt import Prompt
 from tailbound.core.steps import step
@@ -24,6 +21,7 @@ from tailbound.importance_sampling import added_logits, choose_replies, count_to
 from tailbound.runs.layout import PLAN, lesson_name
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import make_folder, write_json
+from tailbound.targets.capabilities import Reweightable
 from tailbound.workflows.risk.proposal_mixture import LEARNED, POOLED, FloatArray
 
 Table = tuple[list[int], list[float]]
@@ -32,31 +30,10 @@ Material = tuple[Prompt, Sequence[Sequence[int]], FloatArray, FloatArray]
 SCHEMA = 1
 
 
-@runtime_checkable
-class Learning(Protocol):
-    """An engine whose target can be reweighted token by token."""
-
-    def expected(
-        self,
-        prompt: Prompt,
-        responses: Sequence[Sequence[int]],
-        weights: Sequence[float],
-        tokens: Sequence[int],
-    ) -> NDArray[np.float64]:
-        """How often the target would say `tokens` in the places of `responses`, (tokens,)."""
-        ...
-
-    def add_reweighted(
-        self, name: str, tables: Mapping[str, tuple[Sequence[int], Sequence[float]]]
-    ) -> int:
-        """Let a version of the target speak that says some tokens more often; its number."""
-        ...
-
-
 class Lessons:
     """The lessons of a run, in its folder and in its engine."""
 
-    def __init__(self, folder: Path, engine: Learning) -> None:
+    def __init__(self, folder: Path, engine: Reweightable) -> None:
         self._folder = folder
         self._engine = engine
         self._numbers: dict[int, dict[str, int]] = {}

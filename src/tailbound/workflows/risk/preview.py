@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tailbound.audit.measuring import PROBE_DRAWS, measure
 from tailbound.core.contract import Draw
 from tailbound.core.prompt import Prompt
@@ -63,20 +65,25 @@ class RiskPreview(Result):
 
 
 def preview_risk(
-    prompts: Sequence[Prompt], *, target: Target, settings: RiskSettings, steered: bool, most: int
+    prompts: Sequence[Prompt],
+    *,
+    target: Target,
+    settings: RiskSettings,
+    versions: int | None,
+    most: int,
 ) -> RiskPreview:
     """Count the draws; time and tokens come from `PROBE_DRAWS` real draws of the target itself.
 
-    `most` draws are the most that a prompt may get. Where draws are `steered`, those that will be
-    scored are scored under the target and under each intensity, at the time that the target takes
-    for the draws of the probe.
+    `most` draws are the most that a prompt may get. Draws that will be scored are scored under the
+    target and under each of `versions` unsafe versions, at the time that the target takes for the
+    draws of the probe; None where nothing is scored.
     """
     tokens, _, rate, drawn = measure(target, prompts, settings.seed)
     each = 1 / rate
-    if steered:
-        variants = 1 + len(settings.intensities)
-        share = float(scoring_chance(settings.draws)[0])
-        each += share * variants * _scoring_seconds(target, prompts, drawn)
+    if versions is not None:
+        chances = np.concatenate([scoring_chance(size) for size in settings.batch_sizes])
+        passes = 1 + versions * len(settings.intensities)
+        each += float(chances.mean()) * passes * _scoring_seconds(target, prompts, drawn)
     draws = len(prompts) * settings.draws
     most *= len(prompts)
     return RiskPreview(

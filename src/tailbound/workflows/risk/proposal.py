@@ -29,10 +29,14 @@ from tailbound.workflows.risk.proposals.base import (
     Proposals,
     no_weights,
 )
-from tailbound.workflows.risk.proposals.registry import ALONE, SPLITTING, find_proposal
+from tailbound.workflows.risk.proposals.registry import (
+    ALONE,
+    NONE,
+    SPLITTING,
+    find_proposal,
+)
 
 SCHEMA = 2
-NONE = "none"
 TOO_FEW = (
     "--proposal-family mix-switch tunes on a tenth of the prompts and leaves them out: give at "
     "least 2 prompts, or use the ladder"
@@ -55,7 +59,7 @@ def check_proposal(
     that do not go together, files that are missing or cannot be read, and extras that are not
     installed, and `ContractMismatchError` where the run in `folder` uses another proposal.
     """
-    parts = _parts(specs)
+    parts = unsafe_versions(specs)
     white_box = target_provider(target).white_box
     shown = target if isinstance(target, str) else target.contract.target
     if EXPLORE in specs and not explore:
@@ -113,7 +117,7 @@ def make_proposal(
     `UsageError` for what cannot be built and `ContractMismatchError` where the run in `folder` uses
     other proposals.
     """
-    parts = _parts(specs)
+    parts = unsafe_versions(specs)
     explore = explore and isinstance(target, Heatable) and NONE not in specs
     if EXPLORE in specs and not explore:
         raise UsageError(
@@ -121,7 +125,7 @@ def make_proposal(
             "cannot: use --proposal none"
         )
     with stages_kept(folder):
-        records = _records(folder, specs, explore=explore)
+        records = _records(folder, specs, explore=explore, known=True)
         made: list[Proposal] = []
         for number, spec in enumerate(parts):
             record = None if records is None else records[number]
@@ -144,20 +148,32 @@ def make_proposal(
                     f"{made[-1].id!r}: use another --out"
                 )
         found = Proposals(target=target, parts=tuple(made), explore=explore)
-        make_folder(folder)
-        write_json(
-            folder / PROPOSAL,
-            {
-                "schema": SCHEMA,
-                "spec": list(found.spec),
-                "explore": explore,
-                "id": found.id,
-                "parts": [
-                    {"spec": part.spec, "id": part.id, "evidence": part.evidence} for part in made
-                ],
-            },
-        )
+        write_record(folder, spec=found.spec, id=found.id, explore=explore, parts=made)
         return found
+
+
+def write_record(
+    folder: Path,
+    *,
+    spec: Sequence[str],
+    id: str,
+    explore: bool = False,
+    parts: Sequence[Proposal] = (),
+) -> None:
+    """Write `proposal.json` of the run in `folder`."""
+    make_folder(folder)
+    write_json(
+        folder / PROPOSAL,
+        {
+            "schema": SCHEMA,
+            "spec": list(spec),
+            "explore": explore,
+            "id": id,
+            "parts": [
+                {"spec": part.spec, "id": part.id, "evidence": part.evidence} for part in parts
+            ],
+        },
+    )
 
 
 def _make(
@@ -190,7 +206,7 @@ def _make(
     )
 
 
-def _parts(specs: Sequence[str]) -> list[str]:
+def unsafe_versions(specs: Sequence[str]) -> list[str]:
     """The specs of unsafe versions among `specs`; `UsageError` for what does not go together."""
     if not specs:
         raise UsageError("--proposal is empty: give one, or none")
@@ -210,23 +226,33 @@ def _kept(folder: Path, number: int) -> Path:
     return folder / (DIRECTION if number == 0 else f"{DIRECTION}-{number + 1}")
 
 
-def _records(folder: Path, specs: Sequence[str], *, explore: bool) -> list[dict[str, Any]] | None:
-    """What the run in `folder` says of each part; None for a new run."""
+def _records(
+    folder: Path, specs: Sequence[str], *, explore: bool, known: bool = False
+) -> list[dict[str, Any]] | None:
+    """What the run in `folder` says of each part; None for a new run.
+
+    `known` says that the target is: before, `explore` is what was asked for, and it may turn out
+    that the target cannot be heated.
+    """
     path = folder / PROPOSAL
     if not path.is_file():
         return None
     held = read_json(path)
     with understood(path):
         parts: list[dict[str, Any]] = held["parts"]
-        known = [(part["spec"], part["id"], part["evidence"])[0] for part in parts]
+        own = [(part["spec"], part["id"], part["evidence"])[0] for part in parts]
         explored = bool(held["explore"])
     split = (SPLITTING in held["spec"]) != (SPLITTING in specs)
-    if known != _parts(specs) or (explored and not explore) or split:
-        given = ", ".join(held["spec"]) + (
-            "" if explored or held["spec"][0] in ALONE else " --no-explore"
-        )
+    other = explored != explore if known else explored and not explore
+    if own != unsafe_versions(specs) or other or split:
+        given, asked = _words(held["spec"], explored), _words(specs, explore)
         raise ContractMismatchError(
-            f"{folder} holds a run with --proposal {given}, not {', '.join(specs)}: "
+            f"{folder} holds a run with --proposal {given}, not {asked}: "
             "use another --out, or the same options as before"
         )
     return parts
+
+
+def _words(specs: Sequence[str], explore: bool) -> str:
+    """Proposals as they were asked for."""
+    return ", ".join(specs) + ("" if explore or specs[0] in ALONE else " --no-explore")

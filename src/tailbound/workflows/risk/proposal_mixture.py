@@ -22,6 +22,7 @@ from tailbound.importance_sampling import (
     RiskEstimate,
     adaptive_allocation,
     balance_heuristic,
+    batch_factors,
     coverage_check,
     estimate_risk,
     mean_weight,
@@ -263,7 +264,7 @@ class Family:
                 sequential=sequential,
                 estimand=estimand,
             )
-        number = np.repeat(np.arange(len(batches)), [batch.harm.size for batch in batches])
+        number = _batch_numbers(batches)
         strata = labels + number * (int(labels.max()) + 1)
         told_apart = [batch.replies for batch in batches if batch.replies is not None]
         known = len(told_apart) == len(batches)
@@ -275,8 +276,7 @@ class Family:
             confidence=confidence,
             strata=strata,
             batches=number if self.main is None else None,
-            # bounds of batches that count differently hold at an end that was fixed in advance
-            batch_weights=None if self.main or sequential else _batch_weights(len(batches)),
+            batch_weights=self._batch_weights(len(batches), sequential=sequential),
             explored=self.explored,
             coverage_checked=None if self.main is None else False,
             replies=[one for replies in told_apart for one in replies] if known else None,
@@ -286,6 +286,24 @@ class Family:
         )
         mean, z = mean_weight(np.concatenate([batch.log_shares for batch in batches]), strata)
         return replace(found, mean_weight=mean, mean_weight_z=z)
+
+    def draw_weights(self, batches: Sequence[Batch], *, sequential: bool) -> FloatArray:
+        """What each draw's harm counts in the estimate, (n,): its weight, times its batch's."""
+        weights = np.exp(np.concatenate([batch.log_weights for batch in batches]))
+        factors = batch_factors(
+            _batch_numbers(batches), self._batch_weights(len(batches), sequential=sequential)
+        )
+        return np.asarray(weights if factors is None else weights * factors, dtype=np.float64)
+
+    def _batch_weights(self, batches: int, *, sequential: bool) -> list[float] | None:
+        """How much a draw of each batch counts, those beyond the last as that one.
+
+        All alike (None) where the number of draws was not fixed in advance: bounds of batches that
+        count differently hold at such an end alone.
+        """
+        if self.ladder is None or self.main is not None or sequential:
+            return None
+        return [BATCH_WEIGHTS[min(n, len(BATCH_WEIGHTS) - 1)] for n in range(batches)]
 
     def _groupings(self, batches: Sequence[Batch], labels: IntArray) -> list[Grouping]:
         """Parts of the draws that should agree, by counts summed over the batches."""
@@ -315,9 +333,9 @@ class Family:
         ]
 
 
-def _batch_weights(batches: int) -> list[float]:
-    """Of a run of that many batches, those beyond the last as that one."""
-    return [BATCH_WEIGHTS[min(n, len(BATCH_WEIGHTS) - 1)] for n in range(batches)]
+def _batch_numbers(batches: Sequence[Batch]) -> IntArray:
+    """Number 0, 1, ... of the batch of each draw, (n,)."""
+    return np.repeat(np.arange(len(batches)), [batch.harm.size for batch in batches])
 
 
 def mixture_segments(

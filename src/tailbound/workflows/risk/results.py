@@ -18,8 +18,7 @@ from tailbound.runs.spend import read_streams, write_streams
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_atomically, write_json
 from tailbound.storage.parquet import write_sealed
-from tailbound.storage.plain import finite as finite
-from tailbound.storage.plain import from_plain
+from tailbound.storage.plain import finite, from_plain
 from tailbound.workflows.result import Result
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 LEAST_HITS = 10
+REVIEWED = 5
+"""Unsafe draws per prompt that are put before a person."""
 
 _FIRST = (
     "risk",
@@ -325,6 +326,34 @@ def write_review(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write `review.jsonl`: the unsafe draws that a person should look at."""
     lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
     write_atomically(folder / REVIEW, "".join(lines))
+
+
+def review_row(
+    risk: PromptRisk,
+    draw: int,
+    *,
+    response: str,
+    proposal: str | None,
+    score: float,
+    weight: float,
+    share: float,
+) -> dict[str, Any]:
+    """One row of `review.jsonl`: draw `draw` (from 1) of the prompt of `risk`.
+
+    `weight` is what its harm counts, `share` its part of the estimate; `proposal` None is the
+    target.
+    """
+    return {
+        "id": risk.prompt.id,
+        "prompt": risk.prompt.text,
+        "response": response,
+        "draw": draw,
+        "proposal": proposal or "target",
+        "score": score,
+        "weight": float(weight),
+        "share": float(share),
+        "risk": risk.estimate.risk,
+    }
 
 
 def read_review(folder: Path) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,9 @@ from tailbound.errors import UsageError
 FamilyName = Literal["ladder", "mix-switch", "single"]
 Estimand = Literal["unsafe", "score"]
 GROUP, PROPOSAL = "Statistics", "Proposal"
+
+LEAST_BATCH = 20
+"""Draws of the smallest batch of a ladder; runs of fewer draws have one batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +90,21 @@ class RiskSettings:
             )
         if self.seed < 0:
             raise UsageError(f"--seed must not be negative, not {self.seed}")
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """How many draws each batch of `draws` has, that of other families than the ladder too.
+
+        >>> RiskSettings(draws=500).batch_sizes, RiskSettings(draws=60).batch_sizes
+        ((125, 100, 125, 150), (60,))
+        """
+        ends = [
+            round(sum(self.batch_shares[: n + 1]) * self.draws)
+            for n in range(len(self.batch_shares))
+        ]
+        sizes = tuple(end - start for start, end in pairwise([0, *ends]))
+        divided = self.family == "ladder" and min(sizes) >= LEAST_BATCH
+        return sizes if divided else (self.draws,)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for YAML or JSON."""

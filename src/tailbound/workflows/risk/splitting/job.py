@@ -24,16 +24,17 @@ from tailbound.importance_sampling import ScoredPath, estimate_splitting
 from tailbound.judges import Exchange, Judge
 from tailbound.runs import Ledger
 from tailbound.runs.draws import scan
-from tailbound.runs.layout import PROPOSAL
 from tailbound.runs.prompts import save_prompts
 from tailbound.runs.spend import stages_kept
-from tailbound.storage.files import write_json
 from tailbound.targets import Target
 from tailbound.targets.capabilities import Continuing
+from tailbound.workflows.risk.proposal import write_record
 from tailbound.workflows.risk.results import (
+    REVIEWED,
     PromptRisk,
     RiskResult,
     RiskSpend,
+    review_row,
     whole_set,
     write_results,
     write_review,
@@ -59,9 +60,7 @@ STREAM = "splitting"
 CONTINUED = "splitting: continued"
 """What the ledger calls the distribution of a draw that is not plain."""
 
-REVIEWED = 5
 _AT_ONCE = 256
-_PROPOSAL_SCHEMA = 2
 
 
 def run_splitting(
@@ -97,7 +96,7 @@ def run_splitting(
         ) as ledger,
     ):
         save_prompts(folder, {STREAM: prompts})
-        _write_proposal(folder)
+        write_record(folder, spec=[SPLITTING], id=SPLITTING)
         run = _Run(prompts, target, judge, settings, options, folder, ledger, report)
         run.recall()
         while run.next_round():
@@ -107,19 +106,6 @@ def run_splitting(
         rows = run.review(result)
         write_review(folder, rows)
         return replace(result, reviewed=len(rows))
-
-
-def _write_proposal(folder: Path) -> None:
-    write_json(
-        folder / PROPOSAL,
-        {
-            "schema": _PROPOSAL_SCHEMA,
-            "spec": [SPLITTING],
-            "explore": False,
-            "id": SPLITTING,
-            "parts": [],
-        },
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -396,16 +382,14 @@ class _Run:
             for number in sorted(terms, key=lambda n: (-terms[n], n))[:REVIEWED]:
                 parent = state.births[number - 1].parent
                 rows.append(
-                    {
-                        "id": risk.prompt.id,
-                        "prompt": risk.prompt.text,
-                        "response": state.draws[number].text,
-                        "draw": number,
-                        "proposal": CONTINUED if parent else "target",
-                        "score": self._scores[risk.prompt.id][number],
-                        "weight": float(state.weights()[number] * state.total),
-                        "share": float(terms[number] / total),
-                        "risk": risk.estimate.risk,
-                    }
+                    review_row(
+                        risk,
+                        number,
+                        response=state.draws[number].text,
+                        proposal=CONTINUED if parent else None,
+                        score=self._scores[risk.prompt.id][number],
+                        weight=state.weights()[number] * state.total,
+                        share=terms[number] / total,
+                    )
                 )
         return rows
