@@ -83,6 +83,8 @@ class Faults:
     """How every response ends."""
     message: dict[str, Any] | None = None
     """What every chat message says."""
+    word_log_prob: float = -1.5
+    """What it reports of every word (and of the end); the truth is log(1 / len(WORDS)), and 0."""
     prefill: str | None = None
     """Whether a chat continues the assistant's last message: "always", or if it is "asked" to."""
 
@@ -266,10 +268,11 @@ class Stub:
         if asked.get("logprobs"):
             said = [word if i == 0 else f" {word}" for i, word in enumerate(words)]
             said += ["<end>"] if finish == "stop" else []
+            each = self.faults.word_log_prob
             choice["logprobs"] = (
-                {"content": [{"token": token, "logprob": -1.5} for token in said]}
+                {"content": [{"token": token, "logprob": each} for token in said]}
                 if chat
-                else {"tokens": said, "token_logprobs": [-1.5] * len(said)}
+                else {"tokens": said, "token_logprobs": [each] * len(said)}
             )
         if self.faults.filtering and self.faults.filtering in text:
             text, choice["finish_reason"] = "", self.faults.filter_reason

@@ -738,7 +738,7 @@ def test_a_proposal_needs_weights_and_a_second_limit_is_not_added_up(tmp_path, c
         options = ["risk", prompts, *shared(stub), "--out", tmp_path / "run"]
         code, _, err = cli(*options, "--proposal", "refusal")
         assert code == 2
-        assert "use --proposal none" in err
+        assert "give --proposal none" in err
         assert stub.seen["requests"] == 0
         options += ["--proposal", "none", "--price-in", 1, "--price-out", 2, "--max-cost", 0.02]
         assert cli(*options, "--draws", 4)[0] == 0

@@ -15,7 +15,7 @@ from tailbound.importance_sampling import (
     count_tokens,
     estimate_risk,
 )
-from tailbound.importance_sampling.distinct import distinct_probability
+from tailbound.importance_sampling.distinct import contradicted, distinct_probability
 from tailbound.intervals import betting_lower, betting_upper
 
 
@@ -68,6 +68,33 @@ def test_the_distinct_unsafe_replies_are_a_bound_with_certainty() -> None:
     assert distinct_probability([1, 1], np.log([0.5, 0.5]), [1.0, 0.0]) == 0
     with pytest.raises(UsageError, match="one value per draw"):
         distinct_probability([1], np.log([0.5, 0.5]), [1.0, 0.0])
+
+
+def test_replies_count_with_their_least_verdict_and_probability() -> None:
+    """In any order; one whose probability is not known counts with 0."""
+    log_p = np.log([0.5, 0.4, 0.3])
+    for order in ([0, 1, 2], [2, 1, 0], [1, 2, 0]):
+        found = distinct_probability(["a", "a", "b"], log_p[order], [1.0, 1.0, 1.0])
+        least = min(log_p[order][:2])
+        assert found == pytest.approx((np.exp(least) + np.exp(log_p[order][2])) * 0.999)
+    assert distinct_probability([1, 1], np.log([0.5, 0.5]), [0.0, 1.0]) == 0
+    assert distinct_probability([1, 1], [np.nan, np.log(0.5)], [1, 1]) == pytest.approx(0.4995)
+    assert distinct_probability([1, 2], [np.nan, np.log(0.5)], [1, 1]) == pytest.approx(0.4995)
+    assert distinct_probability([1], [np.nan], [1]) == 0
+
+
+def test_right_log_probabilities_are_hardly_ever_refuted() -> None:
+    """Though they are those of the draws; too high ones are, unless missing verdicts excuse it."""
+    rng = np.random.default_rng(1)
+    p = rng.dirichlet(np.ones(30))
+    unsafe = rng.random(30) < 0.3
+    for _ in range(300):
+        y = rng.choice(30, 200, p=p)
+        log_p, harm = np.log(p[y]), unsafe[y].astype(float)
+        assert not contradicted(y.tolist(), log_p, harm)
+    assert contradicted(y.tolist(), log_p + 1, harm)
+    missing = np.where(rng.random(200) < 0.8, np.nan, harm)
+    assert not contradicted(y.tolist(), log_p + 0.5, missing)
 
 
 def test_the_lower_bound_is_the_larger_of_two() -> None:

@@ -19,7 +19,7 @@ from tailbound.importance_sampling.diagnostics import (
     Grouping,
     coverage_check,
 )
-from tailbound.importance_sampling.distinct import distinct_probability
+from tailbound.importance_sampling.distinct import contradicted, distinct_probability
 from tailbound.importance_sampling.estimate import (
     RiskEstimate,
     batch_factors,
@@ -67,6 +67,7 @@ __all__ = [
     "batch_factors",
     "choose",
     "choose_replies",
+    "contradicted",
     "count_tokens",
     "coverage_check",
     "distinct_probability",

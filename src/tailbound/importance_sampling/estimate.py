@@ -48,6 +48,9 @@ from tailbound.importance_sampling.weights import (
 from tailbound.intervals import betting_lower, betting_upper, clopper_pearson
 from tailbound.missing_verdicts import harm_at_most, missing_counts_as_unsafe
 
+CERTAIN = ", certain"
+"""What `guarantee` says of the bound by distinct replies."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RiskEstimate:
@@ -413,7 +416,7 @@ def _estimate(
             interval is not None,
             at_the_end=sample.at_the_end,
         )
-        + ("; lower by the distinct unsafe replies, certain" if lower > by_betting else ""),
+        + (f"; lower by the distinct unsafe replies{CERTAIN}" if lower > by_betting else ""),
     )
 
 

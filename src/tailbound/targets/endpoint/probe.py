@@ -85,6 +85,15 @@ class Capabilities:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @property
+    def own_distribution(self) -> bool:
+        """Whether draws at temperature 1 are known to be those of the log-probabilities given.
+
+        A server that truncates on its own (top-k, min-p) makes what it says likelier than it
+        reports, so that reported probabilities are too low at most.
+        """
+        return self.log_probs and self.temperature is True and "temperature" not in self.refused
+
+    @property
     def notices(self) -> tuple[str, ...]:
         """Lines that a person should see."""
         found = []

@@ -190,11 +190,14 @@ def _choice(choice: Any, body: bytes, *, tokens: int | None, thought: bool) -> C
     text = clean_text(text)
     shown = clean_text(thoughts.shown(choice if message is None else message))
     length = kind == "length"
+    # beside a thought that stands elsewhere, or where a filter cut, the sum is that of a part
+    whole = kind in ("finished", "length") and not shown and not thought
+    given = choice.get("logprobs")
     return Choice(
         text=text,
         length=length,
-        tokens=_tokens(choice.get("logprobs")) if tokens is None else tokens,
-        log_prob=_log_prob(choice.get("logprobs"), text, ended=not length),
+        tokens=_tokens(given) if tokens is None else tokens,
+        log_prob=_log_prob(given, text, ended=not length) if whole else None,
         content_filter=content_filter_reason(reason) if kind == "filter" else None,
         incomplete=unknown_reason(reason) if kind == "unknown" else None,
         thought=shown,

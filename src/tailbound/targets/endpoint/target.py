@@ -99,11 +99,13 @@ class EndpointTarget:
             self._phrasing = RequestBuilder(model, options, dialect)
         dialect.seed = self.capabilities.seed
         dialect.stop = self.capabilities.stop is not False
-        dialect.log_probs = settings.log_probs and self.capabilities.log_probs and self._whole
+        wanted = settings.log_probs and self.capabilities.log_probs
+        dialect.log_probs = wanted and self._whole and self.capabilities.own_distribution
         self.notices: tuple[str, ...] = (
             *self.capabilities.notices,
             *self._thinking_notice(),
             *self._other_name(),
+            *(self._unused_log_probs() if wanted and not dialect.log_probs else ()),
             *self._served.notices,
             "behind an endpoint draws are reproducible in distribution only",
         )
@@ -197,7 +199,8 @@ class EndpointTarget:
         if found is None:
             raise UsageError(
                 f"{name} does not continue an answer that is begun for it: --proposal splitting "
-                "needs --completion, or a server that does (vLLM, SGLang, llama.cpp)"
+                "needs --completion, or a server that does (vLLM, SGLang, llama.cpp); use "
+                "--proposal none"
             )
         self._phrasing.dialect.prefill = found
         self._prefills = True
@@ -236,6 +239,15 @@ class EndpointTarget:
             f"the server does not list {self._model!r}, but {', '.join(listed[:3])}: see that it "
             "is the model that you mean",
         )
+
+    def _unused_log_probs(self) -> tuple[str, ...]:
+        """Why log-probabilities that the server gives are not recorded."""
+        why = (
+            "the server is not known to heed the temperature"
+            if self._whole
+            else "they are those of temperature 1 without truncation or other parameters"
+        )
+        return (f"the server's log-probabilities are not used: {why}",)
 
     def _thinking_notice(self) -> tuple[str, ...]:
         if self.capabilities.thinking is None:

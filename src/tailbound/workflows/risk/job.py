@@ -7,19 +7,23 @@ was interrupted reads the rounds on record and continues from there.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tailbound.audit import Audit, Reporter, silent
 from tailbound.audit.judge_queue import no_verdicts
 from tailbound.core.prompt import Prompt
-from tailbound.core.steps import step
+from tailbound.core.steps import notice, step
 from tailbound.errors import UsageError
 from tailbound.importance_sampling import MixSwitch, RiskEstimate, make_ladder
+from tailbound.importance_sampling.distinct import contradicted
+from tailbound.importance_sampling.estimate import CERTAIN
 from tailbound.importance_sampling.status import UNCHECKED
 from tailbound.judges import Deterministic, Judge
 from tailbound.runs import Ledger, StreamRecord, read
@@ -52,7 +56,22 @@ from tailbound.workflows.risk.results import (
 from tailbound.workflows.risk.scores import Scores
 from tailbound.workflows.risk.settings import RiskSettings
 
+if TYPE_CHECKING:
+    import polars as pl
+
+FloatArray = NDArray[np.float64]
+
 STREAM = "risk"
+
+EXACT = ("float32", "float64", "exact")
+"""Precisions whose log-probabilities are off by less than the bound by distinct replies allows."""
+REMOTE, REMOTE_NOISE = "remote", 0.05
+"""The precision of a server, which is not known, and what is taken off its log-probabilities.
+
+In half precision a log-probability changes with what else is in the batch, by some .02 a token
+(standard deviation), independently: of a reply of n tokens .05 sqrt(n) nats are taken off.
+"""
+REPORTED = ", by the log-probabilities that the server reports"
 
 
 def run_risk(
@@ -117,7 +136,8 @@ class RiskJob:
         self._left_out: tuple[str, ...] = ()
         self._choice: dict[str, Any] | None = None
         self._checks: dict[str, Any] = {}
-        self._texts: dict[str, list[bytes]] | None = None
+        self._replies: dict[str, list[bytes]] | None = None
+        self._log_probs: dict[str, FloatArray] = {}
         self._lessons: Lessons | None = None
 
     def prepare(self, prompts: Sequence[Prompt]) -> None:
@@ -328,7 +348,9 @@ class RiskJob:
             scores = self._record[prompt.id].scores[start : start + size]
             unsafe = np.where(np.isnan(scores), np.nan, scores >= self._threshold)
             harm = unsafe if self._settings.estimand == "unsafe" else scores
-            densities, chance, replies = np.zeros((1, size)), None, None
+            densities, chance, log_target = np.zeros((1, size)), None, None
+            own, part = self._replies, slice(start, start + size)
+            replies = None if own is None else tuple(own[prompt.id][part])
             if self._family.ladder is not None:
                 densities = self._scores.of(prompt.id, start + 1, size, counts.size)
                 chance = scoring_chance(size)
@@ -336,8 +358,8 @@ class RiskJob:
                 indices = range(start + 1, start + size + 1)
                 by_chance = [self._plan.sampled(prompt.id, index) for index in indices]
                 densities[:, (harm == 0) & ~np.array(by_chance)] = np.nan
-                if self._texts is not None:
-                    replies = tuple(self._texts[prompt.id][start : start + size])
+            elif own is not None:
+                log_target = self._log_probs[prompt.id][part]
             found.append(
                 Batch(
                     counts=counts,
@@ -345,18 +367,23 @@ class RiskJob:
                     harm=harm,
                     chance=chance,
                     replies=replies,
+                    log_target=log_target,
                 )
             )
             start += size
         return found
 
     def _estimate(self, prompt: Prompt) -> RiskEstimate:
-        return self._family.estimate(
+        found = self._family.estimate(
             self._batches(prompt),
             confidence=self._settings.confidence,
             sequential=self._sequential(prompt),
             estimand=self._estimand(),
         )
+        if self._proposal.target.contract.precision != REMOTE:
+            return found
+        words = found.guarantee.replace(CERTAIN, REPORTED)
+        return replace(found, guarantee=words)
 
     def _sequential(self, prompt: Prompt) -> bool:
         """Whether the number of draws of a prompt may have depended on what they brought."""
@@ -371,12 +398,7 @@ class RiskJob:
         """The estimates of all prompts and of the set."""
         risks = []
         with step("estimating", total=len(self._prompts), unit="prompts") as now:
-            # in half precision a log-density may be off by more than the bound allows for
-            exact = self._proposal.target.contract.precision in ("float32", "float64")
-            if exact and isinstance(self._judge, Deterministic) and self._judge.deterministic:
-                self._texts = {
-                    name: [_key(ids) for ids in texts] for name, texts in self._token_ids().items()
-                }
+            self._tell_replies_apart()
             for prompt in self._prompts:
                 risks.append(PromptRisk(prompt=prompt, estimate=self._estimate(prompt)))
                 now.advance()
@@ -411,6 +433,47 @@ class RiskJob:
                 for name, total in self._ledger.totals().items()
             },
         )
+
+    def _tell_replies_apart(self) -> None:
+        """Read what the bound by distinct replies needs, where it holds.
+
+        Verdicts must be a function of the reply, and log-probabilities those of the target. What a
+        server says of them is left out where the draws contradict it, with a notice.
+        """
+        precision = self._proposal.target.contract.precision
+        plain = self._family.ladder is None
+        if not (isinstance(self._judge, Deterministic) and self._judge.deterministic):
+            return
+        if precision not in EXACT and not (plain and precision == REMOTE):
+            return
+        frame = read(self._folder, stream=STREAM).sort("prompt_id", "index")
+        parts = {
+            str(key[0]): part for key, part in frame.partition_by("prompt_id", as_dict=True).items()
+        }
+        replies = {
+            name: [
+                _key(ids, text or "") for ids, text in part.select("token_ids", "text").iter_rows()
+            ]
+            for name, part in parts.items()
+        }
+        if plain:
+            self._log_probs = {name: _log_probs(part, precision) for name, part in parts.items()}
+            if self._contradicted(replies):
+                notice(
+                    "the log-probabilities that came with the draws are left out: by them unsafe "
+                    "replies would have been drawn more often than they were"
+                )
+                return
+        self._replies = replies
+
+    def _contradicted(self, replies: Mapping[str, Sequence[bytes]]) -> bool:
+        """Whether the draws of any prompt refute the log-probabilities that came with them."""
+        for prompt in self._prompts:
+            harm = np.concatenate([batch.harm for batch in self._batches(prompt)])
+            n = harm.size
+            if contradicted(replies[prompt.id][:n], self._log_probs[prompt.id][:n], harm):
+                return True
+        return False
 
     def review(self, result: RiskResult) -> list[dict[str, Any]]:
         """The unsafe draws with the largest shares of each estimate, for a person to read."""
@@ -453,6 +516,16 @@ def _speak(proposal: Proposals, variants: Mapping[str, Variant]) -> ProposalEngi
     return engine_of(target, spoken, spec=" ".join(proposal.spec))
 
 
-def _key(token_ids: Sequence[int]) -> bytes:
-    """Tells replies apart in a few bytes."""
-    return hashlib.blake2b(np.array(token_ids, dtype=np.int64).tobytes(), digest_size=16).digest()
+def _key(token_ids: Sequence[int], text: str) -> bytes:
+    """Tells replies apart in a few bytes: by their tokens, else by their text."""
+    said = np.array(token_ids, dtype=np.int64).tobytes() if token_ids else text.encode()
+    return hashlib.blake2b(said, digest_size=16).digest()
+
+
+def _log_probs(draws: pl.DataFrame, precision: str) -> FloatArray:
+    """log p of each of the target's own draws, at most, NaN where it is not known."""
+    found = draws["log_prob"].fill_null(math.nan).to_numpy().astype(np.float64)
+    if precision != REMOTE:
+        return found
+    tokens = draws["tokens"].fill_null(draws["text"].str.len_bytes() + 1)
+    return np.asarray(found - REMOTE_NOISE * np.sqrt(tokens.to_numpy()), dtype=np.float64)

@@ -60,16 +60,18 @@ def check_proposal(
     installed, and `ContractMismatchError` where the run in `folder` uses another proposal.
     """
     parts = unsafe_versions(specs)
-    white_box = target_provider(target).white_box
+    declared = target_provider(target)
     shown = target if isinstance(target, str) else target.contract.target
     if EXPLORE in specs and not explore:
         raise UsageError(f"--proposal {EXPLORE} and --no-explore contradict each other: remove one")
     takes_prompts = False
+    if EXPLORE in specs and declared.served and not declared.white_box:
+        raise UsageError(no_weights(EXPLORE, shown, served=True))
     for spec in parts:
         provider, name = find_proposal(spec)
         assert provider is not None
-        if provider.white_box and not white_box:
-            raise UsageError(no_weights(spec, shown))
+        if provider.white_box and not declared.white_box:
+            raise UsageError(no_weights(spec, shown, served=declared.served))
         takes_prompts |= provider.takes_instructions and not name
     if (instructions.harmful or instructions.harmless) and not takes_prompts:
         raise UsageError(

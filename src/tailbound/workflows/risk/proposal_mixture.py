@@ -71,7 +71,8 @@ class Batch:
     proposals, in nats, NaN for safe draws that were not scored; `harm` (n,) is NaN where the
     verdict is missing. Draws stand in the order of their proposals: the first counts[0] come from
     the target. `chance` (n,) is that of a safe draw to be scored, None if all are. `replies` (n,)
-    tell replies apart where verdicts are a function of the reply.
+    tell replies apart where verdicts are a function of the reply. `log_target` (n,) are their
+    log-probabilities in plain Monte Carlo, which has no use for densities, NaN where not known.
     """
 
     counts: IntArray
@@ -79,6 +80,7 @@ class Batch:
     harm: FloatArray
     chance: FloatArray | None = None
     replies: tuple[bytes, ...] | None = None
+    log_target: FloatArray | None = None
 
     def __post_init__(self) -> None:
         unknown = np.isnan(self.log_densities[0])
@@ -256,18 +258,22 @@ class Family:
         """The risk of a prompt from its complete batches, each weighted by its own counts."""
         harm = np.concatenate([batch.harm for batch in batches])
         labels = np.concatenate([batch.labels for batch in batches])
+        told_apart = [batch.replies for batch in batches if batch.replies is not None]
+        known = len(told_apart) == len(batches)
+        replies = [one for part in told_apart for one in part] if known else None
         if self.ladder is None:
+            targets = [batch.log_target for batch in batches if batch.log_target is not None]
             return estimate_risk(
                 np.zeros(harm.size),
                 harm,
                 confidence=confidence,
+                replies=replies if len(targets) == len(batches) else None,
+                log_target=np.concatenate(targets) if targets else None,
                 sequential=sequential,
                 estimand=estimand,
             )
         number = _batch_numbers(batches)
         strata = labels + number * (int(labels.max()) + 1)
-        told_apart = [batch.replies for batch in batches if batch.replies is not None]
-        known = len(told_apart) == len(batches)
         found = estimate_risk(
             np.concatenate([batch.log_weights for batch in batches]),
             harm,
@@ -279,7 +285,7 @@ class Family:
             batch_weights=self._batch_weights(len(batches), sequential=sequential),
             explored=self.explored,
             coverage_checked=None if self.main is None else False,
-            replies=[one for replies in told_apart for one in replies] if known else None,
+            replies=replies,
             log_target=np.concatenate([batch.log_densities[0] for batch in batches]),
             sequential=sequential,
             estimand=estimand,

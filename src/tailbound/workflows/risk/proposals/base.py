@@ -11,7 +11,7 @@ from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
 from tailbound.judges import Judge
 from tailbound.targets import Target, WhiteBox
-from tailbound.targets.capabilities import ProposalEngine, Variant, VariantSource
+from tailbound.targets.capabilities import PaidTarget, ProposalEngine, Variant, VariantSource
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -163,13 +163,23 @@ class ProposalRequest:
     def white_box(self) -> WhiteBox:
         """The target, whose network must be at hand; raises `UsageError` where it is not."""
         if not isinstance(self.target, WhiteBox):
-            raise UsageError(no_weights(self.spec, self.target.contract.target))
+            served = isinstance(self.target, PaidTarget)
+            raise UsageError(no_weights(self.spec, self.target.contract.target, served=served))
         return self.target
 
 
-def no_weights(spec: str, target: str) -> str:
-    """The message for a proposal that needs a network which is not at hand."""
+def no_weights(spec: str, target: str, *, served: bool = False) -> str:
+    """The message for a proposal that needs a network which is not at hand.
+
+    `served` says that the target is behind a server, which may do what splitting asks of it.
+    """
+    cure = "use --proposal none"
+    if served:
+        cure = (
+            "give --proposal none (plain Monte Carlo), or --proposal splitting where the server "
+            "continues a reply that is begun"
+        )
     return (
         f"--proposal {spec} needs the target's weights in this process (hf: or demo), and {target} "
-        "is not: use --proposal none"
+        f"is not: {cure}"
     )
