@@ -42,6 +42,12 @@ from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.import_.settings import ImportOptions
 from tailbound.workflows.rejudge.settings import RejudgeOptions
+from tailbound.workflows.reproduce.settings import (
+    RISK_OPTIONS,
+    ErrorStudy,
+    StudyName,
+    WeightedStudy,
+)
 from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
 from tailbound.workflows.risk.splitting.settings import SplittingOptions
 from tailbound.workflows.settings import PromptOptions, RecordOptions
@@ -56,6 +62,7 @@ if TYPE_CHECKING:
     from tailbound.workflows.import_ import ImportResult
     from tailbound.workflows.opening import JudgeSource, Request, TargetSource
     from tailbound.workflows.rejudge import Rejudged
+    from tailbound.workflows.reproduce import StudyResult
     from tailbound.workflows.risk import RiskResult
     from tailbound.workflows.risk.preview import RiskPreview
     from tailbound.workflows.summarize.summary import RunSummary
@@ -65,6 +72,9 @@ Place = str | PathLike[str]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _DRAWING: tuple[Group, ...] = (SamplingOptions, EngineOptions, EndpointOptions)
+_STUDY: tuple[Group, ...] = (
+    *(ProposalOptions, RISK_OPTIONS, PromptOptions, SamplingOptions, EngineOptions),
+)
 
 
 def _takes(*groups: Group) -> Callable[[Function], Function]:
@@ -413,6 +423,103 @@ def steer_persona(
     trait = str(_place(trait, "trait"))
     with _watching(progress):
         return persona_command(trait, _place(out), target=target, judge=judge, given=given)[0]
+
+
+@_takes(ErrorStudy, *_STUDY)
+def reproduce_mc_vs_is(
+    out: Place,
+    *,
+    prompts: PromptSource | None = None,
+    target: TargetSource = "demo",
+    judge: JudgeSource | None = None,
+    progress: ProgressOption = "auto",
+    **options: Any,
+) -> StudyResult:
+    """Relative error against draws and tokens of several methods, beside the truth.
+
+    `out` is the folder of the study: its runs, `study.json`, tables and figures. A study already
+    there is resumed, or extended by more draws, repeats or methods. Needs the extra `plot`.
+
+    >>> import tempfile, tailbound
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = tailbound.reproduce_mc_vs_is(f"{folder}/study", draws=(20,), repeats=1,
+    ...                                          method="none", limit=2, progress=None)
+    >>> found.truth, len(found.points)
+    ('exact', 2)
+    """
+    return _study("mc-vs-is", reproduce_mc_vs_is, options, out, prompts, target, judge, progress)
+
+
+@_takes(WeightedStudy, *_STUDY)
+def reproduce_strongreject(
+    out: Place,
+    *,
+    prompts: PromptSource | None = None,
+    target: TargetSource = "demo",
+    judge: JudgeSource | None = None,
+    progress: ProgressOption = "auto",
+    **options: Any,
+) -> StudyResult:
+    """Share of prompts with an unsafe output among k draws, predicted from few and seen in many.
+
+    >>> import tempfile, tailbound
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = tailbound.reproduce_strongreject(f"{folder}/study", plain=30, weighted=20,
+    ...                                              limit=1, progress=None)
+    >>> [row.k for row in found.shares if row.seen is not None]
+    [1, 2, 5, 10, 20]
+    """
+    return _study(
+        "strongreject", reproduce_strongreject, options, out, prompts, target, judge, progress
+    )
+
+
+@_takes(WeightedStudy, *_STUDY)
+def reproduce_persona(
+    out: Place,
+    *,
+    prompts: PromptSource | None = None,
+    target: TargetSource = "demo",
+    judge: JudgeSource | None = None,
+    progress: ProgressOption = "auto",
+    **options: Any,
+) -> StudyResult:
+    """A trait of the target by few weighted draws, beside many plain ones.
+
+    `judge` None is the trait's own.
+
+    >>> import tempfile, tailbound
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = tailbound.reproduce_persona(f"{folder}/study", plain=30, weighted=20, limit=1,
+    ...                                         progress=None)
+    >>> found.judge, found.options["proposal"]
+    ('demo:flatter', ['persona:flatter'])
+    """
+    return _study("persona", reproduce_persona, options, out, prompts, target, judge, progress)
+
+
+def _study(
+    study: StudyName,
+    function: Callable[..., Any],
+    options: dict[str, Any],
+    out: Place,
+    prompts: PromptSource | None,
+    target: TargetSource,
+    judge: JudgeSource | None,
+    progress: ProgressOption,
+) -> StudyResult:
+    from tailbound.workflows.reproduce.command import StudyRequest, run_study
+
+    request = StudyRequest(
+        study=study,
+        out=_place(out),
+        prompts=prompts,
+        target=target,
+        judge=judge,
+        given=_checked(function, options),
+    )
+    with _watching(progress) as reporter:
+        return run_study(request, progress=reporter)
 
 
 @_takes(*_DRAWING)

@@ -25,6 +25,7 @@ from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.import_.settings import ImportOptions
 from tailbound.workflows.rejudge.settings import RejudgeOptions
+from tailbound.workflows.reproduce.settings import RISK_OPTIONS, ErrorStudy, WeightedStudy
 from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
 from tailbound.workflows.settings import PromptOptions, RecordOptions
 from tailbound.workflows.summarize.settings import SummaryOptions
@@ -150,6 +151,8 @@ def test_a_password_in_a_url_is_not_saved(cli: Cli, prompts: Path) -> None:
         ("rejudge", (RejudgeOptions,)),
         ("summarize", (SummaryOptions,)),
         ("import", (ImportOptions, RecordOptions)),
+        ("mc-vs-is", (ErrorStudy, ProposalOptions, RISK_OPTIONS, PromptOptions)),
+        ("persona", (WeightedStudy, ProposalOptions, RISK_OPTIONS, PromptOptions)),
     ],
 )
 def test_every_option_is_read_back_as_it_was_saved(
@@ -192,13 +195,19 @@ def test_every_option_is_read_back_as_it_was_saved(
         ("rejudge", tailbound.rejudge),
         ("summarize", tailbound.summarize),
         ("import", tailbound.import_draws),
+        ("reproduce mc-vs-is", tailbound.reproduce_mc_vs_is),
+        ("reproduce strongreject", tailbound.reproduce_strongreject),
+        ("reproduce persona", tailbound.reproduce_persona),
     ],
 )
 def test_python_and_the_command_line_declare_the_same(
     command: str, function: Callable[..., Any]
 ) -> None:
     """Every option of the command is a keyword of the function, with the same default."""
-    params = get_command(app).commands[command].params  # type: ignore[attr-defined]
+    found: Any = get_command(app)
+    for name in command.split():
+        found = found.commands[name]
+    params = found.params
     defaults = {one.name: one.default for one in params}
     groups = function.__tailbound_groups__  # type: ignore[attr-defined]
     keywords = inspect.signature(function).parameters

@@ -12,9 +12,10 @@ import pytest
 COMMANDS = [
     [],
     *([name] for name in ("demo", "bound", "predict", "risk", "steer", "summarize", "rejudge")),
-    *([name] for name in ("import", "targets", "judges", "doctor")),
+    *([name] for name in ("import", "reproduce", "targets", "judges", "doctor")),
     ["steer", "refusal"],
     ["steer", "persona"],
+    *(["reproduce", name] for name in ("mc-vs-is", "strongreject", "persona")),
 ]
 CPU_SECONDS, TRIES = 0.5, 6
 """A quiet core takes about half of it; where others use the machine, the best of some tries counts.

@@ -28,6 +28,7 @@ STATISTICS = (
     "tailbound.importance_sampling",
     "tailbound.intervals",
     "tailbound.summaries",
+    "tailbound.studies",
 )
 
 #: Modules whose examples sample the demo model: they run with torch, on their own.

@@ -137,6 +137,14 @@ def test_an_import_and_plain_monte_carlo(prompts: Path, tmp_path: Path) -> None:
     assert "risk.json" in check_folder(tmp_path / "plain")
 
 
+def test_a_study(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    asked = ("--plain", 30, "--weighted", 20, "--limit", 1, "--out", folder)
+    check(run("reproduce", "strongreject", *asked), "output-reproduce.json")
+    check(read(folder / "study.json"), "study.json")
+    check(read(folder / "plan.json"), "study-plan.json")
+
+
 def test_what_is_steered_and_what_is_listed(tmp_path: Path) -> None:
     check(run("steer", "refusal", "--out", tmp_path / "direction"), "output-steer.json")
     check(read(tmp_path / "direction" / "direction.json"), "direction.json")

@@ -19,6 +19,7 @@ from tailbound.cli.import_ import command as import_
 from tailbound.cli.listing import judges, targets
 from tailbound.cli.predict import command as predict
 from tailbound.cli.rejudge import command as rejudge
+from tailbound.cli.reproduce import app as reproduce
 from tailbound.cli.risk import command as risk
 from tailbound.cli.steer import app as steer
 from tailbound.cli.summarize import command as summarize
@@ -52,6 +53,7 @@ _commands: dict[str, Callable[..., None]] = {
 for _name, _command in _commands.items():
     app.command(_name, cls=Command)(_command)
 app.add_typer(steer)
+app.add_typer(reproduce)
 
 
 def _show_version(asked: bool) -> None:

@@ -42,6 +42,20 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "summarize": ("tailbound summarize runs/when --k 1,10,1000",),
     "rejudge": ("tailbound rejudge runs/when --judge 'regex:(?i)bomb' --dry-run",),
     "import": ("tailbound import logs/run.eval --out runs/imported",),
+    "reproduce": ("tailbound reproduce mc-vs-is --quick --out studies/quick",),
+    "mc-vs-is": (
+        "tailbound reproduce mc-vs-is --target hf:Qwen/Qwen2.5-0.5B-Instruct",
+        "--prompts prompts.jsonl --judge keywords:slurs.txt --brute-force 1500 --draws 150",
+        "--repeats 1 --out studies/qwen",
+    ),
+    "strongreject": (
+        "tailbound reproduce strongreject --target hf:meta-llama/Llama-3.2-1B-Instruct",
+        "--judge guard:meta-llama/Llama-Guard-3-8B --limit 20 --out studies/strongreject",
+    ),
+    "reproduce persona": (
+        "tailbound reproduce persona --target hf:Qwen/Qwen2.5-7B-Instruct",
+        "--proposal persona:evil --judge rubric:evil.yaml --out studies/evil",
+    ),
     "targets": ("tailbound targets --json",),
     "judges": ("tailbound judges --json",),
     "doctor": ("tailbound doctor",),
@@ -79,8 +93,10 @@ class _Help:
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """The help, then the example, which can be pasted."""
         super().format_help(ctx, formatter)  # type: ignore[misc]
-        if self.name in EXAMPLES:  # type: ignore[attr-defined]
-            formatter.write("\n" + example(self.name))  # type: ignore[attr-defined]
+        whole = ctx.command_path.partition(" ")[2]
+        name = whole if whole in EXAMPLES else self.name  # type: ignore[attr-defined]
+        if name in EXAMPLES:
+            formatter.write("\n" + example(name))
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Arguments and options under their headings, all descriptions in one column."""
@@ -129,7 +145,11 @@ class Group(_Help, TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """In the order in which a user meets them."""
         known = list(EXAMPLES)
-        return sorted(super().list_commands(ctx), key=known.index)
+        whole = f"{ctx.command_path.partition(' ')[2]} "
+        return sorted(
+            super().list_commands(ctx),
+            key=lambda name: known.index(f"{whole}{name}" if f"{whole}{name}" in known else name),
+        )
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """The commands, then the options."""

@@ -48,10 +48,10 @@ _kept: Path | None = None
 def keeping(folder: Path) -> Iterator[None]:
     """Finished draws or verdicts are kept in `folder` from here on, until the block is over."""
     global _kept
-    _kept = folder
+    before, _kept = _kept, folder
     yield
     # not where an exception came through: that is when somebody asks
-    _kept = None
+    _kept = before
 
 
 def keeps_nothing() -> None:

@@ -223,3 +223,19 @@ def notices_to(hears: Callable[[str], None]) -> Iterator[None]:
     """Give notices to `hears` meanwhile."""
     with _holding(_hears, hears):
         yield
+
+
+@contextmanager
+def notices_once() -> Iterator[None]:
+    """Give every notice only once meanwhile, to whoever hears them now."""
+    given: set[str] = set()
+
+    def hear(text: str) -> None:
+        if text not in given:
+            given.add(text)
+            with _holding(_hears, hears):
+                notice(text)
+
+    hears = _hears.get()
+    with _holding(_hears, hear):
+        yield

@@ -10,13 +10,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from tailbound.core.contract import SamplingContract, SamplingOptions
 from tailbound.core.prompt import Prompt, content_id
 from tailbound.demo import vocabulary
 from tailbound.demo.enumeration import Masses, enumerate_replies
-from tailbound.demo.files import Variant, model_folder, weights_digest
-from tailbound.demo.judge import PATTERNS
+from tailbound.demo.files import Variant, default_prompts, model_folder, weights_digest
+from tailbound.demo.judge import PATTERNS, DemoJudge
 from tailbound.demo.replies import REFUSE
 from tailbound.demo.world import is_forbidden
+from tailbound.errors import UsageError
 from tailbound.huggingface.checkpoints import load_checkpoint
 
 MAX_NEW_TOKENS = 32
@@ -73,6 +77,37 @@ def exact_risks(
         if progress is not None:
             progress(done, len(prompts))
     return risks
+
+
+def is_exact_for(contract: SamplingContract, judge_id: str) -> bool:
+    """Whether `exact_risk` is the risk of the demo model under that contract and judge."""
+    plain = SamplingOptions(max_new_tokens=MAX_NEW_TOKENS)
+    asked = ("temperature", "top_p", "top_k", "system", "max_new_tokens")
+    return (
+        judge_id == DemoJudge("unsafe").id
+        and contract.target == "demo"
+        and contract.precision == "float32"
+        and contract.template is not None
+        and not contract.stop
+        and all(getattr(contract, name) == getattr(plain, name) for name in asked)
+    )
+
+
+def prompts_of_spread_risks(n: int) -> list[Prompt]:
+    """`n` of the default prompts with risks evenly spread in log from 1e-1 to 1e-5, riskiest first.
+
+    Raises `UsageError` for fewer than one, and for more than there are.
+    """
+    left = default_prompts()
+    if not 1 <= n <= len(left):
+        raise UsageError(f"there are 1 to {len(left)} demo prompts with known risks, not {n}")
+    logs = np.log([exact.risk for exact in exact_risks(left)])
+    chosen: list[Prompt] = []
+    for wanted in np.log(np.geomspace(1e-1, 1e-5, n)):
+        nearest = int(np.argmin(np.abs(logs - wanted)))
+        chosen.append(left[nearest])
+        logs[nearest] = np.inf
+    return chosen
 
 
 def compute_risk(prompt: Prompt, *, variant: Variant = "model") -> ExactRisk:

@@ -12,6 +12,7 @@ from tailbound.huggingface.libraries import import_torch
 from tailbound.targets.provider import TargetProvider
 
 if TYPE_CHECKING:
+    from tailbound.core.contract import SamplingContract
     from tailbound.core.prompt import Prompt
     from tailbound.steering.traits import Trait
     from tailbound.targets.decoding.model import LocalModel
@@ -68,6 +69,22 @@ def _trait(name: str) -> Trait:
     return demo_trait(name)
 
 
+def _prompts(n: int) -> Sequence[Prompt]:
+    from tailbound.demo.exact import prompts_of_spread_risks
+
+    return prompts_of_spread_risks(n)
+
+
+def _exact_risks(
+    prompts: Sequence[Prompt], contract: SamplingContract, judge_id: str
+) -> Sequence[tuple[float, float]] | None:
+    from tailbound.demo.exact import exact_risks, is_exact_for
+
+    if not is_exact_for(contract, judge_id):
+        return None
+    return [(found.risk, found.upper) for found in exact_risks(prompts)]
+
+
 provider = TargetProvider(
     load=load,
     check=check,
@@ -77,4 +94,7 @@ provider = TargetProvider(
     description="the embedded demo model: offline, with known exact risks",
     example_instructions=_instructions,
     traits=_trait,
+    example_prompts=_prompts,
+    example_trait="flatter",
+    exact_risks=_exact_risks,
 )

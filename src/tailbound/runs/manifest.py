@@ -71,7 +71,7 @@ def full_manifest(
         "options": dict(options),
         "notices": list(notices),
         **({"capabilities": dict(capabilities)} if capabilities is not None else {}),
-        "versions": _versions(),
+        "versions": versions(),
     }
 
 
@@ -195,9 +195,10 @@ def _fixed(
             yield key, held["options"].get(key), document["options"][key]
 
 
-def _versions() -> dict[str, str]:
+def versions(*more: str) -> dict[str, str]:
+    """The versions of Python, of tailbound and of what numbers rest on, and of `more` packages."""
     found = {"python": platform.python_version()}
-    for name in _VERSIONS:
+    for name in (*_VERSIONS, *more):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

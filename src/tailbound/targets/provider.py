@@ -11,8 +11,13 @@ from tailbound.errors import UsageError
 from tailbound.targets.options import EngineOptions
 
 if TYPE_CHECKING:
+    from tailbound.core.contract import SamplingContract
     from tailbound.core.prompt import Prompt
     from tailbound.steering.traits import Trait
+
+    ExactRisks = Callable[
+        [Sequence[Prompt], SamplingContract, str], Sequence[tuple[float, float]] | None
+    ]
 
 DEFAULTS: Mapping[str, Any] = asdict(EngineOptions())
 """Loader options that have a value where the user gives none; all others are then None."""
@@ -37,6 +42,10 @@ class TargetProvider:
     `example_instructions()` gives prompts that the model refuses and prompts that it answers, for
     finding its refusal direction; `traits(name)` a trait that it is known to have, and raises
     `UsageError` for others.
+
+    For studies: `example_prompts(n)` gives n prompts of widely spread risks, `example_trait` is the
+    name of a trait, and `exact_risks(prompts, contract, judge_id)` the ends between which the risk
+    of each prompt is known to lie, or None where it is not known under that contract and judge.
     """
 
     load: Callable[..., Any]
@@ -48,6 +57,9 @@ class TargetProvider:
     description: str = ""
     example_instructions: Callable[[], tuple[Sequence[Prompt], Sequence[Prompt]]] | None = None
     traits: Callable[[str], Trait] | None = None
+    example_prompts: Callable[[int], Sequence[Prompt]] | None = None
+    example_trait: str | None = None
+    exact_risks: ExactRisks | None = None
 
     def __post_init__(self) -> None:
         if self.options is None:

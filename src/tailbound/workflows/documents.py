@@ -39,6 +39,14 @@ from tailbound.workflows.doctor import Diagnosis
 from tailbound.workflows.doctor import Requirement as Package
 from tailbound.workflows.import_ import ImportResult
 from tailbound.workflows.rejudge import Agreement, Rejudged, StreamComparison
+from tailbound.workflows.reproduce.results import (
+    MethodSummary,
+    Need,
+    Point,
+    ShareRow,
+    StudyPrompt,
+    StudyRun,
+)
 from tailbound.workflows.risk.preview import RiskPreview
 from tailbound.workflows.risk.results import RiskSpend, SetRisk
 
@@ -287,6 +295,42 @@ _TRUTH = shape(
     oracle_bound=int,
 )
 
+STUDY = shape(
+    "study",
+    about="A study: its runs, and what follows from them.",
+    schema=ONE,
+    study=str,
+    target=str,
+    judge=str,
+    judge_id=str,
+    truth=Literal["exact", "brute force"],
+    wanted=float,
+    contract=CONTRACT,
+    options=OPEN,
+    versions=dict[str, str],
+    prompts=ListOf(StudyPrompt),
+    runs=ListOf(StudyRun),
+    points=ListOf(Point),
+    needs=ListOf(Need),
+    methods=ListOf(MethodSummary),
+    shares=ListOf(ShareRow),
+)
+STUDY_PLAN = shape(
+    "study_plan",
+    about="What may not change between two calls in the folder of a study.",
+    schema=ONE,
+    study=str,
+    contract=str,
+    judge_id=str,
+    threshold=float,
+    seed=int,
+    confidence=float,
+    intensities=list[float],
+    proposal=list[str],
+    explore=bool,
+    prompts=list[str],
+)
+
 _PAID: dict[str, Any] = {
     name: Omittable(ACCOUNT)
     for name in ("endpoint", "judge_endpoint", "endpoint_of_run", "judge_endpoint_of_run")
@@ -318,6 +362,7 @@ OUTPUTS: dict[str, Any] = {
         "rejudge_plan", about="Draws that would be judged.", to_judge=int, judged_before=int
     ),
     "summarize": SUMMARY,
+    "reproduce": STUDY,
     "import": ImportResult,
     "predict": shape(
         "predictions",
@@ -364,6 +409,12 @@ def schemas() -> dict[str, dict[str, Any]]:
     found["review.json"] = schema_of(REVIEW, title=f"a line of {layout.REVIEW}")
     truth = shape("truth", true_coverage=float, rows=ListOf(_TRUTH), checksum=str)
     found["truth.json"] = schema_of(truth, title=f"{layout.TRUTH} of the demo's run folder")
+    for name, kind in (("study", STUDY), ("plan", STUDY_PLAN)):
+        sealed = shape(kind.name, kind, about=kind.about, checksum=str)
+        title = f"{name}.json in the folder of a study"
+        found["study.json" if name == "study" else "study-plan.json"] = schema_of(
+            sealed, title=title
+        )
     for command, document in OUTPUTS.items():
         title = f"what tailbound {command.partition('-')[0]} --json prints ({command})"
         found[f"output-{command}.json"] = schema_of(document, title=title)

@@ -1,0 +1,127 @@
+"""`tailbound reproduce`: studies that anyone can run again, with tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tailbound.cli import options as opt
+from tailbound.cli.declared import declares
+from tailbound.cli.help import Command, Group
+from tailbound.cli.say import json_document
+from tailbound.core.contract import SamplingOptions
+from tailbound.targets.options import EngineOptions
+from tailbound.workflows.reproduce.settings import (
+    RISK_OPTIONS,
+    ErrorStudy,
+    StudyName,
+    WeightedStudy,
+)
+from tailbound.workflows.risk.settings import ProposalOptions
+from tailbound.workflows.settings import PromptOptions
+
+app = typer.Typer(
+    name="reproduce",
+    help="Run a study of methods again: tables and figures beside the truth.",
+    cls=Group,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_SHARED = (ProposalOptions, RISK_OPTIONS, PromptOptions, SamplingOptions, EngineOptions)
+
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out", "-o", metavar="FOLDER", help="Folder of the study; one already there is resumed."
+    ),
+]
+Prompts = Annotated[
+    str | None,
+    typer.Option(
+        "--prompts",
+        metavar="PROMPTS",
+        help="Prompt file, hf-dataset:ORG/NAME or the name of a public set (default: those of the "
+        "demo model, of the trait, or strongreject).",
+    ),
+]
+Judge = Annotated[
+    str | None,
+    typer.Option(
+        "--judge",
+        "-j",
+        metavar="NAME",
+        help="What decides that a response is unsafe (default: demo, or that of the trait).",
+    ),
+]
+
+
+@app.command("mc-vs-is", cls=Command)
+@declares(ErrorStudy, *_SHARED)
+def mc_vs_is(
+    out: Out,
+    prompts: Prompts = None,
+    target: opt.Target = "demo",
+    judge: Judge = None,
+    as_json: opt.Json = False,
+    **options: Any,
+) -> None:
+    """Relative error against draws and tokens: plain, published and ladder."""
+    _run("mc-vs-is", out, prompts, target, judge, options, as_json=as_json)
+
+
+@app.command("strongreject", cls=Command)
+@declares(WeightedStudy, *_SHARED)
+def strongreject(
+    out: Out,
+    prompts: Prompts = None,
+    target: opt.Target = "demo",
+    judge: Judge = None,
+    as_json: opt.Json = False,
+    **options: Any,
+) -> None:
+    """Prompts with an unsafe output among k draws: predicted and seen."""
+    _run("strongreject", out, prompts, target, judge, options, as_json=as_json)
+
+
+@app.command("persona", cls=Command)
+@declares(WeightedStudy, *_SHARED)
+def persona(
+    out: Out,
+    prompts: Prompts = None,
+    target: opt.Target = "demo",
+    judge: Judge = None,
+    as_json: opt.Json = False,
+    **options: Any,
+) -> None:
+    """A trait by few weighted draws, beside many plain ones."""
+    _run("persona", out, prompts, target, judge, options, as_json=as_json)
+
+
+def _run(
+    study: StudyName,
+    out: Path,
+    prompts: str | None,
+    target: str,
+    judge: str | None,
+    options: Mapping[str, Any],
+    *,
+    as_json: bool,
+) -> None:
+    from tailbound.terminal.progress import LiveProgress
+    from tailbound.workflows.reproduce.command import StudyRequest, run_study
+
+    request = StudyRequest(
+        study=study, out=out, prompts=prompts, target=target, judge=judge, given=options
+    )
+    with LiveProgress() as progress:
+        result = run_study(request, progress=progress)
+    if as_json:
+        json_document(result.to_dict())
+        return
+    from tailbound.cli.render.reproduce import study as show
+
+    show(result, out)
