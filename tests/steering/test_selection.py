@@ -166,8 +166,14 @@ def test_of_many_candidates_a_few_are_measured(
     found = find_refusal_direction(target, BAD * 3, GOOD * 3)
     assert found.evidence["screened"] == len(full.evidence["candidates"]) == 4
     assert 1 <= len(found.evidence["candidates"]) <= 2
-    for one in found.evidence["candidates"]:
-        assert one in full.evidence["candidates"]
+    best, *others = found.evidence["candidates"]
+    assert best in full.evidence["candidates"]
+    known = {(one["layer"], one["position"]): one for one in full.evidence["candidates"]}
+    for one in others:
+        # adding is left out where the KL alone is too large
+        whole = known[one["layer"], one["position"]]
+        left_out = {"induction": None} if one["kl"] >= refusal.MAX_KL else {}
+        assert one == {**whole, **left_out}
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

@@ -29,11 +29,25 @@ def stream_at_end(target: WhiteBox, prompts: Sequence[TokenIds], positions: int)
     Shape (prompts, layers + 1, positions, width), the embeddings first; the last layer's is after
     the final norm.
     """
+    network = target.network
+    # what all prompts begin with is read once, but for what is asked for
+    shared = min(common_beginning(prompts), min(map(len, prompts)) - positions)
+    banks: list[Tensor] = []
+    if shared:
+        one = network.cache(rows=1, columns=shared)
+        ids = torch.tensor([prompts[0][:shared]], device=network.device)
+        start = torch.zeros(1, dtype=torch.int64, device=network.device)
+        network.forward(ids, start, one, columns=shared, last=True)
+        banks = one.save(0, shared)
     rows: dict[int, Tensor] = {}
-    for chunk, ids in _padded(prompts, target.network):
-        states = torch.stack(target.network.hidden(ids), dim=1)
+    for chunk, ids in _padded([prompt[shared:] for prompt in prompts], network):
+        cache: RowCache | None = None
+        if shared:
+            cache = network.cache(rows=len(chunk), columns=shared + ids.shape[1])
+            cache.load(slice(0, len(chunk)), banks)
+        states = torch.stack(network.hidden(ids, start=shared, cache=cache), dim=1)
         for row, number in enumerate(chunk):
-            end = len(prompts[number])
+            end = len(prompts[number]) - shared
             rows[number] = states[row, :, end - positions : end].double().cpu()
     return torch.stack([rows[number] for number in range(len(prompts))])
 
@@ -68,7 +82,7 @@ def next_token_log_probs(
     """
     network = target.network
     # what all prompts begin with, such as examples in a template, is read once
-    shared = _common_beginning(prompts)
+    shared = common_beginning(prompts)
     attached = None if intervention is None else intervention.attach(network.model)
 
     def forward(ids: Tensor, starts: Tensor, cache: RowCache, columns: int) -> Tensor:
@@ -103,7 +117,7 @@ def next_token_log_probs(
     return torch.stack([rows[number] for number in range(len(prompts))])
 
 
-def _common_beginning(prompts: Sequence[TokenIds]) -> int:
+def common_beginning(prompts: Sequence[TokenIds]) -> int:
     """Number of first tokens that all prompts share, each having one more."""
     shortest = min(len(ids) for ids in prompts) - 1
     count = 0

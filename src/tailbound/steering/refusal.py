@@ -20,7 +20,9 @@ useful.
 With more than `IN_FULL` candidates, not all are measured: they are sorted by their effects to first
 order on a few of the held-out prompts (see `attribution`), which takes one pass for all of them;
 the first `SCREENED` are measured on these few prompts, and the best `FINALISTS` of them on all.
-If none passes, the next ones follow, `ROUNDS` times at most.
+If none passes, the next ones follow, `ROUNDS` times at most. A fifth of those that are measured
+are the first by what ablation is expected to do, the others by rank, with the expected KL.
+Induction is then measured only where the KL lets a candidate pass, and for the one that is chosen.
 
 Source: Arditi et al., arXiv 2406.11717, section 2.3 and appendix C (selection: both conditions, and
 the least refusal score under ablation among those that fulfil them). Taking R from the model's own
@@ -56,36 +58,49 @@ IN_FULL = 24
 """Up to so many candidates, each is measured on all held-out prompts."""
 FEW_PROMPTS = 4
 """Held-out prompts of a kind in the screening."""
-SCREENED, FINALISTS, ROUNDS = 12, 4, 3
+SCREENED, FINALISTS, ROUNDS, PROBES = 10, 4, 3, 6
+GENTLE = 4
+"""Candidates that are expected to pass for each that is expected to do most, whatever its KL."""
 HARDLY = 0.25
 """Mean probability of refusing harmful prompts below which a model does not seem to refuse."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One position and layer, judged; log-odds and KL in nats."""
+    """One position and layer, judged; log-odds and KL in nats.
+
+    `induction` is None where it was not measured, because the KL alone is too large to pass.
+    """
 
     position: int
     layer: int
     ablation: float
-    induction: float
+    induction: float | None
     kl: float
 
     @property
     def passes(self) -> bool:
         """Whether it fulfils both conditions."""
-        return self.induction > 0 and self.kl < MAX_KL
+        return self.induction is not None and self.induction > 0 and self.kl < MAX_KL
 
     @property
     def finite(self) -> bool:
         """Whether it was measured at all: half precision may overflow under an addition."""
-        return all(map(math.isfinite, (self.ablation, self.induction, self.kl)))
+        return all(map(math.isfinite, (self.ablation, self.induction or 0.0, self.kl)))
 
     @property
     def rank(self) -> tuple[bool, int, float]:
         """Smaller is better: those that pass, then bands of KL that double, then ablation."""
-        band = 0 if self.kl < MAX_KL else 1 + int(math.log2(self.kl / MAX_KL))
-        return not self.passes, band * (not self.passes), self.ablation
+        return not self.passes, band(self.kl) * (not self.passes), self.ablation
+
+
+def band(kl: float) -> int:
+    """0 for a KL that may pass, then one more with every doubling.
+
+    >>> band(0.05), band(0.15), band(0.45)
+    (0, 1, 3)
+    """
+    return 0 if kl < MAX_KL else 1 + int(math.log2(kl / MAX_KL))
 
 
 def find_refusal_direction(
@@ -124,13 +139,17 @@ def _find(
     if set(bad) == set(good):
         raise UsageError(f"harmful and harmless prompts are the same: --harmful {ALIKE}")
     with step("reading the prompts"):
-        tokens = _refusal_tokens(target, bad, good)
+        plain = next_token_log_probs(target, [*bad, *good])
+        plain_bad, plain_good = plain[: len(bad)], plain[len(bad) :]
+        tokens = _refusal_tokens(plain_bad, plain_good)
         if not tokens:
             raise UsageError(f"harmful and harmless prompts are read alike: --harmful {ALIKE}")
         positions = min(_common_ending([*bad, *good]), MAX_POSITIONS)
-        means = [stream_at_end(target, ids, positions).mean(0) for ids in (bad[::2], good[::2])]
-        differences = means[0] - means[1]  # (layers + 1, positions, width)
-        trials = _Trials(target, tokens, bad[1::2], good[1::2])
+        states = stream_at_end(target, [*bad[::2], *good[::2]], positions)
+        makers = len(bad[::2])
+        # (layers + 1, positions, width)
+        differences = states[:makers].mean(0) - states[makers:].mean(0)
+        trials = _Trials(target, tokens, bad[1::2], good[1::2], plain_bad[1::2], plain_good[1::2])
     places = [
         (at, -back)
         for at in _layers(len(differences) - 1, layer)
@@ -144,6 +163,8 @@ def _find(
             "a wider --dtype"
         )
     ranked = sorted(candidates, key=lambda one: one.rank)
+    if ranked[0].induction is None:
+        ranked[0] = trials.of(differences, ranked[0].layer, ranked[0].position)
     best = ranked[0]
     rates = {
         "harmful": _rate(trials.plain_bad, tokens),
@@ -216,39 +237,64 @@ class _Trials:
         tokens: Sequence[int],
         harmful: Sequence[TokenIds],
         harmless: Sequence[TokenIds],
+        plain_bad: Tensor,
+        plain_good: Tensor,
     ) -> None:
+        """`plain_bad` and `plain_good` are log-probs of the first token, (prompts, vocabulary)."""
         self.target, self.tokens = target, tokens
         self.harmful, self.harmless = harmful, harmless
-        self.plain_bad = next_token_log_probs(target, harmful)
-        self.plain_good = next_token_log_probs(target, harmless)
+        self.plain_bad, self.plain_good = plain_bad, plain_good
 
-    def of(self, vector: Tensor, layer: int, position: int, *, few: bool = False) -> Candidate:
-        """The candidate of that place, on all prompts or on a `few` of each kind."""
+    def of(
+        self,
+        differences: Tensor,
+        layer: int,
+        position: int,
+        *,
+        few: bool = False,
+        sparing: bool = False,
+    ) -> Candidate:
+        """The candidate of that place, on all prompts or on a `few` of each kind.
+
+        `sparing` leaves induction out where the KL is too large to pass.
+        """
+        vector = differences[layer, position]
         most = FEW_PROMPTS if few else None
         bad, good = self.harmful[:most], self.harmless[:most]
         # one pass for both kinds: they are steered alike
         ablated = next_token_log_probs(self.target, [*bad, *good], Ablate(vector))
-        added = next_token_log_probs(self.target, good, Add(vector, layer - 1))
+        kl = _divergence(self.plain_good[:most], ablated[len(bad) :])
+        induction = None
+        if kl < MAX_KL or not sparing:
+            added = next_token_log_probs(self.target, good, Add(vector, layer - 1))
+            induction = _log_odds(added, self.tokens)
         return Candidate(
             position=position,
             layer=layer,
             ablation=_log_odds(ablated[: len(bad)], self.tokens),
-            induction=_log_odds(added, self.tokens),
-            kl=_divergence(self.plain_good[:most], ablated[len(bad) :]),
+            induction=induction,
+            kl=kl,
         )
 
     def order(self, vectors: Tensor, layers: Sequence[int]) -> list[int]:
         """Numbers of candidates, the most promising first, by their effects to first order."""
         few = (self.target, self.harmful[:FEW_PROMPTS], self.tokens, vectors, layers)
-        ablated = first_order(*few).ablated
+        ablated = first_order(*few).ablated.nan_to_num(math.inf).tolist()
         few = (self.target, self.harmless[:FEW_PROMPTS], self.tokens, vectors, layers)
-        added = first_order(*few).added
+        _, shifted, kl = first_order(*few, probes=PROBES)
+        added = shifted.tolist()
+        bands = [band(one) for one in kl.nan_to_num(1e9).clamp(max=1e9).tolist()]
         plain = _log_odds(self.plain_good[:FEW_PROMPTS], self.tokens)
         # adding it must lead towards refusals at all; how far is measured
-        return sorted(
-            range(len(vectors)),
-            key=lambda n: (not float(added[n]) > plain, float(ablated[n].nan_to_num(math.inf))),
-        )
+        numbers = range(len(vectors))
+        strong = sorted(numbers, key=lambda n: (not added[n] > plain, ablated[n]))
+        least = max(plain, 0.0)
+        gentle = sorted(numbers, key=lambda n: (not added[n] > least, bands[n], ablated[n]))
+        # both: what is expected of KL and of ablation is rough
+        merged: list[int] = []
+        for turn, number in enumerate(strong):
+            merged += [*gentle[GENTLE * turn : GENTLE * (turn + 1)], number]
+        return list(dict.fromkeys(merged))
 
 
 def _measured(
@@ -260,11 +306,12 @@ def _measured(
         now.total = (now.total or 0) + len(chosen)
         found = []
         for layer, position in chosen:
-            found.append(trials.of(differences[layer, position], layer, position, few=few))
+            found.append(trials.of(differences, layer, position, few=few, sparing=sparing))
             now.advance()
         return [one for one in found if one.finite]
 
-    if len(places) <= IN_FULL:
+    sparing = len(places) > IN_FULL
+    if not sparing:
         return measure(places)
     with step(f"comparing {len(places)} candidates to first order"):
         vectors = torch.stack([differences[place] for place in places])
@@ -298,17 +345,13 @@ def _warnings(best: Candidate, harmful: Sequence[Prompt], harmless: Sequence[Pro
     return found
 
 
-def _refusal_tokens(
-    target: WhiteBox, harmful: Sequence[TokenIds], harmless: Sequence[TokenIds]
-) -> list[int]:
+def _refusal_tokens(harmful: Tensor, harmless: Tensor) -> list[int]:
     """First tokens of replies that are most frequent on harmful prompts as against harmless ones.
 
-    The exact frequencies, averaged over prompts, not those of sampled replies.
+    From their log-probs (prompts, vocabulary): the exact frequencies, averaged over prompts, not
+    those of sampled replies.
     """
-    bad, good = (
-        next_token_log_probs(target, prompts).exp().mean(0) for prompts in (harmful, harmless)
-    )
-    excess = bad - good
+    excess = harmful.exp().mean(0) - harmless.exp().mean(0)
     order = excess.argsort(descending=True)[:REFUSAL_TOKENS]
     best = float(excess[order[0]])
     # tokens with a tenth of the largest excess or less are not what refusals begin with

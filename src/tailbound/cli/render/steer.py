@@ -37,7 +37,7 @@ def refusal(direction: Direction) -> None:
             f"{one['layer']}",
             f"{one['position']}",
             f"{one['ablation']:.2f}",
-            f"{one['induction']:.2f}",
+            "-" if one["induction"] is None else f"{one['induction']:.2f}",
             f"{one['kl']:.4f}",
             "yes" if one["passes"] else "no",
         )

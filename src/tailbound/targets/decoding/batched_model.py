@@ -144,19 +144,28 @@ class BatchedModel:
         logits: Tensor = output.logits
         return logits
 
-    def hidden(self, ids: Tensor) -> tuple[Tensor, ...]:
-        """Hidden states of `ids` (n, width) from position 0: embeddings, then each layer.
+    def hidden(
+        self, ids: Tensor, *, start: int = 0, cache: RowCache | None = None
+    ) -> tuple[Tensor, ...]:
+        """Hidden states of `ids` (n, width) from position `start`: embeddings, then each layer.
 
-        Each has shape (n, width, dimension); the last is after the final norm.
+        Each has shape (n, width, dimension); the last is after the final norm. The first n rows of
+        `cache` hold the tokens before `start`, if any.
         """
         count(positions=ids.numel())
-        width = ids.shape[1]
-        positions = torch.arange(width, device=self.device).expand(len(ids), width)
+        columns = start + ids.shape[1]
+        positions = torch.arange(start, columns, device=self.device).expand(len(ids), -1)
+        before: dict[str, Any] = {}
+        if cache is not None:
+            cache.reserve(columns)
+            cache.aim(positions, columns)
+            before = {self._cache_argument: cache}
         output = self.model(
             input_ids=ids,
-            attention_mask=self._masks(positions, width),
+            attention_mask=self._masks(positions, columns),
             position_ids=positions,
-            use_cache=False,
+            use_cache=cache is not None,
+            **before,
             output_hidden_states=True,
             **self.last_only,
         )
