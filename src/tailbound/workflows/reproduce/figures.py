@@ -35,6 +35,8 @@ _SETTINGS: dict[Any, Any] = {
 }
 _SIZE = (7.0, 4.4)
 """Inches, at 100 pixels each."""
+_MOST_OF_EACH = 1_000
+"""Largest over smallest number of an axis that has labels at 1, 2 and 5 of each power of 10."""
 _NO_HITS = 0.5
 """Where a scatter puts an estimate of 0: this share of the smallest value shown."""
 
@@ -121,9 +123,7 @@ def _scatter(axes: Axes, result: StudyResult) -> None:
         for method in result.options["methods"]
     ]
     values = known + [e.risk for _, row in shown for e in row if e.risk > 0]
-    if not known:
-        axes.set_xlabel("no unsafe output in any plain draw: there is no risk to compare with")
-        return
+    values += [t.upper for t in truths.values() if not t.known]
     floor = _NO_HITS * min(values)
     span = (floor / 2, min(2 * max(values), 1.5))
     axes.plot(span, span, color="#999999", linewidth=1, zorder=1)
@@ -151,6 +151,14 @@ def _scatter(axes: Axes, result: StudyResult) -> None:
                 xerr=None if wide["xerr"] is None else wide["xerr"][:, chosen],
                 fmt=marker, color=color, markerfacecolor=fill, elinewidth=1, markersize=6,
                 label=METHOD_NAMES[method] if fill == color else f"{METHOD_NAMES[method]}, no hit",
+            )  # fmt: skip
+        unknown = [e for e in row if not truths[e.id].known]
+        if unknown:
+            limits = np.array([truths[e.id].upper for e in unknown])
+            axes.errorbar(
+                limits, [max(e.risk, floor) for e in unknown], xerr=0.3 * limits, xuplims=True,
+                fmt=marker, color=color, markerfacecolor="white", elinewidth=1, markersize=6,
+                label=f"{METHOD_NAMES[method]}, no plain hit: upper limit",
             )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -211,11 +219,13 @@ def _shares(axes: Axes, result: StudyResult) -> None:
 
 
 def _plain_numbers(axes: Axes, side: str) -> None:
-    """1,000 rather than 10 to the power of 3, and no labels between 1, 2 and 5."""
+    """1,000 rather than 10 to the power of 3; labels at 1, 2 and 5, or 1 alone in a long row."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axis = axes.xaxis if side == "x" else axes.yaxis
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    low, high = axis.get_view_interval()
+    crowded = side == "x" and high > _MOST_OF_EACH * low
+    axis.set_major_locator(LogLocator(subs=(1.0,) if crowded else (1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_formatter(NullFormatter())
 

@@ -69,7 +69,7 @@ def _explained(result: StudyResult) -> str:
     error = (
         "the root mean square of estimate / truth - 1 over the runs"
         if exact
-        else "an estimate's own standard error over the truth, whose noise would count otherwise"
+        else "its own standard error over the truth, whose noise would count otherwise"
     )
     return "\n".join(
         [
