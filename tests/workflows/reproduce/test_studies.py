@@ -6,6 +6,7 @@ import json
 import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from tailbound.demo.exact import exact_risks, prompts_of_spread_risks
 from tailbound.demo.files import default_prompts, model_folder
 from tailbound.demo.tour import prompt_lines
 from tailbound.storage.documents import read_json
+from tailbound.studies import Truth
+from tailbound.workflows.reproduce.figures import figures_of
+from tailbound.workflows.reproduce.readme import readme
 from tailbound.workflows.reproduce.results import StudyResult
 from tailbound.workflows.reproduce.settings import Cell, ErrorStudy
 
@@ -98,6 +102,19 @@ def test_every_number_follows_from_the_runs(study: tuple[Path, StudyResult]) -> 
         if need.method == "ladder":
             pooled = np.mean([p.draws * (p.error or 0) ** 2 for p in mine]) / 0.09
             assert need.draws == pytest.approx(pooled)
+
+
+def test_without_a_known_risk_there_are_upper_limits(study: tuple[Path, StudyResult]) -> None:
+    _, found = study
+    none = replace(
+        found,
+        truth="brute force",
+        options={**found.options, "brute_force": 30},
+        prompts=tuple(replace(one, truth=Truth.counted(0, 30)) for one in found.prompts),
+        points=tuple(replace(point, error=None, z=None) for point in found.points),
+    )
+    assert list(figures_of(none)) == ["scatter.svg"]
+    assert "< 0.116" in readme(none, ["scatter.svg"])
 
 
 def test_the_published_method_leaves_out_what_it_is_tuned_on(

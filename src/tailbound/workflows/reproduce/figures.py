@@ -42,9 +42,9 @@ _NO_HITS = 0.5
 
 
 def figures_of(result: StudyResult) -> dict[str, bytes]:
-    """SVG by name of file: those that the study has."""
+    """SVG by name of file: those that the study has; errors only where a risk is known."""
     drawn: dict[str, Callable[[Axes], None]] = {}
-    if result.study == "mc-vs-is":
+    if result.study == "mc-vs-is" and any(point.error for point in result.points):
         drawn["error-against-draws.svg"] = lambda axes: _errors(axes, result, tokens=False)
         drawn["error-against-tokens.svg"] = lambda axes: _errors(axes, result, tokens=True)
     if result.shares:
