@@ -117,6 +117,26 @@ WRONG: dict[str, tuple[list[str], str, list[str]]] = {
     "risk: half a trait": ([*RISK, "--proposal", "persona:trait.yaml"], "'negative'", []),
     "risk: no adapter": ([*RISK, "--proposal", "lora:junk"], "holds no adapter", []),
     "risk: peft missing": ([*RISK, "--proposal", "lora:lora"], "tailbound[lora]", ["peft"]),
+    "risk: learned without peft": (
+        [*RISK, "--proposal", "learned"],
+        "tailbound[lora]",
+        ["peft"],
+    ),
+    "risk: learned from one batch": (
+        [*RISK, "--proposal", "learned", "--draws", "60"],
+        "give 100 or more",
+        [],
+    ),
+    "risk: learned without explorers": (
+        [*RISK, "--proposal", "learned", "--no-explore"],
+        "--no-explore leaves them out",
+        [],
+    ),
+    "risk: learned by mix-switch": (
+        [*RISK, "--proposal", "learned", "--proposal-family", "mix-switch"],
+        "not with --proposal-family mix-switch",
+        [],
+    ),
     "risk: no prompt file": ([*RISK, "--proposal", "prompt:no.txt"], "no.txt", []),
     "risk: empty prompt file": ([*RISK, "--proposal", "prompt:empty.txt"], "is empty", []),
     "risk: no model": ([*RISK, "--proposal", "model:./nowhere"], "no such folder", []),

@@ -14,6 +14,7 @@ from tailbound.importance_sampling import (
     choose_replies,
     count_tokens,
     estimate_risk,
+    training_shares,
 )
 from tailbound.importance_sampling.distinct import contradicted, distinct_probability
 from tailbound.intervals import betting_lower, betting_upper
@@ -30,6 +31,16 @@ def test_the_replies_with_the_largest_terms_are_learned_from() -> None:
     assert choose_replies(log_w, [0, 0, 1, 0], most=1).places == (2,)  # type: ignore[union-attr]
     assert choose_replies(log_w, [0, 0, 0, np.nan]) is None
     assert choose_replies([-np.inf], [1]) is None
+
+
+def test_shares_in_training_are_tempered_and_none_is_above_four_means() -> None:
+    shares = training_shares(np.log([1.0, 4.0, 9.0]))
+    np.testing.assert_allclose(shares, np.array([1, 2, 3]) / 6)
+    # 15 alike and one that is 10^8 times as likely: 10^4 / (15 + 10^4) before the cut, 4 / 16 after
+    shares = training_shares(np.log([1e8] + [1.0] * 15))
+    kept = np.array([4 / 16] + [1 / (15 + 1e4)] * 15)
+    np.testing.assert_allclose(shares, kept / kept.sum())
+    np.testing.assert_allclose(training_shares([-900.0]), [1.0])
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -50,7 +50,9 @@ class TinyLanguage:
         """The intervention that makes it unsafe."""
         return Ablate(self.direction)
 
-    def proposals(self, ablation: Any = None, *, explore: bool = True) -> Proposals:
+    def proposals(
+        self, ablation: Any = None, *, explore: bool = True, learn: bool = False
+    ) -> Proposals:
         """The unsafe version (another intervention than its own, if given), and explorers."""
         chosen = ablation or self.ablation
         self.target.network.steer(None)
@@ -61,7 +63,7 @@ class TinyLanguage:
             variant=lambda s: steered(self.target, chosen, s, name=f"s{s:g}"),
             steerable=True,
         )
-        return Proposals(target=self.target, parts=(part,), explore=explore)
+        return Proposals(target=self.target, parts=(part,), explore=explore, learn=learn)
 
     @cached_property
     def _tails(self) -> np.ndarray:

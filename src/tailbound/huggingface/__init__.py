@@ -2,7 +2,7 @@
 
     places.py             folders, names on the hub, devices; what is in the cache without a network
     checkpoints.py        configurations, tokenizers and models: `load_checkpoint`
-    adapters.py           LoRA adapters, merged into a copy of a model
+    adapters.py           LoRA adapters, old and new, on a copy of a model
     sentence_encoders.py  encoders of sentence-transformers
     fingerprint.py        which model this is
     libraries.py          importing torch, which no signal may interrupt

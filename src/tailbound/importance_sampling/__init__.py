@@ -30,6 +30,7 @@ from tailbound.importance_sampling.learning import (
     added_logits,
     choose_replies,
     count_tokens,
+    training_shares,
 )
 from tailbound.importance_sampling.mix_switch import MixSwitch
 from tailbound.importance_sampling.splitting import (
@@ -78,6 +79,7 @@ __all__ = [
     "mean_weight",
     "published_grid",
     "standard_error",
+    "training_shares",
     "uniform_allocation",
     "weighted_allocation",
 ]

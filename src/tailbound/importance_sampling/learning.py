@@ -28,6 +28,8 @@ from tailbound.importance_sampling.weights import FloatArray, check_log_weights
 
 #: Unsafe replies of one prompt that are learned from: those with the largest w h.
 MOST_REPLIES = 64
+#: What an adapter is trained on: the power of w h that counts, and the largest share, in means.
+TEMPERING, LARGEST_SHARE = 0.5, 4.0
 _LEAST = 1e-12
 
 
@@ -96,3 +98,24 @@ def added_logits(observed: ArrayLike, expected: ArrayLike) -> FloatArray:
     o = np.asarray(observed, dtype=np.float64)
     e = np.maximum(np.asarray(expected, dtype=np.float64), _LEAST)
     return np.asarray(np.log1p(o / e), dtype=np.float64)
+
+
+def training_shares(log_terms: ArrayLike) -> FloatArray:
+    r"""How much each distinct unsafe reply of one prompt counts in training, (m,), summing to 1.
+
+    `log_terms` (m,) are logs of its summed w h. What the cross-entropy method asks for is w h
+    itself; its square root, cut at 4 times the mean, keeps a few draws of large weight from being
+    all that is learned. An adapter that leans to the more frequent replies is a proposal like any
+    other: weights by its exact density are right whatever it was trained on.
+
+    Source: Ionides (2008), Truncated Importance Sampling, for the cut; the power is ours.
+
+    >>> training_shares([0.0, 0.0]).tolist()
+    [0.5, 0.5]
+    >>> training_shares([0.0] + [-12.0] * 9)[0].round(2)
+    0.97
+    """
+    terms = np.asarray(log_terms, dtype=np.float64)
+    shares = np.exp(TEMPERING * (terms - terms.max()))
+    shares = np.minimum(shares / shares.sum(), LARGEST_SHARE / shares.size)
+    return np.asarray(shares / shares.sum(), dtype=np.float64)

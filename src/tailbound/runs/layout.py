@@ -52,6 +52,8 @@ SCORES = "scores"
 """Folder of shards: log-densities of draws under every proposal."""
 SPLITTING = "splitting"
 """Folder with two files for each round of multilevel splitting: its draws, and their scores."""
+TRAINING = "training.json"
+"""In `plan/adapter-0002/`: what the adapter was trained on, or why there is none."""
 PROPOSAL = "proposal.json"
 """Which proposal, and why it was chosen."""
 DIRECTION = "direction"
@@ -86,6 +88,11 @@ def round_name(number: int) -> str:
 def lesson_name(number: int) -> str:
     """The name in `plan/` of what round 2, 3, ... learned: `lesson-0002.json`."""
     return f"lesson-{number:04d}.json"
+
+
+def adapter_name(number: int) -> str:
+    """The folder in `plan/` of the adapter trained for round 2, 3, ...: `adapter-0002`."""
+    return f"adapter-{number:04d}"
 
 
 def levels_name(number: int) -> str:

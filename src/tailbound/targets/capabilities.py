@@ -14,6 +14,7 @@ needs torch.
     Continuing              a given beginning of a response is continued: splitting
     VariantSource           versions of the target speak in one engine: importance sampling
     Reweightable            its engine can make some of the target's tokens more likely: learning
+    Extensible              its engine lets more versions speak once it runs: learned adapters
     Heatable                one of them may be the target heated: explorers
     WhiteBox                the network itself is at hand: steering
 """
@@ -265,6 +266,15 @@ class Reweightable(Protocol):
         self, name: str, tables: Mapping[str, tuple[Sequence[int], Sequence[float]]]
     ) -> int:
         """Let a version of the target speak that says some tokens more often; its number."""
+        ...
+
+
+@runtime_checkable
+class Extensible(Protocol):
+    """An engine in which more versions of the target may speak from some moment on."""
+
+    def add_variant(self, variant: Any) -> int:
+        """Let one more version speak; its number."""
         ...
 
 

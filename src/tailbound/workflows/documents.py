@@ -231,6 +231,22 @@ FILES: dict[str, Shape] = {
         learned=MapOf(LESSON),
         pooled=LESSON,
     ),
+    f"{layout.PLAN}/{layout.adapter_name(2)}/{layout.TRAINING}": shape(
+        "training",
+        about="What the adapter of a round was trained on, or why there is none.",
+        schema=ONE,
+        trained=bool,
+        reason=str | None,
+        replies=dict[str, int],
+        starts_from=str | None,
+        steps=int,
+        tokens=int,
+        losses=list[float],
+        seed=int,
+        versions=dict[str, str],
+        digest=str,
+        files=dict[str, str],
+    ),
     layout.CHOICE: CHOICE,
     f"{layout.DIRECTION}/direction.json": shape(
         "direction",
@@ -428,7 +444,7 @@ def schema_name(place: str) -> str:
     ('run.json', 'plan-round.json')
     """
     folder, _, name = place.rpartition(".")[0].rpartition("/")
-    name = name.removesuffix("-0001")
+    folder, name = folder.replace("/", "-"), name.removesuffix("-0001")
     return f"{name}.json" if folder in ("", name) else f"{folder}-{name}.json"
 
 

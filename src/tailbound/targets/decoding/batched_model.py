@@ -144,6 +144,25 @@ class BatchedModel:
         logits: Tensor = output.logits
         return logits
 
+    def logits(self, ids: Tensor, *, keep: int) -> Tensor:
+        """Logits after each of the last `keep` of `ids` (n, width), (n, keep, vocabulary).
+
+        Read from position 0 without a cache: for training. What follows a row's real tokens may be
+        anything, as in `forward`.
+        """
+        count(positions=ids.numel())
+        width = ids.shape[1]
+        positions = torch.arange(width, device=self.device).expand(len(ids), width)
+        output = self.model(
+            input_ids=ids,
+            attention_mask=self._masks(positions, width),
+            position_ids=positions,
+            use_cache=False,
+            **({"logits_to_keep": keep} if self.last_only else {}),
+        )
+        logits: Tensor = output.logits[:, -keep:]
+        return logits
+
     def hidden(
         self, ids: Tensor, *, start: int = 0, cache: RowCache | None = None
     ) -> tuple[Tensor, ...]:

@@ -49,6 +49,11 @@ class Prefixes:
             self._bytes -= self._cost(sequence)
         return [found[sequence] for sequence in sequences]
 
+    def clear(self) -> None:
+        """Forget everything that was read."""
+        self._held.clear()
+        self._bytes = 0
+
     @torch.inference_mode()
     def extended(
         self, prompts: Sequence[Tokens], responses: Sequence[Sequence[int]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,6 +69,11 @@ def other_model(target: WhiteBox, model: WhiteBox, *, name: str) -> ModelVariant
             "other words"
         )
     return _voice(target, model.network, target.encoder, name=name)
+
+
+def adapted(target: WhiteBox, model: Any, *, name: str) -> ModelVariant:
+    """`model`, a copy of the target's with an adapter, in the target's place."""
+    return _voice(target, BatchedModel(model, check=False), target.encoder, name=name)
 
 
 def heated(target: WhiteBox, temperature: float, *, name: str) -> ModelVariant:
@@ -218,7 +224,11 @@ class ProposalModel:
 
         `tables` holds token ids and what is added to their logits, by prompt id, "" for all others.
         """
-        self.variants = (*self.variants, reweighted(self.target, tables, name=name))
+        return self.add_variant(reweighted(self.target, tables, name=name))
+
+    def add_variant(self, variant: ModelVariant) -> int:
+        """Let one more version of the target speak; its number."""
+        self.variants = (*self.variants, variant)
         return len(self.variants) - 1
 
     def draw(self, requests: Sequence[DrawRequest], *, seed: int) -> Iterator[Draw]:

@@ -22,7 +22,7 @@ from tailbound.core.prompt import Prompt
 from tailbound.core.steps import step
 from tailbound.errors import TargetError, UsageError
 from tailbound.importance_sampling import balance_heuristic, mean_weight
-from tailbound.targets.capabilities import ProposalEngine
+from tailbound.targets.capabilities import ProposalEngine, Traced
 from tailbound.workflows.risk.proposal_mixture import Family, proposal_of_draw
 from tailbound.workflows.risk.scores import table_of
 
@@ -56,20 +56,24 @@ def check_engine(
     return {"least_effect": effects, "mean_weight": mean, "mean_weight_z": z}
 
 
+def check_learned(
+    engine: ProposalEngine, number: int, prompts: Sequence[Prompt], *, seed: int
+) -> None:
+    """Check variant `number`, which joined the engine during a run, on the first few prompts.
+
+    That it changes the model is not asked: one that does not is of little use, and no fault. Raises
+    `TargetError` where sampling and scoring disagree.
+    """
+    with step("checking what was learned", stage="self-checks"):
+        _traced(engine, number, prompts[:PROMPTS], seed)
+
+
 def _check_voices(engine: ProposalEngine, prompts: Sequence[Prompt], seed: int) -> dict[str, float]:
-    longest = engine.contract.max_new_tokens
     by_id = {prompt.id: prompt for prompt in prompts}
     effects: dict[str, float] = {}
     for number, variant in enumerate(engine.variants[1:], start=1):
-        schedules = (((number, longest),), ((0, 1), (number, longest)), ((number, 1),))
-        requests = [
-            DrawRequest(prompt=prompt, stream="check", index=index, segments=segments)
-            for prompt in prompts
-            for index, segments in enumerate(schedules, start=1)
-        ]
         least = np.inf
-        gaps: list[NDArray[np.float64]] = []
-        for traced in engine.trace(requests, seed=seed):
+        for traced in _traced(engine, number, prompts, seed):
             response = traced.draw.token_ids
             effect = engine.effect(number, by_id[traced.draw.prompt_id], response)
             least = min(least, float(effect.min()))
@@ -79,21 +83,38 @@ def _check_voices(engine: ProposalEngine, prompts: Sequence[Prompt], seed: int) 
                     f"proposal {variant.name} does not change the model (token {place} of a reply "
                     f"to prompt {traced.draw.prompt_id!r} has the same distribution): use another"
                 )
-            steps = np.arange(len(response))
-            segments = schedules[traced.draw.index - 1]
-            spoken_by = [next((v for v, stop in segments if t < stop), 0) for t in steps.tolist()]
-            gap = traced.spoken - traced.scored[spoken_by, steps]
-            # -inf: a token at the edge of a truncated distribution, which rounding may drop
-            gaps.append(gap[np.isfinite(gap)])
-        fault = difference_of_densities(np.concatenate(gaps), engine.contract)
-        if fault is not None:
-            raise TargetError(
-                f"proposal {variant.name}: tokens of replies to prompt {prompts[0].id!r} and others"
-                f" were sampled with another probability than scoring gives them ({fault}): the "
-                "weights would be wrong"
-            )
         effects[variant.name] = least
     return effects
+
+
+def _traced(
+    engine: ProposalEngine, number: int, prompts: Sequence[Prompt], seed: int
+) -> list[Traced]:
+    """Short draws in which variant `number` speaks; `TargetError` where scoring disagrees."""
+    longest = engine.contract.max_new_tokens
+    schedules = (((number, longest),), ((0, 1), (number, longest)), ((number, 1),))
+    requests = [
+        DrawRequest(prompt=prompt, stream="check", index=index, segments=segments)
+        for prompt in prompts
+        for index, segments in enumerate(schedules, start=1)
+    ]
+    found = list(engine.trace(requests, seed=seed))
+    gaps: list[NDArray[np.float64]] = []
+    for traced in found:
+        steps = np.arange(len(traced.draw.token_ids))
+        segments = schedules[traced.draw.index - 1]
+        spoken_by = [next((v for v, stop in segments if t < stop), 0) for t in steps.tolist()]
+        gap = traced.spoken - traced.scored[spoken_by, steps]
+        # -inf: a token at the edge of a truncated distribution, which rounding may drop
+        gaps.append(gap[np.isfinite(gap)])
+    fault = difference_of_densities(np.concatenate(gaps), engine.contract)
+    if fault is not None:
+        raise TargetError(
+            f"proposal {engine.variants[number].name}: tokens of replies to prompt "
+            f"{prompts[0].id!r} and others were sampled with another probability than scoring "
+            f"gives them ({fault}): the weights would be wrong"
+        )
+    return found
 
 
 def difference_of_densities(gap: NDArray[np.float64], contract: SamplingContract) -> str | None:

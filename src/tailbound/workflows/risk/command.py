@@ -36,6 +36,7 @@ from tailbound.workflows.risk.proposal import (
     unsafe_versions,
 )
 from tailbound.workflows.risk.proposals import Instructions, Proposals
+from tailbound.workflows.risk.proposals.base import LEARN
 from tailbound.workflows.risk.proposals.registry import NONE
 from tailbound.workflows.risk.rejudged import Verdicts, rejudge_risk
 from tailbound.workflows.risk.results import RiskResult
@@ -123,6 +124,7 @@ class _Asked:
             instructions=self.instructions,
             explore=self.explore,
             family=self.settings.family,
+            batches=self.settings.most_batches,
         )
         look()  # before prompts are fetched from a hub
         self.prompts = request.read_prompts()
@@ -232,7 +234,9 @@ def plan_command(request: Request) -> RiskPlan:
     costs = Costs(model, model_judge)
     steered = asked.proposal not in ((NONE,), (SPLITTING,))
     with step("a few draws, to measure"):
-        versions = len(unsafe_versions(asked.proposal)) if steered else None
+        versions = None
+        if steered:
+            versions = len(unsafe_versions(asked.proposal)) + (LEARN in asked.proposal)
         preview = preview_risk(
             members, target=model, settings=settings, versions=versions, most=most
         )

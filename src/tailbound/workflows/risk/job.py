@@ -29,7 +29,14 @@ from tailbound.judges import Deterministic, Judge
 from tailbound.runs import Ledger, StreamRecord, read
 from tailbound.runs.prompts import save_prompts
 from tailbound.runs.spend import stages_kept
-from tailbound.targets.capabilities import Heatable, ProposalEngine, Reweightable, Variant
+from tailbound.targets.capabilities import (
+    Heatable,
+    ProposalEngine,
+    Reweightable,
+    Variant,
+    WhiteBox,
+)
+from tailbound.workflows.risk.adapters import Adapters
 from tailbound.workflows.risk.checks import check_engine
 from tailbound.workflows.risk.lessons import Lessons
 from tailbound.workflows.risk.pilot import choose_setting, grid_for, tuning_prompts
@@ -139,6 +146,7 @@ class RiskJob:
         self._replies: dict[str, list[bytes]] | None = None
         self._log_probs: dict[str, FloatArray] = {}
         self._lessons: Lessons | None = None
+        self._adapters: Adapters | None = None
 
     def prepare(self, prompts: Sequence[Prompt]) -> None:
         """Variants, self-checks, the setting of `mix-switch`; then whatever is on record."""
@@ -154,17 +162,19 @@ class RiskJob:
             seed=self._settings.seed,
             batches=len(self._sizes),
         )
-        if self._lessons is not None:
-            self._recall(self._lessons)
+        for number in range(2, self._plan.rounds + 1):
+            self._recall(number)
         self._scores = Scores(self._folder)
         self._audit = self._new_audit()
         if self._plan.rounds:
             self.finish_round()
 
-    def _recall(self, lessons: Lessons) -> None:
-        """Let the variants speak again that rounds on record had learned."""
-        for number in range(2, self._plan.rounds + 1):
-            self._plan.teach(number, lessons.recall(number))
+    def _recall(self, number: int) -> None:
+        """Let the variants speak that were learned for round `number`."""
+        learned: dict[str, int] = {}
+        for one in (self._lessons, self._adapters):
+            learned |= one.recall(number) if one is not None else {}
+        self._plan.teach(number, learned)
 
     def _make_variants(self) -> None:
         settings, proposal = self._settings, self._proposal
@@ -186,7 +196,7 @@ class RiskJob:
         explorers = [HEATED] if proposal.explore else []
         ladder = make_ladder(longest, variants=in_ladder, explorers=explorers)
         if proposal.explore and settings.family == "ladder":
-            ladder = ladder.with_rungs(learned_rungs(longest))
+            ladder = ladder.with_rungs(learned_rungs(longest, adapter=proposal.learn))
         self._engine = engine
         self._family = Family(
             name=settings.family,
@@ -197,6 +207,10 @@ class RiskJob:
         )
         if proposal.explore and settings.family == "ladder" and isinstance(engine, Reweightable):
             self._lessons = Lessons(self._folder, engine)
+        if proposal.learn and isinstance(proposal.target, WhiteBox):
+            self._adapters = Adapters(
+                self._folder, proposal.target, engine, self._prompts, seed=settings.seed
+            )
         self._checks = check_engine(engine, self._family, self._prompts, seed=settings.seed)
 
     def _choose(self) -> MixSwitch:
@@ -248,7 +262,7 @@ class RiskJob:
             return False
         number = self._plan.rounds + 1
         known: dict[str, list[str]] = {}
-        if self._lessons is not None and number > 1:
+        if (self._lessons or self._adapters) and number > 1:
             known = self._learn(number, list(sizes))
         batches = {
             prompt.id: self._family.counts(
@@ -262,7 +276,6 @@ class RiskJob:
 
     def _learn(self, number: int, names: Sequence[str]) -> dict[str, list[str]]:
         """Learn from the unsafe draws so far; which variants may speak, by prompt."""
-        assert self._lessons is not None
         due = [prompt for prompt in self._prompts if self._plan.draws(prompt.id)]
         texts = self._token_ids()
         material = []
@@ -271,8 +284,13 @@ class RiskJob:
             weights = np.concatenate([batch.log_weights for batch in batches])
             harm = np.concatenate([batch.harm for batch in batches])
             material.append((prompt, texts[prompt.id][: weights.size], weights, harm))
-        known = self._lessons.learn(number, material, names)
-        self._plan.teach(number, self._lessons.recall(number))
+        known: dict[str, list[str]] = {name: [] for name in names}
+        if self._lessons is not None:
+            known = self._lessons.learn(number, material, names)
+        if self._adapters is not None:
+            more = self._adapters.learn(number, material)
+            known = {name: [*able, *more] for name, able in known.items()}
+        self._recall(number)
         return known
 
     def _token_ids(self) -> dict[str, list[tuple[int, ...]]]:

@@ -10,18 +10,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tailbound.core.extras import require
 from tailbound.core.prompt import Prompt
 from tailbound.errors import ContractMismatchError, UsageError
+from tailbound.huggingface.adapters import check_adaptable
 from tailbound.judges import Judge
 from tailbound.runs.layout import DIRECTION, PROPOSAL
 from tailbound.runs.spend import stages_kept
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import make_folder, write_json
 from tailbound.targets import Target
-from tailbound.targets.capabilities import Heatable
+from tailbound.targets.capabilities import Heatable, WhiteBox
 from tailbound.targets.registry import provider as target_provider
 from tailbound.workflows.risk.proposals.base import (
     EXPLORE,
+    LEARN,
     Instructions,
     Proposal,
     ProposalQuery,
@@ -35,6 +38,7 @@ from tailbound.workflows.risk.proposals.registry import (
     SPLITTING,
     find_proposal,
 )
+from tailbound.workflows.risk.settings import LEAST_DRAWS
 
 SCHEMA = 2
 TOO_FEW = (
@@ -51,19 +55,25 @@ def check_proposal(
     instructions: Instructions,
     explore: bool = True,
     family: str = "ladder",
+    batches: int | None = None,
     prompts: int | None = None,
 ) -> None:
     """Find what `make_proposal` would refuse without a model; nothing is loaded or written.
 
-    `target` is its spec, or itself, and `prompts` their number. Raises `UsageError` for options
-    that do not go together, files that are missing or cannot be read, and extras that are not
-    installed, and `ContractMismatchError` where the run in `folder` uses another proposal.
+    `target` is its spec, or itself; `prompts` is their number, `batches` the most that one may get
+    (None: not known). Raises `UsageError` for options that do not go together, files that are
+    missing or cannot be read, and extras that are not installed, and `ContractMismatchError` where
+    the run in `folder` uses another proposal.
     """
     parts = unsafe_versions(specs)
     declared = target_provider(target)
     shown = target if isinstance(target, str) else target.contract.target
     if EXPLORE in specs and not explore:
         raise UsageError(f"--proposal {EXPLORE} and --no-explore contradict each other: remove one")
+    if LEARN in specs:
+        if not declared.white_box:
+            raise UsageError(no_weights(LEARN, shown, served=declared.served))
+        _check_learning(explore=explore, family=family, batches=batches)
     takes_prompts = False
     if EXPLORE in specs and declared.served and not declared.white_box:
         raise UsageError(no_weights(EXPLORE, shown, served=True))
@@ -102,6 +112,26 @@ def check_proposal(
             )
 
 
+def _check_learning(*, explore: bool, family: str, batches: int | None) -> None:
+    """Raise `UsageError` where no adapter can be learned, and `MissingExtraError` without peft."""
+    if not explore:
+        raise UsageError(
+            f"--proposal {LEARN} learns from what explorers find, and --no-explore leaves them "
+            "out: remove one"
+        )
+    if family != "ladder":
+        raise UsageError(
+            f"--proposal {LEARN} goes with the ladder, not with --proposal-family {family}: remove "
+            "one"
+        )
+    if batches == 1:
+        raise UsageError(
+            f"--proposal {LEARN} learns between batches, and so few --draws are one batch: give "
+            f"{LEAST_DRAWS} or more"
+        )
+    require(f"--proposal {LEARN}", "lora")
+
+
 def make_proposal(
     specs: Sequence[str],
     target: Target,
@@ -115,11 +145,17 @@ def make_proposal(
 ) -> Proposals:
     """The proposals that `specs` ask for, from the record in `folder` where there is one.
 
-    With `explore`, a target whose network is at hand also draws heated and reweighted. Raises
-    `UsageError` for what cannot be built and `ContractMismatchError` where the run in `folder` uses
-    other proposals.
+    With `explore`, a target whose network is at hand also draws heated and reweighted; `learned`
+    among `specs` needs one of which an adapter can be trained. Raises `UsageError` for what cannot
+    be built and `ContractMismatchError` where the run in `folder` uses other proposals.
     """
     parts = unsafe_versions(specs)
+    if LEARN in specs:
+        if not isinstance(target, WhiteBox):
+            raise UsageError(no_weights(LEARN, target.contract.target))
+        _check_learning(explore=explore, family="ladder", batches=None)
+        with target.network.bare() as model:
+            check_adaptable(model, target.contract.target)
     explore = explore and isinstance(target, Heatable) and NONE not in specs
     if EXPLORE in specs and not explore:
         raise UsageError(
@@ -149,7 +185,7 @@ def make_proposal(
                     f"{folder} holds draws of proposal {record['id']!r}, and this one is "
                     f"{made[-1].id!r}: use another --out"
                 )
-        found = Proposals(target=target, parts=tuple(made), explore=explore)
+        found = Proposals(target=target, parts=tuple(made), explore=explore, learn=LEARN in specs)
         write_record(folder, spec=found.spec, id=found.id, explore=explore, parts=made)
         return found
 
@@ -220,7 +256,7 @@ def unsafe_versions(specs: Sequence[str]) -> list[str]:
             raise UsageError(f"--proposal {one} stands alone: remove it, or the others")
         if one in specs:
             return []
-    return [spec for spec in specs if spec != EXPLORE]
+    return [spec for spec in specs if spec not in (EXPLORE, LEARN)]
 
 
 def _kept(folder: Path, number: int) -> Path:
@@ -244,7 +280,7 @@ def _records(
         parts: list[dict[str, Any]] = held["parts"]
         own = [(part["spec"], part["id"], part["evidence"])[0] for part in parts]
         explored = bool(held["explore"])
-    split = (SPLITTING in held["spec"]) != (SPLITTING in specs)
+    split = any((one in held["spec"]) != (one in specs) for one in (SPLITTING, LEARN))
     other = explored != explore if known else explored and not explore
     if own != unsafe_versions(specs) or other or split:
         given, asked = _words(held["spec"], explored), _words(specs, explore)

@@ -44,15 +44,22 @@ HEATED, HEAT = "heated", 4.0
 LEARNED, POOLED = "learned", "pooled"
 """The variants that are learned: from the prompt's own unsafe replies, and from all prompts'."""
 
+ADAPTER = "adapter"
+"""The variant that is an adapter of the target, trained on the unsafe replies of all prompts."""
+
 BATCH_WEIGHTS = (0.5, 0.9, 1.15, 1.35)
 """How much draws of each batch count: proposals of later ones know more, and are less noisy."""
 
-EXPLORED_SHARE, LEARNED_SHARE = 0.75, 0.25
-"""Of the first batch, the share of explorers; of later ones, that of learned proposals."""
+EXPLORED_SHARE, LEARNED_SHARE, ADAPTER_SHARE = 0.75, 0.25, 0.25
+"""Of the first batch, the share of explorers; of later ones, those of reweighted proposals and of
+an adapter."""
 
 
-def learned_rungs(max_new_tokens: int) -> tuple[LadderProposal, ...]:
-    """What learned variants speak: the whole reply, its beginning, and parts of it."""
+def learned_rungs(max_new_tokens: int, *, adapter: bool = False) -> tuple[LadderProposal, ...]:
+    """What learned variants speak: the whole reply, its beginning, and parts of it.
+
+    With `adapter`, the whole reply and its first 16 and 4 tokens by the adapter come last.
+    """
     windows = sorted({(0, max_new_tokens), (0, min(4, max_new_tokens)), (0, 1)}, reverse=True)
     spoken = [LadderProposal(LEARNED, *window) for window in windows]
     mixed = [
@@ -60,7 +67,9 @@ def learned_rungs(max_new_tokens: int) -> tuple[LadderProposal, ...]:
         for name in (LEARNED, POOLED)
         for share in (0.2, 0.5)
     ]
-    return (*spoken, *mixed)
+    stops = sorted({min(stop, max_new_tokens) for stop in (max_new_tokens, 16, 4)}, reverse=True)
+    trained = [LadderProposal(ADAPTER, 0, stop) for stop in stops if adapter]
+    return (*spoken, *mixed, *trained)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -143,7 +152,7 @@ class Family:
     def fixed(self) -> int:
         """How many proposals of the ladder are not learned; they come first."""
         assert self.ladder is not None
-        return sum(rung.variant not in (LEARNED, POOLED) for rung in self.ladder.rungs)
+        return sum(rung.variant not in (LEARNED, POOLED, ADAPTER) for rung in self.ladder.rungs)
 
     @property
     def names(self) -> tuple[str | None, ...]:
@@ -172,19 +181,27 @@ class Family:
             if subset < 2:
                 return np.array([1] + [0] * (len(self.ladder) - 1) + [draws - 1], dtype=np.int64)
             return np.append(self.ladder.allot(subset), draws - subset)
-        may_speak = [rung.variant in learned for rung in self.ladder.rungs[self.fixed :]]
-        from_learned = round(LEARNED_SHARE * draws) if any(may_speak) else 0
+        taught = self._taught(draws, learned)
+        from_learned = int(taught.sum())
         share = TARGET_SHARE * draws / (draws - from_learned)
         if past:
             rest = self._adapted(draws - from_learned, past, share)
         else:
             rest = self._first(draws - from_learned)
-        taught = np.zeros(len(may_speak), dtype=np.int64)
-        places = np.flatnonzero(may_speak)
-        if places.size:
-            each, left = divmod(from_learned, places.size)
-            taught[places] = each + (np.arange(places.size) < left)
         return np.concatenate([rest, taught])
+
+    def _taught(self, draws: int, learned: Sequence[str]) -> IntArray:
+        """Of a batch of `draws`: evenly over the learned proposals of each kind that may speak."""
+        assert self.ladder is not None
+        speakers = [rung.variant for rung in self.ladder.rungs[self.fixed :]]
+        counts = np.zeros(len(speakers), dtype=np.int64)
+        for share, kind in ((LEARNED_SHARE, (LEARNED, POOLED)), (ADAPTER_SHARE, (ADAPTER,))):
+            able = [name in kind and name in learned for name in speakers]
+            places = np.flatnonzero(able)
+            if places.size:
+                each, left = divmod(round(share * draws), places.size)
+                counts[places] = each + (np.arange(places.size) < left)
+        return counts
 
     def _first(self, draws: int) -> IntArray:
         """Of the first batch: evenly over variants' windows, and over explorers."""

@@ -17,6 +17,8 @@ GROUP, PROPOSAL = "Statistics", "Proposal"
 
 LEAST_BATCH = 20
 """Draws of the smallest batch of a ladder; runs of fewer draws have one batch."""
+LEAST_DRAWS = 100
+"""So many draws are divided into batches, with the shares that are the default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,16 @@ class RiskSettings:
             raise UsageError(f"--seed must not be negative, not {self.seed}")
 
     @property
+    def most_batches(self) -> int:
+        """How many batches a prompt may get: at least those of `draws`, 2 or more if one follows.
+
+        >>> RiskSettings(draws=500).most_batches, RiskSettings(draws=60).most_batches
+        (4, 1)
+        """
+        follow = self.max_draws is not None and self.max_draws - self.draws >= 2
+        return len(self.batch_sizes) + follow
+
+    @property
     def batch_sizes(self) -> tuple[int, ...]:
         """How many draws each batch of `draws` has, that of other families than the ladder too.
 
@@ -117,7 +129,8 @@ class ProposalOptions:
 
     proposal: tuple[str, ...] = option(
         "Unsafe version of the model, repeatable: refusal[:DIR] (the default), persona:NAME, "
-        "model:NAME, lora:PATH, prompt:FILE; heat (explorers alone); none (plain Monte Carlo); "
+        "model:NAME, lora:PATH, prompt:FILE; learned (an adapter trained on the unsafe replies of "
+        "earlier batches); heat (explorers alone); none (plain Monte Carlo); "
         "splitting (multilevel splitting, for judges that give grades).",
         default=(),
         group=PROPOSAL,

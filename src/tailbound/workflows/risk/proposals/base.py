@@ -47,23 +47,26 @@ class Proposals:
     """All that draws besides the target: unsafe versions of it, and explorers.
 
     `parts` are the unsafe versions, none for plain Monte Carlo or explorers alone. With `explore`
-    heated and learned versions of the target take part, which rest on no part.
+    heated and reweighted versions of the target take part, which rest on no part; with `learn`,
+    which needs `explore`, also an adapter that is trained between batches.
     """
 
     target: Target
     parts: tuple[Proposal, ...] = ()
     explore: bool = False
+    learn: bool = False
 
     @property
     def spec(self) -> tuple[str, ...]:
         """The specs of all parts; `("none",)` where there is nothing but the target."""
-        specs = tuple(part.spec for part in self.parts)
+        specs = tuple(part.spec for part in self.parts) + ((LEARN,) if self.learn else ())
         return specs or ((EXPLORE,) if self.explore else ("none",))
 
     @property
     def id(self) -> str:
         """Names them in the ledger."""
-        names = [part.id for part in self.parts] + ([EXPLORE] if self.explore else [])
+        names = [part.id for part in self.parts]
+        names += [EXPLORE] * self.explore + [LEARN] * self.learn
         return " + ".join(names) or "none"
 
     @property
@@ -97,8 +100,8 @@ class Proposals:
         return found
 
 
-EXPLORE = "heat"
-"""The spec of explorers alone, without any unsafe version."""
+EXPLORE, LEARN = "heat", "learned"
+"""The specs of explorers alone, without any unsafe version, and of an adapter that is learned."""
 
 
 def engine_of(target: Target, variants: Sequence[Variant], *, spec: str) -> ProposalEngine:

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 
 from tailbound.core.plugins import Registry
 from tailbound.errors import UsageError
-from tailbound.workflows.risk.proposals.base import Proposal, ProposalQuery, ProposalRequest
+from tailbound.workflows.risk.proposals.base import (
+    EXPLORE,
+    LEARN,
+    Proposal,
+    ProposalQuery,
+    ProposalRequest,
+)
 
 GROUP = "tailbound.proposals"
 NONE, SPLITTING = "none", "splitting"
@@ -24,7 +30,7 @@ BUILT_IN = {
 }
 """Found even where the package's entry points are not installed (a bare checkout)."""
 
-_REGISTRY = Registry(GROUP, "proposal", BUILT_IN, reserved=ALONE)
+_REGISTRY = Registry(GROUP, "proposal", BUILT_IN, reserved=(*ALONE, EXPLORE, LEARN))
 
 
 @dataclass(frozen=True, kw_only=True)
