@@ -13,9 +13,11 @@ from tailbound.errors import UsageError
 from tailbound.importance_sampling import (
     adaptive_allocation,
     make_ladder,
+    plain_is_cheaper,
     uniform_allocation,
     weighted_allocation,
 )
+from tailbound.importance_sampling.allocation import COMPARED_HITS
 
 
 def test_rungs_for_long_replies() -> None:
@@ -179,6 +181,28 @@ def test_learnt_counts_lower_the_exact_second_moment_and_keep_their_promises() -
     assert (
         adaptive_allocation(500, densities, densities[0], np.zeros(p.size)) == ladder.allot(500)
     ).all()
+
+
+@pytest.mark.parametrize("word", range(2, 8))
+def test_plain_monte_carlo_is_cheaper_exactly_where_exact_variances_say_so(word: int) -> None:
+    model = random_model(2, vocabulary=8, length=5)
+    ladder = steered_ladder(5)
+    densities = ladder.log_densities(
+        model.all_unsteered, spoken(ladder, model.all_steered), lengths=model.lengths
+    )
+    p = np.exp(densities[0])
+    counts = ladder.allot(1000)
+    weights = np.exp(ladder.log_weights(densities, counts))
+    for times in range(1, 5):
+        unsafe = (model.replies == word).sum(axis=1) >= times
+        risk = float(p[unsafe].sum())
+        ratio = (risk - risk**2) / (float((p * weights)[unsafe].sum()) - risk**2)
+        # every reply once, weighted by p x its number: the mean of w h is the risk
+        log_w = densities[0] + np.log(p.size)
+        for cost in (0.8 * ratio, 1.25 * ratio):
+            found = plain_is_cheaper(counts, densities, log_w, unsafe, cost=cost)
+            few = risk**2 / float((p[unsafe] ** 2).sum()) < COMPARED_HITS
+            assert found is (cost > ratio and not few)
 
 
 def densities(length: int, target: np.ndarray, hot: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ a graded judge in place of a proposal.
 
 from tailbound.importance_sampling.allocation import (
     adaptive_allocation,
+    plain_is_cheaper,
     uniform_allocation,
     weighted_allocation,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "estimate_splitting",
     "make_ladder",
     "mean_weight",
+    "plain_is_cheaper",
     "published_grid",
     "standard_error",
     "training_shares",

@@ -16,6 +16,8 @@ from tailbound.importance_sampling.weights import FloatArray, IntArray, check_lo
 TARGET_SHARE = 0.1
 #: Every proposal keeps this part of an even share, whatever was seen.
 FLOOR = 0.25
+#: Effective hits that a comparison with plain Monte Carlo needs.
+COMPARED_HITS = 10.0
 _STEPS = 100
 
 
@@ -112,6 +114,45 @@ def adaptive_allocation(
         free = pull / pull.sum()
         shares = least + (1 - floor) * free
     return _whole(shares, draws, target)
+
+
+def plain_is_cheaper(
+    counts: ArrayLike,
+    log_densities: ArrayLike,
+    log_weights: ArrayLike,
+    harm: ArrayLike,
+    *,
+    cost: float = 1.0,
+) -> bool:
+    r"""Whether plain Monte Carlo gives a smaller error for the same cost than a batch of `counts`.
+
+    Plain draws have a variance of at most p - p^2, those of the batch of E[(w h)^2] - p^2, at
+    `cost` times the price. At 1, the default, the plain ones are better draw by draw, and also
+    cheaper, for they need no scoring. Both are estimated from all draws so far, given as in
+    `adaptive_allocation`: the second as (1 / n) sum_i w_i h_i^2 p / sum_k alpha_k q_k (y_i) with
+    alpha_k = counts_k / sum(counts). False with fewer than `COMPARED_HITS` effective hits.
+
+    Half of all replies are unsafe, and the second proposal draws few of them; then one in a
+    hundred, and it draws them all the time:
+
+    >>> common, rare = np.log([[0.5, 0.5], [0.9, 0.1]]), np.log([[0.99, 0.01], [1e-9, 1.0]])
+    >>> unsafe = np.tile([0, 1], 50)
+    >>> plain_is_cheaper([50, 50], np.tile(common, 50), np.zeros(100), unsafe)
+    True
+    >>> plain_is_cheaper([50, 50], np.tile(rare, 50), np.full(100, np.log(0.02)), unsafe)
+    False
+    """
+    n, q = np.asarray(counts, dtype=np.float64), np.asarray(log_densities, dtype=np.float64)
+    w = np.exp(check_log_weights(log_weights))
+    h = np.nan_to_num(np.asarray(harm, dtype=np.float64), nan=0.0)
+    used = w * h > 0
+    terms = w[used] * h[used]
+    if not used.any() or terms.sum() ** 2 / (terms @ terms) < COMPARED_HITS:
+        return False
+    ratios = np.exp(np.minimum(q[:, used] - q[0, used], 700.0))
+    squares = float((terms * h[used] / (n / n.sum() @ ratios)).sum()) / w.size
+    risk = min(float(terms.sum()) / w.size, 1.0)
+    return risk - risk**2 <= cost * (squares - risk**2)
 
 
 def _target_count(draws: int, proposals: int, target_share: float) -> int:

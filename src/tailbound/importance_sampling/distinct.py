@@ -61,10 +61,10 @@ def contradicted(replies: Sequence[Hashable], log_target: ArrayLike, harm: Array
     >>> contradicted(["a"] * 20 + ["b"] * 80, np.log([0.9] * 20 + [0.1] * 80), [1] * 20 + [0] * 80)
     True
     """
-    from scipy.stats import binom
+    from scipy.special import bdtr
 
     h = np.asarray(harm, dtype=np.float64)
     unsafe = np.where(h > 0, 1.0, h)
     least = distinct_probability(replies, log_target, unsafe)
     hits = missing_counts_as_unsafe(int((unsafe == 1).sum()), int(np.isnan(h).sum()))
-    return bool(binom.cdf(hits, h.size, least) < CONTRADICTION)
+    return bool(bdtr(hits, h.size, least) < CONTRADICTION)

@@ -11,11 +11,12 @@ allows.
   better. Both are finite-sample; with fixed counts per proposal they hold for a complete batch
   and at the ends of all complete batches at once. Plain Monte Carlo with h in {0, 1} and a
   number of draws fixed in advance: Clopper and Pearson (1934), exact, one-sided.
-* Interval: risk exp(- t se / risk) to risk (1 + s) exp(t sqrt((se / risk)^2 + s^2)), t being
+* Interval: risk exp(- t se / risk) to risk (1 + 3 s) exp(t sqrt((se / risk)^2 + 3 s^2)), t being
   Student's with ess_harm - 1 degrees of freedom and s the largest share: the upper end is that
-  with one more draw of the largest kind. Estimates err low far more often than high, because
-  draws of large weight are rare, and an interval that is even about the estimate misses the
-  truth twice as often as it may.
+  with three more draws of the largest kind, since of what is expected three times, nothing is
+  seen with a probability of 5% (the rule of three). Estimates err low far more often than high,
+  because draws of large weight are rare, and an interval that is even about the estimate misses
+  the truth twice as often as it may.
 * Precise: ess_harm >= 10, and missing verdicts cannot move the estimate by more than a factor
   of 2. Resolved: precise, and coverage is checked.
 """
@@ -48,6 +49,8 @@ from tailbound.importance_sampling.weights import (
 from tailbound.intervals import betting_lower, betting_upper, clopper_pearson
 from tailbound.missing_verdicts import harm_at_most, missing_counts_as_unsafe
 
+UNSEEN = 3.0
+"""Draws of the largest w h that are added for the upper end of an interval."""
 CERTAIN = ", certain"
 """What `guarantee` says of the bound by distinct replies."""
 
@@ -495,7 +498,8 @@ def _log_interval(
 
     share = float(high.values.max() / high.values.sum())
     lower = low.mean * np.exp(-spread(low, 0.0))
-    upper = high.mean * (1 + share) * np.exp(min(spread(high, share), 700.0))
+    unseen = high.mean * (1 + UNSEEN * share)
+    upper = unseen * np.exp(min(spread(high, UNSEEN**0.5 * share), 700.0))
     return float(lower), float(min(1.0, upper))
 
 

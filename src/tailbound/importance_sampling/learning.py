@@ -112,8 +112,8 @@ def training_shares(log_terms: ArrayLike) -> FloatArray:
 
     >>> training_shares([0.0, 0.0]).tolist()
     [0.5, 0.5]
-    >>> training_shares([0.0] + [-12.0] * 9)[0].round(2)
-    0.97
+    >>> training_shares([0.0] + [-12.0] * 9).round(3).tolist()[:2]
+    [0.948, 0.006]
     """
     terms = np.asarray(log_terms, dtype=np.float64)
     shares = np.exp(TEMPERING * (terms - terms.max()))

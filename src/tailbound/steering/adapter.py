@@ -71,11 +71,7 @@ class Training:
 
 
 def steps_for(examples: int, *, new: bool) -> int:
-    """How many steps suit so many examples, for a new adapter or one that is trained further.
-
-    >>> [steps_for(n, new=True) for n in (1, 5, 200)], steps_for(200, new=False)
-    ([4, 10, 32], 16)
-    """
+    """How many steps suit so many examples, for a new adapter or one that is trained further."""
     return min(STEPS if new else MORE_STEPS, max(LEAST_STEPS, PASSES * examples // BATCH))
 
 

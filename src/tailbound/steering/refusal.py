@@ -95,11 +95,7 @@ class Candidate:
 
 
 def band(kl: float) -> int:
-    """0 for a KL that may pass, then one more with every doubling.
-
-    >>> band(0.05), band(0.15), band(0.45)
-    (0, 1, 3)
-    """
+    """0 for a KL that may pass, then one more with every doubling: 1 from .1, 2 from .2."""
     return 0 if kl < MAX_KL else 1 + int(math.log2(kl / MAX_KL))
 
 

@@ -95,6 +95,12 @@ EVALUATION = shape(
     evaluation=Evaluation | None,
 )
 
+FOUND: dict[str, Any] = {
+    "least_effect": MapOf(float),
+    "mean_weight": float,
+    "mean_weight_z": float | None,
+}
+MAYBE_FOUND: dict[str, Any] = {name: Omittable(kind) for name, kind in FOUND.items()}
 ESTIMATE: dict[str, Any] = {
     "agreement": Nullable(shape("group_agreement", GroupAgreement, agrees=bool | None))
 }
@@ -111,9 +117,7 @@ RISK = shape(
     checks=shape(
         "checks",
         about="What the self-checks found; empty without a proposal.",
-        least_effect=Omittable(MapOf(float)),
-        mean_weight=Omittable(float),
-        mean_weight_z=Omittable(float | None),
+        **MAYBE_FOUND,
     ),
     left_out=list[str],
 )
@@ -246,6 +250,13 @@ FILES: dict[str, Shape] = {
         versions=dict[str, str],
         digest=str,
         files=dict[str, str],
+    ),
+    layout.CHECKS: shape(
+        "self_checks",
+        about="What the self-checks of a proposal found, and a digest of what they depend on.",
+        schema=ONE,
+        digest=str,
+        **FOUND,
     ),
     layout.CHOICE: CHOICE,
     f"{layout.DIRECTION}/direction.json": shape(

@@ -20,6 +20,8 @@ from tailbound.judges import Exchange
 from tailbound.judges.registry import load_judge
 from tailbound.runs import read
 from tailbound.steering import Ablate
+from tailbound.storage.documents import read_json
+from tailbound.storage.files import write_json
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import steered
 from tailbound.workflows.risk import RiskSettings, run_risk
@@ -187,8 +189,12 @@ def test_scores_are_made_once(bed, tmp_path, monkeypatch):
 
     monkeypatch.setattr(ProposalModel, "score", counted)
     again = run(bed, tmp_path)
-    assert sum(seen) < 400  # the self-checks alone
+    assert seen == []  # the self-checks are on record as well
     assert again.document() == first.document()
+    checks = read_json(tmp_path / "checks.json")
+    write_json(tmp_path / "checks.json", {**checks, "digest": "of another model"})
+    assert run(bed, tmp_path).document() == first.document()
+    assert 0 < sum(seen) < 200
 
 
 def test_only_draws_that_matter_are_scored(bed, tmp_path):

@@ -59,6 +59,37 @@ def test_draws_come_in_four_batches_and_the_later_ones_learn(
     assert not (tmp_path / "plan" / "round-0005.json").exists()
 
 
+def test_a_prompt_that_is_often_unsafe_is_left_to_plain_monte_carlo(
+    bed: TinyLanguage, tmp_path: Path
+) -> None:
+    often = load_judge(r"regex:w[1-6]")
+    result = run_risk(
+        prompts(2),
+        proposal=bed.proposals(),
+        judge=often,
+        settings=RiskSettings(draws=400),
+        folder=tmp_path,
+    )
+    assert min(one.estimate.risk for one in result.risks) > 0.3
+    assert all(one.estimate.resolved for one in result.risks)
+    for number, size in enumerate(SIZES, start=1):
+        _, batches = plan(tmp_path, number)
+        for counts in batches.values():
+            assert counts[0] == (size // 10 if number == 1 else size)
+    lesson = json.loads((tmp_path / "plan" / "lesson-0002.json").read_text())
+    assert lesson["learned"] == {}
+    before = (tmp_path / "risk.json").read_bytes()
+    (tmp_path / "risk.json").unlink()
+    run_risk(
+        prompts(2),
+        proposal=bed.proposals(),
+        judge=often,
+        settings=RiskSettings(draws=400),
+        folder=tmp_path,
+    )
+    assert (tmp_path / "risk.json").read_bytes() == before
+
+
 def test_lessons_hold_the_tokens_of_the_unsafe_draws_before_them(
     bed: TinyLanguage, tmp_path: Path
 ) -> None:

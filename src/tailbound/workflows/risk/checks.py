@@ -7,11 +7,18 @@ numbers that look right. A few short draws show, for every variant, that
 * the log-probability that each token was sampled with is the one that scoring gives it under the
   variant that spoke it, also after a change of variants (so sampling does the same as scoring);
 * weights have mean 1 over a small pilot of the family that is going to be used.
+
+What was found stands in DIR/checks.json, with a digest of everything that it depends on: once a run
+has ended, the same command checks nothing again.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import platform
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,11 +29,17 @@ from tailbound.core.prompt import Prompt
 from tailbound.core.steps import step
 from tailbound.errors import TargetError, UsageError
 from tailbound.importance_sampling import balance_heuristic, mean_weight
+from tailbound.runs.layout import CHECKS, RISK
+from tailbound.runs.manifest import versions
+from tailbound.storage.documents import read_json
+from tailbound.storage.files import write_json
+from tailbound.storage.plain import finite
 from tailbound.targets.capabilities import ProposalEngine, Traced
 from tailbound.workflows.risk.proposal_mixture import Family, proposal_of_draw
 from tailbound.workflows.risk.scores import table_of
 
-PROMPTS, PILOT_DRAWS = 3, 100
+SCHEMA = 1
+PROMPTS, PILOT_DRAWS = 3, 40
 LEAST_EFFECT = 1e-6
 """Movement of the logits, up to a common shift, below which a variant is the target itself."""
 TOKEN_GAP = 1e-3
@@ -66,6 +79,41 @@ def check_learned(
     """
     with step("checking what was learned", stage="self-checks"):
         _traced(engine, number, prompts[:PROMPTS], seed)
+
+
+def recorded_checks(
+    folder: Path,
+    engine: ProposalEngine,
+    family: Family,
+    prompts: Sequence[Prompt],
+    *,
+    proposal: str,
+    seed: int,
+) -> dict[str, Any]:
+    """As `check_engine`, or what it found for the same when the run in `folder` ended.
+
+    The same: contract, `proposal` (its id), family, the prompts that are tried, seed, versions of
+    the packages, and machine. A run that was interrupted is checked again: it then reads prompts in
+    the same company, and ends with the same last digits as an undisturbed one.
+    """
+    depends_on = [
+        engine.contract.digest,
+        proposal,
+        [str(name) for name in family.names],
+        [[prompt.id, prompt.messages] for prompt in prompts[:PROMPTS]],
+        seed,
+        versions("torch", "transformers"),
+        platform.platform(),
+    ]
+    digest = hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:32]
+    path = folder / CHECKS
+    if path.is_file() and (folder / RISK).is_file():
+        held = read_json(path, cure="remove it, and the checks are made again")
+        if held.get("digest") == digest:
+            return {name: held[name] for name in ("least_effect", "mean_weight", "mean_weight_z")}
+    found = check_engine(engine, family, prompts, seed=seed)
+    write_json(path, {"schema": SCHEMA, "digest": digest, **finite(found)})
+    return found
 
 
 def _check_voices(engine: ProposalEngine, prompts: Sequence[Prompt], seed: int) -> dict[str, float]:

@@ -37,7 +37,7 @@ from tailbound.targets.capabilities import (
     WhiteBox,
 )
 from tailbound.workflows.risk.adapters import Adapters
-from tailbound.workflows.risk.checks import check_engine
+from tailbound.workflows.risk.checks import recorded_checks
 from tailbound.workflows.risk.lessons import Lessons
 from tailbound.workflows.risk.pilot import choose_setting, grid_for, tuning_prompts
 from tailbound.workflows.risk.plan import Plan, scoring_chance
@@ -211,7 +211,14 @@ class RiskJob:
             self._adapters = Adapters(
                 self._folder, proposal.target, engine, self._prompts, seed=settings.seed
             )
-        self._checks = check_engine(engine, self._family, self._prompts, seed=settings.seed)
+        self._checks = recorded_checks(
+            self._folder,
+            engine,
+            self._family,
+            self._prompts,
+            proposal=proposal.id,
+            seed=settings.seed,
+        )
 
     def _choose(self) -> MixSwitch:
         """The setting of `mix-switch`, chosen on prompts that are then left out."""
@@ -263,7 +270,7 @@ class RiskJob:
         number = self._plan.rounds + 1
         known: dict[str, list[str]] = {}
         if (self._lessons or self._adapters) and number > 1:
-            known = self._learn(number, list(sizes))
+            known = self._learn(number, sizes)
         batches = {
             prompt.id: self._family.counts(
                 sizes[prompt.id], self._batches(prompt), known.get(prompt.id, [])
@@ -274,9 +281,17 @@ class RiskJob:
         self._plan.add(batches, sequential=self._settings.until_resolved)
         return True
 
-    def _learn(self, number: int, names: Sequence[str]) -> dict[str, list[str]]:
+    def _learn(self, number: int, sizes: Mapping[str, int]) -> dict[str, list[str]]:
         """Learn from the unsafe draws so far; which variants may speak, by prompt."""
         due = [prompt for prompt in self._prompts if self._plan.draws(prompt.id)]
+        names = [
+            prompt.id
+            for prompt in due
+            if prompt.id in sizes
+            and not self._family.plain_from_here(sizes[prompt.id], self._batches(prompt))
+        ]
+        if not names:  # those that are left to the target learn nothing
+            due = []
         texts = self._token_ids()
         material = []
         for prompt in due:

@@ -26,6 +26,7 @@ from tailbound.importance_sampling import (
     coverage_check,
     estimate_risk,
     mean_weight,
+    plain_is_cheaper,
     weighted_allocation,
 )
 from tailbound.importance_sampling.allocation import TARGET_SHARE
@@ -172,7 +173,8 @@ class Family:
     def counts(self, draws: int, past: Sequence[Batch], learned: Sequence[str] = ()) -> IntArray:
         """Counts (K,) of a batch of `draws`, given all complete batches of the prompt so far.
 
-        `learned` are the learned variants that may speak in it.
+        `learned` are the learned variants that may speak in it. All draws come from the target
+        where that is the cheaper way on (`plain_from_here`).
         """
         if self.ladder is None:
             return np.array([draws], dtype=np.int64)
@@ -181,11 +183,13 @@ class Family:
             if subset < 2:
                 return np.array([1] + [0] * (len(self.ladder) - 1) + [draws - 1], dtype=np.int64)
             return np.append(self.ladder.allot(subset), draws - subset)
+        if self.plain_from_here(draws, past):
+            return np.array([draws] + [0] * (len(self.ladder) - 1), dtype=np.int64)
         taught = self._taught(draws, learned)
         from_learned = int(taught.sum())
         share = TARGET_SHARE * draws / (draws - from_learned)
         if past:
-            rest = self._adapted(draws - from_learned, past, share)
+            rest = adaptive_allocation(draws - from_learned, *self._seen(past), target_share=share)
         else:
             rest = self._first(draws - from_learned)
         return np.concatenate([rest, taught])
@@ -203,6 +207,13 @@ class Family:
                 counts[places] = each + (np.arange(places.size) < left)
         return counts
 
+    def plain_from_here(self, draws: int, past: Sequence[Batch]) -> bool:
+        """Whether a ladder leaves its next batch to the target, by the complete batches so far."""
+        if self.ladder is None or self.main is not None or not past:
+            return False
+        seen = self._seen(past)
+        return plain_is_cheaper(adaptive_allocation(draws, *seen), *seen)
+
     def _first(self, draws: int) -> IntArray:
         """Of the first batch: evenly over variants' windows, and over explorers."""
         assert self.ladder is not None
@@ -213,17 +224,13 @@ class Family:
             weights[~explores] = (1 - EXPLORED_SHARE) / (~explores).sum()
         return weighted_allocation(draws, weights)
 
-    def _adapted(self, draws: int, past: Sequence[Batch], target_share: float) -> IntArray:
-        return adaptive_allocation(
-            draws,
-            np.nan_to_num(
-                np.concatenate([b.log_densities[: self.fixed] for b in past], axis=1),
-                nan=0.0,
-                neginf=-np.inf,
-            ),
+    def _seen(self, past: Sequence[Batch]) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Of all draws so far: log-densities of what is not learned, log-weights and harm."""
+        densities = np.concatenate([batch.log_densities[: self.fixed] for batch in past], axis=1)
+        return (
+            np.nan_to_num(densities, nan=0.0, neginf=-np.inf),
             np.concatenate([batch.log_weights for batch in past]),
             np.concatenate([batch.harm for batch in past]),
-            target_share=target_share,
         )
 
     def segments(
