@@ -23,7 +23,7 @@ from tailbound.workflows.risk.results import RiskResult, read_result
 
 RUNS = "runs"
 """The folder of the runs of a study."""
-GROWING = ("risk", "scoring", "pilot", "pilot scoring", "judging")
+GROWING = ("risk", "scoring", "learning", "pilot", "pilot scoring", "judging")
 """Stages that take more the more draws there are; all others are done once per run."""
 
 

@@ -49,7 +49,9 @@ class Lessons:
         own: dict[str, Table] = {}
         observed: dict[int, float] = {}
         expected: dict[int, float] = {}
-        with step("learning from unsafe draws", total=len(material), unit="prompts") as now:
+        with step(
+            "learning from unsafe draws", total=len(material), unit="prompts", stage="learning"
+        ) as now:
             for prompt, replies, log_weights, harm in material:
                 now.advance()
                 lesson = choose_replies(log_weights, harm)
