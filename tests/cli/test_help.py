@@ -17,9 +17,8 @@ COMMANDS = [
     ["steer", "persona"],
     *(["reproduce", name] for name in ("mc-vs-is", "strongreject", "persona")),
 ]
-CPU_SECONDS, TRIES = 0.5, 6
-"""A quiet core takes about half of it; where others use the machine, the best of some tries counts.
-"""
+TIMES, TRIES = 4, 6
+"""How much longer than importing typer it may take, and tries, of which the best counts."""
 
 
 def run(*arguments: str, columns: int = 80) -> str:
@@ -42,14 +41,15 @@ def cpu_seconds(*arguments: str) -> float:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_help_takes_less_than_half_a_second_of_a_core(command: list[str]) -> None:
+def test_help_takes_little_longer_than_importing_typer(command: list[str]) -> None:
+    """By CPU time in turn: 2 to 3 times as long, about .4 seconds of a quiet core."""
     asked = ("-m", "tailbound", *command, "--help")
-    times = []
+    ratios = []
     for _ in range(TRIES):
-        times.append(cpu_seconds(*asked))
-        if times[-1] < CPU_SECONDS:
+        ratios.append(cpu_seconds(*asked) / cpu_seconds("-c", "import typer.main"))
+        if ratios[-1] < TIMES:
             return
-    pytest.fail(f"CPU-seconds: {times}")
+    pytest.fail(f"CPU time, in that of importing typer: {ratios}")
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

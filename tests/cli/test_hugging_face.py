@@ -20,7 +20,8 @@ def test_bound_runs_on_a_tiny_checkpoint(tmp_path, cli, kind, completion):
         *("bound", str(prompts)),
         *("--target", f"hf:{tmp_path / 'model'}", "--judge", r"regex:\bw(1|2)0\b"),
         *("--budget", "6", "--train-draws", "20", "--test-draws", "20", "--max-new-tokens", "6"),
-        *("--top-p", "0.9", "--out", str(tmp_path / "run"), "--json"),
+        # random weights differ between processors; at .3 there is a bound above 1 for all of them
+        *("--alpha", "0.3", "--top-p", "0.9", "--out", str(tmp_path / "run"), "--json"),
         *(["--completion"] if completion else []),
     ]
     code, out, err = cli(*command)

@@ -53,9 +53,16 @@ def test_the_innermost_stage_is_charged():
     assert stages["outer"].seconds >= 0
 
 
+GROUPS = {
+    **dict.fromkeys(("refusal", "persona"), ("steer",)),
+    **dict.fromkeys(("mc-vs-is", "strongreject"), ("reproduce",)),
+}
+"""Of commands that are one of several, where their name alone says not which."""
+
+
 def test_every_command_shows_an_example_and_takes_h(cli):
     for name in EXAMPLES:
-        words = ["steer", name] if name in ("refusal", "persona") else [name]
+        words = [*GROUPS.get(name, ()), *name.split()]
         code, out, _ = cli(*words, "-h")
         assert code == 0
         assert "Example:" in out
@@ -125,6 +132,10 @@ def test_nothing_to_review_is_not_recommended_and_all_work_is_counted(cli, tmp_p
     assert stages["self-checks"]["draws"] > 0
     assert stages["direction"]["positions"] > 0
     before = stages["self-checks"]["draws"]
+    cli("risk", prompts, "--judge", "regex:never-said", "--draws", 10, "--out", out)
+    again = json.loads((out / "spend.json").read_text())["stages"]
+    assert again["self-checks"]["draws"] == before  # they are on record
+    (out / "checks.json").unlink()
     cli("risk", prompts, "--judge", "regex:never-said", "--draws", 10, "--out", out)
     again = json.loads((out / "spend.json").read_text())["stages"]
     assert again["self-checks"]["draws"] == 2 * before

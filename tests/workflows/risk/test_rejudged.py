@@ -63,7 +63,7 @@ def test_the_same_draws_under_another_judge_are_a_run_by_that_judge(tmp_path, be
     scored = len(Scores(tmp_path / "run")._held)
     second = again(bed, tmp_path / "run", FREQUENT, family="single")
     for one, other in zip(numbers(second), numbers(direct), strict=True):
-        assert one[:3] == pytest.approx(other[:3], rel=1e-7)  # scored in other batches
+        assert one[:3] == pytest.approx(other[:3], rel=1e-6)  # scored in other batches
         assert one[3:] == other[3:]
     assert numbers(second) != numbers(first)
     assert sorted((tmp_path / "run" / "draws").iterdir()) == files
