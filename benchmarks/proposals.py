@@ -43,9 +43,8 @@ from tailbound.importance_sampling import make_ladder
 from tailbound.steering import Ablate
 from tailbound.targets.decoding.model import LocalModel
 from tailbound.targets.decoding.proposals import ProposalModel, heated, steered
-from tailbound.targets.decoding.reshaping import HEAT
 from tailbound.workflows.risk.plan import SCORED_SHARE
-from tailbound.workflows.risk.proposal_mixture import HEATED, Family, proposal_of_draw
+from tailbound.workflows.risk.proposal_mixture import HEAT, HEATED, Family, proposal_of_draw
 
 VOCABULARY = 32_000
 UNSAFE = 1 / 3
