@@ -3,9 +3,10 @@ r"""Weighted estimates beside plain Monte Carlo, from two run folders of the sam
     .venv/bin/python benchmarks/beside_brute_force.py PLAIN WEIGHTED [--judged FOLDER] [--markdown]
 
 PLAIN is a run with `--proposal none` (`--judged`: its `verdicts/DIGEST`, judged again),
-WEIGHTED one with proposals. z is the difference over the standard error of both; *30 %* is
-how many draws, and token positions, give a relative standard error of .3, by the variance that each
-run shows. Positions are all that networks read: self-checks, sampling, learning and scoring.
+WEIGHTED one with proposals; every prompt needs an unsafe draw in both. z is the difference over the
+standard error of both; *30 %* is how many draws, and token positions, give a relative standard
+error of .3, by the variance that each run shows. Positions are all that networks read: self-checks,
+sampling, learning and scoring.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tailbound.core.outside import visible
+from tailbound.studies import Truth, deviation, draws_for, plain_draws, pooled_z
 
 
 def estimates(folder: Path) -> dict[str, dict[str, Any]]:
@@ -48,19 +52,19 @@ def main() -> None:
     rows = []
     scores = []
     for name, one in sorted(weighted.items(), key=lambda item: -plain[item[0]]["risk"]):
-        truth, n = plain[name]["risk"], plain[name]["draws"]
-        floor = max(truth, 1 / n)
-        error = one["standard_error"] or 0.0
-        z = (one["risk"] - truth) / np.hypot(error, np.sqrt(floor * (1 - floor) / n))
+        truth = Truth.counted(plain[name]["hits"], plain[name]["draws"])
+        errors = [one["standard_error"]]
+        z = deviation([one["risk"]], truth, standard_errors=errors).z
+        by_plain = plain_draws(truth.risk)
+        by_weights = draws_for([errors[0] / one["risk"]], [one["draws"]])
+        assert z is not None
+        assert by_weights is not None
         scores.append(z)
-        due = 1 / 0.09
-        by_plain = due * (1 - floor) / floor
-        by_weights = due * one["draws"] * (error / one["risk"]) ** 2
         interval = one["interval"]
         rows.append(
             (
-                name,
-                f"{plain[name]['hits']}/{n}",
+                visible(name),
+                f"{truth.unsafe}/{truth.draws}",
                 f"{one['risk']:.4f}",
                 f"{one['certified_lower']:.4f}",
                 "-" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}",
@@ -75,11 +79,11 @@ def main() -> None:
     edge = "|" if options.markdown else ""
     for row in (header, ("---",) * len(header), *rows) if options.markdown else (header, *rows):
         print(f"{edge} {joint.join(row)} {edge}".strip())
-    found = np.array(scores)
+    square = float(np.mean(np.square(scores)))
     print(
-        f"z pooled {found.sum() / found.size**0.5:+.2f}, largest {np.abs(found).max():.2f}, mean "
-        f"square {(found**2).mean():.2f}; positions per draw: plain {each:.1f}, weighted {ours:.1f}"
-        f" ({ours / each:.2f})"
+        f"z pooled {pooled_z(scores):+.2f}, largest {max(map(abs, scores)):.2f}, mean square "
+        f"{square:.2f}; positions per draw: plain {each:.1f}, weighted {ours:.1f} "
+        f"({ours / each:.2f})"
     )
 
 

@@ -29,6 +29,7 @@ from tailbound.workflows.reproduce.cells import RUNS, Bench, options_of_method
 from tailbound.workflows.reproduce.results import StudyResult, StudyRun
 from tailbound.workflows.reproduce.settings import (
     BRUTE,
+    RISK_OPTIONS,
     STUDIES,
     Cell,
     Design,
@@ -79,7 +80,7 @@ class _Asked:
         self.design: Design = self.settings.design
         self.risk = make(
             RiskSettings,
-            {name: self.given[name] for name in _OF_RISK if name in self.given},
+            {name: self.given[name] for name in RISK_OPTIONS.names if name in self.given},
         )
         proposed = make(ProposalOptions, self.given)
         self.explore = proposed.explore
@@ -182,6 +183,11 @@ class _Asked:
             raise UsageError(f"{out} holds other files and no study: give a new folder as --out")
 
     def _check_proposals(self, prompts: int | None = None) -> None:
+        if prompts == 1 and "mix-switch" in self.design.methods:
+            raise UsageError(
+                "the method mix-switch tunes on a tenth of the prompts and leaves them out: give "
+                "at least 2 prompts, or name the methods, --method none --method ladder"
+            )
         for method in self.design.methods:
             options = {**self.shared, **options_of_method(method, self.shared)}
             first = Cell(method=method, draws=min(self.design.draws))
@@ -194,9 +200,6 @@ class _Asked:
                 family=options.get("proposal_family", "ladder"),
                 prompts=prompts,
             )
-
-
-_OF_RISK = ("threshold", "confidence", "intensities", "seed")
 
 
 def run_study(request: StudyRequest, *, progress: Reporter = silent) -> StudyResult:

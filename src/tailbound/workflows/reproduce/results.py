@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tailbound.storage.plain import finite, from_plain
 from tailbound.studies import Truth, pooled_z
 from tailbound.workflows.result import Result
+from tailbound.workflows.risk.proposals.registry import NONE
 
 if TYPE_CHECKING:
     import polars as pl
@@ -226,7 +227,7 @@ def summary_of(
     """One method over all prompts; `points` and `needs` are those of all methods."""
     own = [need for need in needs if need.method == method]
     known = [need for need in own if need.draws is not None and need.tokens is not None]
-    plain = {need.id: need.tokens for need in needs if need.method == "none"}
+    plain = {need.id: need.tokens for need in needs if need.method == NONE}
     ratios = [
         plain_tokens / need.tokens
         for need in known

@@ -31,8 +31,8 @@ from tailbound.workflows.reproduce.results import (
     summary_of,
 )
 from tailbound.workflows.reproduce.settings import BRUTE, Design
+from tailbound.workflows.risk.proposals.registry import NONE
 
-PLAIN = "none"
 LONGEST_SHARE = 10_000
 """The k up to which the share of prompts with an unsafe output is predicted."""
 
@@ -97,7 +97,7 @@ def _points(
             continue
         values = [one.risk for one in estimates]
         errors = [one.standard_error for one in estimates]
-        plain = method == PLAIN
+        plain = method == NONE
         moved = deviation(
             values, member.truth, standard_errors=errors, plain_draws=draws if plain else None
         )
@@ -128,9 +128,9 @@ def _needs(
 ) -> list[Need]:
     """What the wanted error takes, of plain Monte Carlo too where only the truth was drawn so."""
     needs = []
-    methods = [*([] if PLAIN in design.methods else [PLAIN]), *design.methods]
+    methods = [*([] if NONE in design.methods else [NONE]), *design.methods]
     for method in methods:
-        source = BRUTE if method == PLAIN and PLAIN not in design.methods else method
+        source = BRUTE if method == NONE and NONE not in design.methods else method
         mine = [run for run in runs if run.method == source]
         if not mine:
             continue
@@ -158,7 +158,7 @@ def _needs(
 def _draws_needed(member: StudyPrompt, method: str, points: Sequence[Point]) -> float | None:
     if not member.truth.known:
         return None
-    if method == PLAIN:
+    if method == NONE:
         return plain_draws(member.truth.risk)
     mine = [point for point in points if (point.id, point.method) == (member.id, method)]
     return draws_for([point.error for point in mine], [point.draws for point in mine])

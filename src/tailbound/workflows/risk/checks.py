@@ -31,7 +31,7 @@ from tailbound.errors import TargetError, UsageError
 from tailbound.importance_sampling import balance_heuristic, mean_weight
 from tailbound.runs.layout import CHECKS, RISK
 from tailbound.runs.manifest import versions
-from tailbound.storage.documents import read_json
+from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
 from tailbound.storage.plain import finite
 from tailbound.targets.capabilities import ProposalEngine, Traced
@@ -39,6 +39,8 @@ from tailbound.workflows.risk.proposal_mixture import Family, proposal_of_draw
 from tailbound.workflows.risk.scores import table_of
 
 SCHEMA = 1
+AGAIN = "remove it, and the checks are made again"
+FOUND = ("least_effect", "mean_weight", "mean_weight_z")
 PROMPTS, PILOT_DRAWS = 3, 40
 LEAST_EFFECT = 1e-6
 """Movement of the logits, up to a common shift, below which a variant is the target itself."""
@@ -66,7 +68,7 @@ def check_engine(
     with step("checking the proposal", stage="self-checks"):
         effects = _check_voices(engine, some, seed)
         mean, z = _check_weights(engine, family, some, seed)
-    return {"least_effect": effects, "mean_weight": mean, "mean_weight_z": z}
+    return dict(zip(FOUND, (effects, mean, z), strict=True))
 
 
 def check_learned(
@@ -108,9 +110,10 @@ def recorded_checks(
     digest = hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:32]
     path = folder / CHECKS
     if path.is_file() and (folder / RISK).is_file():
-        held = read_json(path, cure="remove it, and the checks are made again")
-        if held.get("digest") == digest:
-            return {name: held[name] for name in ("least_effect", "mean_weight", "mean_weight_z")}
+        held = read_json(path, cure=AGAIN)
+        with understood(path, cure=AGAIN):
+            if held["digest"] == digest:
+                return {name: held[name] for name in FOUND}
     found = check_engine(engine, family, prompts, seed=seed)
     write_json(path, {"schema": SCHEMA, "digest": digest, **finite(found)})
     return found

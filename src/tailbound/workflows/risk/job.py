@@ -6,15 +6,12 @@ was interrupted reads the rounds on record and continues from there.
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tailbound.audit import Audit, Reporter, silent
 from tailbound.audit.judge_queue import no_verdicts
@@ -25,7 +22,7 @@ from tailbound.importance_sampling import MixSwitch, RiskEstimate, make_ladder
 from tailbound.importance_sampling.distinct import contradicted
 from tailbound.importance_sampling.estimate import CERTAIN
 from tailbound.importance_sampling.status import UNCHECKED
-from tailbound.judges import Deterministic, Judge
+from tailbound.judges import Judge
 from tailbound.runs import Ledger, StreamRecord, read
 from tailbound.runs.prompts import save_prompts
 from tailbound.runs.spend import stages_kept
@@ -50,6 +47,7 @@ from tailbound.workflows.risk.proposal_mixture import (
     learned_rungs,
 )
 from tailbound.workflows.risk.proposals.base import Proposals, engine_of
+from tailbound.workflows.risk.replies import REMOTE, REPORTED, KnownReplies, known_replies
 from tailbound.workflows.risk.results import (
     REVIEWED,
     PromptRisk,
@@ -63,22 +61,7 @@ from tailbound.workflows.risk.results import (
 from tailbound.workflows.risk.scores import Scores
 from tailbound.workflows.risk.settings import RiskSettings
 
-if TYPE_CHECKING:
-    import polars as pl
-
-FloatArray = NDArray[np.float64]
-
 STREAM = "risk"
-
-EXACT = ("float32", "float64", "exact")
-"""Precisions whose log-probabilities are off by less than the bound by distinct replies allows."""
-REMOTE, REMOTE_NOISE = "remote", 0.05
-"""The precision of a server, which is not known, and what is taken off its log-probabilities.
-
-In half precision a log-probability changes with what else is in the batch, by some .02 a token
-(standard deviation), independently: of a reply of n tokens .05 sqrt(n) nats are taken off.
-"""
-REPORTED = ", by the log-probabilities that the server reports"
 
 
 def run_risk(
@@ -143,8 +126,7 @@ class RiskJob:
         self._left_out: tuple[str, ...] = ()
         self._choice: dict[str, Any] | None = None
         self._checks: dict[str, Any] = {}
-        self._replies: dict[str, list[bytes]] | None = None
-        self._log_probs: dict[str, FloatArray] = {}
+        self._replies: KnownReplies | None = None
         self._lessons: Lessons | None = None
         self._adapters: Adapters | None = None
 
@@ -269,36 +251,29 @@ class RiskJob:
             return False
         number = self._plan.rounds + 1
         known: dict[str, list[str]] = {}
+        past = {prompt.id: self._batches(prompt) for prompt in self._prompts}
         if (self._lessons or self._adapters) and number > 1:
-            known = self._learn(number, sizes)
+            known = self._learn(number, sizes, past)
         batches = {
-            prompt.id: self._family.counts(
-                sizes[prompt.id], self._batches(prompt), known.get(prompt.id, [])
-            )
-            for prompt in self._prompts
-            if prompt.id in sizes
+            name: self._family.counts(size, past[name], known.get(name, []))
+            for name, size in sizes.items()
         }
         self._plan.add(batches, sequential=self._settings.until_resolved)
         return True
 
-    def _learn(self, number: int, sizes: Mapping[str, int]) -> dict[str, list[str]]:
+    def _learn(
+        self, number: int, sizes: Mapping[str, int], past: Mapping[str, Sequence[Batch]]
+    ) -> dict[str, list[str]]:
         """Learn from the unsafe draws so far; which variants may speak, by prompt."""
-        due = [prompt for prompt in self._prompts if self._plan.draws(prompt.id)]
-        names = [
-            prompt.id
-            for prompt in due
-            if prompt.id in sizes
-            and not self._family.plain_from_here(sizes[prompt.id], self._batches(prompt))
-        ]
-        if not names:  # those that are left to the target learn nothing
-            due = []
-        texts = self._token_ids()
+        names = [n for n in sizes if not self._family.plain_from_here(sizes[n], past[n])]
         material = []
-        for prompt in due:
-            batches = self._batches(prompt)
-            weights = np.concatenate([batch.log_weights for batch in batches])
-            harm = np.concatenate([batch.harm for batch in batches])
-            material.append((prompt, texts[prompt.id][: weights.size], weights, harm))
+        if names:  # those that are left to the target learn nothing
+            texts = self._token_ids()
+            for prompt in self._prompts:
+                if batches := past[prompt.id]:
+                    weights = np.concatenate([batch.log_weights for batch in batches])
+                    harm = np.concatenate([batch.harm for batch in batches])
+                    material.append((prompt, texts[prompt.id][: weights.size], weights, harm))
         known: dict[str, list[str]] = {name: [] for name in names}
         if self._lessons is not None:
             known = self._lessons.learn(number, material, names)
@@ -383,7 +358,7 @@ class RiskJob:
             harm = unsafe if self._settings.estimand == "unsafe" else scores
             densities, chance, log_target = np.zeros((1, size)), None, None
             own, part = self._replies, slice(start, start + size)
-            replies = None if own is None else tuple(own[prompt.id][part])
+            replies = None if own is None else tuple(own.keys[prompt.id][part])
             if self._family.ladder is not None:
                 densities = self._scores.of(prompt.id, start + 1, size, counts.size)
                 chance = scoring_chance(size)
@@ -392,7 +367,7 @@ class RiskJob:
                 by_chance = [self._plan.sampled(prompt.id, index) for index in indices]
                 densities[:, (harm == 0) & ~np.array(by_chance)] = np.nan
             elif own is not None:
-                log_target = self._log_probs[prompt.id][part]
+                log_target = own.log_probs[prompt.id][part]
             found.append(
                 Batch(
                     counts=counts,
@@ -431,7 +406,7 @@ class RiskJob:
         """The estimates of all prompts and of the set."""
         risks = []
         with step("estimating", total=len(self._prompts), unit="prompts") as now:
-            self._tell_replies_apart()
+            self._replies = self._known_replies()
             for prompt in self._prompts:
                 risks.append(PromptRisk(prompt=prompt, estimate=self._estimate(prompt)))
                 now.advance()
@@ -467,46 +442,31 @@ class RiskJob:
             },
         )
 
-    def _tell_replies_apart(self) -> None:
-        """Read what the bound by distinct replies needs, where it holds.
+    def _known_replies(self) -> KnownReplies | None:
+        """What the bound by distinct replies rests on, None where it does not hold.
 
-        Verdicts must be a function of the reply, and log-probabilities those of the target. What a
-        server says of them is left out where the draws contradict it, with a notice.
+        Log-probabilities that came with plain draws are left out, with a notice, where the draws of
+        any prompt contradict them.
         """
-        precision = self._proposal.target.contract.precision
-        plain = self._family.ladder is None
-        if not (isinstance(self._judge, Deterministic) and self._judge.deterministic):
-            return
-        if precision not in EXACT and not (plain and precision == REMOTE):
-            return
-        frame = read(self._folder, stream=STREAM).sort("prompt_id", "index")
-        parts = {
-            str(key[0]): part for key, part in frame.partition_by("prompt_id", as_dict=True).items()
-        }
-        replies = {
-            name: [
-                _key(ids, text or "") for ids, text in part.select("token_ids", "text").iter_rows()
-            ]
-            for name, part in parts.items()
-        }
-        if plain:
-            self._log_probs = {name: _log_probs(part, precision) for name, part in parts.items()}
-            if self._contradicted(replies):
+        known = known_replies(
+            self._folder,
+            STREAM,
+            self._judge,
+            precision=self._proposal.target.contract.precision,
+            plain=self._family.ladder is None,
+        )
+        if known is None or not known.log_probs:
+            return known
+        for prompt in self._prompts:
+            harm = np.concatenate([batch.harm for batch in self._batches(prompt)])
+            n, name = harm.size, prompt.id
+            if contradicted(known.keys[name][:n], known.log_probs[name][:n], harm):
                 notice(
                     "the log-probabilities that came with the draws are left out: by them unsafe "
                     "replies would have been drawn more often than they were"
                 )
-                return
-        self._replies = replies
-
-    def _contradicted(self, replies: Mapping[str, Sequence[bytes]]) -> bool:
-        """Whether the draws of any prompt refute the log-probabilities that came with them."""
-        for prompt in self._prompts:
-            harm = np.concatenate([batch.harm for batch in self._batches(prompt)])
-            n = harm.size
-            if contradicted(replies[prompt.id][:n], self._log_probs[prompt.id][:n], harm):
-                return True
-        return False
+                return None
+        return known
 
     def review(self, result: RiskResult) -> list[dict[str, Any]]:
         """The unsafe draws with the largest shares of each estimate, for a person to read."""
@@ -547,18 +507,3 @@ def _speak(proposal: Proposals, variants: Mapping[str, Variant]) -> ProposalEngi
     if proposal.explore and isinstance(target, Heatable):
         spoken.append(target.heated(HEAT, name=HEATED))
     return engine_of(target, spoken, spec=" ".join(proposal.spec))
-
-
-def _key(token_ids: Sequence[int], text: str) -> bytes:
-    """Tells replies apart in a few bytes: by their tokens, else by their text."""
-    said = np.array(token_ids, dtype=np.int64).tobytes() if token_ids else text.encode()
-    return hashlib.blake2b(said, digest_size=16).digest()
-
-
-def _log_probs(draws: pl.DataFrame, precision: str) -> FloatArray:
-    """log p of each of the target's own draws, at most, NaN where it is not known."""
-    found = draws["log_prob"].fill_null(math.nan).to_numpy().astype(np.float64)
-    if precision != REMOTE:
-        return found
-    tokens = draws["tokens"].fill_null(draws["text"].str.len_bytes() + 1)
-    return np.asarray(found - REMOTE_NOISE * np.sqrt(tokens.to_numpy()), dtype=np.float64)
