@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +13,25 @@ from typing import Any
 
 LIBRARIES = ("huggingface_hub", "sentence_transformers", "peft")
 
+# `from_pretrained` replaces functions of torch and transformers while it runs, and levels and
+# warnings are those of the process: of two threads, the one that ends last would put back what
+# the other had set, and every later model with tied weights would come without them
+_ONE_AT_A_TIME = threading.RLock()
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Switch off progress bars, warnings and logs of the Hugging Face libraries inside the block.
 
-    For where everything that matters is said in our own words.
+    For where everything that matters is said in our own words. Every load and save goes through
+    here, one thread at a time.
     """
+    with _ONE_AT_A_TIME, _silenced():
+        yield
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
     from transformers.utils import logging as hf_logging
 
     logs: Any = hf_logging
