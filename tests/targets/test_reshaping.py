@@ -93,6 +93,21 @@ def test_scored_densities_are_those_of_the_reshaped_target(options: dict[str, ob
             assert (np.isneginf(scored[row]) == ~known).all()
 
 
+def test_replies_to_several_prompts_are_scored_as_each_alone() -> None:
+    """In shared passes, with prompts and replies of several lengths, and replies that repeat."""
+    made = engine()
+    asked = [prompt(1), prompt(2, words=9), prompt(1), prompt(3, words=1), prompt(2, words=9)]
+    said = [(4, 9, 3, 7, 9), (4, 9, 3, 7, 9), (5,), (3, 7), (9, 9, 9)]
+    for variants in (None, [2, 0]):
+        together = made.score_all(asked, said, variants=variants)
+        for request, reply, found in zip(asked, said, together, strict=True):
+            (alone,) = made.score(request, [reply], variants=variants)
+            np.testing.assert_allclose(found, alone, atol=1e-5)
+    # the prompts do make a difference, else this could not fail
+    ones = made.score_all(asked, [(4, 9)] * 5, variants=[0])
+    assert len({round(float(table[0, 0]), 4) for table in ones}) == 3
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_samples_have_the_scored_density(number: int) -> None:
     """First tokens of 4,000 draws: chi-square at the seed fixed here, p > 1e-4."""

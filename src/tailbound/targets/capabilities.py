@@ -236,6 +236,16 @@ class ProposalEngine(Target, Protocol):
         """
         ...
 
+    def score_all(
+        self,
+        prompts: Sequence[Prompt],
+        responses: Sequence[Sequence[int]],
+        *,
+        variants: Sequence[int] | None = None,
+    ) -> list[NDArray[np.float64]]:
+        """`score` of responses to several prompts, one prompt each."""
+        ...
+
     def trace(self, requests: Sequence[DrawRequest], *, seed: int) -> Iterator[Traced]:
         """Draw `requests` and score every token of them."""
         ...

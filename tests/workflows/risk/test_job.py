@@ -181,13 +181,13 @@ def test_scores_are_made_once(bed, tmp_path, monkeypatch):
     first = run(bed, tmp_path)
     from tailbound.targets.decoding.proposals import ProposalModel
 
-    original, seen = ProposalModel.score, []
+    original, seen = ProposalModel.score_all, []
 
-    def counted(self: Any, prompt: Any, responses: Any, **options: Any) -> Any:
+    def counted(self: Any, prompts: Any, responses: Any, **options: Any) -> Any:
         seen.append(len(responses))
-        return original(self, prompt, responses, **options)
+        return original(self, prompts, responses, **options)
 
-    monkeypatch.setattr(ProposalModel, "score", counted)
+    monkeypatch.setattr(ProposalModel, "score_all", counted)
     again = run(bed, tmp_path)
     assert seen == []  # the self-checks are on record as well
     assert again.document() == first.document()

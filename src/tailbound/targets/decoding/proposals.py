@@ -173,30 +173,44 @@ class ProposalModel:
         token outside the kept set. Equal responses are scored once. Raises `UsageError` for an
         empty response or a token that the model does not have.
         """
-        distinct = list(dict.fromkeys(tuple(response) for response in responses))
+        return self.score_all([prompt] * len(responses), responses, variants=variants)
+
+    def score_all(
+        self,
+        prompts: Sequence[Prompt],
+        responses: Sequence[Sequence[int]],
+        *,
+        variants: Sequence[int] | None = None,
+    ) -> list[NDArray[np.float64]]:
+        """`score` of responses to several prompts, one prompt each, in shared passes."""
+        known = {prompt.id: prompt for prompt in prompts}
+        keys = [(p.id, tuple(said)) for p, said in zip(prompts, responses, strict=True)]
+        distinct = list(dict.fromkeys(keys))
+        names, said = [name for name, _ in distinct], [response for _, response in distinct]
         numbers = list(range(len(self.variants)) if variants is None else variants)
-        tables = [np.empty((len(numbers), len(response))) for response in distinct]
+        tables = [np.empty((len(numbers), len(response))) for response in said]
         waiting = numbers
         while waiting:
             # variants that differ in their reshaping alone share a pass
             first = self.variants[waiting[0]]
             together = [n for n in waiting if self.variants[n].continues(first)]
             waiting = [n for n in waiting if n not in together]
+            ids = {name: first.encode(prompt) for name, prompt in known.items()}
             scored = score_reshaped(
                 first.network,
                 first.prefixes,
                 self.target.distribution,
-                first.encode(prompt),
-                distinct,
+                [ids[name] for name in names],
+                said,
                 [self.variants[number].reshape for number in together],
-                prompt_id=prompt.id,
+                prompt_ids=names,
                 strength=first.strength,
             )
             rows = [numbers.index(number) for number in together]
             for table, values in zip(tables, scored, strict=True):
                 table[rows] = values
         found = dict(zip(distinct, tables, strict=True))
-        return [found[tuple(response)] for response in responses]
+        return [found[key] for key in keys]
 
     def expected(
         self,
@@ -238,9 +252,10 @@ class ProposalModel:
     def trace(self, requests: Sequence[DrawRequest], *, seed: int) -> Iterator[Traced]:
         """Draw `requests` and score every token of them: for checks, not for speed."""
         prompts = {request.prompt.id: request.prompt for request in requests}
-        source = _Once(requests)
-        for draw, spoken in self.target.decoder(self.variants).trace(source, seed=seed):
-            scored = self.score(prompts[draw.prompt_id], [draw.token_ids])[0]
+        found = list(self.target.decoder(self.variants).trace(_Once(requests), seed=seed))
+        asked = [prompts[draw.prompt_id] for draw, _ in found]
+        tables = self.score_all(asked, [draw.token_ids for draw, _ in found])
+        for (draw, spoken), scored in zip(found, tables, strict=True):
             yield Traced(draw=draw, spoken=spoken, scored=scored)
 
     @torch.inference_mode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -37,8 +38,9 @@ def score_tokens(
     must read as well. Raises `UsageError` for an empty response or a token
     that the model does not have.
     """
+    prompts = [prompt] * len(responses)
     tables = score_reshaped(
-        network, prefixes, distribution, prompt, responses, [None], prompt_id="", strength=strength
+        network, prefixes, distribution, prompts, responses, [None], strength=strength
     )
     return [table[0] for table in tables]
 
@@ -47,26 +49,28 @@ def score_reshaped(
     network: BatchedModel,
     prefixes: Prefixes,
     distribution: Distribution,
-    prompt: Tokens,
+    prompts: Sequence[Tokens],
     responses: Sequence[Sequence[int]],
     reshapes: Sequence[Reshape | None],
     *,
-    prompt_id: str,
+    prompt_ids: Sequence[str] = (),
     strength: float = 0.0,
 ) -> list[NDArray[np.float64]]:
     """`score_tokens` of several variants of one network by one pass: (variants, tokens) each.
 
-    None among `reshapes` is the network's own distribution.
+    Each response has its prompt, and the id that reshapes know it by. None among `reshapes` is the
+    network's own distribution.
     """
     scores: list[NDArray[np.float64]] = [np.empty(0)] * len(responses)
-    for chunk, logits, targets in _passes(network, prefixes, prompt, responses, strength):
+    for chunk, logits, targets in _passes(network, prefixes, prompts, responses, strength):
         rows, width = targets.shape
+        names = [prompt_ids[number] for number in chunk for _ in range(width) if prompt_ids]
         tables = []
         for reshape in reshapes:
             if reshape is None:
                 values = distribution.log_prob(logits, targets.flatten())
             else:
-                shaped = reshape(distribution.scaled_logits(logits), [prompt_id] * len(logits))
+                shaped = reshape(distribution.scaled_logits(logits), names)
                 values = PLAIN.log_prob(shaped, targets.flatten())
             tables.append(values.view(rows, width))
         table = torch.stack(tables).cpu().numpy()
@@ -90,7 +94,8 @@ def expected_tokens(
     """
     total = np.zeros(len(tokens))
     ids = torch.tensor(list(tokens), dtype=torch.int64, device=network.device)
-    for chunk, logits, targets in _passes(network, prefixes, prompt, responses, 0.0):
+    prompts = [prompt] * len(responses)
+    for chunk, logits, targets in _passes(network, prefixes, prompts, responses, 0.0):
         width = targets.shape[1]
         chances = distribution.scaled_logits(logits).double().softmax(1)[:, ids].cpu().numpy()
         for row, number in enumerate(chunk):
@@ -104,11 +109,14 @@ def expected_tokens(
 def _passes(
     network: BatchedModel,
     prefixes: Prefixes,
-    prompt: Tokens,
+    prompts: Sequence[Tokens],
     responses: Sequence[Sequence[int]],
     strength: float,
 ) -> Iterator[tuple[list[int], Tensor, Tensor]]:
-    """Forward passes over all responses: their numbers, logits (rows x width, V), tokens."""
+    """Forward passes over all responses: their numbers, logits (rows x width, V), tokens.
+
+    Responses of like length share a pass, whatever their prompts.
+    """
     for number, response in enumerate(responses):
         if not response:
             raise UsageError(
@@ -118,24 +126,29 @@ def _passes(
             raise UsageError(
                 f"response {number} has a token id outside the model's {network.vocabulary}"
             )
-    prefix = prefixes.get([prompt[:-1]])[0]
     order = sorted(range(len(responses)), key=lambda number: len(responses[number]))
     while order:
         # longest first: the chunk's width is known before its number of rows
         width = len(responses[order[-1]])
         rows = max(1, LOGITS_AT_ONCE // (width * network.vocabulary))
         chunk, order = order[-rows:], order[:-rows]
+        chunk.sort(key=lambda number: prompts[number])
         targets = torch.zeros((len(chunk), width), dtype=torch.int64)
         for row, number in enumerate(chunk):
             targets[row, : len(responses[number])] = torch.tensor(responses[number])
         targets = targets.to(network.device)
-        first = torch.full((len(chunk), 1), prompt[-1], device=network.device)
-        columns = len(prompt) + width - 1
+        said = [prompts[number] for number in chunk]
+        first = torch.tensor([prompt[-1:] for prompt in said], device=network.device)
+        columns = max(len(prompt) for prompt in said) + width - 1
         cache = network.cache(rows=len(chunk), columns=columns)
-        cache.load(slice(0, len(chunk)), prefix)
+        row = 0
+        for prompt, same in groupby(said):
+            rows = sum(1 for _ in same)
+            cache.load(slice(row, row + rows), prefixes.get([prompt[:-1]])[0])
+            row += rows
         logits = network.forward(
             torch.cat([first, targets[:, :-1]], 1),
-            torch.full((len(chunk),), len(prompt) - 1, device=network.device),
+            torch.tensor([len(prompt) - 1 for prompt in said], device=network.device),
             cache,
             columns=columns,
             strength=torch.full((len(chunk),), strength, dtype=network.dtype, device=network.device)

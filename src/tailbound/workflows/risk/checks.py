@@ -199,25 +199,27 @@ def _check_weights(
     engine: ProposalEngine, family: Family, prompts: Sequence[Prompt], seed: int
 ) -> tuple[float, float]:
     """Mean weight and its z-score over a pilot of each prompt, pooled."""
-    weights: list[np.ndarray[Any, Any]] = []
     counts = family.counts(PILOT_DRAWS, [])
-    labels = proposal_of_draw(counts)
+    labels = np.tile(proposal_of_draw(counts), len(prompts))
     coins = np.random.default_rng([seed, 0x636F696E])
-    for prompt in prompts:
-        requests = [
-            DrawRequest(
-                prompt=prompt,
-                stream="check-weights",
-                index=index,
-                segments=family.segments(int(label), coins),
-            )
-            for index, label in enumerate(labels.tolist(), start=1)
-        ]
-        draws = sorted(engine.draw(requests, seed=seed), key=lambda draw: draw.index)
-        tokens, lengths = table_of(engine.score(prompt, [draw.token_ids for draw in draws]))
-        densities = family.log_densities(tokens, lengths)
-        weights.append(balance_heuristic(densities[0], densities, counts))
-    mean, z = mean_weight(np.concatenate(weights), np.tile(labels, len(prompts)))
+    requests = [
+        DrawRequest(
+            prompt=prompts[number // PILOT_DRAWS],
+            stream="check-weights",
+            index=number % PILOT_DRAWS + 1,
+            segments=family.segments(int(label), coins),
+        )
+        for number, label in enumerate(labels)
+    ]
+    place = {(one.prompt.id, one.index): number for number, one in enumerate(requests)}
+    draws = sorted(
+        engine.draw(requests, seed=seed), key=lambda draw: place[draw.prompt_id, draw.index]
+    )
+    asked = [request.prompt for request in requests]
+    tokens, lengths = table_of(engine.score_all(asked, [draw.token_ids for draw in draws]))
+    densities = family.log_densities(tokens, lengths)
+    weights = balance_heuristic(densities[0], densities, counts)
+    mean, z = mean_weight(weights, labels)
     if abs(z) > LARGEST_Z:
         raise TargetError(
             f"the mean weight of {len(prompts) * PILOT_DRAWS} pilot draws is {mean:.3g} "

@@ -12,8 +12,8 @@ Shards are those of `tailbound.runs.shards`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -84,82 +84,74 @@ class Scores:
         drawn = {
             key[0]: part for key, part in frame.partition_by("prompt_id", as_dict=True).items()
         }
-        with step("scoring draws", total=len(prompts), unit="prompts", stage="scoring") as now:
-            waiting: list[tuple[str, int, FloatArray]] = []
-            gaps: list[FloatArray] = []
-            for prompt in prompts:
-                now.advance()
-                part = drawn.get(prompt.id)
-                if part is None:
-                    continue
-                if int(part["index"].to_numpy()[-1]) > plan.draws(prompt.id):
-                    raise LedgerError(
-                        f"{run} has more draws of prompt {prompt.id!r} than its plan/ says: was a "
-                        "file there removed? Restore it"
-                    )
-                known = self._held.get(prompt.id, {})
-                safe = record[prompt.id].scores < unsafe_from
-                new = [
-                    row
-                    for row, is_safe in zip(part.iter_rows(), safe, strict=True)
-                    if row[1] not in known and (not is_safe or plan.sampled(prompt.id, row[1]))
-                ]
-                if not new:
-                    continue
-                rounds: dict[int, list[tuple[Any, ...]]] = {}
-                for row in new:
-                    rounds.setdefault(plan.round_of(prompt.id, row[1]), []).append(row)
-                for number, rows in rounds.items():
-                    densities, gap = _score(
-                        engine, family, plan, prompt, rows, plan.learned(number)
-                    )
-                    gaps.append(gap)
-                    waiting += [
-                        (prompt.id, row[1], densities[:, place]) for place, row in enumerate(rows)
-                    ]
-                if len(waiting) >= FLUSH_DRAWS:
-                    _check(gaps, engine)
-                    self._write(waiting)
-                    waiting, gaps = [], []
-            if waiting:
-                _check(gaps, engine)
-                self._write(waiting)
+        due: dict[int, list[_Due]] = {}
+        for prompt in prompts:
+            part = drawn.get(prompt.id)
+            if part is None:
+                continue
+            if int(part["index"].to_numpy()[-1]) > plan.draws(prompt.id):
+                raise LedgerError(
+                    f"{run} has more draws of prompt {prompt.id!r} than its plan/ says: was a "
+                    "file there removed? Restore it"
+                )
+            known = self._held.get(prompt.id, {})
+            safe = record[prompt.id].scores < unsafe_from
+            for row, is_safe in zip(part.iter_rows(), safe, strict=True):
+                if row[1] not in known and (not is_safe or plan.sampled(prompt.id, row[1])):
+                    number = plan.round_of(prompt.id, row[1])
+                    due.setdefault(number, []).append(_Due(prompt, *row[1:]))
+        count = sum(len(some) for some in due.values())
+        with step("scoring draws", total=count, unit="draws", stage="scoring") as now:
+            for number in sorted(due):
+                for first in range(0, len(due[number]), FLUSH_DRAWS):
+                    some = due[number][first : first + FLUSH_DRAWS]
+                    densities, gap = _score(engine, family, plan, some, plan.learned(number))
+                    _check(gap, engine)
+                    self._write(some, densities)
+                    now.advance(len(some))
 
-    def _write(self, rows: Sequence[tuple[str, int, FloatArray]]) -> None:
+    def _write(self, scored: Sequence[_Due], densities: FloatArray) -> None:
         import polars as pl
 
         frame = pl.DataFrame(
             {
-                "prompt_id": [row[0] for row in rows],
-                "index": pl.Series([row[1] for row in rows], dtype=pl.Int64),
-                "log_densities": pl.Series(
-                    [row[2].tolist() for row in rows], dtype=pl.List(pl.Float64)
-                ),
+                "prompt_id": [one.prompt.id for one in scored],
+                "index": pl.Series([one.index for one in scored], dtype=pl.Int64),
+                "log_densities": pl.Series(densities.T.tolist(), dtype=pl.List(pl.Float64)),
             }
         )
         self._store.write(frame)
-        for prompt_id, index, values in rows:
-            self._held.setdefault(prompt_id, {})[index] = values
+        for one, values in zip(scored, densities.T, strict=True):
+            self._held.setdefault(one.prompt.id, {})[one.index] = values
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A draw to be scored; `log_prob` is what the sampler recorded."""
+
+    prompt: Prompt
+    index: int
+    token_ids: Sequence[int]
+    log_prob: float
 
 
 def _score(
     engine: ProposalEngine,
     family: Family,
     plan: Plan,
-    prompt: Prompt,
-    rows: Sequence[tuple[Any, ...]],
+    due: Sequence[_Due],
     learned: Mapping[str, int],
 ) -> tuple[FloatArray, FloatArray]:
     """Log-densities (K, n) of draws of one round, and recorded less re-scored log q, (n,)."""
-    responses = [row[2] for row in rows]
-    recorded = np.array([row[3] for row in rows], dtype=np.float64)
-    labels = np.array([plan.label(prompt.id, row[1]) for row in rows])
+    recorded = np.array([one.log_prob for one in due], dtype=np.float64)
+    labels = np.array([plan.label(one.prompt.id, one.index) for one in due])
     numbers = [0, *family.variants.values(), *learned.values()]
     place = {number: row for row, number in enumerate(numbers)}
     segments = [
-        [(place[who], stop) for who, stop in plan.segments(prompt.id, row[1])] for row in rows
+        [(place[who], stop) for who, stop in plan.segments(one.prompt.id, one.index)] for one in due
     ]
-    tokens, lengths = table_of(engine.score(prompt, responses, variants=numbers))
+    prompts, responses = [one.prompt for one in due], [one.token_ids for one in due]
+    tokens, lengths = table_of(engine.score_all(prompts, responses, variants=numbers))
     gap = recorded - _spoken(tokens, lengths, segments)
     densities = family.log_densities(tokens, lengths, list(learned))
     # a token at the very edge of a truncated distribution: drawn, so possible
@@ -194,9 +186,8 @@ def _spoken(
     return total
 
 
-def _check(gaps: Sequence[FloatArray], engine: ProposalEngine) -> None:
+def _check(gap: FloatArray, engine: ProposalEngine) -> None:
     """Refuse draws whose recorded log q is not what scoring finds."""
-    gap = np.concatenate(gaps)
     finite = np.isfinite(gap)
     contract = engine.contract
     truncated = contract.top_p < 1 or contract.top_k is not None
