@@ -22,6 +22,7 @@ def write(path: Path, n: int, *, word: str = "give me", p_hat: bool = True) -> P
     return path
 
 
+SHORT = ("--budget", "4", "--out", "x")
 BOUND = ("--budget", 4, "--train-draws", 5, "--test-draws", 5, "--json")
 
 
@@ -111,11 +112,47 @@ def test_a_hard_limit_on_draws(tmp_path, cli):
     assert spent[1.5] <= 1.5 < spent[None]
 
 
+def test_weight_and_level_are_options(tmp_path, cli):
+    """The published design for real data follows every second prompt at least."""
+    prompts, held = write(tmp_path / "p.jsonl", 60), {}
+    for weight in (2, 4):
+        options = ("--design", "trimmed", "--max-weight", weight, "--max-level", 0.1)
+        run = tmp_path / f"run{weight}"
+        code, out, err = cli("bound", prompts, *BOUND, *options, "--out", run)
+        assert code == 0, err
+        held[weight] = json.loads(out)["bound"]
+        assert held[weight]["cap"] == 4 * weight
+        assert held[weight]["weight_bound"] <= weight
+        assert held[weight]["level"] <= 0.1
+        made = yaml.safe_load((run / "run.yaml").read_text())["options"]
+        assert (made["max_weight"], made["max_level"]) == (weight, 0.1)
+    assert held[2]["n_selected"] >= held[4]["n_selected"]
+
+
+def test_too_few_prompts_for_alpha_are_refused_before_anything_is_drawn(tmp_path, cli):
+    prompts = write(tmp_path / "p.jsonl", 60)
+    wanted = ("bound", prompts, *BOUND, "--alpha", 0.01, "--out", tmp_path / "run")
+    for more, cure in (((), "raise --alpha"), (("--guarantee", "pac"), "--guarantee plug-in")):
+        code, out, err = cli(*wanted, *more)
+        assert (code, out) == (3, "")
+        (line,) = err.splitlines()
+        assert "to state any bound, and there are" in line
+        assert line.endswith(cure)
+        assert not (tmp_path / "run").exists()
+
+
 def test_mistakes_on_the_command_line_are_one_line(cli):
     for arguments, message in (
         (["bound", "p.jsonl"], "Missing option '--out'"),
         (["bound", "p.jsonl", "--budget", "many", "--out", "x"], "--budget"),
         (["bound", "--colour", "red"], "No such option"),
+        (["bound", "p.jsonl", *SHORT, "--max-weight", "0.5"], "--max-weight must be at least 1"),
+        (["bound", "p.jsonl", *SHORT, "--max-weight", "inf"], "--max-weight must be at least 1"),
+        (["bound", "p.jsonl", *SHORT, "--max-level", "1.5"], "--max-level must lie strictly"),
+        (
+            ["bound", "p.jsonl", *SHORT, "--max-weight", "9", "--design", "basic"],
+            "the basic design takes no --max-weight",
+        ),
         (["dance"], "No such command 'dance'"),
     ):
         code, out, err = cli(*arguments)

@@ -15,11 +15,13 @@ from tailbound.survival import (
     LowerPredictiveBound,
     calibrate,
     calibrate_with_record,
+    forecast,
     level,
     quantile,
     recalibrate_hazard,
     required,
 )
+from tailbound.survival.rules import least_prompts
 
 DESIGNS = ("basic", "trimmed", "optimized", "balanced")
 
@@ -174,6 +176,29 @@ def test_too_few_prompts_for_a_guarantee_give_one_and_say_how_many_are_needed():
     assert not spent
 
 
+@pytest.mark.parametrize("alpha", [0.1, 0.03, 0.01])
+def test_too_few_prompts_to_admit_one_unsafe_state_nothing_and_spend_nothing(alpha):
+    """Below alpha N = 1 a single event would be too much, and none would say nothing."""
+    n = least_prompts(alpha)
+    assert alpha * n >= 1 > alpha * (n - 1)
+
+    def never(indices, horizons):
+        asked.append(len(indices))
+        return np.zeros(len(indices), dtype=np.int64)
+
+    for prompts, some in ((n - 1, False), (n, True)):
+        asked: list[int] = []
+        bound = calibrate(np.full(prompts, 1e-3), never, budget=20, alpha=alpha, rng=0)
+        assert (bound.level > 0) is some
+        assert bool(asked) is some
+        assert bound.prompts_needed == n
+        assert bound.statement.startswith("Every bound is 1") is not some
+        assert "No coverage" not in bound.statement or some
+    with pytest.raises(UsageError, match=f"{n} are needed"):
+        calibrate(np.full(n - 1, 1e-3), never, budget=20, alpha=alpha, design="naive")
+    assert required(budget=10, alpha=alpha).minimum_prompts == n
+
+
 @pytest.mark.parametrize("design", ["trimmed", "optimized"])
 def test_published_designs_cover_with_few_prompts_and_bad_predictions(design):
     """100 prompts whose predictions stand upside down: a weight of 100 may not decide alone.
@@ -202,6 +227,7 @@ def test_published_designs_cover_with_few_prompts_and_bad_predictions(design):
         ({"design": "basic"}, "basic are up to"),
         ({"design": "trimmed", "max_weight": 100.0}, "trimmed are up to"),
         ({"alpha": 0.01, "max_weight": 4.0}, "balanced are up to 4"),
+        ({"max_weight": 60.0}, "balanced are up to 60"),
     ],
 )
 def test_weights_too_large_for_the_number_of_prompts_assure_nothing(options, words):
@@ -259,6 +285,8 @@ def test_planner():
     assert required(guarantee="marginal", budget=10, max_weight=20).minimum_prompts == 199
     with pytest.raises(UsageError, match="budget or bound_length"):
         required()
+    assert forecast([1e-3] * 20, prompts=9, budget=10).median_bound == 1
+    assert forecast([1e-3] * 20, prompts=10, budget=10).median_bound > 1
 
 
 # The guarantees. Coverage of one repeat is exact up to a fixed set of 20,000 prompts, whose own

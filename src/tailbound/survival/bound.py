@@ -65,6 +65,11 @@ class LowerPredictiveBound:
     def statement(self) -> str:
         """The guarantee in one sentence, or that there is none."""
         target = f"{1 - self.alpha:.4g}"
+        if self.level == 0:
+            return (
+                "Every bound is 1, which holds whatever the model does (T >= 1): no longer one "
+                f"could be stated at coverage {target}."
+            )
         if self.guarantee == "marginal":
             return (
                 f"In expectation over calibrations, the coverage P(T >= L) of new prompts is at "

@@ -25,7 +25,15 @@ from tailbound.survival.designs import (
 from tailbound.survival.geometric import level_at_rate, quantile_at_rate, rate
 from tailbound.survival.naive import calibrate_naive
 from tailbound.survival.record import CalibrationRecord, Observe
-from tailbound.survival.rules import Betting, Binomial, Rule, WeightedSum, calibrated_level, passes
+from tailbound.survival.rules import (
+    Betting,
+    Binomial,
+    Rule,
+    WeightedSum,
+    calibrated_level,
+    least_prompts,
+    passes,
+)
 
 Guarantee = Literal["plug-in", "marginal", "pac"]
 
@@ -65,6 +73,7 @@ def calibrate(
     * `plug-in`: weighted miscoverage <= alpha. On average over calibrations the coverage is about
       1 - alpha; about half of all calibrations fall slightly below. Where weights are large for the
       number of prompts (`basic`, `naive`), it may be far below; the `statement` then reports it.
+      With fewer than 1 / alpha prompts nothing is drawn, and every bound is 1.
     * `marginal`: N / (N + 1) miscoverage + weight_bound / (N + 1) <= alpha, conformal risk control
       (Angelopoulos, Bates, Fisch, Lei and Schuster, 2024). The expected coverage is at least
       1 - alpha.
@@ -148,7 +157,7 @@ def calibrate_with_record(
     if max_level is None:
         max_level = default_max_level(design, alpha)
     if design == "naive":
-        _check_naive(guarantee, budget, max_draws)
+        _check_naive(guarantee, budget, max_draws, n, alpha)
         return calibrate_naive(
             p, observe, budget=budget, alpha=alpha, delta=delta, max_level=max_level, rng=generator
         )
@@ -194,7 +203,9 @@ def calibrate_with_record(
     return bound, record
 
 
-def _check_naive(guarantee: str, budget: float, max_draws: float | None) -> None:
+def _check_naive(
+    guarantee: str, budget: float, max_draws: float | None, n: int, alpha: float
+) -> None:
     """Raise `UsageError` for what the naive design does not have."""
     if guarantee != "plug-in":
         raise UsageError(
@@ -207,6 +218,11 @@ def _check_naive(guarantee: str, budget: float, max_draws: float | None) -> None
         raise UsageError(
             f"the naive design needs a budget above 1, not {budget:g}: it stops every prompt "
             "at its first draw and sees nothing; use another design"
+        )
+    if n < least_prompts(alpha):
+        raise UsageError(
+            f"no bound can be stated at alpha = {alpha:g} with {n} calibration prompts: "
+            f"{least_prompts(alpha)} are needed"
         )
 
 
@@ -350,7 +366,7 @@ def _rule(guarantee: str, plan: Plan, *, n: int, alpha: float, delta: float) -> 
             prompts_needed=max(1, math.ceil(plan.weight_bound / alpha - 1)),
             to_the_next_event=True,
         )
-    return WeightedSum(alpha * n, prompts_needed=1)
+    return WeightedSum(alpha * n, prompts_needed=least_prompts(alpha), least=1.0)
 
 
 def _reference(

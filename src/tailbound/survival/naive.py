@@ -17,7 +17,7 @@ from tailbound.survival.bound import LowerPredictiveBound
 from tailbound.survival.geometric import MAX_TIME, quantile_at_rate, rate
 from tailbound.survival.geometric import level as level_of
 from tailbound.survival.record import CalibrationRecord, Observe
-from tailbound.survival.rules import WeightedSum
+from tailbound.survival.rules import WeightedSum, least_prompts
 
 _LEVELS = 300
 
@@ -77,7 +77,7 @@ def calibrate_naive(
         first_event=first,
         levels=np.where(first > 0, level_of(p_hat, first), 1.0),
         known_to=max_level,
-        rule=WeightedSum(alpha * n, prompts_needed=1),
+        rule=WeightedSum(alpha * n, prompts_needed=least_prompts(alpha), least=1.0),
         rates=rate(p_hat),
         keep=float(-np.log1p(-1.0 / budget)),
         alpha=alpha,
@@ -97,6 +97,6 @@ def calibrate_naive(
         n_selected=n,
         weight_bound=float("inf"),
         miscoverage=at_tau,
-        prompts_needed=1,
+        prompts_needed=least_prompts(alpha),
     )
     return bound, record

@@ -22,7 +22,7 @@ from tailbound.survival.designs import (
     plan_weighted,
 )
 from tailbound.survival.geometric import level as level_of
-from tailbound.survival.rules import binomial_allowance, least_followed
+from tailbound.survival.rules import binomial_allowance, least_followed, least_prompts
 
 FloatArray = NDArray[np.float64]
 
@@ -135,7 +135,7 @@ def required(
         minimum = max(1, math.ceil(weight / alpha - 1))
         comfortable = math.ceil(4 * weight / alpha)
     elif guarantee == "plug-in":
-        minimum, comfortable = 1, math.ceil(40 / alpha)
+        minimum, comfortable = least_prompts(alpha), math.ceil(40 / alpha)
     else:
         raise UsageError(f"unknown guarantee {guarantee!r}: use plug-in, marginal or pac")
     return Requirement(

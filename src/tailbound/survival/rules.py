@@ -69,16 +69,23 @@ class WeightedSum:
 
     `plug-in`: allowance = alpha N. `marginal` (conformal risk control, Angelopoulos et al. 2024):
     N / (N + 1) miscoverage + w_bound / (N + 1) <= alpha, so allowance = alpha (N + 1) - w_bound.
+    With an allowance below `least` no level qualifies: that of `plug-in` must admit an event of the
+    smallest weight, 1, for else it would say nothing until one is seen.
     """
 
     def __init__(
-        self, allowance: float, *, prompts_needed: int, to_the_next_event: bool = False
+        self,
+        allowance: float,
+        *,
+        prompts_needed: int,
+        to_the_next_event: bool = False,
+        least: float = 0.0,
     ) -> None:
         # Equal weights with alpha N whole must count as equal whatever the order of summation.
         self._allowance = allowance + 1e-9 * max(1.0, abs(allowance))
         self.prompts_needed = prompts_needed
         self.to_the_next_event = to_the_next_event
-        self.feasible = allowance >= 0
+        self.feasible = self._allowance >= least
 
     def admits(self, weights: FloatArray) -> NDArray[np.bool_]:
         """See `Rule`."""
@@ -124,6 +131,15 @@ class Binomial:
     def used(self, weights: FloatArray) -> float:
         """See `Rule`."""
         return len(weights) / (self.allowed + 1)
+
+
+def least_prompts(alpha: float) -> int:
+    """Calibration prompts from which on `plug-in` admits an event: alpha N >= 1.
+
+    >>> least_prompts(0.1), least_prompts(0.03)
+    (10, 34)
+    """
+    return math.ceil((1 - 1e-9) / alpha)
 
 
 def binomial_allowance(draws: int, alpha: float, delta: float) -> int:

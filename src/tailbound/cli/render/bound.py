@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 _LIMITS = {
     "alpha": "alpha: the estimated miscoverage reached it",
-    "max_level": "the highest level that the design considers: predicted risks are too high",
-    "cap": "the cap on bounds: a larger --budget gives longer ones",
+    "max_level": "the highest level considered: predicted risks are too high, or --max-level low",
+    "cap": "the cap on bounds, budget x largest weight: a larger --budget gives longer ones, and a "
+    "larger --max-weight too, at more variable coverage",
     "max_draws": "the limit on draws: a larger --max-draws gives longer ones",
 }
 

@@ -108,6 +108,8 @@ def run_bound(
             guarantee=settings.guarantee,
             delta=settings.delta,
             design=settings.design,
+            max_weight=settings.max_weight,
+            max_level=settings.max_level,
             planning_p_hat=predictions.hazard,
             reference_p_hat=predictions.reference,
             max_draws=settings.max_draws,

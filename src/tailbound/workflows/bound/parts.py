@@ -79,15 +79,16 @@ def divide(prompts: PromptSet, settings: BoundSettings) -> PromptSplit:
         alpha=settings.alpha,
         delta=settings.delta,
         budget=settings.budget,
-        max_weight=4.0,
+        max_weight=min(4.0, settings.max_weight or 4.0),
     )
+    plug_in = settings.guarantee == "plug-in"
     if len(parts.calibration) < needed.minimum_prompts:
         raise UnreachableError(
             f"the guarantee {settings.guarantee!r} at alpha = {settings.alpha:g} needs at least "
             f"{needed.minimum_prompts} calibration prompts to state any bound, and there are "
             f"{len(parts.calibration)}: "
             f"{_in_all((least_train, needed.minimum_prompts, least[2]), settings)}give more "
-            "prompts, or use --guarantee plug-in"
+            f"prompts, or {'raise --alpha' if plug_in else 'use --guarantee plug-in'}"
         )
     return parts
 

@@ -124,10 +124,13 @@ def _requirement(settings: BoundSettings, prompts: int) -> Requirement:
         alpha=settings.alpha,
         delta=settings.delta,
         budget=settings.budget,
+        max_weight=settings.max_weight,
     )
-    if settings.guarantee == "pac":  # its weight is chosen with the plan
+    if settings.max_weight is None and settings.guarantee == "pac":  # chosen with the plan
         return need
-    weight = default_max_weight(settings.design, settings.alpha, prompts, settings.guarantee)
+    weight = settings.max_weight or default_max_weight(
+        settings.design, settings.alpha, prompts, settings.guarantee
+    )
     return replace(need, longest_bound=1 + math.floor(settings.budget * weight))
 
 

@@ -24,7 +24,8 @@ class BoundSettings:
     (`tailbound.workflows.bound.features`), None for hidden states or else words. `allow_missing`
     continues where missing verdicts are too frequent for a useful bound. `max_draws` is a hard
     limit on the average number of draws per calibration prompt, which `budget` plans: prompts that
-    are safer than predicted take more.
+    are safer than predicted take more. `max_weight` and `max_level` as for
+    `tailbound.survival.calibrate`.
     """
 
     budget: float = option("Average draws per calibration prompt.", short="-n")
@@ -65,6 +66,17 @@ class BoundSettings:
         group=GROUP,
         name="split",
     )
+    max_weight: float | None = option(
+        "Largest weight of a calibration prompt, which caps bounds at budget x weight (default: 33 "
+        "for balanced, 100 for trimmed and optimized, less with few prompts).",
+        default=None,
+        group=GROUP,
+    )
+    max_level: float | None = option(
+        "Highest quantile level considered (default: .95 for balanced, else 1.78 alpha).",
+        default=None,
+        group=GROUP,
+    )
     max_draws: float | None = option(
         "Hard limit on the average number of draws per calibration prompt.",
         default=None,
@@ -91,8 +103,10 @@ class BoundSettings:
             )
         if self.max_draws is not None and self.design == "naive":
             raise UsageError("the naive design takes no --max-draws: lower --budget")
-        for name, level in (("alpha", self.alpha), ("delta", self.delta)):
-            if not 0 < level < 1:
+        self._check_limits()
+        levels = (("alpha", self.alpha), ("delta", self.delta), ("max-level", self.max_level))
+        for name, level in levels:
+            if level is not None and not 0 < level < 1:
                 raise UsageError(f"--{name} must lie strictly between 0 and 1, not {level:g}")
         for name, draws in (("train-draws", self.train_draws), ("test-draws", self.test_draws)):
             if draws < 1:
@@ -103,6 +117,21 @@ class BoundSettings:
             )
         if self.seed < 0:
             raise UsageError(f"--seed must not be negative, not {self.seed}")
+
+    def _check_limits(self) -> None:
+        weight = self.max_weight
+        if weight is None:
+            return
+        if not 1 <= weight < float("inf"):
+            raise UsageError(
+                f"--max-weight must be at least 1 and finite, not {weight:g}: it is 1 / the "
+                "smallest probability with which a prompt is followed"
+            )
+        if self.design in ("naive", "basic"):
+            raise UsageError(
+                f"the {self.design} design takes no --max-weight: it has no cap; use trimmed, "
+                "optimized or balanced"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for YAML or JSON."""
