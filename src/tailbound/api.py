@@ -26,7 +26,7 @@ every finished draw kept.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING
 from os import PathLike
@@ -41,6 +41,7 @@ from tailbound.steering.options import PersonaOptions, RefusalOptions
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.import_.settings import ImportOptions
+from tailbound.workflows.monitor.settings import MonitorOptions
 from tailbound.workflows.rejudge.settings import RejudgeOptions
 from tailbound.workflows.reproduce.settings import (
     RISK_OPTIONS,
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from tailbound.targets import Target
     from tailbound.workflows.bound import BoundResult, PredictedBounds, Preview
     from tailbound.workflows.import_ import ImportResult
+    from tailbound.workflows.monitor import MonitorResult
     from tailbound.workflows.opening import JudgeSource, Request, TargetSource
     from tailbound.workflows.rejudge import Rejudged
     from tailbound.workflows.reproduce import StudyResult
@@ -340,6 +342,35 @@ def summarize(
     given = _checked(summarize, options)
     with _watching(progress):
         return summarize_command(_place(run, "run"), given)
+
+
+@_takes(MonitorOptions)
+def monitor(
+    run: Place,
+    outcomes: Place | Iterable[Mapping[str, Any]] | None = None,
+    **options: Any,
+) -> MonitorResult:
+    """Outcomes of production against what the run folder `run` audited: is it worse now?
+
+    `outcomes` are a file, or records with `draws`, `unsafe`, and `prompt_id` or `group` where they
+    are known; each call adds its own, but for those of a file that were counted earlier. None asks
+    where monitoring stands. The result has an `alarm`, None while there is none.
+
+    >>> import tempfile, tailbound
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = tailbound.risk(["how do i clean the pie"], out=f"{folder}/run", draws=20,
+    ...                        proposal="none", progress=None)
+    ...     found = tailbound.monitor(f"{folder}/run", [{"draws": 500, "unsafe": 30}],
+    ...                               reference=0.02)
+    >>> found.alarm.outcome, found.e_value >= 20
+    (1, True)
+    """
+    from tailbound.workflows.monitor.command import monitor_command
+
+    given = _checked(monitor, options)
+    if isinstance(outcomes, (str, PathLike)):
+        outcomes = _place(outcomes, "outcomes")
+    return monitor_command(_place(run, "run"), outcomes, given)
 
 
 @_takes(ImportOptions, RecordOptions)

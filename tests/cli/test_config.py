@@ -24,6 +24,7 @@ from tailbound.demo.files import default_prompts
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.import_.settings import ImportOptions
+from tailbound.workflows.monitor.settings import MonitorOptions
 from tailbound.workflows.rejudge.settings import RejudgeOptions
 from tailbound.workflows.reproduce.settings import RISK_OPTIONS, ErrorStudy, WeightedStudy
 from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
@@ -150,6 +151,7 @@ def test_a_password_in_a_url_is_not_saved(cli: Cli, prompts: Path) -> None:
         ("predict", (PromptOptions,)),
         ("rejudge", (RejudgeOptions,)),
         ("summarize", (SummaryOptions,)),
+        ("monitor", (MonitorOptions,)),
         ("import", (ImportOptions, RecordOptions)),
         ("mc-vs-is", (ErrorStudy, ProposalOptions, RISK_OPTIONS, PromptOptions)),
         ("persona", (WeightedStudy, ProposalOptions, RISK_OPTIONS, PromptOptions)),
@@ -194,6 +196,7 @@ def test_every_option_is_read_back_as_it_was_saved(
         ("predict", tailbound.predict),
         ("rejudge", tailbound.rejudge),
         ("summarize", tailbound.summarize),
+        ("monitor", tailbound.monitor),
         ("import", tailbound.import_draws),
         ("reproduce mc-vs-is", tailbound.reproduce_mc_vs_is),
         ("reproduce strongreject", tailbound.reproduce_strongreject),
@@ -218,7 +221,7 @@ def test_python_and_the_command_line_declare_the_same(
         assert keywords[one.name].default == due
     # what is left is no setting: where the run is, and what becomes of the result
     own = {"as_json", "dry_run", "config", "save_config", "folder", "run", "source", "out"}
-    assert set(defaults) <= own | {"prompts", "target", "judge", "rejudge"}
+    assert set(defaults) <= own | {"prompts", "target", "judge", "rejudge", "outcomes"}
 
 
 def _typed(one: Option) -> Any:

@@ -12,7 +12,7 @@ import pytest
 COMMANDS = [
     [],
     *([name] for name in ("demo", "bound", "predict", "risk", "steer", "summarize", "rejudge")),
-    *([name] for name in ("import", "reproduce", "targets", "judges", "doctor")),
+    *([name] for name in ("monitor", "import", "reproduce", "targets", "judges", "doctor")),
     ["steer", "refusal"],
     ["steer", "persona"],
     *(["reproduce", name] for name in ("mc-vs-is", "strongreject", "persona")),

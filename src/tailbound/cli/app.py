@@ -17,6 +17,7 @@ from tailbound.cli.doctor import command as doctor
 from tailbound.cli.help import HELP, Command, Group
 from tailbound.cli.import_ import command as import_
 from tailbound.cli.listing import judges, targets
+from tailbound.cli.monitor import command as monitor
 from tailbound.cli.predict import command as predict
 from tailbound.cli.rejudge import command as rejudge
 from tailbound.cli.reproduce import app as reproduce
@@ -45,6 +46,7 @@ _commands: dict[str, Callable[..., None]] = {
     "risk": risk,
     "summarize": summarize,
     "rejudge": rejudge,
+    "monitor": monitor,
     "import": import_,
     "targets": targets,
     "judges": judges,

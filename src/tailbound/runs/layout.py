@@ -71,6 +71,8 @@ REVIEW = "review.jsonl"
 
 SUMMARY = "summary.json"
 """Exact intervals by stream."""
+MONITOR = "monitor.json"
+"""Where monitoring stands: the evidence of every unit, and which outcomes were counted."""
 SPEND = "spend.json"
 """Draws and tokens of each stream, and the work of each stage."""
 USAGE = "usage.json"

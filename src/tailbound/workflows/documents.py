@@ -38,6 +38,7 @@ from tailbound.workflows.bound.results import MissingVerdicts, StreamSpend
 from tailbound.workflows.doctor import Diagnosis
 from tailbound.workflows.doctor import Requirement as Package
 from tailbound.workflows.import_ import ImportResult
+from tailbound.workflows.monitor import MonitorResult
 from tailbound.workflows.rejudge import Agreement, Rejudged, StreamComparison
 from tailbound.workflows.reproduce.results import (
     MethodSummary,
@@ -153,6 +154,12 @@ SUMMARY = shape(
             prompts=ListOf(shape("prompt_summary", PromptSummary, id=str)),
         )
     ),
+)
+MONITOR = shape(
+    "monitor",
+    MonitorResult,
+    about="Outcomes of production against what the run audited: where the evidence stands.",
+    schema=ONE,
 )
 DIRECTION: dict[str, Any] = {
     "kind": str,
@@ -294,6 +301,7 @@ FILES: dict[str, Shape] = {
     ),
     f"{layout.VERDICTS}/{layout.AGREEMENT}": REJUDGED,
     layout.SUMMARY: SUMMARY,
+    layout.MONITOR: MONITOR,
 }
 """Sealed files by their place; `verdicts/` stands for `verdicts/DIGEST/`."""
 
@@ -389,6 +397,7 @@ OUTPUTS: dict[str, Any] = {
         "rejudge_plan", about="Draws that would be judged.", to_judge=int, judged_before=int
     ),
     "summarize": SUMMARY,
+    "monitor": MONITOR,
     "reproduce": STUDY,
     "import": ImportResult,
     "predict": shape(

@@ -22,6 +22,7 @@ from tailbound.storage.parquet import read_sealed
 from tailbound.storage.plain import finite
 from tailbound.workflows.bound import results as bound_results
 from tailbound.workflows.costs import read_accounts
+from tailbound.workflows.monitor.state import MonitorResult, read_monitor
 from tailbound.workflows.rejudge.job import Rejudged, read_agreement
 from tailbound.workflows.rejudge.verdicts import read_verdicts
 from tailbound.workflows.result import Result, html_facts, text_facts
@@ -164,6 +165,11 @@ class Run:
     def summary(self) -> RunSummary | None:
         """What `tailbound summarize` found."""
         return read_summary(self.folder)
+
+    @cached_property
+    def monitoring(self) -> MonitorResult | None:
+        """Where `tailbound monitor` stands."""
+        return read_monitor(self.folder)
 
     @cached_property
     def spend(self) -> RunSpend:
