@@ -19,6 +19,7 @@ DOCUMENTED = (
     "importance_sampling",
     "intervals",
     "summaries",
+    "monitoring",
     "studies",
     "prompts",
     "targets",

@@ -131,7 +131,12 @@ def test_an_import_and_plain_monte_carlo(prompts: Path, tmp_path: Path) -> None:
     source.write_text('{"prompt_id": "a", "response": "x", "score": 1.0}\n')
     check(run("import", source, "--out", tmp_path / "run"), "output-import.json")
     check(run("summarize", tmp_path / "run"), "output-summarize.json")
-    assert check_folder(tmp_path / "run") == {"run.yaml", "ledger.json", "summary.json"}
+    counts = tmp_path / "counts.jsonl"
+    counts.write_text('{"prompt_id": "a", "draws": 100, "unsafe": 90}\n')
+    watched = ("monitor", tmp_path / "run", counts, "--reference", 0.1)
+    check(run(*watched), "output-monitor.json")
+    places = {"run.yaml", "ledger.json", "summary.json", "monitor.json"}
+    assert check_folder(tmp_path / "run") == places
     plain = ("--target", "demo", "--limit", 2, "--draws", 10, "--proposal", "none")
     check(run("risk", prompts, *plain, "--out", tmp_path / "plain"), "output-risk.json")
     assert "risk.json" in check_folder(tmp_path / "plain")

@@ -60,7 +60,7 @@ class EProcess:
     >>> factors = draw_factors([0.01] * 3, draws=[100] * 3, unsafe=[1, 4, 6])
     >>> process, path = advance(process, factors, allowed=[1.0] * 3)
     >>> path.round(2).tolist()
-    [0.77, 2.89, 120.95]
+    [0.65, 1.6, 106.4]
     """
 
     log_started: tuple[float, ...] = (-np.inf,) * len(MULTIPLES)
