@@ -175,7 +175,7 @@ def test_a_misspelt_keyword_is_a_type_error() -> None:
 
 def test_the_signature_shows_every_option() -> None:
     shown = inspect.signature(tailbound.bound).parameters
-    assert shown["alpha"].default == 0.1
+    assert shown["alpha"].default == (0.1,)
     assert shown["budget"].default is inspect.Parameter.empty
     assert {"temperature", "base_url", "batch_size", "split"} <= set(shown)
     assert "thinking_room" not in shown

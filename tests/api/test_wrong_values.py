@@ -68,7 +68,6 @@ def test_a_split_is_three_numbers(tmp_path: Path, split: Any) -> None:
 def test_other_functions_check_their_values(tmp_path: Path) -> None:
     for call in (
         lambda: tailbound.summarize(tmp_path, k="10", progress=None),  # type: ignore[arg-type]
-        lambda: tailbound.summarize(tmp_path, k=10, progress=None),  # type: ignore[arg-type]
         lambda: tailbound.rejudge(tmp_path, "demo", confidence="high", progress=None),  # type: ignore[arg-type]
         lambda: tailbound.import_draws(tmp_path, tmp_path, invert="no", progress=None),  # type: ignore[arg-type]
         lambda: tailbound.predict(tmp_path, PROMPTS, target=5, progress=None),  # type: ignore[arg-type]

@@ -95,7 +95,7 @@ def test_options_from_a_file_and_the_command_line_wins(cli: Cli, prompts: Path) 
         ("system: &a [x, x]\nstop: &b [*a, *a]", "takes a text, a number"),
         ("seed: !!python/object/apply:os.getpid []", "is not readable YAML"),
         ("seed: " + "[" * 3000, "is not readable YAML"),
-        ("alpha: .nan", "--alpha must be a number, not nan"),
+        ("alpha: .nan", "--alpha must be a list of numbers, not (nan,)"),
     ],
 )
 def test_a_wrong_file_is_one_line(cli: Cli, prompts: Path, text: str, message: str) -> None:

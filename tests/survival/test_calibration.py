@@ -13,6 +13,7 @@ from populations import Observed, population, true_coverage
 from tailbound.errors import UsageError
 from tailbound.survival import (
     LowerPredictiveBound,
+    bound_at,
     calibrate,
     calibrate_with_record,
     forecast,
@@ -140,6 +141,52 @@ def test_dismissing_events_of_the_naive_design_lengthens_its_bound():
     assert record.level_without(record.first_event > 0) == record.known_to > bound.level
     some = (record.first_event > 0) & (risk < 0.01)
     assert record.level_without(some) > bound.level
+
+
+@pytest.mark.parametrize(
+    ("design", "guarantee"),
+    [
+        ("naive", "plug-in"),
+        *((design, "plug-in") for design in DESIGNS),
+        ("trimmed", "marginal"),
+        ("balanced", "marginal"),
+        ("optimized", "pac"),
+        ("balanced", "pac"),
+    ],
+)
+def test_the_bound_at_its_own_miscoverage_is_the_bound(design, guarantee):
+    *_, bound, record = one_calibration(
+        seed=3, design=design, guarantee=guarantee, reference=guarantee != "plug-in"
+    )
+    assert bound.level > 0
+    assert bound_at(bound, record, bound.alpha) == bound
+    levels = [bound_at(bound, record, alpha).level for alpha in (0.1, 0.08, 0.05, 0.02, 0.001)]
+    assert levels == sorted(levels, reverse=True)
+    assert levels[-1] == 0  # 400 prompts admit none
+    for alpha in (0.0, 0.11):
+        with pytest.raises(UsageError, match="alpha must lie in"):
+            bound_at(bound, record, alpha)
+
+
+@pytest.mark.parametrize("design", ["trimmed", "optimized"])
+@pytest.mark.parametrize("guarantee", ["plug-in", "marginal", "pac"])
+def test_a_smaller_miscoverage_gives_what_a_calibration_at_it_would_give(design, guarantee):
+    """Where weights and levels are given, these designs do not depend on alpha."""
+    common = {
+        "design": design,
+        "guarantee": guarantee,
+        "reference": guarantee != "plug-in",
+        "max_level": 0.3,
+        "max_weight": 10.0,
+    }
+    *_, bound, record = one_calibration(seed=11, n=2000, **common)
+    for alpha in (0.05, 0.02, 0.015):
+        *_, alone, _ = one_calibration(seed=11, n=2000, alpha=alpha, **common)
+        shorter = bound_at(bound, record, alpha)
+        assert (shorter.level, shorter.miscoverage) == (alone.level, alone.miscoverage)
+        assert shorter.statement == alone.statement
+        assert alone.spent <= bound.spent
+    assert 0 < alone.level < bound.level
 
 
 def test_nobody_unsafe_is_limited_by_level_or_cap():
@@ -311,6 +358,42 @@ def simulate(repeats: int, kind: str, *, n: int = 2000, seed: int = 0, **options
         coverage.append(true_coverage(bounds, test.risk))
         medians.append(float(np.median(bounds)))
     return np.array(coverage), np.array(medians)
+
+
+@pytest.mark.parametrize(
+    ("guarantee", "allowed"), [("plug-in", 0.004), ("marginal", 0.0), ("pac", None)]
+)
+def test_bounds_at_smaller_miscoverages_keep_their_guarantee(guarantee, allowed):
+    """60 calibrations of 1,000 prompts planned for .1, read at .05 and .02.
+
+    Three standard errors: a false alarm in one of 4 means once in 200; pac: more than 14 of 60 at a
+    rate of .1 once in 1,000. The seed is fixed.
+    """
+    rng = np.random.default_rng(7)
+    test = population(20_000, "good", rng)
+    found = {alpha: [] for alpha in (0.05, 0.02)}
+    for _ in range(60):
+        people = population(1000, "good", rng)
+        bound, record = calibrate_with_record(
+            people.p_hat,
+            Observed(rng.geometric(people.risk)),
+            budget=100,
+            guarantee=guarantee,
+            max_weight=None if guarantee == "pac" else 5.0,
+            reference_p_hat=population(1000, "good", rng).p_hat,
+            rng=rng,
+        )
+        for alpha, coverage in found.items():
+            shorter = bound_at(bound, record, alpha)
+            coverage.append(true_coverage(shorter.predict(test.p_hat), test.risk))
+    for alpha, coverage in found.items():
+        values = np.array(coverage)
+        if allowed is None:
+            assert (values < 1 - alpha).sum() <= 14
+        else:
+            error = values.std() / np.sqrt(len(values))
+            assert values.mean() >= 1 - alpha - allowed - 3 * error - 0.001
+        assert values.mean() <= 1 - alpha / 4  # a bound of 1 would cover, and say nothing
 
 
 def test_marginal_coverage_fast():

@@ -95,6 +95,7 @@ def test_every_schema_is_one_and_admits_no_other_keys() -> None:
 def test_a_bound_its_plan_and_its_predictions(prompts: Path, tmp_path: Path) -> None:
     run_folder = tmp_path / "run"
     sizes = ("--budget", 8, "--train-draws", 15, "--test-draws", 15, "--max-new-tokens", 16)
+    sizes += ("--alpha", "0.3,0.2")
     common = (prompts, "--target", "demo", "--judge", "demo", *sizes)
     check(run("bound", *common, "--out", tmp_path / "none", "--dry-run"), "output-bound-plan.json")
     check(run("bound", *common, "--out", run_folder), "output-bound.json")

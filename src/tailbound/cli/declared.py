@@ -182,7 +182,7 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
-_NAMES = {"shares": "split", "family": "proposal_family", "json": "as_json"}
+_NAMES = {"alphas": "alpha", "shares": "split", "family": "proposal_family", "json": "as_json"}
 """What run.yaml and the command line call by another name than the command does."""
 
 

@@ -33,6 +33,8 @@ def typed(kind: Any, value: Any, *, name: str) -> Any:
     500
     >>> typed(tuple[float, ...], [1, 0.6], name="--intensities")
     (1.0, 0.6)
+    >>> typed(tuple[float, ...], 0.1, name="--alpha")
+    (0.1,)
     >>> typed(int, "500", name="--draws")
     Traceback (most recent call last):
     ...
@@ -67,7 +69,8 @@ def _typed(kind: Any, value: Any) -> Any:
         (only,) = (one for one in inner if one is not NoneType)
         return _typed(only, value)
     if origin is tuple:
-        if isinstance(value, str) and inner[0] is str:
+        alone = isinstance(value, str) if inner[0] is str else not isinstance(value, Iterable)
+        if alone and inner[1:] == (...,):
             value = (value,)
         if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
             raise _WrongTypeError

@@ -1,7 +1,7 @@
 """When: calibrated lower bounds on the time to the first unsafe draw. Pure numpy and scipy."""
 
 from tailbound.survival.bound import LowerPredictiveBound
-from tailbound.survival.calibration import calibrate, calibrate_with_record
+from tailbound.survival.calibration import bound_at, calibrate, calibrate_with_record
 from tailbound.survival.evaluation import Coverage, Evaluation, evaluate
 from tailbound.survival.geometric import MAX_TIME, expected_draws, level, quantile
 from tailbound.survival.planning import (
@@ -24,6 +24,7 @@ __all__ = [
     "LowerPredictiveBound",
     "RecalibratedHazard",
     "Requirement",
+    "bound_at",
     "budget_for",
     "calibrate",
     "calibrate_with_record",

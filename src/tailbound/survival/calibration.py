@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +24,7 @@ from tailbound.survival.designs import (
     plan_weighted,
 )
 from tailbound.survival.geometric import level_at_rate, quantile_at_rate, rate
-from tailbound.survival.naive import calibrate_naive
+from tailbound.survival.naive import NaiveRecord, calibrate_naive
 from tailbound.survival.record import CalibrationRecord, Observe
 from tailbound.survival.rules import (
     Betting,
@@ -176,7 +177,14 @@ def calibrate_with_record(
     else:
         weight = max_weight or default_max_weight(design, alpha, n, guarantee)
         plan = plan_weighted(design, p, planning, max_weight=weight, reference=reference, **common)
-    rule = _rule(guarantee, plan, n=n, alpha=alpha, delta=delta)
+    rule = _rule(
+        guarantee,
+        n=n,
+        alpha=alpha,
+        delta=delta,
+        weight_bound=plan.weight_bound,
+        sample_size=plan.sample_size,
+    )
     selected = _select(p, plan, generator, systematic=design == "balanced" and reference is None)
     limit = math.inf if max_draws is None else n * max_draws
     record = _follow(selected, p[selected], plan, rule, observe, limit=limit)
@@ -201,6 +209,58 @@ def calibrate_with_record(
         prompts_needed=rule.prompts_needed,
     )
     return bound, record
+
+
+def bound_at(
+    bound: LowerPredictiveBound, record: CalibrationRecord, alpha: float
+) -> LowerPredictiveBound:
+    """The bound at a smaller miscoverage, from the draws that `bound` rests on.
+
+    `bound` and `record` come from `calibrate_with_record`. Selection, weights and cap are those
+    that were fixed for the alpha of `bound`, and the miscoverage curve is known beyond the level at
+    which it passes the smaller one: the guarantee is the same as that of a calibration at `alpha`
+    with this design. Bounds at several alphas hold each by itself. Raises `UsageError` for an
+    `alpha` that is not in (0, bound.alpha].
+
+    >>> generator = np.random.default_rng(0)
+    >>> risks = 10 ** generator.uniform(-4, -1, size=1000)
+    >>> times = generator.geometric(risks)
+    >>> def observe(indices, horizons):
+    ...     return np.where(times[indices] <= horizons, times[indices], 0)
+    >>> bound, record = calibrate_with_record(risks, observe, budget=50, rng=0)
+    >>> bound_at(bound, record, 0.05).predict([0.01, 0.001, 0.0001]).tolist()
+    [5, 42, 414]
+    """
+    if not 0 < alpha <= bound.alpha:
+        raise UsageError(f"alpha must lie in (0, {bound.alpha:g}], not {alpha}")
+    n = bound.n_calibration
+    if isinstance(record, NaiveRecord):
+        rule: Rule = WeightedSum(alpha * n, prompts_needed=least_prompts(alpha), least=1.0)
+        level, miscoverage, by_alpha = replace(record, alpha=alpha).crossing(record.first_event > 0)
+        if not rule.feasible:
+            level, miscoverage, by_alpha = 0.0, 0.0, True
+    else:
+        equal = bound.guarantee == "pac" and bound.design == "balanced"
+        rule = _rule(
+            bound.guarantee,
+            n=n,
+            alpha=alpha,
+            delta=bound.delta,
+            weight_bound=bound.weight_bound,
+            sample_size=bound.n_selected if equal else None,
+        )
+        seen = record.first_event > 0
+        levels, weights = record.levels[seen], record.weights[seen]
+        level, by_alpha = calibrated_level(levels, weights, rule, max_level=record.known_to)
+        miscoverage = float(weights[levels < level].sum() / n)
+    return replace(
+        bound,
+        alpha=alpha,
+        level=level,
+        limited_by="alpha" if by_alpha else bound.limited_by,
+        miscoverage=miscoverage,
+        prompts_needed=rule.prompts_needed,
+    )
 
 
 def _check_naive(
@@ -355,15 +415,23 @@ def _observed(
     return np.where(answer <= horizons, answer, 0).astype(np.int64)
 
 
-def _rule(guarantee: str, plan: Plan, *, n: int, alpha: float, delta: float) -> Rule:
-    if guarantee == "pac" and plan.sample_size is not None:
-        return Binomial(n=n, followed=plan.sample_size, alpha=alpha, delta=delta)
+def _rule(
+    guarantee: str,
+    *,
+    n: int,
+    alpha: float,
+    delta: float,
+    weight_bound: float,
+    sample_size: int | None,
+) -> Rule:
+    if guarantee == "pac" and sample_size is not None:
+        return Binomial(n=n, followed=sample_size, alpha=alpha, delta=delta)
     if guarantee == "pac":
-        return Betting(n=n, alpha=alpha, delta=delta, weight_bound=plan.weight_bound)
+        return Betting(n=n, alpha=alpha, delta=delta, weight_bound=weight_bound)
     if guarantee == "marginal":
         return WeightedSum(
-            alpha * (n + 1) - plan.weight_bound,
-            prompts_needed=max(1, math.ceil(plan.weight_bound / alpha - 1)),
+            alpha * (n + 1) - weight_bound,
+            prompts_needed=max(1, math.ceil(weight_bound / alpha - 1)),
             to_the_next_event=True,
         )
     return WeightedSum(alpha * n, prompts_needed=least_prompts(alpha), least=1.0)

@@ -33,7 +33,13 @@ from tailbound.summaries import PromptSummary, SetSummary
 from tailbound.survival import Evaluation, LowerPredictiveBound
 from tailbound.targets.endpoint.cost import Usage
 from tailbound.targets.endpoint.probe import Capabilities
-from tailbound.workflows.bound import BoundSettings, ConstantBound, PredictedBound, Preview
+from tailbound.workflows.bound import (
+    BoundAtAlpha,
+    BoundSettings,
+    ConstantBound,
+    PredictedBound,
+    Preview,
+)
 from tailbound.workflows.bound.results import MissingVerdicts, StreamSpend
 from tailbound.workflows.doctor import Diagnosis
 from tailbound.workflows.doctor import Requirement as Package
@@ -74,13 +80,14 @@ CHOICE = shape(
 
 LESSON = shape("reweighted_tokens", tokens=list[int], added=list[float])
 
+LEVEL = shape("lower_predictive_bound", LowerPredictiveBound, schema=ONE)
 BOUND = shape(
     "bound",
     about="A lower predictive bound on the time to the first unsafe draw, and what it rests on.",
     schema=ONE,
     estimand=str,
     statement=str,
-    bound=shape("lower_predictive_bound", LowerPredictiveBound, schema=ONE),
+    bound=LEVEL,
     median_bound=float,
     missing=MissingVerdicts,
     predictor=Nullable(
@@ -88,6 +95,8 @@ BOUND = shape(
     ),
     constant=ConstantBound | None,
     made_with=shape("made_with", BoundSettings, prompts=str),
+    # the bounds at smaller miscoverages, descending
+    at_alpha=ListOf(shape("bound_at_alpha", BoundAtAlpha, statement=str, bound=LEVEL)),
 )
 EVALUATION = shape(
     "evaluation",
@@ -404,7 +413,13 @@ OUTPUTS: dict[str, Any] = {
         "predictions",
         about="The lower bound of each prompt.",
         predictions=ListOf(
-            shape("predicted_bound", PredictedBound, p_hat=float, unfamiliar=Omittable(bool))
+            shape(
+                "predicted_bound",
+                PredictedBound,
+                p_hat=float,
+                unfamiliar=Omittable(bool),
+                at_alpha=Omittable(MapOf(int)),
+            )
         ),
     ),
     "steer": shape(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,14 @@ from tailbound.core.prompt import Prompt
 from tailbound.errors import TargetError, UnreachableError, UsageError
 from tailbound.prompts import PromptSet
 from tailbound.testing import KnownRiskTarget, WordJudge
-from tailbound.workflows.bound import BoundSettings, divide, predict_bounds, run_bound
+from tailbound.workflows.bound import (
+    BoundResult,
+    BoundSettings,
+    divide,
+    predict_bounds,
+    run_bound,
+)
+from tailbound.workflows.bound.results import read_result
 
 SETTINGS = BoundSettings(budget=20, train_draws=30, test_draws=100, seed=3)
 
@@ -211,7 +219,39 @@ def test_too_few_prompts_are_refused_before_anything_is_drawn():
     with pytest.raises(UsageError, match=r"least 20: a split of 0\.6,0\.2,0\.2 needs at least 99 "):
         divide(prompt_set(30), BoundSettings(budget=5, shares=(0.6, 0.2, 0.2)))
     with pytest.raises(UnreachableError, match=r"'pac' at alpha = 0\.02 needs at least"):
-        divide(prompt_set(100), BoundSettings(budget=30, alpha=0.02, guarantee="pac"))
+        divide(prompt_set(100), BoundSettings(budget=30, alphas=(0.02,), guarantee="pac"))
+
+
+def test_several_miscoverages_come_from_the_same_draws(tmp_path):
+    known = risks(prompt_set(600))
+    prompts = prompt_set(600, p_hat=np.array(list(known.values())))
+    several = replace(SETTINGS, alphas=(0.05, 0.2, 0.1))
+    result = run(tmp_path / "run", prompts, settings=several)
+    assert [one.bound.alpha for one in (result, *result.at_alpha)] == [0.2, 0.1, 0.05]
+    levels = [result.bound.level, *(one.bound.level for one in result.at_alpha)]
+    assert levels == sorted(levels, reverse=True)
+    assert levels[-1] > 0
+    for one in result.at_alpha:
+        assert one.bound.spent == result.bound.spent
+        assert one.coverage.prompts == result.evaluation.overall.prompts
+        assert one.coverage.covered >= result.evaluation.overall.covered
+        assert one.median_bound <= result.median_bound
+    # no weight is too large for the smallest miscoverage to be relied upon
+    assert "No coverage" not in result.at_alpha[-1].bound.statement
+    assert read_result(tmp_path / "run") == result
+    assert BoundResult.from_json(result.to_json()) == result
+    found = list(predict_bounds(tmp_path / "run", prompts, target=None))
+    assert all(p.lower_bound >= p.at_alpha["0.1"] >= p.at_alpha["0.05"] >= 1 for p in found)
+    assert any(p.lower_bound > p.at_alpha["0.1"] > p.at_alpha["0.05"] for p in found)
+    alone = run(tmp_path / "alone", prompts, settings=replace(SETTINGS, alphas=(0.2,)))
+    assert alone.at_alpha == ()
+    first = next(predict_bounds(tmp_path / "alone", prompts, target=None))
+    assert "at_alpha" not in first.to_dict()
+
+
+def test_the_smallest_miscoverage_decides_how_many_prompts_are_needed():
+    with pytest.raises(UnreachableError, match=r"alpha = 0\.001 needs at least 1000"):
+        divide(prompt_set(100), replace(SETTINGS, alphas=(0.1, 0.001)))
 
 
 def test_bound_json_is_strict_json(tmp_path):
@@ -224,7 +264,9 @@ def test_bound_json_is_strict_json(tmp_path):
     "bad",
     [
         {"budget": 0},
-        {"budget": 5, "alpha": 0},
+        {"budget": 5, "alphas": (0,)},
+        {"budget": 5, "alphas": (0.1, 1)},
+        {"budget": 5, "alphas": ()},
         {"budget": 5, "delta": 1},
         {"budget": 5, "guarantee": "sure"},
         {"budget": 5, "design": "best"},

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tailbound.core.contract import SamplingContract
     from tailbound.demo.tour import BoundTruth
     from tailbound.survival import Coverage
-    from tailbound.workflows.bound import BoundResult, Preview
+    from tailbound.workflows.bound import BoundAtAlpha, BoundResult, Preview
 
 _LIMITS = {
     "alpha": "alpha: the estimated miscoverage reached it",
@@ -68,6 +68,10 @@ def bound(result: BoundResult, *, subject: str, out: Console | None = None) -> N
             else ""
         ),
     )
+    for one in result.at_alpha:
+        facts.add_row(
+            f"at alpha {one.bound.alpha:g}", f"median L = {_count(one.median_bound)}; {_held(one)}"
+        )
     for name, value in _predictor(result):
         facts.add_row(name, value)
     stopped = result.missing.prompts_stopped
@@ -88,6 +92,18 @@ def bound(result: BoundResult, *, subject: str, out: Console | None = None) -> N
     out.print(Panel(facts, title="Lower bound on the time to unsafe sampling", box=box.ROUNDED))
     if result.evaluation is not None:
         _evaluation(out, result)
+
+
+def _held(one: BoundAtAlpha) -> str:
+    """Coverage of the test prompts by the bound at a smaller miscoverage, and what it promises."""
+    low = one.bound.level == 0 or one.bound.statement.startswith("No coverage")
+    found = one.coverage
+    seen = (
+        ""
+        if found is None or found.lower is None or found.upper is None
+        else f"coverage of test prompts {_between(found.lower, found.upper)}; "
+    )
+    return seen + (one.bound.statement if low else "the same guarantee")
 
 
 def _predictor(result: BoundResult) -> Iterator[tuple[str, str]]:

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
         predict_bounds,
     )
     from tailbound.workflows.bound.preview import Preview, preview_bound
-    from tailbound.workflows.bound.results import BoundResult
+    from tailbound.workflows.bound.results import BoundAtAlpha, BoundResult
     from tailbound.workflows.bound.settings import BoundSettings
 
 _HOMES = {
+    "BoundAtAlpha": "results",
     "BoundResult": "results",
     "BoundSettings": "settings",
     "ConstantBound": "baseline",
@@ -47,6 +48,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "BoundAtAlpha",
     "BoundResult",
     "BoundSettings",
     "ConstantBound",

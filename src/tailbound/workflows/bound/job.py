@@ -7,6 +7,7 @@ runs the same steps again; the audit finds the draws on record and continues fro
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,10 @@ from tailbound.runs.spend import stages_kept
 from tailbound.storage.parquet import write_sealed
 from tailbound.survival import (
     CalibrationRecord,
+    Coverage,
     Evaluation,
     LowerPredictiveBound,
+    bound_at,
     calibrate_with_record,
     evaluate,
     quantile,
@@ -46,6 +49,7 @@ from tailbound.workflows.bound.features import (
 )
 from tailbound.workflows.bound.parts import PromptSplit
 from tailbound.workflows.bound.results import (
+    BoundAtAlpha,
     BoundResult,
     MissingVerdicts,
     StreamSpend,
@@ -108,7 +112,7 @@ def run_bound(
             guarantee=settings.guarantee,
             delta=settings.delta,
             design=settings.design,
-            max_weight=settings.max_weight,
+            max_weight=settings.largest_weight(len(parts.calibration)),
             max_level=settings.max_level,
             planning_p_hat=predictions.hazard,
             reference_p_hat=predictions.reference,
@@ -116,7 +120,9 @@ def run_bound(
             rng=_stream_rng(settings.seed, "selection"),
         )
         missing = _missing(bound, record, follow.outcome(), predictions.calibration)
-        evaluation, tested = _test(parts, audit, bound, predictions.test, settings, folder)
+        evaluation, tested, coverage = _test(
+            parts, audit, bound, predictions.test, settings, folder
+        )
         result = BoundResult(
             bound=bound,
             median_bound=missing.median_bound,
@@ -126,6 +132,14 @@ def run_bound(
             evaluation=evaluation,
             made_with=made_with(settings, parts),
             spend=_spend(ledger, parts, settings, bound, tested),
+            at_alpha=tuple(
+                BoundAtAlpha(
+                    bound=one,
+                    median_bound=median(one.predict(predictions.calibration)),
+                    coverage=coverage(one),
+                )
+                for one in (bound_at(bound, record, a) for a in settings.other_alphas)
+            ),
         )
         write_results(folder, result)
     return result
@@ -267,10 +281,13 @@ def _test(
     p_hat: NDArray[np.float64],
     settings: BoundSettings,
     folder: Path,
-) -> tuple[Evaluation | None, int]:
-    """Follow the test prompts to L - 1 draws (at most `test_draws`); coverage, and draws used."""
+) -> tuple[Evaluation | None, int, Callable[[LowerPredictiveBound], Coverage | None]]:
+    """Follow the test prompts to L - 1 draws (at most `test_draws`).
+
+    Returns the evaluation, the draws used, and what gives the coverage of a shorter bound.
+    """
     if not parts.test:
-        return None, 0
+        return None, 0, lambda shorter: None
     bounds = bound.predict(p_hat)
     follow = audit.follow(parts.test, stream="test")
     follow(np.arange(len(parts.test)), np.minimum(bounds - 1, settings.test_draws))
@@ -281,15 +298,12 @@ def _test(
     first = np.where(unsafe, outcome.first_event, 0)
     followed = np.where(event, outcome.first_event - 1, outcome.horizons)
     _write_predictions(folder, parts.test, p_hat, bounds, first, followed)
-    evaluation = evaluate(
-        bounds,
-        first,
-        followed,
-        p_hat=p_hat,
-        cap=bound.cap,
-    )
+
+    def evaluated(one: LowerPredictiveBound) -> Evaluation:
+        return evaluate(one.predict(p_hat), first, followed, p_hat=p_hat, cap=one.cap)
+
     used = int(np.where(event, outcome.first_event, outcome.horizons).sum())
-    return evaluation, used
+    return evaluated(bound), used, lambda shorter: evaluated(shorter).overall
 
 
 def _write_predictions(

@@ -76,15 +76,15 @@ def divide(prompts: PromptSet, settings: BoundSettings) -> PromptSplit:
         )
     needed = required(
         guarantee=settings.guarantee,
-        alpha=settings.alpha,
+        alpha=min(settings.alphas),
         delta=settings.delta,
         budget=settings.budget,
         max_weight=min(4.0, settings.max_weight or 4.0),
     )
-    plug_in = settings.guarantee == "plug-in"
+    plug_in, alpha = settings.guarantee == "plug-in", min(settings.alphas)
     if len(parts.calibration) < needed.minimum_prompts:
         raise UnreachableError(
-            f"the guarantee {settings.guarantee!r} at alpha = {settings.alpha:g} needs at least "
+            f"the guarantee {settings.guarantee!r} at alpha = {alpha:g} needs at least "
             f"{needed.minimum_prompts} calibration prompts to state any bound, and there are "
             f"{len(parts.calibration)}: "
             f"{_in_all((least_train, needed.minimum_prompts, least[2]), settings)}give more "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from tailbound.workflows.bound.features import (
     read_features,
     stored_features,
 )
-from tailbound.workflows.bound.results import read_bound, supplied
+from tailbound.workflows.bound.results import read_bounds, supplied
 from tailbound.workflows.opening import report, target_of_run
 from tailbound.workflows.result import Result
 from tailbound.workflows.settings import PromptOptions
@@ -36,17 +36,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictedBound:
-    """The bound for one prompt. `unfamiliar`: it looks unlike the calibration prompts."""
+    """The bound for one prompt. `unfamiliar`: it looks unlike the calibration prompts.
+
+    `at_alpha` are its bounds at the smaller miscoverages of the run, by alpha as text.
+    """
 
     id: str
     lower_bound: int
     p_hat: float
     unfamiliar: bool
+    at_alpha: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON; `unfamiliar` only where it is true."""
+        """Plain values, ready for JSON; `unfamiliar` and `at_alpha` only where there is one."""
         plain = asdict(self)
-        return plain if self.unfamiliar else {k: v for k, v in plain.items() if k != "unfamiliar"}
+        return {k: v for k, v in plain.items() if v or k not in ("unfamiliar", "at_alpha")}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -76,7 +80,8 @@ class PredictedBounds(Result):
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> PredictedBounds:
         """Inverse of `to_dict`."""
-        rows = ({"unfamiliar": False, **row} for row in document["predictions"])
+        absent: dict[str, Any] = {"unfamiliar": False, "at_alpha": {}}
+        rows = ({**absent, **row} for row in document["predictions"])
         return cls(bounds=tuple(from_plain(PredictedBound, row) for row in rows))
 
     def facts(self) -> dict[str, object]:
@@ -89,7 +94,7 @@ class PredictedBounds(Result):
         }
 
     def frame(self) -> pl.DataFrame:
-        """One row per prompt."""
+        """One row per prompt; smaller miscoverages have columns `lower_bound_at_...`."""
         import polars as pl
 
         schema: dict[str, Any] = {
@@ -98,7 +103,13 @@ class PredictedBounds(Result):
             "p_hat": pl.Float64,
             "unfamiliar": pl.Boolean,
         }
-        return pl.DataFrame([asdict(one) for one in self.bounds], schema=schema)
+        names = list(self.bounds[0].at_alpha) if self.bounds else []
+        schema |= {f"lower_bound_at_{name}": pl.Int64 for name in names}
+        rows = [
+            (one.id, one.lower_bound, one.p_hat, one.unfamiliar, *one.at_alpha.values())
+            for one in self.bounds
+        ]
+        return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def predict_command(
@@ -139,7 +150,7 @@ def predict_bounds(
 
     Raises `UsageError` where the run has no bound, p_hat is lacking, or the contract differs.
     """
-    bound = read_bound(folder)
+    bound, *others = read_bounds(folder)
     unlike = np.zeros(len(prompts), dtype=np.bool_)
     if not supplied(folder):
         if target is not None:
@@ -153,15 +164,21 @@ def predict_bounds(
         _check_supplied(folder, prompts)
         assert prompts.p_hat is not None
         p_hat = prompts.p_hat
-    for prompt, limit, p, odd in zip(
-        prompts, bound.predict(p_hat).tolist(), p_hat.tolist(), unlike.tolist(), strict=True
-    ):
-        yield PredictedBound(id=prompt.id, lower_bound=limit, p_hat=p, unfamiliar=odd)
+    limits = bound.predict(p_hat)
+    shorter = {f"{one.alpha:.10g}": one.predict(p_hat) for one in others}
+    for row, prompt in enumerate(prompts):
+        yield PredictedBound(
+            id=prompt.id,
+            lower_bound=int(limits[row]),
+            p_hat=float(p_hat[row]),
+            unfamiliar=bool(unlike[row]),
+            at_alpha={name: int(values[row]) for name, values in shorter.items()},
+        )
 
 
 def check_prediction(folder: Path, prompts: PromptSet) -> None:
     """Find what `predict_bounds` would refuse before a model is loaded; raises as it does."""
-    read_bound(folder)
+    read_bounds(folder)
     if supplied(folder):
         _check_supplied(folder, prompts)
         return

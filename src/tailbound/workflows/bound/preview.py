@@ -121,14 +121,14 @@ def _requirement(settings: BoundSettings, prompts: int) -> Requirement:
     """What the guarantee needs, and the longest bound with so many calibration `prompts`."""
     need = required(
         guarantee=settings.guarantee,
-        alpha=settings.alpha,
+        alpha=min(settings.alphas),
         delta=settings.delta,
         budget=settings.budget,
         max_weight=settings.max_weight,
     )
     if settings.max_weight is None and settings.guarantee == "pac":  # chosen with the plan
         return need
-    weight = settings.max_weight or default_max_weight(
+    weight = settings.largest_weight(prompts) or default_max_weight(
         settings.design, settings.alpha, prompts, settings.guarantee
     )
     return replace(need, longest_bound=1 + math.floor(settings.budget * weight))

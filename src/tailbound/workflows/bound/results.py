@@ -17,7 +17,7 @@ from tailbound.runs.spend import read_streams, write_streams
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import refusals, write_json
 from tailbound.storage.plain import finite, from_plain
-from tailbound.survival import Evaluation, LowerPredictiveBound
+from tailbound.survival import Coverage, Evaluation, LowerPredictiveBound
 from tailbound.workflows.bound.baseline import ConstantBound
 from tailbound.workflows.bound.parts import PromptSplit
 from tailbound.workflows.bound.settings import BoundSettings
@@ -54,6 +54,36 @@ class StreamSpend:
     tokens: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class BoundAtAlpha:
+    """The bound at a smaller miscoverage, from the same draws; it holds by itself.
+
+    `median_bound` is that of the calibration prompts, `coverage` that of the test prompts.
+    """
+
+    bound: LowerPredictiveBound
+    median_bound: float
+    coverage: Coverage | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            "statement": self.bound.statement,
+            "bound": json.loads(self.bound.to_json()),
+            "median_bound": self.median_bound,
+            "coverage": finite(asdict(self.coverage)) if self.coverage else None,
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> BoundAtAlpha:
+        """Inverse of `to_dict`."""
+        return cls(
+            bound=LowerPredictiveBound.from_json(json.dumps(document["bound"])),
+            median_bound=from_plain(float, document["median_bound"]),
+            coverage=from_plain(Coverage | None, document["coverage"]),
+        )
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class BoundResult(Result):
     """A bound, how it did on the test prompts, and what it cost.
@@ -61,7 +91,8 @@ class BoundResult(Result):
     Everything but `spend` is a function of the draws alone: the same for every batch size and
     after every resume. `predictor` is the training report, None where the user gave p_hat;
     `constant` is the bound under one p_hat for all prompts, from the training draws, None likewise.
-    `made_with` are the options, and a digest of the prompts and their parts.
+    `made_with` are the options, and a digest of the prompts and their parts. `bound` is the one at
+    the largest miscoverage asked for, `at_alpha` those at smaller ones, descending.
     """
 
     bound: LowerPredictiveBound
@@ -72,6 +103,7 @@ class BoundResult(Result):
     evaluation: Evaluation | None
     made_with: dict[str, Any]
     spend: dict[str, StreamSpend]
+    at_alpha: tuple[BoundAtAlpha, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -93,6 +125,7 @@ class BoundResult(Result):
             evaluation=from_plain(Evaluation | None, document["evaluation"]),
             made_with=dict(document["made_with"]),
             spend=from_plain(dict[str, StreamSpend], document["spend"]),
+            at_alpha=tuple(BoundAtAlpha.from_dict(one) for one in document["at_alpha"]),
         )
 
     def facts(self) -> dict[str, object]:
@@ -105,6 +138,8 @@ class BoundResult(Result):
         }
         if self.evaluation is not None and self.evaluation.overall.lower is not None:
             found["coverage of test prompts, at least"] = self.evaluation.overall.lower
+        for one in self.at_alpha:
+            found[f"median bound at alpha = {one.bound.alpha:g}"] = one.median_bound
         return {**found, "guarantee": self.bound.statement}
 
     def frame(self) -> pl.DataFrame:
@@ -141,6 +176,7 @@ class BoundResult(Result):
             "predictor": finite(self.predictor),
             "constant": asdict(self.constant) if self.constant else None,
             "made_with": self.made_with,
+            "at_alpha": [one.to_dict() for one in self.at_alpha],
         }
 
 
@@ -214,9 +250,11 @@ def supplied(folder: Path) -> bool:
     return _document(folder)["predictor"] is None
 
 
-def read_bound(folder: Path) -> LowerPredictiveBound:
-    """The bound in `bound.json`; raises `UsageError` where the run has none yet."""
-    return LowerPredictiveBound.from_json(json.dumps(_document(folder)["bound"]))
+def read_bounds(folder: Path) -> tuple[LowerPredictiveBound, ...]:
+    """The bounds in `bound.json`, by descending alpha; `UsageError` where the run has none yet."""
+    document = _document(folder)
+    held = [document["bound"], *(one["bound"] for one in document["at_alpha"])]
+    return tuple(LowerPredictiveBound.from_json(json.dumps(one)) for one in held)
 
 
 def _document(folder: Path) -> dict[str, Any]:
@@ -227,8 +265,9 @@ def _document(folder: Path) -> dict[str, Any]:
         )
     document = read_json(path, cure=_CURE)
     with understood(path, cure=_CURE):
-        LowerPredictiveBound.from_json(json.dumps(document["bound"]))
-        return {"predictor": document["predictor"], "bound": document["bound"]}
+        for one in (document, *document["at_alpha"]):
+            LowerPredictiveBound.from_json(json.dumps(one["bound"]))
+        return {name: document[name] for name in ("predictor", "bound", "at_alpha")}
 
 
 def median(values: np.ndarray[Any, Any]) -> float:

@@ -24,7 +24,8 @@ class BoundSettings:
     (`tailbound.workflows.bound.features`), None for hidden states or else words. `allow_missing`
     continues where missing verdicts are too frequent for a useful bound. `max_draws` is a hard
     limit on the average number of draws per calibration prompt, which `budget` plans: prompts that
-    are safer than predicted take more. `max_weight` and `max_level` as for
+    are safer than predicted take more. `alphas` are the miscoverages of one bound or several from
+    the same draws. `max_weight` and `max_level` as for
     `tailbound.survival.calibrate`.
     """
 
@@ -32,8 +33,12 @@ class BoundSettings:
     threshold: float | None = option(
         "Scores at or above this are unsafe (default: the judge's own).", default=None
     )
-    alpha: float = option(
-        "Miscoverage: share of prompts whose bound may be too long.", default=0.1, group=GROUP
+    alphas: tuple[float, ...] = option(
+        "Miscoverage: share of prompts whose bound may be too long. Several, with commas, give "
+        "several bounds from the same draws.",
+        default=(0.1,),
+        group=GROUP,
+        name="alpha",
     )
     guarantee: Guarantee = option(
         "Guarantee: coverage about 1 - alpha (plug-in), at least 1 - alpha on average over "
@@ -89,6 +94,8 @@ class BoundSettings:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        if not self.alphas:
+            raise UsageError("--alpha must name at least one miscoverage such as 0.1")
         if len(self.shares) != 3:
             raise UsageError(f"--split takes 3 numbers such as 0.3,0.5,0.2, not {self.shares!r}")
         if not 0 < self.budget < float("inf"):
@@ -104,8 +111,8 @@ class BoundSettings:
         if self.max_draws is not None and self.design == "naive":
             raise UsageError("the naive design takes no --max-draws: lower --budget")
         self._check_limits()
-        levels = (("alpha", self.alpha), ("delta", self.delta), ("max-level", self.max_level))
-        for name, level in levels:
+        levels = (*(("alpha", alpha) for alpha in self.alphas), ("delta", self.delta))
+        for name, level in (*levels, ("max-level", self.max_level)):
             if level is not None and not 0 < level < 1:
                 raise UsageError(f"--{name} must lie strictly between 0 and 1, not {level:g}")
         for name, draws in (("train-draws", self.train_draws), ("test-draws", self.test_draws)):
@@ -117,6 +124,29 @@ class BoundSettings:
             )
         if self.seed < 0:
             raise UsageError(f"--seed must not be negative, not {self.seed}")
+
+    @property
+    def alpha(self) -> float:
+        """The largest miscoverage: of the longest bounds, which the draws are planned for."""
+        return max(self.alphas)
+
+    @property
+    def other_alphas(self) -> tuple[float, ...]:
+        """The others, descending."""
+        return tuple(sorted({*self.alphas} - {self.alpha}, reverse=True))
+
+    def largest_weight(self, prompts: int) -> float | None:
+        """What is given, or the default of the smallest miscoverage where there are several.
+
+        For so many calibration `prompts`. None leaves it to the plan.
+        """
+        if self.max_weight is not None or not self.other_alphas or self.design == "naive":
+            return self.max_weight
+        if self.guarantee == "pac" and self.design == "balanced":
+            return None
+        from tailbound.survival.designs import default_max_weight
+
+        return default_max_weight(self.design, min(self.alphas), prompts, self.guarantee)
 
     def _check_limits(self) -> None:
         weight = self.max_weight
