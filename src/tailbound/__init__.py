@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         steer_persona,
         steer_refusal,
         summarize,
+        verify,
     )
     from tailbound.importance_sampling import estimate_risk
     from tailbound.judges.registry import list_judges, load_judge
@@ -60,6 +61,7 @@ _HOMES = {
     "steer_persona": "tailbound.api",
     "steer_refusal": "tailbound.api",
     "summarize": "tailbound.api",
+    "verify": "tailbound.api",
 }
 
 __all__ = [
@@ -85,6 +87,7 @@ __all__ = [
     "steer_persona",
     "steer_refusal",
     "summarize",
+    "verify",
 ]
 
 

@@ -53,6 +53,7 @@ from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
 from tailbound.workflows.risk.splitting.settings import SplittingOptions
 from tailbound.workflows.settings import PromptOptions, RecordOptions
 from tailbound.workflows.summarize.settings import SummaryOptions
+from tailbound.workflows.verify.settings import VerifyOptions
 
 if TYPE_CHECKING:
     from tailbound.audit import Progress, Reporter
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from tailbound.workflows.risk import RiskResult
     from tailbound.workflows.risk.preview import RiskPreview
     from tailbound.workflows.summarize.summary import RunSummary
+    from tailbound.workflows.verify import Verification
 
 ProgressOption = Literal["auto"] | Callable[[Any], None] | None
 Place = str | PathLike[str]
@@ -342,6 +344,33 @@ def summarize(
     given = _checked(summarize, options)
     with _watching(progress):
         return summarize_command(_place(run, "run"), given)
+
+
+@_takes(VerifyOptions)
+def verify(
+    run: Place,
+    *,
+    progress: ProgressOption = "auto",
+    **options: Any,
+) -> Verification:
+    """Compute every result of a run again from its draws, and say whether they match.
+
+    No model is loaded and nothing is written; what would take the model is listed as not
+    recomputed. Raises `UsageError` where `run` is no run.
+
+    >>> import tempfile, tailbound
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = tailbound.risk(["how do i clean the pie"], out=f"{folder}/run", draws=20,
+    ...                        proposal="none", progress=None)
+    ...     found = tailbound.verify(f"{folder}/run", progress=None)
+    >>> found.matches
+    True
+    """
+    from tailbound.workflows.verify.command import verify_command
+
+    given = _checked(verify, options)
+    with _watching(progress):
+        return verify_command(_place(run, "run"), given)
 
 
 @_takes(MonitorOptions)

@@ -24,6 +24,7 @@ from tailbound.cli.reproduce import app as reproduce
 from tailbound.cli.risk import command as risk
 from tailbound.cli.steer import app as steer
 from tailbound.cli.summarize import command as summarize
+from tailbound.cli.verify import command as verify
 from tailbound.core.interrupts import keeps_nothing, kept_in
 from tailbound.core.outside import visible
 from tailbound.terminal.console import guard
@@ -46,6 +47,7 @@ _commands: dict[str, Callable[..., None]] = {
     "risk": risk,
     "summarize": summarize,
     "rejudge": rejudge,
+    "verify": verify,
     "monitor": monitor,
     "import": import_,
     "targets": targets,

@@ -41,6 +41,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "summarize": ("tailbound summarize runs/when --k 1,10,1000",),
     "rejudge": ("tailbound rejudge runs/when --judge 'regex:(?i)bomb' --dry-run",),
+    "verify": ("tailbound verify runs/when",),
     "monitor": ("tailbound monitor runs/how-likely outcomes.jsonl --alpha 0.01",),
     "import": ("tailbound import logs/run.eval --out runs/imported",),
     "reproduce": ("tailbound reproduce mc-vs-is --quick --out studies/quick",),

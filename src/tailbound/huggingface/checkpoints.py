@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tailbound.errors import MissingExtraError, UsageError
-from tailbound.huggingface.fingerprint import file_revision, folder_revision
+from tailbound.huggingface.fingerprint import checkpoint_revision
 from tailbound.huggingface.hf_logging import quiet
 from tailbound.huggingface.libraries import import_torch
 from tailbound.huggingface.places import only_in_cache, reason
@@ -153,13 +153,9 @@ def load_checkpoint(
     return Checkpoint(
         model.eval(),
         words,
-        _local_revision(source, gguf) if isinstance(source, Path) else commit or revision,
+        checkpoint_revision(source, gguf) if isinstance(source, Path) else commit or revision,
         _unused(report),
     )
-
-
-def _local_revision(folder: Path, gguf: str | None) -> str:
-    return folder_revision(folder) if gguf is None else file_revision(folder / gguf)
 
 
 def _dequantized(transformers: Any) -> dict[str, Any]:

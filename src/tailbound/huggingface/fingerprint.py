@@ -46,6 +46,11 @@ def file_revision(file: Path) -> str:
     return f"sha256:{digest.hexdigest()[:16]}"
 
 
+def checkpoint_revision(folder: Path, gguf: str | None) -> str:
+    """The revision of the model in `folder`, or of the GGUF file of that name in it."""
+    return folder_revision(folder) if gguf is None else file_revision(folder / gguf)
+
+
 def _add(digest: hashlib._Hash, file: Path) -> None:
     size = file.stat().st_size
     with file.open("rb") as stream:

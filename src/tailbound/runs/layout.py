@@ -43,6 +43,8 @@ BOUND = "bound.json"
 """The lower predictive bound and what it rests on."""
 EVALUATION = "evaluation.json"
 """Coverage on the test prompts."""
+P_HAT = "p_hat.parquet"
+"""The predicted risk of every prompt that the bound rests on."""
 PREDICTIONS = "predictions.parquet"
 """Bound and p_hat of every test prompt."""
 

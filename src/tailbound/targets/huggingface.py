@@ -17,6 +17,7 @@ from tailbound.core.contract import SamplingOptions
 from tailbound.core.extras import require
 from tailbound.core.spec_options import SpecOptions
 from tailbound.errors import MissingExtraError, UsageError
+from tailbound.huggingface.fingerprint import checkpoint_revision
 from tailbound.huggingface.instructions import example_instructions
 from tailbound.huggingface.libraries import import_torch
 from tailbound.huggingface.places import DTYPES, find_folder, find_gguf, find_model
@@ -83,6 +84,18 @@ def check(
     """Raise `UsageError` for what `load` would refuse before it reads a model; loads nothing."""
     _checked(name, dtype, device, revision)
     require("sampling a model in process", "hf")
+
+
+def local_revision(name: str) -> str | None:
+    """The revision that the model `name` has now, where it lies on this machine; None elsewhere.
+
+    Nothing is loaded. Raises `UsageError` for a name that means nothing, or no longer anything.
+    """
+    options = SpecOptions("hf", name, kind="target")
+    place = _found(options.name, options.text("gguf"), None)
+    if not isinstance(place.source, Path):
+        return None
+    return checkpoint_revision(place.source, place.gguf)
 
 
 def _checked(name: str, dtype: str, device: str, revision: str | None) -> _Place:

@@ -56,6 +56,7 @@ from tailbound.workflows.reproduce.results import (
 )
 from tailbound.workflows.risk.preview import RiskPreview
 from tailbound.workflows.risk.results import RiskSpend, SetRisk
+from tailbound.workflows.verify import Check, Verification
 
 ONE = Literal[1]
 OPEN = MapOf(Any)
@@ -407,6 +408,13 @@ OUTPUTS: dict[str, Any] = {
     ),
     "summarize": SUMMARY,
     "monitor": MONITOR,
+    "verify": shape(
+        "verification",
+        Verification,
+        schema=ONE,
+        matches=bool,
+        checks=ListOf(shape("check", Check)),
+    ),
     "reproduce": STUDY,
     "import": ImportResult,
     "predict": shape(

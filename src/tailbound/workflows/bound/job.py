@@ -42,11 +42,13 @@ from tailbound.targets import FeatureSource, Target
 from tailbound.workflows.bound.baseline import ConstantBound, constant_bound
 from tailbound.workflows.bound.features import (
     choose_features,
+    chosen_features,
     feature_source,
     learn_features,
     read_features,
     store_features,
 )
+from tailbound.workflows.bound.p_hat import read_p_hat, write_p_hat
 from tailbound.workflows.bound.parts import PromptSplit
 from tailbound.workflows.bound.results import (
     BoundAtAlpha,
@@ -102,50 +104,70 @@ def run_bound(
             width=width,
             report=report,
         )
-        predictions = _Predictions.make(parts, target, audit, settings, folder)
-        follow = audit.follow(parts.calibration, stream="calibration")
-        bound, record = calibrate_with_record(
-            predictions.calibration,
-            follow,
-            budget=settings.budget,
-            alpha=settings.alpha,
-            guarantee=settings.guarantee,
-            delta=settings.delta,
-            design=settings.design,
-            max_weight=settings.largest_weight(len(parts.calibration)),
-            max_level=settings.max_level,
-            planning_p_hat=predictions.hazard,
-            reference_p_hat=predictions.reference,
-            max_draws=settings.max_draws,
-            rng=_stream_rng(settings.seed, "selection"),
-        )
-        missing = _missing(bound, record, follow.outcome(), predictions.calibration)
-        evaluation, tested, coverage = _test(
-            parts, audit, bound, predictions.test, settings, folder
-        )
-        result = BoundResult(
-            bound=bound,
-            median_bound=missing.median_bound,
-            missing=missing,
-            predictor=predictions.report,
-            constant=predictions.constant,
-            evaluation=evaluation,
-            made_with=made_with(settings, parts),
-            spend=_spend(ledger, parts, settings, bound, tested),
-            at_alpha=tuple(
-                BoundAtAlpha(
-                    bound=one,
-                    median_bound=median(one.predict(predictions.calibration)),
-                    coverage=coverage(one),
-                )
-                for one in (bound_at(bound, record, a) for a in settings.other_alphas)
-            ),
-        )
-        write_results(folder, result)
+        predictions = Predictions.make(parts, target, audit, settings, folder)
+        return calibrated(parts, predictions, audit, ledger, settings, folder)
+
+
+def calibrated(
+    parts: PromptSplit,
+    predictions: Predictions,
+    audit: Audit,
+    ledger: Ledger,
+    settings: BoundSettings,
+    folder: Path,
+) -> BoundResult:
+    """From p_hat to the bound and its coverage, written to `folder`; draws what is not on record.
+
+    Raises as `run_bound` does.
+    """
+    write_p_hat(
+        folder,
+        parts,
+        train=predictions.reference,
+        calibration=predictions.calibration,
+        test=predictions.test,
+    )
+    follow = audit.follow(parts.calibration, stream="calibration")
+    bound, record = calibrate_with_record(
+        predictions.calibration,
+        follow,
+        budget=settings.budget,
+        alpha=settings.alpha,
+        guarantee=settings.guarantee,
+        delta=settings.delta,
+        design=settings.design,
+        max_weight=settings.largest_weight(len(parts.calibration)),
+        max_level=settings.max_level,
+        planning_p_hat=predictions.hazard,
+        reference_p_hat=predictions.reference,
+        max_draws=settings.max_draws,
+        rng=_stream_rng(settings.seed, "selection"),
+    )
+    missing = _missing(bound, record, follow.outcome(), predictions.calibration)
+    evaluation, tested, coverage = _test(parts, audit, bound, predictions.test, settings, folder)
+    result = BoundResult(
+        bound=bound,
+        median_bound=missing.median_bound,
+        missing=missing,
+        predictor=predictions.report,
+        constant=predictions.constant,
+        evaluation=evaluation,
+        made_with=made_with(settings, parts),
+        spend=_spend(ledger, parts, settings, bound, tested),
+        at_alpha=tuple(
+            BoundAtAlpha(
+                bound=one,
+                median_bound=median(one.predict(predictions.calibration)),
+                coverage=coverage(one),
+            )
+            for one in (bound_at(bound, record, a) for a in settings.other_alphas)
+        ),
+    )
+    write_results(folder, result)
     return result
 
 
-class _Predictions:
+class Predictions:
     """p_hat for every part, from a predictor fitted here or from the user."""
 
     def __init__(
@@ -168,7 +190,7 @@ class _Predictions:
     @classmethod
     def make(
         cls, parts: PromptSplit, target: Target, audit: Audit, settings: BoundSettings, folder: Path
-    ) -> _Predictions:
+    ) -> Predictions:
         """Predictions of the user's own where there are any; else fit a predictor."""
         if parts.supplied:
             return cls(
@@ -201,13 +223,48 @@ class _Predictions:
             reference=predictor.out_of_fold,
             hazard=hazard,
             report={"features": chosen, **predictor.report.to_dict()},
-            constant=constant_bound(
-                counts.unsafe_or_missing,
-                counts.draws,
-                alpha=settings.alpha,
-                units=[prompt.unit for prompt in parts.train],
-            ),
+            constant=_constant(parts, counts, settings),
         )
+
+    @classmethod
+    def recorded(
+        cls, parts: PromptSplit, audit: Audit, settings: BoundSettings, folder: Path
+    ) -> Predictions:
+        """The p_hat that the bound in `folder` rests on, with what follows from the draws.
+
+        Nothing is predicted: the report of the training is read back.
+        """
+        p_hat = read_p_hat(folder)
+        calibration, test, reference = (
+            np.array([p_hat[prompt.id] for prompt in part], dtype=np.float64)
+            for part in (parts.calibration, parts.test, parts.train)
+        )
+        if parts.supplied:
+            hazard, report, constant = None, None, None
+        else:
+            counts = audit.sample_fixed(parts.train, settings.train_draws, stream="train")
+            hazard = recalibrate_hazard(reference, counts.unsafe_or_missing, counts.draws)
+            known = FittedPredictor.load(folder / PREDICTOR).report.to_dict()
+            report = {"features": chosen_features(folder), **known}
+            constant = _constant(parts, counts, settings)
+        return cls(
+            calibration=calibration,
+            test=test,
+            reference=reference,
+            hazard=hazard,
+            report=report,
+            constant=constant,
+        )
+
+
+def _constant(parts: PromptSplit, counts: FixedCounts, settings: BoundSettings) -> ConstantBound:
+    """The bound under one p_hat for all prompts, from the training draws."""
+    return constant_bound(
+        counts.unsafe_or_missing,
+        counts.draws,
+        alpha=settings.alpha,
+        units=[prompt.unit for prompt in parts.train],
+    )
 
 
 def _fit(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tailbound.errors import LedgerError, UsageError
-from tailbound.runs.layout import BOUND, EVALUATION, PREDICTIONS
+from tailbound.runs.layout import BOUND, EVALUATION, P_HAT, PREDICTIONS
 from tailbound.runs.spend import read_streams, write_streams
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import refusals, write_json
@@ -240,7 +240,7 @@ def discard_stale(folder: Path, settings: BoundSettings, parts: PromptSplit) -> 
     except LedgerError:
         held = None  # damaged: it is made again
     if held != made_with(settings, parts):
-        for name in (BOUND, EVALUATION, PREDICTIONS):
+        for name in (BOUND, EVALUATION, P_HAT, PREDICTIONS):
             with refusals(folder / name):
                 (folder / name).unlink(missing_ok=True)
 

@@ -221,7 +221,7 @@ def rejudge(
             f"judge {judge.id} failed on each of {tally.asked:,} draws ({tally.reason}): fix it, "
             "then run the same command again"
         )
-    result = _compare(
+    result = compare_judges(
         folder,
         read_verdicts(home),
         judge=judge,
@@ -298,7 +298,7 @@ def _key(draw: Draw) -> Key:
     return draw.stream, draw.prompt_id, draw.index
 
 
-def _compare(
+def compare_judges(
     folder: Path,
     verdicts: pl.DataFrame,
     *,

@@ -18,7 +18,7 @@ from tailbound.audit.judge_queue import no_verdicts
 from tailbound.core.prompt import Prompt
 from tailbound.core.steps import notice, step
 from tailbound.errors import UsageError
-from tailbound.importance_sampling import MixSwitch, RiskEstimate, make_ladder
+from tailbound.importance_sampling import MixSwitch, RiskEstimate
 from tailbound.importance_sampling.distinct import contradicted
 from tailbound.importance_sampling.estimate import CERTAIN
 from tailbound.importance_sampling.status import UNCHECKED
@@ -35,6 +35,7 @@ from tailbound.targets.capabilities import (
 )
 from tailbound.workflows.risk.adapters import Adapters
 from tailbound.workflows.risk.checks import recorded_checks
+from tailbound.workflows.risk.families import make_family
 from tailbound.workflows.risk.lessons import Lessons
 from tailbound.workflows.risk.pilot import choose_setting, grid_for, tuning_prompts
 from tailbound.workflows.risk.plan import Plan, scoring_chance
@@ -44,7 +45,6 @@ from tailbound.workflows.risk.proposal_mixture import (
     HEATED,
     Batch,
     Family,
-    learned_rungs,
 )
 from tailbound.workflows.risk.proposals.base import Proposals, engine_of
 from tailbound.workflows.risk.replies import REMOTE, REPORTED, KnownReplies, known_replies
@@ -160,33 +160,9 @@ class RiskJob:
 
     def _make_variants(self) -> None:
         settings, proposal = self._settings, self._proposal
-        longest = proposal.target.contract.max_new_tokens
-        main: MixSwitch | None = None
-        main_variant, main_level = "", max(settings.intensities)
-        if settings.family == "mix-switch":
-            main = self._choose()
-            main_level = main.intensity
-        variants = proposal.variants(settings.intensities)
-        if settings.family != "ladder":
-            part = proposal.parts[0]
-            alone = replace(proposal, parts=(part,)).variants((main_level,))
-            (main_variant,) = alone
-            variants = {**variants, **({} if main_variant in variants else alone)}
-            main = main or MixSwitch(main_level, 1.0, longest)
-        in_ladder = list(proposal.variants(settings.intensities))
-        engine = _speak(proposal, variants)
-        explorers = [HEATED] if proposal.explore else []
-        ladder = make_ladder(longest, variants=in_ladder, explorers=explorers)
-        if proposal.explore and settings.family == "ladder":
-            ladder = ladder.with_rungs(learned_rungs(longest, adapter=proposal.learn))
-        self._engine = engine
-        self._family = Family(
-            name=settings.family,
-            ladder=ladder,
-            main=main,
-            main_variant=main_variant,
-            variants={name: n for n, name in enumerate([*variants, *explorers], start=1)},
-        )
+        main = self._choose() if settings.family == "mix-switch" else None
+        self._family, variants = make_family(proposal, settings, main)
+        engine = self._engine = _speak(proposal, variants)
         if proposal.explore and settings.family == "ladder" and isinstance(engine, Reweightable):
             self._lessons = Lessons(self._folder, engine)
         if proposal.learn and isinstance(proposal.target, WhiteBox):
@@ -208,17 +184,13 @@ class RiskJob:
         grid = grid_for(proposal.target.contract.max_new_tokens, steerable=proposal.steerable)
         variants = proposal.variants(grid.intensities)
         self._engine = _speak(replace(proposal, explore=False), variants)
-        tuning = tuning_prompts(self._prompts, self._folder, seed=settings.seed)
-        self._left_out = tuple(tuning)
         known = {prompt.id: prompt for prompt in self._prompts}
-        self._prompts = tuple(p for p in self._prompts if p.id not in tuning)
-        if not self._prompts:
-            raise UsageError(TOO_FEW)
+        self._leave_out()
         main, self._choice = choose_setting(
             self._new_audit(),
             self._engine,
             dict(zip(grid.intensities, range(1, len(variants) + 1), strict=True)),
-            [known[name] for name in tuning if name in known],
+            [known[name] for name in self._left_out if name in known],
             grid,
             draws=settings.draws,
             threshold=self._threshold,
@@ -226,6 +198,13 @@ class RiskJob:
             seed=settings.seed,
         )
         return main
+
+    def _leave_out(self) -> None:
+        """Leave out the prompts that tune the setting of `mix-switch`."""
+        self._left_out = tuning_prompts(self._prompts, self._folder, seed=self._settings.seed)
+        self._prompts = tuple(p for p in self._prompts if p.id not in self._left_out)
+        if not self._prompts:
+            raise UsageError(TOO_FEW)
 
     def _new_audit(self) -> Audit:
         return Audit(
@@ -316,7 +295,6 @@ class RiskJob:
         self._record = self._draw()
         self._check_verdicts()
         if self._family.ladder is not None:
-            score = self._settings.estimand == "score"
             self._scores.complete(
                 self._engine,
                 self._family,
@@ -324,9 +302,14 @@ class RiskJob:
                 self._folder,
                 self._prompts,
                 self._record,
-                # of scores in [0, 1], every one above 0 counts
-                unsafe_from=np.nextafter(0.0, 1.0) if score else self._threshold,
+                unsafe_from=self._unsafe_from,
             )
+
+    @property
+    def _unsafe_from(self) -> float:
+        """The score from which on a draw counts; of scores in [0, 1], every one above 0 does."""
+        score = self._settings.estimand == "score"
+        return float(np.nextafter(0.0, 1.0)) if score else self._threshold
 
     def _draw(self) -> dict[str, StreamRecord]:
         """Draw and judge what is planned and not on record; all draws."""

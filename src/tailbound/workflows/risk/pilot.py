@@ -45,7 +45,7 @@ def tuning_prompts(prompts: Sequence[Prompt], folder: Path, *, seed: int) -> tup
 
     What tuned the setting stays out of the evaluation, also when later calls bring more prompts.
     """
-    held = _held(folder)
+    held = recorded_choice(folder)
     if held is not None:
         return tuple(held["prompts"])
     rng = np.random.default_rng([seed, 0x74756E65])
@@ -54,7 +54,7 @@ def tuning_prompts(prompts: Sequence[Prompt], folder: Path, *, seed: int) -> tup
     return tuple(prompts[number].id for number in chosen)
 
 
-def _held(folder: Path) -> dict[str, Any] | None:
+def recorded_choice(folder: Path) -> dict[str, Any] | None:
     """The choice that is on record in the run folder."""
     path = folder / CHOICE
     if not path.is_file():
@@ -109,7 +109,7 @@ def choose_setting(
     seed: int,
 ) -> tuple[MixSwitch, dict[str, Any]]:
     """The setting for all other prompts, and how it was found; read back where it is on record."""
-    held = _held(folder)
+    held = recorded_choice(folder)
     if held is not None:
         return MixSwitch(**held["setting"]), held
     script = _RandomSettings(grid, variants, seed)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tailbound.core.contract import SamplingContract
 from tailbound.core.prompt import Prompt
 from tailbound.core.steps import step
 from tailbound.errors import LedgerError, TargetError
@@ -74,9 +75,32 @@ class Scores:
     ) -> None:
         """Score every draw of the stream "risk" in `run` that is due and not on record yet.
 
+        Raises `TargetError` where the density that was sampled is not the one that is scored.
+        """
+        due = self.due(plan, run, prompts, record, unsafe_from=unsafe_from)
+        count = sum(len(some) for some in due.values())
+        with step("scoring draws", total=count, unit="draws", stage="scoring") as now:
+            for number in sorted(due):
+                for first in range(0, len(due[number]), FLUSH_DRAWS):
+                    some = due[number][first : first + FLUSH_DRAWS]
+                    densities, gap = _score(engine, family, plan, some, plan.learned(number))
+                    check_gap(gap, engine.contract)
+                    self._write(some, densities)
+                    now.advance(len(some))
+
+    def due(
+        self,
+        plan: Plan,
+        run: Path,
+        prompts: Sequence[Prompt],
+        record: Mapping[str, StreamRecord],
+        *,
+        unsafe_from: float,
+    ) -> dict[int, list[Due]]:
+        """The draws of the stream "risk" in `run` that are still to be scored, by round.
+
         Draws that `record` gives a verdict of `unsafe_from` or more, or none, are due, and a part
-        of the others. Raises `TargetError` where the density that was sampled is not the one that
-        is scored.
+        of the others. Raises `LedgerError` where there are draws that were not planned.
         """
         frame = read(run, stream="risk").select("prompt_id", "index", "token_ids", "log_prob")
         # in the same order after a resume: last digits depend on the neighbours in a batch
@@ -84,7 +108,7 @@ class Scores:
         drawn = {
             key[0]: part for key, part in frame.partition_by("prompt_id", as_dict=True).items()
         }
-        due: dict[int, list[_Due]] = {}
+        due: dict[int, list[Due]] = {}
         for prompt in prompts:
             part = drawn.get(prompt.id)
             if part is None:
@@ -99,18 +123,10 @@ class Scores:
             for row, is_safe in zip(part.iter_rows(), safe, strict=True):
                 if row[1] not in known and (not is_safe or plan.sampled(prompt.id, row[1])):
                     number = plan.round_of(prompt.id, row[1])
-                    due.setdefault(number, []).append(_Due(prompt, *row[1:]))
-        count = sum(len(some) for some in due.values())
-        with step("scoring draws", total=count, unit="draws", stage="scoring") as now:
-            for number in sorted(due):
-                for first in range(0, len(due[number]), FLUSH_DRAWS):
-                    some = due[number][first : first + FLUSH_DRAWS]
-                    densities, gap = _score(engine, family, plan, some, plan.learned(number))
-                    _check(gap, engine)
-                    self._write(some, densities)
-                    now.advance(len(some))
+                    due.setdefault(number, []).append(Due(prompt, *row[1:]))
+        return due
 
-    def _write(self, scored: Sequence[_Due], densities: FloatArray) -> None:
+    def _write(self, scored: Sequence[Due], densities: FloatArray) -> None:
         import polars as pl
 
         frame = pl.DataFrame(
@@ -126,7 +142,7 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
-class _Due:
+class Due:
     """A draw to be scored; `log_prob` is what the sampler recorded."""
 
     prompt: Prompt
@@ -139,7 +155,7 @@ def _score(
     engine: ProposalEngine,
     family: Family,
     plan: Plan,
-    due: Sequence[_Due],
+    due: Sequence[Due],
     learned: Mapping[str, int],
 ) -> tuple[FloatArray, FloatArray]:
     """Log-densities (K, n) of draws of one round, and recorded less re-scored log q, (n,)."""
@@ -186,10 +202,12 @@ def _spoken(
     return total
 
 
-def _check(gap: FloatArray, engine: ProposalEngine) -> None:
-    """Refuse draws whose recorded log q is not what scoring finds."""
+def check_gap(gap: FloatArray, contract: SamplingContract) -> None:
+    """Refuse draws whose recorded log q is not what scoring finds: `gap` (n,) is the difference.
+
+    In nats. Raises `TargetError` where it is more than the precision of the contract explains.
+    """
     finite = np.isfinite(gap)
-    contract = engine.contract
     truncated = contract.top_p < 1 or contract.top_k is not None
     # with a truncated contract, rounding may leave an edge token on either side
     if not finite.all() and not (truncated and finite.mean() > 0.99):

@@ -97,7 +97,7 @@ def run_splitting(
     ):
         save_prompts(folder, {STREAM: prompts})
         write_record(folder, spec=[SPLITTING], id=SPLITTING)
-        run = _Run(prompts, target, judge, settings, options, folder, ledger, report)
+        run = SplittingJob(prompts, target, judge, settings, options, folder, ledger, report)
         run.recall()
         while run.next_round():
             pass
@@ -117,7 +117,7 @@ class _Waiting:
     place: int
 
 
-class _Run:
+class SplittingJob:
     """One job on its way; a `ContinuingScript` for the audit."""
 
     def __init__(
