@@ -20,14 +20,16 @@ import yaml
 
 import tailbound
 from tailbound.core.prompt import Prompt
-from tailbound.demo.files import default_prompts
+from tailbound.demo.files import default_prompts, model_folder
 from tailbound.demo.tour import prompt_lines
 from tailbound.errors import UsageError
+from tailbound.huggingface.fingerprint import file_revision
 from tailbound.runs.identity import read_identity
 from tailbound.runs.manifest import read_manifest
 from tailbound.storage.files import write_json
 from tailbound.storage.parquet import write_sealed
 from tailbound.storage.seal import BLANK, seal
+from tailbound.targets.huggingface import local_revision
 from tailbound.workflows.verify import Verification
 from tailbound.workflows.verify.findings import Findings
 from tailbound.workflows.verify.risk import check_risk
@@ -530,6 +532,52 @@ def test_an_imported_file_and_a_list_of_words_as_they_are_now(tmp_path: Path) ->
     words.write_text("pies\n")
     assert wrong(tmp_path / "import") == {"imported file": "differs"}
     assert wrong(tmp_path / "risk") == {"judge": "differs"}
+
+
+def test_a_model_in_a_folder_as_it_is_now(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(model_folder("model"), tmp_path / "model"))
+    tailbound.risk(
+        default_prompts(1), out=tmp_path / "run", target=f"hf:{folder}", draws=20,
+        proposal="none", judge="regex:pie", max_new_tokens=16, progress=None,
+    )  # fmt: skip
+    assert wrong(tmp_path / "run") == {}
+    config = folder / "config.json"
+    config.write_text(config.read_text() + "\n")
+    assert wrong(tmp_path / "run") == {"model": "differs"}
+    shutil.rmtree(folder)
+    found = tailbound.verify(tmp_path / "run", progress=None)
+    assert {c.name: c.outcome for c in found.checks}["model"] == "not recomputed"
+
+
+def test_the_revision_of_a_gguf_file_is_that_of_its_bytes(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF and more")
+    assert local_revision(str(file)) == file_revision(file)
+    assert local_revision(f"{tmp_path}?gguf=model.gguf") == file_revision(file)
+    assert local_revision("org/name") is None
+
+
+@pytest.mark.parametrize("name", ["bound", "words", "ladder-rejudged", "splitting", "import"])
+def test_one_wrong_bit_in_any_file(home: Path, name: str, tmp_path: Path) -> None:
+    """It is found, or the folder is no longer a run: one line, and never a traceback."""
+    folder = tmp_path / "run"
+    files = [path for path in (home / name).rglob("*") if path.is_file()]
+    rng = np.random.default_rng(len(files))
+    for path in sorted(files):
+        data = bytearray(path.read_bytes())
+        if path.name.startswith(".") or not data:
+            continue
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(home / name, folder)
+        data[int(rng.integers(len(data)))] ^= 1
+        (folder / path.relative_to(home / name)).write_bytes(data)
+        if path.name == "run.yaml":
+            with pytest.raises(UsageError, match=r"run\.yaml is damaged"):
+                tailbound.verify(folder, progress=None)
+            continue
+        found = tailbound.verify(folder, progress=None)
+        # the zip format passes over some bytes of its own
+        assert not found.matches or path.suffix == ".npz", path
 
 
 # --- the command ----------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ from tailbound.workflows.verify.result import Check, Difference
 
 SHOWN = 10
 """Differences of one file that are reported each; the others are counted."""
+_MALFORMED = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError)
+"""What Python raises for content that is not as it should be."""
 BROKEN_SEAL = Difference(place="checksum", recorded="of other bytes", found="does not match")
 
 
@@ -130,7 +132,7 @@ class Findings:
         try:
             whole = not sealed or is_sealed(path.read_bytes())
             found = list(find(path))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, LedgerError) as error:
+        except (LedgerError, *_MALFORMED) as error:
             reason = f"{error}".partition("\n")[0][:200] or type(error).__name__
             self.differs(name, f"cannot be read: {reason}")
             return
@@ -146,12 +148,14 @@ class Findings:
     @contextmanager
     def recomputing(self, again: Path, *names: str) -> Iterator[None]:
         """Report what keeps the files `names` from being made again in the folder `again`."""
+        from polars.exceptions import PolarsError
+
         try:
             yield
         except MissingDrawsError as error:
             self.missing("draws/", str(error))
             self._give_up(names, "draws that they rest on are missing")
-        except (TailboundError, KeyError, ValueError, IndexError, OSError) as error:
+        except (TailboundError, PolarsError, *_MALFORMED) as error:
             said = f"{error}".partition("\n")[0][:300].replace(f"{again}/", "")
             self.differs(names[0], f"it does not follow from the record: {said}")
             self._give_up(names[1:], f"{names[0]} could not be made again")

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from tailbound.core.contract import SamplingContract
 from tailbound.core.prompt import content_id
-from tailbound.errors import LedgerError
+from tailbound.errors import LedgerError, UsageError
 from tailbound.missing_verdicts import unsafe_or_missing
+from tailbound.predictors.arrays import load_arrays
 from tailbound.runs import layout
 from tailbound.runs.draws import draw_store
 from tailbound.runs.identity import Identity, read_identity
 from tailbound.runs.layout import part_name
 from tailbound.runs.prompts import kept_table
 from tailbound.runs.schema import columns
+from tailbound.steering.checks import NOTE_FILE, VECTOR_FILE
 from tailbound.storage.documents import read_json
 from tailbound.storage.parquet import read_sealed
 from tailbound.storage.seal import is_sealed
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 _CONTENT_ID = re.compile("[0-9a-f]{16}")
 _SEALED = (
-    *("*.json", f"{layout.PLAN}/*.json", f"{layout.PLAN}/*/{layout.TRAINING}"),
+    *("*.json", layout.P_HAT, f"{layout.PLAN}/*.json", f"{layout.PLAN}/*/{layout.TRAINING}"),
     *(f"{layout.SPLITTING}/*.json", f"{layout.VERDICTS}/*/{layout.JUDGE}"),
     *(f"{layout.DIRECTION}*/direction.json", f"{layout.FINETUNED}/finetuned.json"),
     *(f"{layout.SCORES}/*.parquet", f"{layout.VERDICTS}/*/part-*.parquet"),
@@ -48,6 +50,7 @@ def check_record(findings: Findings, manifest: Mapping[str, Any]) -> None:
         return
     _check_seals(findings)
     _check_files(findings)
+    _check_arrays(findings)
     _check_draws(findings, manifest, read_identity(findings.folder))
     _check_prompts(findings)
 
@@ -94,8 +97,7 @@ def _check_seals(findings: Findings) -> None:
         path
         for pattern in _SEALED
         for path in sorted(folder.glob(pattern))
-        if path.name not in (*_RESULTS, layout.LEDGER, layout.USAGE, layout.TRUTH)
-        and not path.name.startswith(".")
+        if path.name not in (*_RESULTS, layout.LEDGER) and not path.name.startswith(".")
     ]
     broken = [path for path in paths if not is_sealed(path.read_bytes())]
     for path in broken:
@@ -110,11 +112,15 @@ def _check_seals(findings: Findings) -> None:
 def _check_files(findings: Findings) -> None:
     """Files of others' formats, whose SHA-256 a document of ours holds."""
     folder = findings.folder
-    places = (f"{layout.PLAN}/*/{layout.TRAINING}", f"{layout.FINETUNED}/finetuned.json")
+    places = (
+        *(f"{layout.PLAN}/*/{layout.TRAINING}", f"{layout.FINETUNED}/finetuned.json"),
+        f"{layout.DIRECTION}*/{NOTE_FILE}",
+    )
     for path in (path for place in places for path in sorted(folder.glob(place))):
         try:
-            named = read_json(path)["files"].items()
-        except (LedgerError, KeyError, AttributeError):
+            document = read_json(path)
+            named = document.get("files", {VECTOR_FILE: document.get("sha256")}).items()
+        except (LedgerError, AttributeError):
             continue  # its seal is reported
         wrong = [
             Difference(place=str(name), recorded=digest, found=_sha256(path.parent / name))
@@ -123,6 +129,18 @@ def _check_files(findings: Findings) -> None:
         ]
         home = f"{path.parent.relative_to(folder)}/"
         findings.compare(home, wrong, against=f"the SHA-256 of its files in {path.name}")
+
+
+def _check_arrays(findings: Findings) -> None:
+    """Arrays, which have the checksums of the zip format."""
+    for path in sorted(findings.folder.glob("*.npz")):
+        try:
+            load_arrays(path, 1, "a file")
+        except LedgerError:
+            findings.sound = findings.sound and path.name != layout.PREDICTOR
+            findings.differs(path.name, "it is damaged: its checksums do not match")
+        except UsageError:
+            continue  # of another version: whoever reads it says so
 
 
 def _sha256(path: Path) -> str:
