@@ -28,6 +28,7 @@ _KEPT: dict[str, str] = {
     layout.PLUGIN_FEATURES: "the features of a plugin are its own",
     layout.USAGE: "what servers were asked for and paid is on no other record",
     layout.TRUTH: "exact risks take the demo model",
+    layout.MONITOR: "outcomes of production are not on record",
 }
 
 
