@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -60,12 +61,18 @@ def from_plain(kind: Any, value: Any) -> Any:
 
 
 def _dataclass(kind: Any, values: dict[str, Any]) -> Any:
-    hints = get_type_hints(kind)
-    names = [field.name for field in fields(kind)]
-    unknown = [name for name in values if name not in names]
+    hints = _field_types(kind)
+    unknown = [name for name in values if name not in hints]
     if unknown:
         raise KeyError(unknown[0])
-    return kind(**{name: from_plain(hints[name], values[name]) for name in names})
+    return kind(**{name: from_plain(one, values[name]) for name, one in hints.items()})
+
+
+@cache
+def _field_types(kind: Any) -> dict[str, Any]:
+    """The type of each field; looking it up takes longer than reading a row."""
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind)}
 
 
 def _expect(value: Any, *kinds: type) -> Any:

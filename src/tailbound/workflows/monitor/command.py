@@ -17,6 +17,7 @@ from tailbound.errors import UsageError
 from tailbound.monitoring import EProcess, Shares, Unit, total, watch
 from tailbound.runs.layout import MONITOR
 from tailbound.runs.lock import FolderLock
+from tailbound.runs.manifest import read_manifest
 from tailbound.storage.files import remove_unfinished
 from tailbound.workflows.monitor.outcomes import (
     Outcome,
@@ -69,16 +70,13 @@ def monitor_command(
     `report` is called after each update, once it is on disk.
     """
     asked = make(MonitorOptions, given)
-    state = read_monitor(folder)
-    state, reference = _opened(folder, asked, state)
     if outcomes is None:
-        return state
+        return _opened(folder, asked)[0]
+    read_manifest(folder)
     lock = FolderLock(folder)
     try:
         remove_unfinished(folder)
-        # what another process wrote before the lock was ours
-        if (held := read_monitor(folder)) is not None:
-            state, reference = _opened(folder, asked, held)
+        state, reference = _opened(folder, asked)
         monitor = _Monitor(folder, reference, state)
         with keeping(folder):
             if is_standard_input(outcomes):
@@ -109,10 +107,9 @@ def _add_piece(
     report(update)
 
 
-def _opened(
-    folder: Path, asked: MonitorOptions, held: MonitorResult | None
-) -> tuple[MonitorResult, Reference]:
+def _opened(folder: Path, asked: MonitorOptions) -> tuple[MonitorResult, Reference]:
     """The state to begin with, and the audited values; refuses options that were changed."""
+    held = read_monitor(folder)
     if held is not None:
         for name in ("alpha", "reference", "margin", "by"):
             value, was = getattr(asked, name), getattr(held, name)
