@@ -57,6 +57,13 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def _revision(name: str) -> str:
+    from tailbound.demo.files import model_folder
+    from tailbound.huggingface.fingerprint import folder_revision
+
+    return folder_revision(model_folder("model"))
+
+
 def _instructions() -> tuple[Sequence[Prompt], Sequence[Prompt]]:
     from tailbound.demo.steering import demo_refusal_prompts
 
@@ -92,6 +99,7 @@ provider = TargetProvider(
     default_max_new_tokens=32,  # its context is short
     white_box=True,
     description="the embedded demo model: offline, with known exact risks",
+    local_revision=_revision,
     example_instructions=_instructions,
     traits=_trait,
     example_prompts=_prompts,

@@ -214,5 +214,6 @@ provider = TargetProvider(
     ),
     white_box=True,
     description="hf:NAME, hf:./folder or hf:./FILE.gguf: a Hugging Face causal LM in this process",
+    local_revision=local_revision,
     example_instructions=example_instructions,
 )

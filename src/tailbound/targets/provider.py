@@ -39,6 +39,8 @@ class TargetProvider:
 
     `white_box`: the network is at hand for steering (`tailbound.targets.capabilities.WhiteBox`).
     `served`: it is behind a server, which shows no hidden states and may charge.
+    `local_revision(name)` is the hash that the files of `provider:name` have on this machine now,
+    None where they lie elsewhere; it loads nothing.
     `example_instructions()` gives prompts that the model refuses and prompts that it answers, for
     finding its refusal direction; `traits(name)` a trait that it is known to have, and raises
     `UsageError` for others.
@@ -55,6 +57,7 @@ class TargetProvider:
     white_box: bool = False
     served: bool = False
     description: str = ""
+    local_revision: Callable[[str], str | None] | None = None
     example_instructions: Callable[[], tuple[Sequence[Prompt], Sequence[Prompt]]] | None = None
     traits: Callable[[str], Trait] | None = None
     example_prompts: Callable[[int], Sequence[Prompt]] | None = None

@@ -14,6 +14,7 @@ from tailbound.judges.registry import load_judge
 from tailbound.prompts import read_prompts
 from tailbound.runs.layout import P_HAT
 from tailbound.runs.prompts import kept_table
+from tailbound.targets.registry import provider
 from tailbound.workflows.bound.p_hat import read_p_hat
 from tailbound.workflows.verify.compare import differences
 from tailbound.workflows.verify.findings import Findings
@@ -95,11 +96,12 @@ def _check_model(findings: Findings, manifest: Mapping[str, Any]) -> None:
     if not str(revision).startswith("sha256:"):
         findings.not_recomputed(MODEL, f"{target} is not a model in a folder or file")
         return
-    if not (target == "demo" or target.startswith("hf:")):
-        findings.not_recomputed(MODEL, f"{target} was loaded by a target of another kind")
-        return
     try:
-        found = _revision(target)
+        revision_of = provider(target).local_revision
+        if revision_of is None:
+            findings.not_recomputed(MODEL, f"{target} was loaded by a target of another kind")
+            return
+        found = revision_of(target.partition(":")[2])
     except (TailboundError, OSError) as error:
         findings.not_recomputed(MODEL, f"{target} is not on this machine ({error})")
         return
@@ -108,17 +110,6 @@ def _check_model(findings: Findings, manifest: Mapping[str, Any]) -> None:
         return
     wrong = list(differences(revision, found, tolerance=0.0, place="revision"))
     findings.compare(MODEL, wrong, against=f"the hash of the files of {target}")
-
-
-def _revision(target: str) -> str | None:
-    """The hash of the model that `target` names on this machine, None where it is elsewhere."""
-    if target == "demo":
-        from tailbound.demo.files import model_folder
-
-        return folder_revision(model_folder("model"))
-    from tailbound.targets.huggingface import local_revision
-
-    return local_revision(target.removeprefix("hf:"))
 
 
 def _check_judge(findings: Findings, manifest: Mapping[str, Any]) -> None:
