@@ -13,6 +13,7 @@ from tiny_models import local_model, network, prompt
 from tailbound.core.contract import DrawRequest, SamplingOptions
 from tailbound.targets.decoding.proposals import ProposalModel, heated, reweighted
 from tailbound.targets.decoding.reshaping import Heated, Reweighted
+from tailbound.workflows.risk.scores import score_replies
 
 LENGTH = 5
 
@@ -96,13 +97,20 @@ def test_scored_densities_are_those_of_the_reshaped_target(options: dict[str, ob
 def test_replies_to_several_prompts_are_scored_as_each_alone() -> None:
     """In shared passes, with prompts and replies of several lengths, and replies that repeat."""
     made = engine()
+
+    class Alone:
+        """An engine that takes one prompt at a time, as those of plugins may."""
+
+        score = staticmethod(made.score)
+
     asked = [prompt(1), prompt(2, words=9), prompt(1), prompt(3, words=1), prompt(2, words=9)]
     said = [(4, 9, 3, 7, 9), (4, 9, 3, 7, 9), (5,), (3, 7), (9, 9, 9)]
     for variants in (None, [2, 0]):
-        together = made.score_all(asked, said, variants=variants)
-        for request, reply, found in zip(asked, said, together, strict=True):
-            (alone,) = made.score(request, [reply], variants=variants)
-            np.testing.assert_allclose(found, alone, atol=1e-5)
+        for scoring in (made, Alone()):
+            together = score_replies(scoring, asked, said, variants=variants)
+            for request, reply, found in zip(asked, said, together, strict=True):
+                (alone,) = made.score(request, [reply], variants=variants)
+                np.testing.assert_allclose(found, alone, atol=1e-5)
     # the prompts do make a difference, else this could not fail
     ones = made.score_all(asked, [(4, 9)] * 5, variants=[0])
     assert len({round(float(table[0, 0]), 4) for table in ones}) == 3

@@ -171,6 +171,21 @@ class Scoring(Protocol):
 
 
 @runtime_checkable
+class SharedScoring(Protocol):
+    """A `ProposalEngine` that scores replies to several prompts in shared passes."""
+
+    def score_all(
+        self,
+        prompts: Sequence[Prompt],
+        responses: Sequence[Sequence[int]],
+        *,
+        variants: Sequence[int] | None = None,
+    ) -> list[NDArray[np.float64]]:
+        """`score` of responses to several prompts, one prompt each."""
+        ...
+
+
+@runtime_checkable
 class Continuing(Protocol):
     """A target that can continue a given beginning of a response, as `DrawRequest` asks it to."""
 
@@ -234,16 +249,6 @@ class ProposalEngine(Target, Protocol):
 
         One array (variants, tokens) per response, each token given all before it.
         """
-        ...
-
-    def score_all(
-        self,
-        prompts: Sequence[Prompt],
-        responses: Sequence[Sequence[int]],
-        *,
-        variants: Sequence[int] | None = None,
-    ) -> list[NDArray[np.float64]]:
-        """`score` of responses to several prompts, one prompt each."""
         ...
 
     def trace(self, requests: Sequence[DrawRequest], *, seed: int) -> Iterator[Traced]:

@@ -36,7 +36,7 @@ from tailbound.storage.files import write_json
 from tailbound.storage.plain import finite
 from tailbound.targets.capabilities import ProposalEngine, Traced
 from tailbound.workflows.risk.proposal_mixture import Family, proposal_of_draw
-from tailbound.workflows.risk.scores import table_of
+from tailbound.workflows.risk.scores import score_replies, table_of
 
 SCHEMA = 1
 AGAIN = "remove it, and the checks are made again"
@@ -216,7 +216,7 @@ def _check_weights(
         engine.draw(requests, seed=seed), key=lambda draw: place[draw.prompt_id, draw.index]
     )
     asked = [request.prompt for request in requests]
-    tokens, lengths = table_of(engine.score_all(asked, [draw.token_ids for draw in draws]))
+    tokens, lengths = table_of(score_replies(engine, asked, [draw.token_ids for draw in draws]))
     densities = family.log_densities(tokens, lengths)
     weights = balance_heuristic(densities[0], densities, counts)
     mean, z = mean_weight(weights, labels)

@@ -25,7 +25,7 @@ from tailbound.runs import StreamRecord, read
 from tailbound.runs.identity import read_identity
 from tailbound.runs.layout import SCORES
 from tailbound.runs.shards import ShardStore
-from tailbound.targets.capabilities import ProposalEngine
+from tailbound.targets.capabilities import ProposalEngine, SharedScoring
 from tailbound.workflows.risk.plan import Plan
 from tailbound.workflows.risk.proposal_mixture import Family, FloatArray, IntArray
 
@@ -167,7 +167,7 @@ def _score(
         [(place[who], stop) for who, stop in plan.segments(one.prompt.id, one.index)] for one in due
     ]
     prompts, responses = [one.prompt for one in due], [one.token_ids for one in due]
-    tokens, lengths = table_of(engine.score_all(prompts, responses, variants=numbers))
+    tokens, lengths = table_of(score_replies(engine, prompts, responses, variants=numbers))
     gap = recorded - _spoken(tokens, lengths, segments)
     densities = family.log_densities(tokens, lengths, list(learned))
     # a token at the very edge of a truncated distribution: drawn, so possible
@@ -175,6 +175,28 @@ def _score(
     edge = np.isneginf(densities[own])
     densities[labels[edge], np.flatnonzero(edge)] = recorded[edge]
     return densities, gap
+
+
+def score_replies(
+    engine: ProposalEngine,
+    prompts: Sequence[Prompt],
+    responses: Sequence[Sequence[int]],
+    *,
+    variants: Sequence[int] | None = None,
+) -> list[FloatArray]:
+    """`engine.score` of each reply to its prompt, in shared passes where the engine has them."""
+    if isinstance(engine, SharedScoring):
+        return engine.score_all(prompts, responses, variants=variants)
+    found: list[FloatArray] = [np.empty(0)] * len(responses)
+    places: dict[str, list[int]] = {}
+    for number, prompt in enumerate(prompts):
+        places.setdefault(prompt.id, []).append(number)
+    for numbers in places.values():
+        said = [responses[number] for number in numbers]
+        scored = engine.score(prompts[numbers[0]], said, variants=variants)
+        for number, table in zip(numbers, scored, strict=True):
+            found[number] = table
+    return found
 
 
 def table_of(scored: Sequence[FloatArray]) -> tuple[FloatArray, IntArray]:
