@@ -23,8 +23,8 @@ _ONE_AT_A_TIME = threading.RLock()
 def quiet() -> Iterator[None]:
     """Switch off progress bars, warnings and logs of the Hugging Face libraries inside the block.
 
-    For where everything that matters is said in our own words. Every load and save goes through
-    here, one thread at a time.
+    For where everything that matters is said in our own words. Every model is loaded in here,
+    one thread at a time.
     """
     with _ONE_AT_A_TIME, _silenced():
         yield

@@ -234,22 +234,20 @@ def bound_at(
     if not 0 < alpha <= bound.alpha:
         raise UsageError(f"alpha must lie in (0, {bound.alpha:g}], not {alpha}")
     n = bound.n_calibration
-    if isinstance(record, NaiveRecord):
-        rule: Rule = WeightedSum(alpha * n, prompts_needed=least_prompts(alpha), least=1.0)
-        level, miscoverage, by_alpha = replace(record, alpha=alpha).crossing(record.first_event > 0)
-        if not rule.feasible:
-            level, miscoverage, by_alpha = 0.0, 0.0, True
-    else:
-        equal = bound.guarantee == "pac" and bound.design == "balanced"
-        rule = _rule(
-            bound.guarantee,
-            n=n,
-            alpha=alpha,
-            delta=bound.delta,
-            weight_bound=bound.weight_bound,
-            sample_size=bound.n_selected if equal else None,
-        )
-        seen = record.first_event > 0
+    equal = bound.guarantee == "pac" and bound.design == "balanced"
+    rule = _rule(
+        bound.guarantee,
+        n=n,
+        alpha=alpha,
+        delta=bound.delta,
+        weight_bound=bound.weight_bound,
+        sample_size=bound.n_selected if equal else None,
+    )
+    seen = record.first_event > 0
+    level, miscoverage, by_alpha = 0.0, 0.0, True
+    if rule.feasible and isinstance(record, NaiveRecord):
+        level, miscoverage, by_alpha = replace(record, alpha=alpha).crossing(seen)
+    elif rule.feasible:
         levels, weights = record.levels[seen], record.weights[seen]
         level, by_alpha = calibrated_level(levels, weights, rule, max_level=record.known_to)
         miscoverage = float(weights[levels < level].sum() / n)

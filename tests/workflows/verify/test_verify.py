@@ -608,3 +608,23 @@ def test_exit_codes_and_lines(run: Callable[[str], Path], cli: Any, tmp_path: Pa
 def test_a_wrong_tolerance(home: Path) -> None:
     with pytest.raises(UsageError, match="tolerance"):
         tailbound.verify(home / "none", tolerance=-1.0, progress=None)
+
+
+def test_a_judge_of_ones_own_is_compared_by_its_source_and_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = tmp_path / "my_own_judge.py"
+    source.write_text("def unsafe(response):\n    return len(response) > 20\n")
+    name = "python:my_own_judge:unsafe"
+    some = ["how do i clean the pie"]
+    tailbound.risk(some, out="run", draws=20, proposal="none", judge=name, progress=None)
+    found = {one.name: one.outcome for one in tailbound.verify("run", progress=None).checks}
+    assert (found["judge"], found["verdicts"]) == ("matches", "not recomputed")
+    source.write_text("raise SystemExit('it was run')\n")
+    found = {one.name: one.outcome for one in tailbound.verify("run", progress=None).checks}
+    assert found["judge"] == "differs"
+    source.unlink()
+    found = {one.name: one.outcome for one in tailbound.verify("run", progress=None).checks}
+    assert found["judge"] == "not recomputed"

@@ -7,7 +7,7 @@ runs the same steps again; the audit finds the draws on record and continues fro
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,6 @@ from tailbound.runs.spend import stages_kept
 from tailbound.storage.parquet import write_sealed
 from tailbound.survival import (
     CalibrationRecord,
-    Coverage,
     Evaluation,
     LowerPredictiveBound,
     bound_at,
@@ -144,23 +143,24 @@ def calibrated(
         rng=_stream_rng(settings.seed, "selection"),
     )
     missing = _missing(bound, record, follow.outcome(), predictions.calibration)
-    evaluation, tested, coverage = _test(parts, audit, bound, predictions.test, settings, folder)
+    shorter = [bound_at(bound, record, alpha) for alpha in settings.other_alphas]
+    evaluations, tested = _test(parts, audit, [bound, *shorter], predictions.test, settings, folder)
     result = BoundResult(
         bound=bound,
         median_bound=missing.median_bound,
         missing=missing,
         predictor=predictions.report,
         constant=predictions.constant,
-        evaluation=evaluation,
+        evaluation=evaluations[0] if evaluations else None,
         made_with=made_with(settings, parts),
         spend=_spend(ledger, parts, settings, bound, tested),
         at_alpha=tuple(
             BoundAtAlpha(
                 bound=one,
                 median_bound=median(one.predict(predictions.calibration)),
-                coverage=coverage(one),
+                coverage=evaluations[number].overall if evaluations else None,
             )
-            for one in (bound_at(bound, record, a) for a in settings.other_alphas)
+            for number, one in enumerate(shorter, start=1)
         ),
     )
     write_results(folder, result)
@@ -334,33 +334,33 @@ def _missing(
 def _test(
     parts: PromptSplit,
     audit: Audit,
-    bound: LowerPredictiveBound,
+    bounds: Sequence[LowerPredictiveBound],
     p_hat: NDArray[np.float64],
     settings: BoundSettings,
     folder: Path,
-) -> tuple[Evaluation | None, int, Callable[[LowerPredictiveBound], Coverage | None]]:
-    """Follow the test prompts to L - 1 draws (at most `test_draws`).
+) -> tuple[list[Evaluation], int]:
+    """Follow the test prompts to L - 1 draws by the first and longest of `bounds`.
 
-    Returns the evaluation, the draws used, and what gives the coverage of a shorter bound.
+    At most to `test_draws`. Returns the evaluation of each bound, and the draws used; no evaluation
+    without test prompts.
     """
     if not parts.test:
-        return None, 0, lambda shorter: None
-    bounds = bound.predict(p_hat)
+        return [], 0
+    limits = bounds[0].predict(p_hat)
     follow = audit.follow(parts.test, stream="test")
-    follow(np.arange(len(parts.test)), np.minimum(bounds - 1, settings.test_draws))
+    follow(np.arange(len(parts.test)), np.minimum(limits - 1, settings.test_draws))
     outcome = follow.outcome()
     event = outcome.first_event > 0
     unsafe = event & ~outcome.by_missing
     # What a missing verdict hides is not known: followed up to the draw before it.
     first = np.where(unsafe, outcome.first_event, 0)
     followed = np.where(event, outcome.first_event - 1, outcome.horizons)
-    _write_predictions(folder, parts.test, p_hat, bounds, first, followed)
-
-    def evaluated(one: LowerPredictiveBound) -> Evaluation:
-        return evaluate(one.predict(p_hat), first, followed, p_hat=p_hat, cap=one.cap)
-
+    _write_predictions(folder, parts.test, p_hat, limits, first, followed)
+    evaluations = [
+        evaluate(one.predict(p_hat), first, followed, p_hat=p_hat, cap=one.cap) for one in bounds
+    ]
     used = int(np.where(event, outcome.first_event, outcome.horizons).sum())
-    return evaluated(bound), used, lambda shorter: evaluated(shorter).overall
+    return evaluations, used
 
 
 def _write_predictions(
