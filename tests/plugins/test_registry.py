@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,21 +45,25 @@ Install = Callable[..., None]
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Install a package with one module and some entry points."""
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Install a package with one module and some entry points, for one test."""
+    modules: list[str] = []
 
     def installed(name: str, code: str, **points: str) -> None:
+        modules.append(name.replace("-", "_"))
         site = tmp_path / name
         info = site / f"{name}-1.2.dist-info"
         info.mkdir(parents=True)
-        (site / f"{name.replace('-', '_')}.py").write_text(code)
+        (site / f"{modules[-1]}.py").write_text(code)
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
         (info / "entry_points.txt").write_text(
             "".join(f"[tailbound.{group}]\n{line}\n" for group, line in points.items())
         )
         monkeypatch.syspath_prepend(site)
 
-    return installed
+    yield installed
+    for module in modules:  # the next test may install another one of that name
+        sys.modules.pop(module, None)
 
 
 def test_a_plain_function_is_a_provider(install: Install) -> None:
