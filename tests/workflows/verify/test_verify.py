@@ -34,6 +34,7 @@ from tailbound.workflows.verify import Verification
 from tailbound.workflows.verify.findings import Findings
 from tailbound.workflows.verify.risk import check_risk
 from tailbound.workflows.verify.working_copy import working_copy
+from tiny_classifiers import MANY, save
 
 RISKS = {"risk.json", "risk.parquet", "review.jsonl"}
 BOUNDS = {"bound.json", "evaluation.json", "predictions.parquet"}
@@ -628,3 +629,62 @@ def test_a_judge_of_ones_own_is_compared_by_its_source_and_not_run(
     source.unlink()
     found = {one.name: one.outcome for one in tailbound.verify("run", progress=None).checks}
     assert found["judge"] == "not recomputed"
+
+
+def test_a_judge_in_a_folder_is_compared_by_its_files(tmp_path: Path) -> None:
+    weights = save(tmp_path / "weights", **MANY)
+    judge = f"classifier:{weights}?label=toxic"
+    some = ["how do i clean the pie"]
+    run = tmp_path / "run"
+    tailbound.risk(some, out=run, draws=20, proposal="none", judge=judge, progress=None)
+    assert wrong(run) == {}
+    outcomes = {one.name: one.outcome for one in tailbound.verify(run, progress=None).checks}
+    assert (outcomes["judge"], outcomes["verdicts"]) == ("matches", "not recomputed")
+    save(weights, seed=1, **MANY)
+    assert wrong(run) == {"judge": "differs"}
+    shutil.rmtree(weights)
+    outcomes = {one.name: one.outcome for one in tailbound.verify(run, progress=None).checks}
+    assert outcomes["judge"] == "not recomputed"
+
+
+# --- monitoring -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def monitored(run: Callable[[str], Path]) -> Path:
+    folder = run("none")
+    rows = [{"draws": 50, "unsafe": int(n == 3)} for n in range(6)]
+    tailbound.monitor(folder, rows, reference=0.05, by="overall")
+    assert wrong(folder) == {}
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda d: d.update(e_value=2 * d["e_value"]), "e_value"),
+        (lambda d: d.update(margin=0.5), "statement"),
+        (lambda d: d.update(reference=0.01), "statement"),
+        (lambda d: d["shares"].update(overall=0.5), "shares.overall"),
+        (lambda d: d.update(draws=10), "draws"),
+        (lambda d: d.update(unsafe=0), "unsafe"),
+        (lambda d: d["units"][0].update(share=0.5), "e_value"),
+    ],
+)
+def test_where_monitoring_stands(
+    monitored: Path, change: Callable[[dict[str, Any]], object], place: str
+) -> None:
+    edit(monitored / "monitor.json", change)
+    found = tailbound.verify(monitored, progress=None)
+    assert wrong(monitored) == {"monitor.json": "differs"}
+    assert place in places(found, "monitor.json")
+
+
+def test_an_alarm_that_was_taken_out(run: Callable[[str], Path]) -> None:
+    folder = run("none")
+    rows = [{"draws": 50, "unsafe": 50} for _ in range(6)]
+    state = tailbound.monitor(folder, rows, reference=0.05, by="overall")
+    assert state.alarm is not None
+    assert wrong(folder) == {}
+    edit(folder / "monitor.json", lambda d: d.update(alarm=None))
+    assert places(tailbound.verify(folder, progress=None), "monitor.json") == ["alarm"]

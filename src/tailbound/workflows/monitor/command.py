@@ -137,11 +137,16 @@ def _opened(folder: Path, asked: MonitorOptions) -> tuple[MonitorResult, Referen
         **dict.fromkeys(("updates", "outcomes", "draws", "unsafe", "missing", "unused", "cut"), 0),
         e_value=1.0,
         alarm=None,
-        shares=Shares.of(by_unit=by != "overall", known=len(_known(reference, by))),
+        shares=shares_of(reference, by),
         units=(),
         sources=(),
     )
     return state, reference
+
+
+def shares_of(reference: Reference, by: By) -> Shares:
+    """How the evidence is shared among the units that `reference` names."""
+    return Shares.of(by_unit=by != "overall", known=len(_known(reference, by)))
 
 
 def _known(reference: Reference, by: By) -> set[Key]:

@@ -14,6 +14,7 @@ from tailbound.runs.manifest import read_manifest
 from tailbound.workflows.verify.bound import check_bound
 from tailbound.workflows.verify.findings import Findings
 from tailbound.workflows.verify.ledger import check_record
+from tailbound.workflows.verify.monitor import check_monitor
 from tailbound.workflows.verify.origins import check_origins
 from tailbound.workflows.verify.others import check_rejudged, check_summary
 from tailbound.workflows.verify.result import Verification
@@ -28,7 +29,6 @@ _KEPT: dict[str, str] = {
     layout.PLUGIN_FEATURES: "the features of a plugin are its own",
     layout.USAGE: "what servers were asked for and paid is on no other record",
     layout.TRUTH: "exact risks take the demo model",
-    layout.MONITOR: "outcomes of production are not on record",
 }
 
 
@@ -54,6 +54,7 @@ def verify_command(folder: Path, given: Mapping[str, Any]) -> Verification:
             check_risk(findings, manifest, copy)
         check_summary(findings, copy)
         check_rejudged(findings, manifest, copy)
+        check_monitor(findings)
     with step("comparing with what is on this machine"):
         check_origins(findings, manifest)
     _list_the_rest(findings)
