@@ -13,6 +13,7 @@ from tailbound.survival.planning import (
     recalibrate_hazard,
     required,
 )
+from tailbound.survival.predicted import Geometric, Hazards, Mixture, PredictedTimes
 from tailbound.survival.record import CalibrationRecord
 
 __all__ = [
@@ -21,7 +22,11 @@ __all__ = [
     "Coverage",
     "Evaluation",
     "Forecast",
+    "Geometric",
+    "Hazards",
     "LowerPredictiveBound",
+    "Mixture",
+    "PredictedTimes",
     "RecalibratedHazard",
     "Requirement",
     "bound_at",

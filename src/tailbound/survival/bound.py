@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike
 
 from tailbound.errors import UsageError
 from tailbound.survival.designs import reliable_weight
-from tailbound.survival.geometric import IntArray, quantile
+from tailbound.survival.geometric import IntArray
+from tailbound.survival.predicted import Geometric, PredictedTimes
 
 SCHEMA = 1
 
@@ -56,10 +57,13 @@ class LowerPredictiveBound:
     miscoverage: float
     prompts_needed: int
 
-    def predict(self, p_hat: ArrayLike) -> IntArray:
-        """L for prompts with predicted risks `p_hat` in (0, 1], shape (n,); int64, at least 1."""
-        p = check_probabilities(p_hat, "p_hat")
-        return np.minimum(quantile(p, self.level), self.cap)
+    def predict(self, p_hat: ArrayLike | PredictedTimes) -> IntArray:
+        """L for prompts with predicted risks `p_hat` in (0, 1], shape (n,); int64, at least 1.
+
+        Other predictions than risks are given as `PredictedTimes`.
+        """
+        time = check_predictions(p_hat, "p_hat").quantile(self.level)
+        return np.minimum(time, self.cap).astype(np.int64)
 
     @property
     def statement(self) -> str:
@@ -117,6 +121,13 @@ class LowerPredictiveBound:
             return cls(**{key: value for key, value in document.items() if key in known})
         except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(f"this is not a bound written by tailbound: {error}") from error
+
+
+def check_predictions(values: ArrayLike | PredictedTimes, name: str) -> PredictedTimes:
+    """`values` as predictions: themselves, or `Geometric` of checked probabilities."""
+    if isinstance(values, PredictedTimes):
+        return values
+    return Geometric(check_probabilities(values, name))
 
 
 def check_probabilities(values: ArrayLike, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -12,19 +12,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from tailbound.errors import UsageError
 from tailbound.survival import allocation
-from tailbound.survival.bound import LimitedBy, LowerPredictiveBound, check_probabilities
+from tailbound.survival.bound import LimitedBy, LowerPredictiveBound, check_predictions
 from tailbound.survival.designs import (
     DESIGNS,
     Plan,
     PlanningHazard,
-    as_hazard,
+    as_planning,
     default_max_level,
     default_max_weight,
     plan_equal,
     plan_weighted,
 )
-from tailbound.survival.geometric import level_at_rate, quantile_at_rate, rate
+from tailbound.survival.geometric import MAX_TIME
 from tailbound.survival.naive import NaiveRecord, calibrate_naive
+from tailbound.survival.predicted import PredictedTimes, earliest_last
 from tailbound.survival.record import CalibrationRecord, Observe
 from tailbound.survival.rules import (
     Betting,
@@ -45,7 +46,7 @@ _LEAST_STEP, _GREATEST_STEP = 1.05, 2.0
 
 
 def calibrate(
-    p_hat: ArrayLike,
+    p_hat: ArrayLike | PredictedTimes,
     observe: Observe,
     *,
     budget: float,
@@ -55,14 +56,17 @@ def calibrate(
     design: str = "balanced",
     max_weight: float | None = None,
     max_level: float | None = None,
-    planning_p_hat: ArrayLike | PlanningHazard | None = None,
-    reference_p_hat: ArrayLike | None = None,
+    planning_p_hat: ArrayLike | PredictedTimes | PlanningHazard | None = None,
+    reference_p_hat: ArrayLike | PredictedTimes | None = None,
     max_draws: float | None = None,
+    max_follow_up: int | None = None,
     rng: Any = None,
 ) -> LowerPredictiveBound:
     """A lower predictive bound L on the time to unsafe sampling: P(T >= L(X)) >= 1 - alpha.
 
-    `p_hat`, shape (n,), are the predicted risks of the calibration prompts, in (0, 1].
+    `p_hat`, shape (n,), are the predicted risks of the calibration prompts, in (0, 1]; or predicted
+    distributions of T (`PredictedTimes`), where the hazard changes from draw to draw: `Hazards`, a
+    `Mixture`, or a class of one's own. So are `planning_p_hat` and `reference_p_hat` then.
     `observe(indices, horizons)` follows the named prompts until each has had that many draws or an
     unsafe one, and returns for each the index of its first unsafe draw, 0 if there was none so
     far; a later call for the same prompt continues where it stopped. `budget` is the average
@@ -95,7 +99,9 @@ def calibrate(
 
     `max_draws` is a hard limit on the average number of draws per calibration prompt, for
     predictions too bad to plan with: levels are raised only as far as it allows, and a lower level
-    is always valid. Not for `naive`. `rng` selects the prompts: a generator, or a seed for one.
+    is always valid. `max_follow_up` is the number of draws after which nobody can be followed any
+    further: the cap is then at most one more. Neither is for `naive`. `rng` selects the prompts: a
+    generator, or a seed for one.
 
     Raises `UsageError` for values out of range, for a guarantee without reference predictions, and
     for `naive` with another guarantee than `plug-in` or a budget of 1 or less.
@@ -123,12 +129,13 @@ def calibrate(
         planning_p_hat=planning_p_hat,
         reference_p_hat=reference_p_hat,
         max_draws=max_draws,
+        max_follow_up=max_follow_up,
         rng=rng,
     )[0]
 
 
 def calibrate_with_record(
-    p_hat: ArrayLike,
+    p_hat: ArrayLike | PredictedTimes,
     observe: Observe,
     *,
     budget: float,
@@ -138,9 +145,10 @@ def calibrate_with_record(
     design: str = "balanced",
     max_weight: float | None = None,
     max_level: float | None = None,
-    planning_p_hat: ArrayLike | PlanningHazard | None = None,
-    reference_p_hat: ArrayLike | None = None,
+    planning_p_hat: ArrayLike | PredictedTimes | PlanningHazard | None = None,
+    reference_p_hat: ArrayLike | PredictedTimes | None = None,
     max_draws: float | None = None,
+    max_follow_up: int | None = None,
     rng: Any = None,
 ) -> tuple[LowerPredictiveBound, CalibrationRecord]:
     """`calibrate`, with the record of what was seen.
@@ -151,32 +159,43 @@ def calibrate_with_record(
     >>> bound.limited_by, len(record.indices), int(record.horizons.max())
     ('max_level', 100, 298)
     """
-    p = check_probabilities(p_hat, "p_hat")
-    n = len(p)
+    predicted = check_predictions(p_hat, "p_hat")
+    n = len(predicted)
     _check(n, budget, alpha, delta, guarantee, design, max_weight, max_level, max_draws)
+    if max_follow_up is not None and max_follow_up < 1:
+        raise UsageError(f"max_follow_up must be at least 1, not {max_follow_up}: draws")
     generator = np.random.default_rng(rng)
     if max_level is None:
         max_level = default_max_level(design, alpha)
     if design == "naive":
-        _check_naive(guarantee, budget, max_draws, n, alpha)
+        _check_naive(guarantee, budget, max_draws, max_follow_up, n, alpha)
         return calibrate_naive(
-            p, observe, budget=budget, alpha=alpha, delta=delta, max_level=max_level, rng=generator
+            *(predicted, observe),
+            budget=budget,
+            alpha=alpha,
+            delta=delta,
+            max_level=max_level,
+            rng=generator,
         )
-    planning = as_hazard(planning_p_hat, p)
-    if planning.shape != p.shape:
+    planning = as_planning(planning_p_hat, predicted)
+    if len(planning) != n:
         raise UsageError(
-            f"planning_p_hat has shape {planning.shape}, p_hat {p.shape}: they must be the same"
+            f"planning_p_hat has shape ({len(planning)},), p_hat ({n},): they must be the same"
         )
     reference = None
     if guarantee != "plug-in":
         reference = _reference(reference_p_hat, planning_p_hat, guarantee)
+    longest = MAX_TIME if max_follow_up is None else max_follow_up + 1
     common: dict[str, Any] = {"budget": budget, "alpha": alpha, "max_level": max_level}
+    common["longest"] = longest
     if guarantee == "pac" and design == "balanced":
         assert reference is not None
         plan = plan_equal(n, delta=delta, max_weight=max_weight, reference=reference, **common)
     else:
         weight = max_weight or default_max_weight(design, alpha, n, guarantee)
-        plan = plan_weighted(design, p, planning, max_weight=weight, reference=reference, **common)
+        plan = plan_weighted(
+            *(design, predicted, planning), max_weight=weight, reference=reference, **common
+        )
     rule = _rule(
         guarantee,
         n=n,
@@ -185,9 +204,10 @@ def calibrate_with_record(
         weight_bound=plan.weight_bound,
         sample_size=plan.sample_size,
     )
-    selected = _select(p, plan, generator, systematic=design == "balanced" and reference is None)
+    systematic = design == "balanced" and reference is None
+    selected = _select(predicted, plan, generator, systematic=systematic)
     limit = math.inf if max_draws is None else n * max_draws
-    record = _follow(selected, p[selected], plan, rule, observe, limit=limit)
+    record = _follow(selected, predicted.take(selected), plan, rule, observe, limit=limit)
     seen = record.first_event > 0
     tau_hat, by_alpha = calibrated_level(
         record.levels[seen], record.weights[seen], rule, max_level=record.known_to
@@ -195,7 +215,7 @@ def calibrate_with_record(
     bound = LowerPredictiveBound(
         level=tau_hat,
         cap=plan.cap,
-        limited_by="alpha" if by_alpha else _limit(tau_hat, plan, p),
+        limited_by="alpha" if by_alpha else _limit(tau_hat, plan, predicted),
         alpha=alpha,
         guarantee=guarantee,
         delta=delta,
@@ -262,7 +282,12 @@ def bound_at(
 
 
 def _check_naive(
-    guarantee: str, budget: float, max_draws: float | None, n: int, alpha: float
+    guarantee: str,
+    budget: float,
+    max_draws: float | None,
+    max_follow_up: int | None,
+    n: int,
+    alpha: float,
 ) -> None:
     """Raise `UsageError` for what the naive design does not have."""
     if guarantee != "plug-in":
@@ -272,6 +297,8 @@ def _check_naive(
         )
     if max_draws is not None:
         raise UsageError("the naive design takes no max_draws: lower its budget")
+    if max_follow_up is not None:
+        raise UsageError("the naive design takes no max_follow_up: use another design")
     if not budget > 1:
         raise UsageError(
             f"the naive design needs a budget above 1, not {budget:g}: it stops every prompt "
@@ -284,24 +311,24 @@ def _check_naive(
         )
 
 
-def _limit(tau_hat: float, plan: Plan, p: NDArray[np.float64]) -> LimitedBy:
+def _limit(tau_hat: float, plan: Plan, predicted: PredictedTimes) -> LimitedBy:
     """What other than alpha kept the bound from being longer."""
     if tau_hat < plan.max_level:
         return "max_draws"
     # The largest level was reached: which of the two cuts the bounds of most prompts?
-    capped = quantile_at_rate(rate(p), plan.max_level) >= plan.cap
-    return "cap" if 2 * np.count_nonzero(capped) >= len(p) else "max_level"
+    capped = predicted.quantile(plan.max_level) >= plan.cap
+    return "cap" if 2 * np.count_nonzero(capped) >= len(predicted) else "max_level"
 
 
 def _select(
-    p: NDArray[np.float64], plan: Plan, rng: np.random.Generator, *, systematic: bool
+    predicted: PredictedTimes, plan: Plan, rng: np.random.Generator, *, systematic: bool
 ) -> NDArray[np.int64]:
     """Who is followed, in increasing order."""
-    n = len(p)
+    n = len(predicted)
     if plan.sample_size is not None:
         return np.sort(rng.choice(n, plan.sample_size, replace=False)).astype(np.int64)
     if systematic:
-        chosen = allocation.systematic(plan.selection, np.argsort(p), rng.random())
+        chosen = allocation.systematic(plan.selection, earliest_last(predicted), rng.random())
     else:
         chosen = rng.random(n) < plan.selection
     return np.flatnonzero(chosen)
@@ -309,7 +336,7 @@ def _select(
 
 def _follow(
     selected: NDArray[np.int64],
-    p: NDArray[np.float64],
+    predicted: PredictedTimes,
     plan: Plan,
     rule: Rule,
     observe: Observe,
@@ -327,12 +354,12 @@ def _follow(
     first, horizons = np.zeros(m, dtype=np.int64), np.zeros(m, dtype=np.int64)
     levels = np.ones(m)
     # Those who may still bring an event: none so far, and not yet at the cap.
-    open_, open_rates, open_reached = np.arange(m), rate(p), np.zeros(m)
+    open_, open_predicted, open_reached = np.arange(m), predicted, np.zeros(m)
     tau = min(plan.first_level, plan.max_level) if rule.feasible else 0.0
     known, spent, last = 0.0, 0, not rule.feasible
 
     def asked_at(level: float) -> NDArray[np.float64]:
-        return np.minimum(quantile_at_rate(open_rates, level), plan.cap) - 1
+        return np.minimum(open_predicted.quantile(level), plan.cap) - 1
 
     while True:
         asked = asked_at(tau)
@@ -348,12 +375,13 @@ def _follow(
             horizons[who] = to
             first[who[hit]] = found[hit]
             times = found[hit].astype(np.float64)
-            levels[who[hit]] = level_at_rate(open_rates[further[hit]], times)
+            levels[who[hit]] = open_predicted.take(further[hit]).level(times)
             spent += int((np.where(hit, found, to) - open_reached[further]).sum())
             open_reached[further] = asked[further]
             open_reached[further[hit]] = np.inf
             still = np.flatnonzero(open_reached < plan.cap - 1)
-            open_, open_rates, open_reached = open_[still], open_rates[still], open_reached[still]
+            open_, open_reached = open_[still], open_reached[still]
+            open_predicted = open_predicted.take(still)
         if last or tau >= plan.max_level:
             break
         seen = first > 0
@@ -436,21 +464,21 @@ def _rule(
 
 
 def _reference(
-    reference_p_hat: ArrayLike | None,
-    planning_p_hat: ArrayLike | PlanningHazard | None,
+    reference_p_hat: ArrayLike | PredictedTimes | None,
+    planning_p_hat: Any,
     guarantee: str,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[PredictedTimes, PredictedTimes]:
     if reference_p_hat is None:
         raise UsageError(
             f"the {guarantee!r} guarantee needs reference_p_hat, out-of-fold predictions for "
             "prompts outside the calibration set: give them, or use guarantee='plug-in'"
         )
-    reference = check_probabilities(reference_p_hat, "reference_p_hat")
-    if reference.size == 0:
+    reference = check_predictions(reference_p_hat, "reference_p_hat")
+    if len(reference) == 0:
         raise UsageError("reference_p_hat is empty: give predictions for prompts outside the set")
     # An array of planning probabilities says nothing about the reference prompts.
     hazard = planning_p_hat if callable(planning_p_hat) else None
-    return reference, as_hazard(hazard, reference)
+    return reference, as_planning(hazard, reference)
 
 
 def _check(

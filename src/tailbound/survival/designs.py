@@ -14,8 +14,8 @@ those of Davidov et al. (arXiv 2506.13593), `balanced` is ours.
                 at the level at which the bound is expected to end; equal for `pac`
 
 *Why sqrt(F / C).* The variance of the estimate is about (1 / N) sum F_i / pi_i, its cost
-sum C_i pi_i. Since C = E[min(T, h)] = F / p, the best pi is proportional to sqrt(p): the horizon
-does not matter, only how soon events come.
+sum C_i pi_i. Where T is geometric, C = E[min(T, h)] = F / p, and the best pi is proportional to
+sqrt(p): the horizon does not matter, only how soon events come.
 
 *Why equal for `pac`.* With equal probabilities the number of events is binomial, and a binomial
 test stands about 1.3 standard errors off alpha at delta = .1. What is known to hold for unequal
@@ -32,13 +32,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tailbound.errors import UsageError
 from tailbound.survival import allocation
-from tailbound.survival.geometric import (
-    MAX_TIME,
+from tailbound.survival.geometric import MAX_TIME
+from tailbound.survival.predicted import (
+    Geometric,
+    PredictedTimes,
+    as_predicted,
+    earliest_last,
+    event_rate,
     expected_draws,
-    level_at_rate,
-    quantile_at_rate,
-    rate,
 )
 from tailbound.survival.rules import binomial_allowance
 
@@ -81,6 +84,9 @@ class PlanningHazard(Protocol):
         ...
 
 
+Predictions = FloatArray | PredictedTimes
+
+
 def default_max_weight(design: str, alpha: float, n: int, guarantee: str = "plug-in") -> float:
     """Largest weight by default: 100 for the published designs, as published; else 1 / .03.
 
@@ -113,30 +119,33 @@ def default_max_level(design: str, alpha: float) -> float:
 
 def plan_weighted(
     design: str,
-    p_hat: FloatArray,
-    planning: FloatArray,
+    p_hat: Predictions,
+    planning: Predictions,
     *,
     budget: float,
     alpha: float,
     max_weight: float,
     max_level: float,
-    reference: tuple[FloatArray, FloatArray] | None,
+    reference: tuple[Predictions, Predictions] | None,
+    longest: int = MAX_TIME,
 ) -> Plan:
     """Fill in the numbers of a design other than `naive`.
 
-    `reference` is (p_hat, planning probabilities) of prompts outside the calibration set: where it
-    is given, everything that depends on a set of prompts (multiplier, weight bound) is taken from
-    it and not from the calibration prompts, so that selection is a fixed function of the prompt.
+    `planning` are predictions that planning reckons with, and no bound is longer than `longest`.
+    `reference` is (p_hat, planning) of prompts outside the calibration set: where it is given,
+    everything that depends on a set of prompts (multiplier, weight bound) is taken from it and not
+    from the calibration prompts, so that selection is a fixed function of the prompt.
     """
-    cap = cap_of(budget, max_weight) if design != "basic" else MAX_TIME
-    ref_p, ref_q = (p_hat, planning) if reference is None else reference
+    cap = min(cap_of(budget, max_weight) if design != "basic" else MAX_TIME, longest)
+    p_hat, planning = _same_kind(p_hat, planning)
+    ref_p, ref_q = (p_hat, planning) if reference is None else _same_kind(*reference)
     outlook = PopulationForecast(ref_p, ref_q, cap=cap, max_level=max_level)
     tau_plan = outlook.level_of(alpha) if design == "balanced" else max_level
 
-    def cost_and_size(p: FloatArray, q: FloatArray) -> tuple[FloatArray, FloatArray]:
-        if design == "balanced":
-            return expected_cost(p, q, tau_plan, cap), np.sqrt(q)
+    def cost_and_size(p: PredictedTimes, q: PredictedTimes) -> tuple[FloatArray, FloatArray]:
         horizon = horizons(p, tau_plan, cap)
+        if design == "balanced":
+            return expected_draws(q, horizon), np.sqrt(event_rate(q, horizon))
         if design == "optimized":
             return horizon, allocation.inverse_root(horizon)
         return horizon, 1.0 / np.maximum(horizon, 1.0)
@@ -174,7 +183,8 @@ def plan_equal(
     delta: float,
     max_weight: float | None,
     max_level: float,
-    reference: tuple[FloatArray, FloatArray],
+    reference: tuple[Predictions, Predictions],
+    longest: int = MAX_TIME,
 ) -> Plan:
     """The design of `pac`: everybody has the same chance, and the number followed is fixed.
 
@@ -185,10 +195,11 @@ def plan_equal(
     largest.
     """
     choices = [max_weight] if max_weight is not None else np.geomspace(1.0, 1.0 / FLOOR, 13)
+    known, planning = _same_kind(*reference)
     best: tuple[float, Plan] | None = None
     for weight in choices:
-        cap = cap_of(budget, weight)
-        outlook = PopulationForecast(*reference, cap=cap, max_level=max_level, sample=1024)
+        cap = min(cap_of(budget, weight), longest)
+        outlook = PopulationForecast(known, planning, cap=cap, max_level=max_level, sample=1024)
         tau, followed, cost = outlook.level_of(alpha), n, 0.0
         for _ in range(3):  # the cost depends on the level, the level on what can be afforded
             cost = outlook.cost(tau)
@@ -218,44 +229,38 @@ def cap_of(budget: float, max_weight: float) -> int:
     return int(min(math.ceil(budget * max_weight), MAX_TIME))
 
 
-def expected_cost(p_hat: FloatArray, planning: FloatArray, tau: float, cap: int) -> FloatArray:
-    """E[min(T, h)] under `planning` for the horizon h = min(q(tau), cap) - 1, shape (n,)."""
-    return expected_draws(planning, horizons(p_hat, tau, cap))
-
-
 class PopulationForecast:
-    """What planning expects of a population: (p_hat, planning probabilities), shape (n,).
+    """What planning expects of a population: (predictions, those that planning reckons with).
 
     Looks at no more than `sample` prompts, evenly spread in order of p_hat.
     """
 
     def __init__(
         self,
-        p_hat: FloatArray,
-        planning: FloatArray,
+        p_hat: Predictions,
+        planning: Predictions,
         *,
         cap: int,
         max_level: float,
         sample: int = _PLANNING_SAMPLE,
     ) -> None:
-        if len(p_hat) > sample:
-            ranks = np.linspace(0, len(p_hat) - 1, sample).astype(np.int64)
-            if planning is p_hat:
-                p_hat = planning = np.sort(p_hat)[ranks]
-            else:
-                kept = np.argsort(p_hat)[ranks]
-                p_hat, planning = p_hat[kept], planning[kept]
-        self._predicted, self._planned, self._planning = rate(p_hat), rate(planning), planning
+        predicted, planned = _same_kind(p_hat, planning)
+        if len(predicted) > sample:
+            ranks = np.linspace(0, len(predicted) - 1, sample).astype(np.int64)
+            kept = earliest_last(predicted)[ranks]
+            same = planned is predicted
+            predicted = predicted.take(kept)
+            planned = predicted if same else planned.take(kept)
+        self._predicted, self._planned = predicted, planned
         self._cap, self._max_level = cap, max_level
 
     def miscoverage(self, tau: float) -> float:
         """Expected P(T < L) at level `tau`."""
-        return float(level_at_rate(self._planned, self._bounds(tau) - 1).mean())
+        return float(self._planned.level(self._bounds(tau) - 1).mean())
 
     def cost(self, tau: float) -> float:
         """Expected draws of a followed prompt up to level `tau`."""
-        caught = level_at_rate(self._planned, self._bounds(tau) - 1)
-        return float((caught / self._planning).mean())
+        return float(expected_draws(self._planned, self._bounds(tau) - 1).mean())
 
     def log_mean_bound(self, tau: float) -> float:
         """Mean of log L at level `tau`."""
@@ -279,7 +284,28 @@ class PopulationForecast:
         return float(np.exp(low))
 
     def _bounds(self, tau: float) -> FloatArray:
-        return np.minimum(quantile_at_rate(self._predicted, tau), self._cap)
+        return np.minimum(self._predicted.quantile(tau), self._cap)
+
+
+def as_planning(planning: Any, predicted: PredictedTimes) -> PredictedTimes:
+    """What planning reckons with: `predicted` itself, other predictions, or a function of them.
+
+    A function maps p_hat to probabilities where the predictions are geometric, and predictions to
+    predictions otherwise.
+    """
+    if planning is None:
+        return predicted
+    if isinstance(planning, PredictedTimes):
+        return planning
+    if isinstance(predicted, Geometric):
+        return Geometric(as_hazard(planning, predicted.p))
+    found = planning(predicted) if callable(planning) else planning
+    if not isinstance(found, PredictedTimes):
+        raise UsageError(
+            "planning_p_hat must be predictions, or a function from predictions to predictions, "
+            "where the predictions are not geometric"
+        )
+    return found
 
 
 def as_hazard(planning: Any, p_hat: FloatArray) -> FloatArray:
@@ -290,8 +316,14 @@ def as_hazard(planning: Any, p_hat: FloatArray) -> FloatArray:
     return np.clip(np.asarray(values, dtype=np.float64), 1e-300, 1.0)
 
 
-def horizons(p_hat: FloatArray, tau: float, cap: int) -> FloatArray:
+def _same_kind(p_hat: Predictions, planning: Predictions) -> tuple[PredictedTimes, PredictedTimes]:
+    """Both as `PredictedTimes`; one object where they are one."""
+    predicted = as_predicted(p_hat)
+    return predicted, predicted if planning is p_hat else as_predicted(planning)
+
+
+def horizons(p_hat: Predictions, tau: float, cap: int) -> FloatArray:
     """min(q(tau), cap) - 1, shape (n,): the draws after which T < min(q(tau), cap) is known."""
-    horizon = np.minimum(quantile_at_rate(rate(p_hat), tau), cap)
+    horizon = np.minimum(as_predicted(p_hat).quantile(tau), cap)
     horizon -= 1
     return horizon

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.survival.bound import LowerPredictiveBound
-from tailbound.survival.geometric import MAX_TIME, quantile_at_rate, rate
-from tailbound.survival.geometric import level as level_of
+from tailbound.survival.geometric import MAX_TIME
+from tailbound.survival.predicted import PredictedTimes
 from tailbound.survival.record import CalibrationRecord, Observe
 from tailbound.survival.rules import WeightedSum, least_prompts
 
@@ -26,10 +26,10 @@ _LEVELS = 300
 class NaiveRecord(CalibrationRecord):
     """As `CalibrationRecord`; weights change with the level, and `weights` are 1.
 
-    `rates` are -log(1 - p_hat), shape (n,); `keep` is -log P(C > 1).
+    `predicted` are the predictions of the n prompts; `keep` is -log P(C > 1).
     """
 
-    rates: NDArray[np.float64]
+    predicted: PredictedTimes
     keep: float
     alpha: float
 
@@ -41,10 +41,11 @@ class NaiveRecord(CalibrationRecord):
         """The last level before the curve of the `counted` events crosses alpha, the miscoverage
         there, and whether it does cross."""
         hit = np.flatnonzero(counted)
-        rates, first, censored = self.rates[hit], self.first_event[hit], self.horizons[hit]
+        first, censored = self.first_event[hit], self.horizons[hit]
+        predicted = self.predicted.take(hit)
         tau, at_tau = 0.0, 0.0
         for candidate in np.geomspace(1e-6, self.known_to, _LEVELS):
-            times = quantile_at_rate(rates, candidate)
+            times = predicted.quantile(candidate)
             seen = (first < times) & (censored >= times)
             total = np.exp(self.keep * (times[seen] - 1.0)).sum()
             miscoverage = float(total / len(self.first_event))
@@ -55,7 +56,7 @@ class NaiveRecord(CalibrationRecord):
 
 
 def calibrate_naive(
-    p_hat: NDArray[np.float64],
+    predicted: PredictedTimes,
     observe: Observe,
     *,
     budget: float,
@@ -65,7 +66,7 @@ def calibrate_naive(
     rng: np.random.Generator,
 ) -> tuple[LowerPredictiveBound, CalibrationRecord]:
     """The bound by the naive design, on a grid of 300 levels as published."""
-    n = len(p_hat)
+    n = len(predicted)
     everyone = np.arange(n)
     censored = rng.geometric(1.0 / budget, size=n).astype(np.int64)
     first = np.asarray(observe(everyone, censored), dtype=np.int64)
@@ -75,10 +76,10 @@ def calibrate_naive(
         weights=np.ones(n),
         horizons=censored,
         first_event=first,
-        levels=np.where(first > 0, level_of(p_hat, first), 1.0),
+        levels=np.where(first > 0, predicted.level(first), 1.0),
         known_to=max_level,
         rule=WeightedSum(alpha * n, prompts_needed=least_prompts(alpha), least=1.0),
-        rates=rate(p_hat),
+        predicted=predicted,
         keep=float(-np.log1p(-1.0 / budget)),
         alpha=alpha,
     )
