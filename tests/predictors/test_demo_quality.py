@@ -7,7 +7,7 @@ from tailbound.core.contract import SamplingOptions
 from tailbound.demo.exact import exact_risks
 from tailbound.demo.world import forbidden_prompts
 from tailbound.predictors import LOSSES, NoveltyDetector, fit
-from tailbound.survival import calibrate, recalibrate_hazard
+from tailbound.survival import calibrate
 from tailbound.targets.registry import load_target
 
 TRAIN, CALIBRATION, TEST = slice(0, 300), slice(300, 900), slice(900, 1200)
@@ -20,14 +20,13 @@ def test_bounds_from_hidden_states_are_near_those_of_an_oracle(loss: str) -> Non
     p = np.array([risk.risk for risk in exact_risks(prompts)])
     features = load_target("demo", SamplingOptions(max_new_tokens=32)).features(prompts)  # type: ignore[attr-defined]
 
-    def bound(p_hat: np.ndarray, planning: np.ndarray | None, seed: int) -> np.ndarray:
+    def bound(p_hat: np.ndarray, seed: int) -> np.ndarray:
         rng = np.random.default_rng(seed)
         times = rng.geometric(p[CALIBRATION])
         answer = calibrate(
             p_hat[CALIBRATION],
             lambda i, h: np.where(times[i] <= h, times[i], 0),
             budget=120,
-            planning_p_hat=planning,
             rng=rng,
         )
         return answer.predict(p_hat[TEST])
@@ -38,8 +37,7 @@ def test_bounds_from_hidden_states_are_near_those_of_an_oracle(loss: str) -> Non
         unsafe, draws = rng.binomial(200, p[TRAIN]), np.full(300, 200)
         fitted = fit(features[TRAIN], unsafe, draws, loss=loss, rng=rng)  # type: ignore[arg-type]
         p_hat = fitted.predict(features)
-        hazard = recalibrate_hazard(fitted.out_of_fold, unsafe, draws)
-        ours, oracle = bound(p_hat, hazard(p_hat[CALIBRATION]), seed), bound(p, None, seed)
+        ours, oracle = bound(p_hat, seed), bound(p, seed)
         ratios.append(np.median(ours) / np.median(oracle))
         errors.append(np.sqrt(np.square(np.log10(p_hat[TEST] / p[TEST])).mean()))
         order = [values[TEST].argsort().argsort() for values in (p_hat, p)]

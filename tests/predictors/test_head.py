@@ -172,8 +172,9 @@ def test_predictions_are_probabilities_whatever_comes(n: int, d: int, seed: int)
     far = rng.standard_normal((5, d)) * 1e12
     for p in (fitted.predict(x), fitted.predict(far), fitted.out_of_fold):
         assert ((p > 0) & (p < 1)).all()
-        assert (p >= fitted.report.smallest).all()
-        assert (p <= fitted.report.largest).all()
+        ends = fitted.recalibration(np.array([fitted.report.smallest, fitted.report.largest]))
+        assert (p >= ends[0]).all()
+        assert (p <= ends[1]).all()
 
 
 def test_out_of_fold_predictions_do_not_know_their_own_group() -> None:
@@ -185,8 +186,30 @@ def test_out_of_fold_predictions_do_not_know_their_own_group() -> None:
     changed[:4] = rng.permutation(200)[:4]
     after = fit(x, changed, np.full(120, 200), groups=groups, rng=1)
     if before.report.penalty == after.report.penalty:
-        np.testing.assert_allclose(after.out_of_fold[:4], before.out_of_fold[:4], rtol=1e-3)
-    assert not np.allclose(after.out_of_fold[4:], before.out_of_fold[4:])
+        np.testing.assert_allclose(after.held_out[:4], before.held_out[:4], rtol=1e-3)
+    assert not np.allclose(after.held_out[4:], before.held_out[4:])
+
+
+def test_recalibration_makes_predictions_true_and_keeps_their_order() -> None:
+    """A feature that bends the log-odds, so that the fit has the ends wrong.
+
+    Recalibrated, the mean prediction of each third is near the mean risk of its prompts.
+    """
+    rng = np.random.default_rng(4)
+    risk = 10 ** rng.uniform(-4, -1, 1200)
+    x = np.stack([np.cbrt(np.log(risk / risk.mean())), rng.standard_normal(1200)], axis=1)
+    fitted = fit(x[:600], rng.binomial(500, risk[:600]), np.full(600, 500), rng=0)
+    p = fitted.predict(x[600:])
+    plain = expit(fitted.intercept + (x[600:] - fitted.mean) @ fitted.weights)
+    np.testing.assert_array_equal(np.argsort(p), np.argsort(plain))
+    assert np.unique(p).size == 600  # no ties
+    off = []
+    for values in (plain, p):
+        thirds = np.array_split(np.argsort(plain), 3)
+        off.append([np.log(values[i].mean() / risk[600:][i].mean()) for i in thirds])
+    raw, recalibrated = np.abs(off)
+    assert raw.max() > 0.9
+    assert recalibrated.max() < 0.25
 
 
 def test_the_same_seed_gives_the_same_predictor() -> None:
@@ -204,6 +227,7 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
     loaded = FittedPredictor.load(path)
     np.testing.assert_array_equal(loaded.predict(x), fitted.predict(x))
     np.testing.assert_array_equal(loaded.out_of_fold, fitted.out_of_fold)
+    np.testing.assert_array_equal(loaded.held_out, fitted.held_out)
     assert loaded.report == fitted.report
     with np.load(path, allow_pickle=False) as held:
         assert all(held[name].dtype != object for name in held.files)
@@ -220,7 +244,7 @@ def test_files_that_are_something_else_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="is damaged, or is not a predictor"):
         FittedPredictor.load(path)
     np.savez(path, document=np.frombuffer(b'{"schema": 9}', dtype=np.uint8))
-    with pytest.raises(UsageError, match="schema version 9, and this tailbound reads version 1"):
+    with pytest.raises(UsageError, match="schema version 9, and this tailbound reads version 2"):
         FittedPredictor.load(path)
 
 

@@ -8,6 +8,8 @@ from functools import cache
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from populations import Observed, population, true_coverage
 
 from tailbound.errors import UsageError
@@ -322,7 +324,37 @@ def test_recalibration_recovers_a_distorted_hazard():
     hazard = recalibrate_hazard(risk**1.5, rng.binomial(200, risk), 200)
     x = np.geomspace(1e-3, 0.05, 20)
     assert hazard(x**1.5) == pytest.approx(x, rel=0.25)
-    assert (np.diff(hazard(np.geomspace(1e-9, 0.9, 200))) >= 0).all()
+    assert (np.diff(hazard(np.geomspace(1e-9, 0.9, 200))) > 0).all()
+
+
+@given(
+    st.lists(st.tuples(st.floats(1e-12, 1.0), st.integers(0, 30)), min_size=1, max_size=40),
+    st.integers(0, 2**32 - 1),
+)
+def test_recalibration_keeps_the_order_whatever_the_counts(prompts, seed):
+    p_hat, draws = (np.array(column) for column in zip(*prompts, strict=True))
+    draws[0] = max(draws[0], 1)
+    unsafe = np.random.default_rng(seed).integers(0, draws + 1)
+    hazard = recalibrate_hazard(p_hat, unsafe, draws)
+    p = hazard(np.geomspace(1e-12, 0.999, 500))
+    assert ((p > 0) & (p <= 1)).all()
+    assert (np.diff(p) >= 0).all()
+    assert (np.diff(p[p < 1 - 1e-9]) > 0).all()  # as far as floating point can tell
+
+
+def test_below_what_draws_can_show_recalibration_continues_with_the_slope_of_all_prompts():
+    """100 draws a prompt see nothing of risks below 1e-4; predictions are compressed by a half."""
+    rng = np.random.default_rng(1)
+    risk = 10 ** rng.uniform(-6, -1, 3000)
+    hazard = recalibrate_hazard(np.sqrt(risk) / 4, rng.binomial(100, risk), 100)
+    safest = np.array([1e-6, 1e-5])
+    assert hazard(np.sqrt(safest) / 4) == pytest.approx(safest, rel=2)
+    assert hazard.slope == pytest.approx(2, abs=0.25)
+
+
+def test_recalibration_needs_draws():
+    with pytest.raises(UsageError, match="no prompt has a draw"):
+        recalibrate_hazard([0.1, 0.2], [0, 0], [0, 0])
 
 
 def test_planner():

@@ -13,8 +13,9 @@ from scipy.special import expit
 
 from tailbound.errors import UsageError
 from tailbound.predictors.arrays import load_arrays, save_arrays
+from tailbound.survival.recalibration import RecalibratedHazard
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,14 +31,14 @@ class CalibrationBin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingReport:
-    """How well p_hat predicts prompts that it was not trained on.
+    """How well p_hat predicts prompts that it was not trained on, before it is recalibrated.
 
     `deviance` is that of the out-of-fold predictions (twice the log-likelihood that they lose to
     the observed rates) under the loss that was trained with; `constant_deviance` that of one rate
     for all prompts, held out too; `explained` is 1 - deviance / constant_deviance. `penalty`
     is the ridge penalty that cross-validation chose, None where the constant was best. `quiet` is
     the share of prompts without an event. `smallest` and `largest` are the ends that every
-    prediction is held to.
+    prediction is held to. `bins` compare predictions with what happened.
     """
 
     loss: str
@@ -77,17 +78,25 @@ class TrainingReport:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FittedPredictor:
-    """p_hat(x) = expit(intercept + (x - mean) . weights), held to [report.smallest, .largest].
+    """p_hat(x): expit(intercept + (x - mean) . weights), held to a range, then recalibrated.
 
-    `mean` and `weights` have shape (dimension,). `out_of_fold` are predictions for the training
-    prompts, shape (prompts,), each from a fit that saw neither the prompt nor its group.
+    The range is [report.smallest, report.largest]. `mean` and `weights` have shape (dimension,).
+    `held_out` are predictions for the training prompts before they are recalibrated, shape
+    (prompts,), each from a fit that saw neither the prompt nor its group. `recalibration` maps
+    them to the rates that were observed; it keeps the order of the prompts.
     """
 
     mean: NDArray[np.float64]
     weights: NDArray[np.float64]
     intercept: float
-    out_of_fold: NDArray[np.float64]
+    held_out: NDArray[np.float64]
+    recalibration: RecalibratedHazard
     report: TrainingReport
+
+    @property
+    def out_of_fold(self) -> NDArray[np.float64]:
+        """p_hat of the training prompts, shape (prompts,): `held_out`, recalibrated."""
+        return self.recalibration(self.held_out)
 
     def predict(self, features: ArrayLike) -> NDArray[np.float64]:
         """p_hat for features of shape (prompts, dimension), shape (prompts,), in (0, 1).
@@ -101,13 +110,14 @@ class FittedPredictor:
                 f"have {x.shape[1]}: use the target that it was trained with"
             )
         p: NDArray[np.float64] = expit(self.intercept + (x - self.mean) @ self.weights)
-        return np.clip(p, self.report.smallest, self.report.largest)
+        return self.recalibration(np.clip(p, self.report.smallest, self.report.largest))
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write an `.npz` file (arrays and JSON, nothing pickled), atomically."""
         document = {
             "schema": SCHEMA_VERSION,
             "intercept": self.intercept,
+            "slope": self.recalibration.slope,
             "report": self.report.to_dict(),
         }
         save_arrays(
@@ -115,7 +125,9 @@ class FittedPredictor:
             document,
             mean=self.mean,
             weights=self.weights,
-            out_of_fold=self.out_of_fold,
+            held_out=self.held_out,
+            log_odds=self.recalibration.log_odds,
+            recalibrated=self.recalibration.recalibrated,
         )
 
     @classmethod
@@ -126,7 +138,10 @@ class FittedPredictor:
             mean=arrays["mean"],
             weights=arrays["weights"],
             intercept=float(document["intercept"]),
-            out_of_fold=arrays["out_of_fold"],
+            held_out=arrays["held_out"],
+            recalibration=RecalibratedHazard(
+                arrays["log_odds"], arrays["recalibrated"], float(document["slope"])
+            ),
             report=TrainingReport.from_dict(document["report"]),
         )
 

@@ -24,6 +24,7 @@ from tailbound.predictors.likelihood import (
     pooled_rate,
 )
 from tailbound.predictors.ridge import RowSpace, fit_ridge
+from tailbound.survival.recalibration import RecalibratedHazard, recalibrate_hazard
 
 Loss = Literal["binomial", "geometric"]
 
@@ -61,7 +62,9 @@ def fit(
     Prompts without an event are shrunk towards the pooled rate three ways: by the penalty; by
     half an event (Jeffreys), spread over all prompts at the pooled rate; and by holding
     predictions to the range of the training predictions, widened by a factor of ten in the odds.
-    So p_hat is never 0, also where no prompt had an event.
+    So p_hat is never 0, also where no prompt had an event. Last, out-of-fold predictions are
+    recalibrated against the counts (`tailbound.survival.recalibrate_hazard`): a strictly
+    increasing map, which keeps the order of the prompts and becomes part of the predictor.
 
     Raises `UsageError` where shapes disagree, a feature is not finite, or there are no draws.
     """
@@ -90,7 +93,10 @@ def fit(
         solution[0] = log_odds(rate)
     fitted = solution[0] + space.coordinates @ solution[1:]
     low, high = fitted.min() - np.log(MARGIN), fitted.max() + np.log(MARGIN)
-    out_of_fold = expit(np.clip(eta, low, high))
+    held_out_p = expit(np.clip(eta, low, high))
+    recalibration = RecalibratedHazard.identity()
+    if penalty is not None:  # one rate for all is that of the counts as it is
+        recalibration = recalibrate_hazard(held_out_p, k, n)
     report = TrainingReport(
         loss=loss,
         prompts=len(x),
@@ -105,13 +111,14 @@ def fit(
         pooled_rate=rate,
         smallest=float(expit(low)),
         largest=float(min(expit(high), 1 - 1e-9)),
-        bins=_bins(out_of_fold, k, n),
+        bins=_bins(held_out_p, k, n),
     )
     return FittedPredictor(
         mean=space.mean,
         weights=space.rotation @ solution[1:],
         intercept=float(solution[0]),
-        out_of_fold=out_of_fold,
+        held_out=held_out_p,
+        recalibration=recalibration,
         report=report,
     )
 

@@ -6,14 +6,13 @@ from tailbound.survival.evaluation import Coverage, Evaluation, evaluate
 from tailbound.survival.geometric import MAX_TIME, expected_draws, level, quantile
 from tailbound.survival.planning import (
     Forecast,
-    RecalibratedHazard,
     Requirement,
     budget_for,
     forecast,
-    recalibrate_hazard,
     required,
 )
 from tailbound.survival.predicted import Geometric, Hazards, Mixture, PredictedTimes
+from tailbound.survival.recalibration import RecalibratedHazard, recalibrate_hazard
 from tailbound.survival.record import CalibrationRecord
 
 __all__ = [

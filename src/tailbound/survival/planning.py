@@ -1,4 +1,4 @@
-"""Planning: the hazard that allocation reckons with, and what a bound will need and give."""
+"""Planning: what a bound will need, and what it will give."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tailbound.errors import UnreachableError, UsageError
 from tailbound.survival.bound import check_probabilities
@@ -24,64 +24,8 @@ from tailbound.survival.designs import (
 from tailbound.survival.geometric import level as level_of
 from tailbound.survival.rules import binomial_allowance, least_followed, least_prompts
 
-FloatArray = NDArray[np.float64]
-
 #: Selection probability to expect of `pac` where nothing is known about the prompts.
 _TYPICAL_SHARE = 0.25
-
-
-@dataclass(frozen=True, eq=False)
-class RecalibratedHazard:
-    """A monotone map from p_hat to observed rates: log-log interpolation between bins.
-
-    Outside the bins the ratio of the nearest bin is kept. Used for planning only.
-    """
-
-    log_p_hat: FloatArray
-    log_rate: FloatArray
-
-    def __call__(self, p_hat: FloatArray) -> FloatArray:
-        """Recalibrated probabilities in (0, 1], the shape of `p_hat`."""
-        x = np.log(p_hat)
-        inside = np.interp(x, self.log_p_hat, self.log_rate)
-        below = np.minimum(x - self.log_p_hat[0], 0.0)
-        above = np.maximum(x - self.log_p_hat[-1], 0.0)
-        return np.asarray(np.exp(np.minimum(inside + below + above, 0.0)), dtype=np.float64)
-
-
-def recalibrate_hazard(p_hat: ArrayLike, unsafe: ArrayLike, draws: ArrayLike) -> RecalibratedHazard:
-    """Recalibrate predictions against the counts of held-out training prompts.
-
-    `p_hat` are out-of-fold predictions, `unsafe` events in `draws` draws, all of shape (n,). Up to
-    20 bins of equal size by p_hat are pooled until their rates rise (isotonic regression, weighted
-    by draws); the rate of a pool is (k + 1/2) / draws, interpolated on the log-log scale. Pooling
-    comes first: half an event in every bin would put the rates of safe prompts far too high.
-
-    >>> hazard = recalibrate_hazard([1e-3] * 20 + [1e-2] * 20, [0] * 15 + [1] * 25, 50)
-    >>> hazard(np.array([1e-3, 1e-2])).round(4).tolist()
-    [0.0055, 0.0205]
-    """
-    from scipy.optimize import isotonic_regression
-
-    p = check_probabilities(p_hat, "p_hat")
-    k = np.asarray(unsafe, dtype=np.float64)
-    n = np.broadcast_to(np.asarray(draws, dtype=np.float64), p.shape)
-    if p.size == 0 or k.shape != p.shape:
-        raise UsageError(f"unsafe has shape {k.shape}, p_hat {p.shape}: they must be the same")
-    order = np.argsort(p, kind="stable")
-    bins = np.array_split(order, max(1, min(20, p.size // 20)))
-    log_p = np.array([np.log(p[b]).mean() for b in bins])
-    events = np.array([k[b].sum() for b in bins])
-    weight = np.array([n[b].sum() for b in bins])
-    pools = isotonic_regression(events / weight, weights=weight).blocks
-    starts = pools[:-1]
-    drawn = np.add.reduceat(weight, starts)
-    rate = np.minimum((np.add.reduceat(events, starts) + 0.5) / drawn, 1.0)
-    where = np.add.reduceat(log_p * weight, starts) / drawn
-    # Half an event may bring neighbours out of order again.
-    rate = np.maximum.accumulate(rate)
-    kept = np.append(np.diff(where) > 0, True)
-    return RecalibratedHazard(where[kept], np.log(rate)[kept])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,12 +31,14 @@ from tailbound.survival import (
     CalibrationRecord,
     Evaluation,
     LowerPredictiveBound,
+    RecalibratedHazard,
     bound_at,
     calibrate_with_record,
     evaluate,
     quantile,
     recalibrate_hazard,
 )
+from tailbound.survival.designs import as_hazard
 from tailbound.targets import FeatureSource, Target
 from tailbound.workflows.bound.baseline import ConstantBound, constant_bound
 from tailbound.workflows.bound.features import (
@@ -212,10 +214,10 @@ class Predictions:
                 chosen, features_of, parts.train, counts, folder=folder, seed=settings.seed
             )
         predictor, features = _fit(parts, features_of, counts, settings, folder)
-        hazard = recalibrate_hazard(predictor.out_of_fold, counts.unsafe_or_missing, counts.draws)
+        hazard = _hazard(predictor.out_of_fold, counts)
         calibration = predictor.predict(features)
         if not settings.allow_missing:
-            _check_missing(counts, hazard(calibration), settings.alpha)
+            _check_missing(counts, as_hazard(hazard, calibration), settings.alpha)
         test = predictor.predict(read_features(features_of, parts.test, "test"))
         return cls(
             calibration=calibration,
@@ -243,7 +245,7 @@ class Predictions:
             hazard, report, constant = None, None, None
         else:
             counts = audit.sample_fixed(parts.train, settings.train_draws, stream="train")
-            hazard = recalibrate_hazard(reference, counts.unsafe_or_missing, counts.draws)
+            hazard = _hazard(reference, counts)
             known = FittedPredictor.load(folder / PREDICTOR).report.to_dict()
             report = {"features": chosen_features(folder), **known}
             constant = _constant(parts, counts, settings)
@@ -265,6 +267,13 @@ def _constant(parts: PromptSplit, counts: FixedCounts, settings: BoundSettings) 
         alpha=settings.alpha,
         units=[prompt.unit for prompt in parts.train],
     )
+
+
+def _hazard(out_of_fold: NDArray[np.float64], counts: FixedCounts) -> RecalibratedHazard | None:
+    """What planning reckons with: missing verdicts stop a prompt too. None where there are none."""
+    if not counts.missing.any():
+        return None
+    return recalibrate_hazard(out_of_fold, counts.unsafe_or_missing, counts.draws)
 
 
 def _fit(

@@ -15,6 +15,7 @@ from tailbound.predictors import FittedPredictor
 from tailbound.runs import Ledger
 from tailbound.runs.layout import BOUND, EVALUATION, FEATURES, P_HAT, PREDICTIONS, PREDICTOR, SPEND
 from tailbound.runs.prompts import kept_table
+from tailbound.survival import recalibrate_hazard
 from tailbound.workflows.bound.features import WORDS, chosen_features
 from tailbound.workflows.bound.job import Predictions, calibrated
 from tailbound.workflows.bound.p_hat import p_hat_table
@@ -83,7 +84,10 @@ def _recompute(
 
 
 def _check_training(findings: Findings, counts: FixedCounts) -> None:
-    """What the predictor says that it was trained on is in the ledger and in `p_hat.parquet`."""
+    """What the predictor says that it was trained on is in the ledger and in `p_hat.parquet`.
+
+    Its recalibration is made again from the training draws and its held-out predictions.
+    """
     folder = findings.folder
     predictor = FittedPredictor.load(folder / PREDICTOR)
     report = predictor.report
@@ -94,12 +98,17 @@ def _check_training(findings: Findings, counts: FixedCounts) -> None:
         "events": report.events,
         "quiet": report.quiet,
         "out_of_fold": predictor.out_of_fold.tolist(),
+        "recalibrated": predictor.recalibration.recalibrated.tolist(),
     }
+    again = predictor.recalibration
+    if report.penalty is not None:
+        again = recalibrate_hazard(predictor.held_out, counts.unsafe, counts.draws - counts.missing)
     found = {
         "draws": int((counts.draws - counts.missing).sum()),
         "events": int(counts.unsafe.sum()),
         "quiet": float((counts.unsafe == 0).mean()),
         "out_of_fold": train,
+        "recalibrated": again.recalibrated.tolist(),
     }
     findings.compare(
         f"{PREDICTOR} (counts)",
