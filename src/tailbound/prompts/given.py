@@ -56,7 +56,8 @@ def _first(held: PromptSet, limit: int) -> PromptSet:
     from dataclasses import replace
 
     p_hat = None if held.p_hat is None else held.p_hat[:limit]
-    return replace(held, prompts=held.prompts[:limit], p_hat=p_hat)
+    records = held.records[:limit]
+    return replace(held, prompts=held.prompts[:limit], p_hat=p_hat, records=records)
 
 
 def _check_no_prompt(text: str) -> None:

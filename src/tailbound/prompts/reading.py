@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
@@ -29,7 +29,8 @@ class PromptSet:
     row are left out: `duplicates` counts those that are the same in every column of text, and
     `repeated` those that differ in another one. `empty` counts rows without a prompt. `notices`
     say so in words. `p_hat` is the column of that name, shape (len(prompts),), NaN where a row has
-    none, or None where the file has no such column.
+    none, or None where the file has no such column. `records` are the rows that were kept, with all
+    their columns; none where the prompts came without.
     """
 
     prompts: tuple[Prompt, ...]
@@ -40,6 +41,7 @@ class PromptSet:
     empty: int = 0
     notices: tuple[str, ...] = ()
     p_hat: NDArray[np.float64] | None = None
+    records: tuple[Mapping[str, Any], ...] = ()
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -55,6 +57,21 @@ class PromptSet:
         if self.p_hat is None:
             return {}
         return {prompt.id: float(p) for prompt, p in zip(self.prompts, self.p_hat, strict=True)}
+
+    def labels(self, column: str) -> list[str | None]:
+        """What each prompt has in `column`, as text; None where it has nothing there.
+
+        Raises `UsageError` where no prompt has the column, or a value is neither text nor a whole
+        number.
+        """
+        if not any(column in record for record in self.records):
+            known = sorted({name for record in self.records[:100] for name in record})
+            there = f"it has {', '.join(known)}" if known else "its prompts came without columns"
+            raise UsageError(f"{self.source} has no column {column!r}: {there}")
+        return [
+            _label(Row(f"{self.source}: prompt {prompt.id!r}", dict(record)), column)
+            for prompt, record in zip(self.prompts, self.records, strict=True)
+        ]
 
 
 def read_prompts(
@@ -105,6 +122,7 @@ def prompt_set_of(
     left_out = _LeftOut(columns)
     prompts: list[Prompt] = []
     p_hat: list[float] = []
+    records: list[Mapping[str, Any]] = []
     place_of_id: dict[str, tuple[str, Messages]] = {}
     held: dict[Messages, tuple[str, Row]] = {}
     for row in rows:
@@ -128,6 +146,7 @@ def prompt_set_of(
         held[messages] = (mine, row)
         prompts.append(Prompt(id=mine, messages=messages, group=_label(row, "group")))
         p_hat.append(_number(row, "p_hat"))
+        records.append(row.values)
     if not prompts:
         raise UsageError(
             f"{source} has no prompts: all {len(rows)} rows are empty in {columns.name!r}"
@@ -141,6 +160,7 @@ def prompt_set_of(
         empty=len(left_out.empty),
         notices=(*notices, *about, *left_out.notices()),
         p_hat=np.array(p_hat) if any("p_hat" in row.values for row in rows) else None,
+        records=tuple(records),
     )
 
 
@@ -231,7 +251,7 @@ def _messages(row: Row, columns: Columns) -> Messages:
 
 
 def _label(row: Row, name: str) -> str | None:
-    """An id or a group as text; None where the row has none."""
+    """An id, a group or another label as text; None where the row has none."""
     value = row.values.get(name)
     if value is None or value == "":
         return None

@@ -4,6 +4,15 @@ from tailbound.survival.bound import LowerPredictiveBound
 from tailbound.survival.calibration import bound_at, calibrate, calibrate_with_record
 from tailbound.survival.evaluation import Coverage, Evaluation, evaluate
 from tailbound.survival.geometric import MAX_TIME, expected_draws, level, quantile
+from tailbound.survival.groups import (
+    GroupCalibration,
+    GroupedBound,
+    calibrate_by_group,
+    group_of,
+    numbers_of,
+    p_hat_edges,
+    share_budget,
+)
 from tailbound.survival.planning import (
     Forecast,
     Requirement,
@@ -22,6 +31,8 @@ __all__ = [
     "Evaluation",
     "Forecast",
     "Geometric",
+    "GroupCalibration",
+    "GroupedBound",
     "Hazards",
     "LowerPredictiveBound",
     "Mixture",
@@ -31,12 +42,17 @@ __all__ = [
     "bound_at",
     "budget_for",
     "calibrate",
+    "calibrate_by_group",
     "calibrate_with_record",
     "evaluate",
     "expected_draws",
     "forecast",
+    "group_of",
     "level",
+    "numbers_of",
+    "p_hat_edges",
     "quantile",
     "recalibrate_hazard",
     "required",
+    "share_budget",
 ]

@@ -18,8 +18,8 @@ class Coverage:
     """Share of test prompts with T >= L, in one stratum.
 
     A prompt that was censored before L - 1 draws is `unresolved`: it counts as not covered in
-    `lower` and as covered in `upper`. `interval` is the Clopper-Pearson interval at `confidence`,
-    from the lower end of `lower` to the upper end of `upper`. None where there are no prompts.
+    `lower` and as covered in `upper`. `interval` is the Clopper-Pearson interval, from the lower
+    end of `lower` to the upper end of `upper`. None where there are no prompts.
     """
 
     name: str
@@ -37,11 +37,14 @@ class Coverage:
 class Evaluation:
     """Coverage on the test split, overall, by bin of p_hat and by group.
 
+    The overall interval has the `confidence`. Those of the strata hold all at once with that
+    confidence: each has `stratum_confidence` by itself, 1 - (1 - confidence) / strata (Bonferroni).
     `log_mean_bound` is the geometric mean of L; `share_at_one` and `share_at_cap` are the shares of
     prompts whose bound says nothing, and whose bound the cap cut.
     """
 
     confidence: float
+    stratum_confidence: float
     overall: Coverage
     by_p_hat: tuple[Coverage, ...]
     by_group: tuple[Coverage, ...]
@@ -61,16 +64,18 @@ def evaluate(
     followed: ArrayLike,
     *,
     p_hat: ArrayLike,
-    cap: int,
+    cap: ArrayLike,
     groups: Sequence[str | None] | None = None,
     bins: int = 5,
+    groups_by_p_hat: bool = False,
     confidence: float = 0.95,
 ) -> Evaluation:
     """Coverage of `bounds` (L, shape (n,)) on prompts that were followed after the bound was made.
 
     `first_unsafe` is the index of the first unsafe draw (0: none seen), `followed` the number of
-    draws that were looked at. Strata: `bins` of equal size by p_hat, and each group with at least
-    two prompts.
+    draws that were looked at, `cap` the longest bound possible, one number or shape (n,). Strata:
+    `bins` of equal size by p_hat (0: none), and each group with at least two prompts, in order of
+    p_hat where `groups_by_p_hat`, else of their names.
 
     >>> found = evaluate([10, 10, 10], [25, 4, 0], [25, 4, 9], p_hat=[0.01] * 3, cap=100)
     >>> found.overall.covered, found.overall.missed, found.overall.unresolved
@@ -85,30 +90,33 @@ def evaluate(
     missed = (first > 0) & (first < limit)
     covered = ~missed & ((seen >= limit - 1) | (first >= limit))
 
-    def stratum(name: str, members: NDArray[np.intp]) -> Coverage:
-        return _coverage(name, covered[members], missed[members], limit[members], confidence)
-
-    everyone = np.arange(limit.size)
-    parts = np.array_split(np.argsort(p, kind="stable"), min(bins, limit.size))
-    by_p_hat = tuple(
-        stratum(name, part) for name, part in zip(_bin_names(p, parts), parts, strict=True)
-    )
-    by_group: tuple[Coverage, ...] = ()
+    strata: list[tuple[str, NDArray[np.intp]]] = []
+    if bins > 0:
+        parts = np.array_split(np.argsort(p, kind="stable"), min(bins, limit.size))
+        strata += zip(_bin_names(p, parts), parts, strict=True)
+    by_bins = len(strata)
     if groups is not None:
         names = sorted({name for name in groups if name is not None})
-        where = {name: [i for i, g in enumerate(groups) if g == name] for name in names}
-        by_group = tuple(
-            stratum(name, np.array(where[name])) for name in names if len(where[name]) > 1
-        )
+        where = {name: np.flatnonzero([g == name for g in groups]) for name in names}
+        if groups_by_p_hat:
+            names.sort(key=lambda name: float(p[where[name]].min()))
+        strata += [(name, where[name]) for name in names if len(where[name]) > 1]
+    each = 1 - (1 - confidence) / max(len(strata), 1)
+
+    def stratum(name: str, members: NDArray[np.intp], confidence: float) -> Coverage:
+        return _coverage(name, covered[members], missed[members], limit[members], confidence)
+
+    found = tuple(stratum(name, members, each) for name, members in strata)
     return Evaluation(
         confidence=confidence,
-        overall=stratum("all", everyone),
-        by_p_hat=by_p_hat,
-        by_group=by_group,
+        stratum_confidence=each,
+        overall=stratum("all", np.arange(limit.size), confidence),
+        by_p_hat=found[:by_bins],
+        by_group=found[by_bins:],
         median_bound=float(np.median(limit)),
         log_mean_bound=float(np.exp(np.log(limit).mean())),
         share_at_one=float((limit == 1).mean()),
-        share_at_cap=float((limit >= cap).mean()),
+        share_at_cap=float((limit >= np.asarray(cap)).mean()),
     )
 
 

@@ -40,6 +40,7 @@ from tailbound.workflows.bound import (
     PredictedBound,
     Preview,
 )
+from tailbound.workflows.bound.groups import Groups
 from tailbound.workflows.bound.results import MissingVerdicts, StreamSpend
 from tailbound.workflows.doctor import Diagnosis
 from tailbound.workflows.doctor import Requirement as Package
@@ -82,6 +83,15 @@ CHOICE = shape(
 LESSON = shape("reweighted_tokens", tokens=list[int], added=list[float])
 
 LEVEL = shape("lower_predictive_bound", LowerPredictiveBound, schema=ONE)
+GROUPS = Nullable(
+    shape(
+        "coverage_groups",
+        Groups,
+        about="Groups of prompts, each with a threshold and a guarantee of its own.",
+        without=("bound",),
+        groups=ListOf(shape("group_bound", name=str, statement=str, bound=LEVEL)),
+    )
+)
 BOUND = shape(
     "bound",
     about="A lower predictive bound on the time to the first unsafe draw, and what it rests on.",
@@ -89,6 +99,8 @@ BOUND = shape(
     estimand=str,
     statement=str,
     bound=LEVEL,
+    # null without --coverage-by
+    groups=GROUPS,
     median_bound=float,
     missing=MissingVerdicts,
     predictor=Nullable(
@@ -97,7 +109,9 @@ BOUND = shape(
     constant=ConstantBound | None,
     made_with=shape("made_with", BoundSettings, prompts=str),
     # the bounds at smaller miscoverages, descending
-    at_alpha=ListOf(shape("bound_at_alpha", BoundAtAlpha, statement=str, bound=LEVEL)),
+    at_alpha=ListOf(
+        shape("bound_at_alpha", BoundAtAlpha, statement=str, bound=LEVEL, groups=GROUPS)
+    ),
 )
 EVALUATION = shape(
     "evaluation",
@@ -427,6 +441,7 @@ OUTPUTS: dict[str, Any] = {
                 p_hat=float,
                 unfamiliar=Omittable(bool),
                 at_alpha=Omittable(MapOf(int)),
+                group=Omittable(str),
             )
         ),
     ),

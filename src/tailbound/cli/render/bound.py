@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tailbound.demo.tour import BoundTruth
     from tailbound.survival import Coverage
     from tailbound.workflows.bound import BoundAtAlpha, BoundResult, Preview
+    from tailbound.workflows.bound.groups import Groups
 
 _LIMITS = {
     "alpha": "alpha: the estimated miscoverage reached it",
@@ -55,8 +56,12 @@ def bound(result: BoundResult, *, subject: str, out: Console | None = None) -> N
     facts.add_column()
     facts.add_row("what", f"draws until the first unsafe one: {subject}")
     facts.add_row("bound", f"median L = {_count(result.median_bound)} over calibration prompts")
-    facts.add_row("guarantee", f"{b.statement} [{b.guarantee}]")
-    facts.add_row("limited by", f"{_LIMITS[b.limited_by]} (level {b.level:.4f}, cap {b.cap:,})")
+    facts.add_row("guarantee", f"{result.statement} [{b.guarantee}]")
+    if result.groups is None:
+        limit = f"{_LIMITS[b.limited_by]} (level {b.level:.4f}, cap {b.cap:,})"
+        facts.add_row("limited by", limit)
+    else:
+        facts.add_row("groups", f"{_groups_asked(result.groups)}; what limits each: below")
     facts.add_row(
         "calibration",
         f"{b.n_calibration} prompts, {b.n_selected} followed; draws per prompt: "
@@ -90,20 +95,48 @@ def bound(result: BoundResult, *, subject: str, out: Console | None = None) -> N
         ),
     )
     out.print(Panel(facts, title="Lower bound on the time to unsafe sampling", box=box.ROUNDED))
+    if result.groups is not None:
+        _groups(out, result.groups)
     if result.evaluation is not None:
         _evaluation(out, result)
 
 
+def _groups_asked(groups: Groups) -> str:
+    """How the prompts are divided, and whether small groups were merged."""
+    found = len(groups.bound.names)
+    if groups.column is not None:
+        return f"{found} by {groups.column!r}"
+    asked = int(groups.by.partition(":")[2])
+    merged = f" ({asked} asked for; those with too few prompts or no p_hat between were merged)"
+    return f"{found} by p_hat{merged if found < asked else ''}"
+
+
+def _groups(out: Console, groups: Groups) -> None:
+    """Print what each group's bound rests on."""
+    table = SafeTable(title="Calibration by group", box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("group", max_width=30, no_wrap=True, overflow="ellipsis")
+    for name in ("prompts", "followed", "draws/prompt", "level", "limited by"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, b in zip(groups.bound.names, groups.bound.bounds, strict=True):
+        table.add_row(
+            *(name, f"{b.n_calibration:,}", f"{b.n_selected:,}"),
+            f"{b.spent / b.n_calibration:.1f}",
+            *(f"{b.level:.3f}", "nothing qualified" if b.level == 0 else b.limited_by),
+        )
+    show_table(out, table)
+
+
 def _held(one: BoundAtAlpha) -> str:
     """Coverage of the test prompts by the bound at a smaller miscoverage, and what it promises."""
-    low = one.bound.level == 0 or one.bound.statement.startswith("No coverage")
+    bounds = (one.bound,) if one.groups is None else one.groups.bound.bounds
+    low = any(b.level == 0 or b.statement.startswith("No coverage") for b in bounds)
     found = one.coverage
     seen = (
         ""
         if found is None or found.lower is None or found.upper is None
         else f"coverage of test prompts {_between(found.lower, found.upper)}; "
     )
-    return seen + (one.bound.statement if low else "the same guarantee")
+    return seen + (one.statement if low else "the same guarantee")
 
 
 def _predictor(result: BoundResult) -> Iterator[tuple[str, str]]:
@@ -127,7 +160,7 @@ def _evaluation(out: Console, result: BoundResult) -> None:
         box=box.SIMPLE_HEAD,
         title_justify="left",
     )
-    table.add_column("test prompts", no_wrap=True)
+    table.add_column("test prompts", no_wrap=True, max_width=30, overflow="ellipsis")
     for name in ("n", "coverage", f"{evaluation.confidence:.0%} interval", "median L"):
         table.add_column(name, justify="right", no_wrap=True)
     bins = evaluation.by_p_hat
@@ -136,6 +169,14 @@ def _evaluation(out: Console, result: BoundResult) -> None:
     for row in (evaluation.overall, *bins, *evaluation.by_group):
         table.add_row(*_coverage_row(row), style="bold" if row is evaluation.overall else None)
     show_table(out, table)
+    if bins or evaluation.by_group:
+        out.print(
+            Text(
+                f"The intervals of the parts hold all at once, with {evaluation.confidence:.0%} "
+                f"(each by itself with {evaluation.stratum_confidence:.1%}).",
+                style="dim",
+            )
+        )
     if evaluation.overall.unresolved:
         out.print(
             Text(

@@ -133,7 +133,8 @@ def plan_command(request: Request) -> BoundPlan:
 
 def why_trivial(result: BoundResult) -> str | None:
     """What stood in the way of a bound above 1; None where there is one."""
-    if result.bound.level > 0:
+    bounds = (result.bound,) if result.groups is None else result.groups.bound.bounds
+    if any(bound.level > 0 for bound in bounds):
         return None
     if result.bound.n_calibration < result.bound.prompts_needed:
         return f"the guarantee needs at least {result.bound.prompts_needed} calibration prompts"

@@ -28,12 +28,9 @@ from tailbound.runs.prompts import save_prompts
 from tailbound.runs.spend import stages_kept
 from tailbound.storage.parquet import write_sealed
 from tailbound.survival import (
-    CalibrationRecord,
     Evaluation,
     LowerPredictiveBound,
     RecalibratedHazard,
-    bound_at,
-    calibrate_with_record,
     evaluate,
     quantile,
     recalibrate_hazard,
@@ -49,6 +46,7 @@ from tailbound.workflows.bound.features import (
     read_features,
     store_features,
 )
+from tailbound.workflows.bound.groups import Calibrated, Calibration
 from tailbound.workflows.bound.p_hat import read_p_hat, write_p_hat
 from tailbound.workflows.bound.parts import PromptSplit
 from tailbound.workflows.bound.results import (
@@ -129,9 +127,12 @@ def calibrated(
         test=predictions.test,
     )
     follow = audit.follow(parts.calibration, stream="calibration")
-    bound, record = calibrate_with_record(
-        predictions.calibration,
+    calibration = Calibration(
+        parts,
+        settings,
         follow,
+        p_hat=predictions.calibration,
+        reference=predictions.reference,
         budget=settings.budget,
         alpha=settings.alpha,
         guarantee=settings.guarantee,
@@ -140,26 +141,37 @@ def calibrated(
         max_weight=settings.largest_weight(len(parts.calibration)),
         max_level=settings.max_level,
         planning_p_hat=predictions.hazard,
-        reference_p_hat=predictions.reference,
         max_draws=settings.max_draws,
         rng=_stream_rng(settings.seed, "selection"),
     )
-    missing = _missing(bound, record, follow.outcome(), predictions.calibration)
-    shorter = [bound_at(bound, record, alpha) for alpha in settings.other_alphas]
-    evaluations, tested = _test(parts, audit, [bound, *shorter], predictions.test, settings, folder)
+    longest = calibration.longest
+    numbers = calibration.numbers(parts.calibration, predictions.calibration)
+    missing = _missing(calibration, follow.outcome(), predictions.calibration, numbers)
+    shorter = [calibration.at(alpha) for alpha in settings.other_alphas]
+    evaluations, tested = _test(
+        parts,
+        audit,
+        [longest, *shorter],
+        predictions.test,
+        calibration.numbers(parts.test, predictions.test),
+        settings,
+        folder,
+    )
     result = BoundResult(
-        bound=bound,
+        bound=longest.bound,
         median_bound=missing.median_bound,
         missing=missing,
         predictor=predictions.report,
         constant=predictions.constant,
         evaluation=evaluations[0] if evaluations else None,
         made_with=made_with(settings, parts),
-        spend=_spend(ledger, parts, settings, bound, tested),
+        spend=_spend(ledger, parts, settings, longest.bound, tested),
+        groups=longest.groups,
         at_alpha=tuple(
             BoundAtAlpha(
-                bound=one,
-                median_bound=median(one.predict(predictions.calibration)),
+                bound=one.bound,
+                groups=one.groups,
+                median_bound=median(one.predict(predictions.calibration, numbers)),
                 coverage=evaluations[number].overall if evaluations else None,
             )
             for number, one in enumerate(shorter, start=1)
@@ -323,28 +335,35 @@ def _check_missing(counts: FixedCounts, planning: NDArray[np.float64], alpha: fl
 
 
 def _missing(
-    bound: LowerPredictiveBound,
-    record: CalibrationRecord,
+    calibration: Calibration,
     followed: Followed,
     p_hat: NDArray[np.float64],
+    numbers: NDArray[np.int64],
 ) -> MissingVerdicts:
-    dismissed = followed.by_missing[record.indices] & (record.first_event > 0)
-    level = max(bound.level, record.level_without(dismissed)) if dismissed.any() else bound.level
-    now = median(bound.predict(p_hat))
-    then = median(np.minimum(quantile(p_hat, level), bound.cap))
+    longest = calibration.longest
+    bounds = [longest.bound] if longest.groups is None else longest.groups.bound.bounds
+    then = np.ones(len(p_hat), dtype=np.int64)
+    stopped, levels = 0, []
+    for bound, (members, record) in zip(bounds, calibration.records, strict=True):
+        dismissed = followed.by_missing[members[record.indices]] & (record.first_event > 0)
+        without = record.level_without(dismissed) if dismissed.any() else 0.0
+        levels.append(max(bound.level, without))
+        then[members] = np.minimum(quantile(p_hat[members], levels[-1]), bound.cap)
+        stopped += int(dismissed.sum())
     return MissingVerdicts(
-        prompts_stopped=int(dismissed.sum()),
-        median_bound=now,
-        level_if_safe=level,
-        median_if_safe=then,
+        prompts_stopped=stopped,
+        median_bound=median(longest.predict(p_hat, numbers)),
+        level_if_safe=min(levels),
+        median_if_safe=median(then),
     )
 
 
 def _test(
     parts: PromptSplit,
     audit: Audit,
-    bounds: Sequence[LowerPredictiveBound],
+    bounds: Sequence[Calibrated],
     p_hat: NDArray[np.float64],
+    numbers: NDArray[np.int64],
     settings: BoundSettings,
     folder: Path,
 ) -> tuple[list[Evaluation], int]:
@@ -355,7 +374,9 @@ def _test(
     """
     if not parts.test:
         return [], 0
-    limits = bounds[0].predict(p_hat)
+    limits = bounds[0].predict(p_hat, numbers)
+    groups = bounds[0].groups
+    names = None if groups is None else [groups.bound.names[number] for number in numbers]
     follow = audit.follow(parts.test, stream="test")
     follow(np.arange(len(parts.test)), np.minimum(limits - 1, settings.test_draws))
     outcome = follow.outcome()
@@ -364,9 +385,19 @@ def _test(
     # What a missing verdict hides is not known: followed up to the draw before it.
     first = np.where(unsafe, outcome.first_event, 0)
     followed = np.where(event, outcome.first_event - 1, outcome.horizons)
-    _write_predictions(folder, parts.test, p_hat, limits, first, followed)
+    _write_predictions(folder, parts.test, p_hat, limits, first, followed, names)
     evaluations = [
-        evaluate(one.predict(p_hat), first, followed, p_hat=p_hat, cap=one.cap) for one in bounds
+        evaluate(
+            one.predict(p_hat, numbers),
+            first,
+            followed,
+            p_hat=p_hat,
+            cap=one.caps(numbers),
+            groups=names,
+            bins=5 if groups is None or groups.column is not None else 0,
+            groups_by_p_hat=groups is not None and groups.column is None,
+        )
+        for one in bounds
     ]
     used = int(np.where(event, outcome.first_event, outcome.horizons).sum())
     return evaluations, used
@@ -379,6 +410,7 @@ def _write_predictions(
     bounds: NDArray[np.int64],
     first_unsafe: NDArray[np.int64],
     followed: NDArray[np.int64],
+    names: Sequence[str] | None,
 ) -> None:
     import polars as pl
 
@@ -392,6 +424,8 @@ def _write_predictions(
             "followed": followed,
         }
     )
+    if names is not None:
+        frame = frame.with_columns(pl.Series("coverage_group", names, dtype=pl.String))
     write_sealed(folder / PREDICTIONS, frame)
 
 

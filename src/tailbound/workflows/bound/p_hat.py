@@ -1,6 +1,7 @@
 """The predicted risks that a bound rests on, on record: with them it follows from the draws alone.
 
-    DIR/p_hat.parquet    id, part (train, calibration, test), p_hat
+    DIR/p_hat.parquet    id, part (train, calibration, test), p_hat; label, where a column of the
+                         prompts names the groups that are calibrated
 
 Predicting takes the model; that of training prompts is out of fold: predicted by what was fitted on
 the others.
@@ -43,7 +44,11 @@ def write_p_hat(
         for prompt, p in zip(prompts, values[part].tolist(), strict=True)
     ]
     schema = {"id": pl.String, "part": pl.String, "p_hat": pl.Float64}
-    write_sealed(folder / P_HAT, pl.DataFrame(rows, schema=schema, orient="row"))
+    frame = pl.DataFrame(rows, schema=schema, orient="row")
+    if parts.labels:
+        labels = [parts.labels[name] for name in frame["id"]]
+        frame = frame.with_columns(pl.Series("label", labels, dtype=pl.String))
+    write_sealed(folder / P_HAT, frame)
 
 
 def read_p_hat(folder: Path) -> dict[str, float]:

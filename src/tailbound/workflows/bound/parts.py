@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +23,8 @@ MINIMUM_TRAIN, MINIMUM_CALIBRATION = 10, 20
 class PromptSplit:
     """The prompts of each part. `supplied` holds the user's own predictions, by prompt id.
 
+    `labels` holds the group in which each prompt is calibrated, by its id, where a column names it.
+
     Rewordings of one query are not independent: calibration and test hold one of each group,
     training holds all of them.
     """
@@ -28,6 +33,7 @@ class PromptSplit:
     calibration: tuple[Prompt, ...]
     test: tuple[Prompt, ...]
     supplied: dict[str, float]
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def all(self) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...], tuple[Prompt, ...]]:
@@ -55,6 +61,7 @@ def divide(prompts: PromptSet, settings: BoundSettings) -> PromptSplit:
         one_per_group(calibration, seed=settings.seed),
         one_per_group(test, seed=settings.seed),
         prompts.p_hat_by_id(),
+        _labels(prompts, settings.group_column),
     )
     if not parts.supplied:
         least_train = MINIMUM_TRAIN
@@ -90,7 +97,46 @@ def divide(prompts: PromptSet, settings: BoundSettings) -> PromptSplit:
             f"{_in_all((least_train, needed.minimum_prompts, least[2]), settings)}give more "
             f"prompts, or {'raise --alpha' if plug_in else 'use --guarantee plug-in'}"
         )
+    if parts.labels:
+        _check_groups(parts, settings, needed.minimum_prompts)
     return parts
+
+
+def _labels(prompts: PromptSet, column: str | None) -> dict[str, str]:
+    """The group of each prompt by its id; raises `UsageError` where one has none."""
+    if column is None:
+        return {}
+    labels = prompts.labels(column)
+    without = [prompt.id for prompt, label in zip(prompts, labels, strict=True) if label is None]
+    if without:
+        raise UsageError(
+            f"{len(without)} prompts of {prompts.source} have nothing in the column {column!r} "
+            f"(the first: {without[0]!r}): every prompt needs a group"
+        )
+    pairs = zip(prompts, labels, strict=True)
+    return {prompt.id: label for prompt, label in pairs if label is not None}
+
+
+def _check_groups(parts: PromptSplit, settings: BoundSettings, least: int) -> None:
+    """Raise `UnreachableError` where a group has too few calibration prompts for any bound."""
+    groups = Counter(parts.labels[prompt.id] for prompt in parts.calibration)
+    few = [name for name in sorted(set(parts.labels.values())) if groups[name] < least]
+    if few:
+        raise UnreachableError(
+            f"{len(few)} groups of {settings.coverage_by!r} have too few calibration prompts for "
+            f"{settings.guarantee!r} at alpha = {min(settings.alphas):g}: the first, {few[0]!r}, "
+            f"has {groups[few[0]]} and needs at least {least} (about "
+            f"{math.ceil(least / settings.shares[1])} prompts in all): give more, join groups, or "
+            "leave out --coverage-by"
+        )
+    reference = {parts.labels[prompt.id] for prompt in parts.train}
+    lacking = sorted(set(groups) - reference)
+    if settings.guarantee != "plug-in" and lacking:
+        raise UnreachableError(
+            f"the guarantee {settings.guarantee!r} fixes the design of each group by its training "
+            f"prompts, and {lacking[0]!r} of {settings.coverage_by!r} has none: give more prompts, "
+            "or change --split"
+        )
 
 
 def _in_all(least: tuple[int, int, int], settings: BoundSettings) -> str:

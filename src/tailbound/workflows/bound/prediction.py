@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 class PredictedBound:
     """The bound for one prompt. `unfamiliar`: it looks unlike the calibration prompts.
 
-    `at_alpha` are its bounds at the smaller miscoverages of the run, by alpha as text.
+    `at_alpha` are its bounds at the smaller miscoverages of the run, by alpha as text. `group`
+    names the group within which its bound holds, where the run has groups; None for a prompt of
+    none of them, which is then `unfamiliar` and has the shortest of the groups' bounds.
     """
 
     id: str
@@ -46,11 +48,12 @@ class PredictedBound:
     p_hat: float
     unfamiliar: bool
     at_alpha: dict[str, int] = field(default_factory=dict)
+    group: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON; `unfamiliar` and `at_alpha` only where there is one."""
+        """Plain values, ready for JSON; `unfamiliar`, `at_alpha` and `group` only where given."""
         plain = asdict(self)
-        return {k: v for k, v in plain.items() if v or k not in ("unfamiliar", "at_alpha")}
+        return {k: v for k, v in plain.items() if v or k not in ("unfamiliar", "at_alpha", "group")}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -80,7 +83,7 @@ class PredictedBounds(Result):
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> PredictedBounds:
         """Inverse of `to_dict`."""
-        absent: dict[str, Any] = {"unfamiliar": False, "at_alpha": {}}
+        absent: dict[str, Any] = {"unfamiliar": False, "at_alpha": {}, "group": None}
         rows = ({**absent, **row} for row in document["predictions"])
         return cls(bounds=tuple(from_plain(PredictedBound, row) for row in rows))
 
@@ -103,10 +106,16 @@ class PredictedBounds(Result):
             "p_hat": pl.Float64,
             "unfamiliar": pl.Boolean,
         }
+        grouped = any(one.group for one in self.bounds)
+        schema |= {"group": pl.String} if grouped else {}
         names = list(self.bounds[0].at_alpha) if self.bounds else []
         schema |= {f"lower_bound_at_{name}": pl.Int64 for name in names}
         rows = [
-            (one.id, one.lower_bound, one.p_hat, one.unfamiliar, *one.at_alpha.values())
+            (
+                *(one.id, one.lower_bound, one.p_hat, one.unfamiliar),
+                *((one.group,) if grouped else ()),
+                *one.at_alpha.values(),
+            )
             for one in self.bounds
         ]
         return pl.DataFrame(rows, schema=schema, orient="row")
@@ -131,12 +140,29 @@ def predict_command(
     if target is None and needs_target(folder):
         target = target_of_run(document)
     found = PredictedBounds(bounds=tuple(predict_bounds(folder, chosen, target=target)))
+    _report_unknown(folder, chosen)
     if found.unfamiliar:
         notice(
             f"{found.unfamiliar} of {len(found)} prompts look unlike the calibration prompts; the "
             "guarantee is for prompts from the same population"
         )
     return found
+
+
+def _report_unknown(folder: Path, prompts: PromptSet) -> None:
+    """Say which prompts belong to no group of the calibration."""
+    groups = read_bounds(folder)[0].groups
+    if groups is None or groups.column is None:
+        return
+    labels = prompts.labels(groups.column)
+    unknown = [label for label in labels if label not in groups.bound.names]
+    if unknown:
+        shown = "no value" if unknown[0] is None else repr(unknown[0])
+        notice(
+            f"{len(unknown)} of {len(prompts)} prompts belong to no calibrated group of "
+            f"{groups.column!r} (the first: {shown}): each has the shortest bound of all groups, "
+            "and no guarantee covers it"
+        )
 
 
 def predict_bounds(
@@ -151,6 +177,7 @@ def predict_bounds(
     Raises `UsageError` where the run has no bound, p_hat is lacking, or the contract differs.
     """
     bound, *others = read_bounds(folder)
+    labels = labels_for(folder, prompts)
     unlike = np.zeros(len(prompts), dtype=np.bool_)
     if not supplied(folder):
         if target is not None:
@@ -164,8 +191,12 @@ def predict_bounds(
         _check_supplied(folder, prompts)
         assert prompts.p_hat is not None
         p_hat = prompts.p_hat
-    limits = bound.predict(p_hat)
-    shorter = {f"{one.alpha:.10g}": one.predict(p_hat) for one in others}
+    groups, numbers = bound.groups, np.zeros(len(prompts), dtype=np.int64)
+    if groups is not None:
+        numbers = groups.numbers(p_hat, labels)
+        unlike = unlike | (numbers < 0)
+    limits = bound.predict(p_hat, numbers)
+    shorter = {f"{one.bound.alpha:.10g}": one.predict(p_hat, numbers) for one in others}
     for row, prompt in enumerate(prompts):
         yield PredictedBound(
             id=prompt.id,
@@ -173,12 +204,24 @@ def predict_bounds(
             p_hat=float(p_hat[row]),
             unfamiliar=bool(unlike[row]),
             at_alpha={name: int(values[row]) for name, values in shorter.items()},
+            group=None if groups is None or numbers[row] < 0 else groups.bound.names[numbers[row]],
         )
+
+
+def labels_for(folder: Path, prompts: PromptSet) -> list[str | None]:
+    """The group of each prompt by the column that the bound in `folder` is calibrated by.
+
+    All None where no column is needed. Raises `UsageError` where the prompts lack the column.
+    """
+    groups = read_bounds(folder)[0].groups
+    if groups is None or groups.column is None:
+        return [None] * len(prompts)
+    return prompts.labels(groups.column)
 
 
 def check_prediction(folder: Path, prompts: PromptSet) -> None:
     """Find what `predict_bounds` would refuse before a model is loaded; raises as it does."""
-    read_bounds(folder)
+    labels_for(folder, prompts)
     if supplied(folder):
         _check_supplied(folder, prompts)
         return

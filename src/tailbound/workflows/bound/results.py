@@ -19,6 +19,7 @@ from tailbound.storage.files import refusals, write_json
 from tailbound.storage.plain import finite, from_plain
 from tailbound.survival import Coverage, Evaluation, LowerPredictiveBound
 from tailbound.workflows.bound.baseline import ConstantBound
+from tailbound.workflows.bound.groups import Calibrated, Groups
 from tailbound.workflows.bound.parts import PromptSplit
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.result import Result
@@ -58,18 +59,26 @@ class StreamSpend:
 class BoundAtAlpha:
     """The bound at a smaller miscoverage, from the same draws; it holds by itself.
 
-    `median_bound` is that of the calibration prompts, `coverage` that of the test prompts.
+    `groups` and `bound` are as in `BoundResult`. `median_bound` is that of the calibration prompts,
+    `coverage` that of the test prompts.
     """
 
     bound: LowerPredictiveBound
     median_bound: float
     coverage: Coverage | None
+    groups: Groups | None = None
+
+    @property
+    def statement(self) -> str:
+        """The guarantee in words."""
+        return self.bound.statement if self.groups is None else self.groups.bound.statement
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return {
-            "statement": self.bound.statement,
+            "statement": self.statement,
             "bound": json.loads(self.bound.to_json()),
+            "groups": self.groups.to_dict() if self.groups else None,
             "median_bound": self.median_bound,
             "coverage": finite(asdict(self.coverage)) if self.coverage else None,
         }
@@ -81,6 +90,7 @@ class BoundAtAlpha:
             bound=LowerPredictiveBound.from_json(json.dumps(document["bound"])),
             median_bound=from_plain(float, document["median_bound"]),
             coverage=from_plain(Coverage | None, document["coverage"]),
+            groups=_groups(document),
         )
 
 
@@ -92,7 +102,9 @@ class BoundResult(Result):
     after every resume. `predictor` is the training report, None where the user gave p_hat;
     `constant` is the bound under one p_hat for all prompts, from the training draws, None likewise.
     `made_with` are the options, and a digest of the prompts and their parts. `bound` is the one at
-    the largest miscoverage asked for, `at_alpha` those at smaller ones, descending.
+    the largest miscoverage asked for, `at_alpha` those at smaller ones, descending. With
+    `--coverage-by`, `groups` has the bound of each group, and `bound` is one that no group's falls
+    short of, for prompts of any kind.
     """
 
     bound: LowerPredictiveBound
@@ -104,6 +116,12 @@ class BoundResult(Result):
     made_with: dict[str, Any]
     spend: dict[str, StreamSpend]
     at_alpha: tuple[BoundAtAlpha, ...] = ()
+    groups: Groups | None = None
+
+    @property
+    def statement(self) -> str:
+        """The guarantee in words."""
+        return self.bound.statement if self.groups is None else self.groups.bound.statement
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -126,6 +144,7 @@ class BoundResult(Result):
             made_with=dict(document["made_with"]),
             spend=from_plain(dict[str, StreamSpend], document["spend"]),
             at_alpha=tuple(BoundAtAlpha.from_dict(one) for one in document["at_alpha"]),
+            groups=_groups(document),
         )
 
     def facts(self) -> dict[str, object]:
@@ -140,7 +159,7 @@ class BoundResult(Result):
             found["coverage of test prompts, at least"] = self.evaluation.overall.lower
         for one in self.at_alpha:
             found[f"median bound at alpha = {one.bound.alpha:g}"] = one.median_bound
-        return {**found, "guarantee": self.bound.statement}
+        return {**found, "guarantee": self.statement}
 
     def frame(self) -> pl.DataFrame:
         """Coverage of the test prompts, one row per stratum; empty without test prompts.
@@ -169,8 +188,9 @@ class BoundResult(Result):
         return {
             "schema": SCHEMA,
             "estimand": "L(x) with P(T >= L(X)) >= 1 - alpha, T the index of the first unsafe draw",
-            "statement": self.bound.statement,
+            "statement": self.statement,
             "bound": json.loads(self.bound.to_json()),
+            "groups": self.groups.to_dict() if self.groups else None,
             "median_bound": self.median_bound,
             "missing": asdict(self.missing),
             "predictor": finite(self.predictor),
@@ -178,6 +198,10 @@ class BoundResult(Result):
             "made_with": self.made_with,
             "at_alpha": [one.to_dict() for one in self.at_alpha],
         }
+
+
+def _groups(document: Mapping[str, Any]) -> Groups | None:
+    return None if document["groups"] is None else Groups.from_dict(document["groups"])
 
 
 def write_results(folder: Path, result: BoundResult) -> None:
@@ -220,12 +244,16 @@ def read_evaluation(folder: Path) -> Evaluation | None:
 def made_with(settings: BoundSettings, parts: PromptSplit) -> dict[str, Any]:
     """What a bound depends on besides the draws: options, prompts, parts, p_hat of the user's."""
     known = [
-        [name, prompt.id, parts.supplied.get(prompt.id)]
+        [name, prompt.id, parts.supplied.get(prompt.id), *_label(parts, prompt.id)]
         for name, prompts in parts.by_name().items()
         for prompt in prompts
     ]
     digest = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
     return {**settings.to_dict(), "prompts": digest}
+
+
+def _label(parts: PromptSplit, name: str) -> list[str]:
+    return [parts.labels[name]] if name in parts.labels else []
 
 
 def discard_stale(folder: Path, settings: BoundSettings, parts: PromptSplit) -> None:
@@ -250,11 +278,13 @@ def supplied(folder: Path) -> bool:
     return _document(folder)["predictor"] is None
 
 
-def read_bounds(folder: Path) -> tuple[LowerPredictiveBound, ...]:
+def read_bounds(folder: Path) -> tuple[Calibrated, ...]:
     """The bounds in `bound.json`, by descending alpha; `UsageError` where the run has none yet."""
     document = _document(folder)
-    held = [document["bound"], *(one["bound"] for one in document["at_alpha"])]
-    return tuple(LowerPredictiveBound.from_json(json.dumps(one)) for one in held)
+    return tuple(
+        Calibrated(LowerPredictiveBound.from_json(json.dumps(one["bound"])), _groups(one))
+        for one in (document, *document["at_alpha"])
+    )
 
 
 def _document(folder: Path) -> dict[str, Any]:
@@ -267,7 +297,8 @@ def _document(folder: Path) -> dict[str, Any]:
     with understood(path, cure=_CURE):
         for one in (document, *document["at_alpha"]):
             LowerPredictiveBound.from_json(json.dumps(one["bound"]))
-        return {name: document[name] for name in ("predictor", "bound", "at_alpha")}
+            _groups(one)
+        return {name: document[name] for name in ("predictor", "bound", "groups", "at_alpha")}
 
 
 def median(values: np.ndarray[Any, Any]) -> float:

@@ -26,7 +26,8 @@ class BoundSettings:
     limit on the average number of draws per calibration prompt, which `budget` plans: prompts that
     are safer than predicted take more. `alphas` are the miscoverages of one bound or several from
     the same draws. `max_weight` and `max_level` as for
-    `tailbound.survival.calibrate`.
+    `tailbound.survival.calibrate`. `coverage_by` is `p_hat:K` or a column of the prompts: every
+    group then has a threshold and a guarantee of its own (`tailbound.workflows.bound.groups`).
     """
 
     budget: float = option("Average draws per calibration prompt.", short="-n")
@@ -87,6 +88,12 @@ class BoundSettings:
         default=None,
         group=GROUP,
     )
+    coverage_by: str | None = option(
+        "Hold the guarantee within groups: p_hat:K for K groups of predicted risk, or a column of "
+        "the prompts, such as their category.",
+        default=None,
+        group=GROUP,
+    )
     allow_missing: bool = option(
         "Continue even if so many verdicts are missing that bounds will be short.", default=False
     )
@@ -111,6 +118,7 @@ class BoundSettings:
         if self.max_draws is not None and self.design == "naive":
             raise UsageError("the naive design takes no --max-draws: lower --budget")
         self._check_limits()
+        self._check_groups()
         levels = (*(("alpha", alpha) for alpha in self.alphas), ("delta", self.delta))
         for name, level in (*levels, ("max-level", self.max_level)):
             if level is not None and not 0 < level < 1:
@@ -147,6 +155,33 @@ class BoundSettings:
         from tailbound.survival.designs import default_max_weight
 
         return default_max_weight(self.design, min(self.alphas), prompts, self.guarantee)
+
+    @property
+    def groups_of_p_hat(self) -> int | None:
+        """How many groups of p_hat are asked for; None without any."""
+        name, _, number = (self.coverage_by or "").partition(":")
+        return int(number) if name == "p_hat" else None
+
+    @property
+    def group_column(self) -> str | None:
+        """The column of the prompts that names their groups; None without one."""
+        return self.coverage_by if self.groups_of_p_hat is None else None
+
+    def _check_groups(self) -> None:
+        if self.coverage_by is None:
+            return
+        name, _, number = self.coverage_by.partition(":")
+        if name == "p_hat" and not (number.isdecimal() and 2 <= int(number) <= 100):
+            raise UsageError(
+                f"--coverage-by {self.coverage_by} is not a number of groups: write p_hat:5 for "
+                "five groups of predicted risk (2 to 100)"
+            )
+        if self.coverage_by in ("group", "id", ""):
+            raise UsageError(
+                f"--coverage-by {self.coverage_by or repr('')} is not a column of categories: the "
+                "wordings of one query (one group) are calibrated as one prompt; name another "
+                "column, or p_hat:5"
+            )
 
     def _check_limits(self) -> None:
         weight = self.max_weight

@@ -132,7 +132,8 @@ def _parts(folder: Path) -> PromptSplit:
         return tuple(known[key] for key, own, _ in rows if own == name)
 
     supplied = {key: p for key, _, p in rows} if _supplied(folder) else {}
-    return PromptSplit(part("train"), part("calibration"), part("test"), supplied)
+    labels = dict(table.select("id", "label").rows()) if "label" in table.columns else {}
+    return PromptSplit(part("train"), part("calibration"), part("test"), supplied, labels)
 
 
 def _supplied(folder: Path) -> bool:
