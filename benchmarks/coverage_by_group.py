@@ -19,7 +19,13 @@ import polars as pl
 import tailbound
 from tailbound.demo.exact import exact_risks
 from tailbound.demo.files import default_prompts
-from tailbound.survival import calibrate, calibrate_by_group, group_of, p_hat_edges
+from tailbound.survival import (
+    calibrate,
+    calibrate_by_group,
+    group_of,
+    p_hat_edges,
+    recalibrate_hazard,
+)
 
 
 def demo_population() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -48,6 +54,8 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=120)
     options = parser.parse_args()
     risk, p_hat, train = demo_population()
+    unsafe = np.random.default_rng(0).binomial(200, risk[train])
+    hazard = recalibrate_hazard(p_hat[train], unsafe, 200)
     reference, risk, p_hat = p_hat[train], risk[~train], p_hat[~train]
     edges = p_hat_edges(reference, 5, prompts=600, least=17)
     fifth, names = group_of(p_hat, edges), [str(number) for number in range(len(edges) + 1)]
@@ -66,13 +74,19 @@ def main() -> None:
         for name in found:
             drawn[:] = 0
             if name == "one":
-                bound = calibrate(p_hat[mine], observe, budget=options.budget, rng=rng)
+                bound = calibrate(
+                    *(p_hat[mine], observe),
+                    budget=options.budget,
+                    planning_p_hat=hazard,
+                    rng=rng,
+                )
                 limits = bound.predict(p_hat[other])
             else:
                 groups = calibrate_by_group(
                     *(p_hat[mine], fifth[mine], observe),
                     names=names,
                     budget=options.budget,
+                    planning_p_hat=hazard,
                     rng=rng,
                 )
                 limits = groups.bound.predict(p_hat[other], fifth[other])

@@ -9,6 +9,7 @@ from populations import Observed, true_coverage
 from tailbound.errors import UsageError
 from tailbound.intervals import clopper_pearson
 from tailbound.survival import (
+    Geometric,
     GroupedBound,
     bound_at,
     calibrate,
@@ -61,6 +62,27 @@ def test_every_group_is_covered_where_one_bound_for_all_is_far_off(guarantee):
     assert (means < {"plug-in": 0.92, "marginal": 0.92, "pac": 0.975}[guarantee]).all()
     if guarantee == "pac":
         assert (np.array(by_group) < 0.9).mean() < 0.15  # stated .1; 90 calibrations
+
+
+def test_predicted_distributions_have_groups_too():
+    rng = np.random.default_rng(8)
+    risk, p_hat, group = kinds_of_prompts(600, rng)
+    times = rng.geometric(risk)
+    for guarantee in ("plug-in", "marginal"):
+        bounds = [
+            calibrate_by_group(
+                *(given, group, Observed(times)),
+                names=KINDS,
+                budget=50,
+                guarantee=guarantee,
+                reference_p_hat=given,
+                reference_groups=group,
+                rng=1,
+            ).bound
+            for given in (p_hat, Geometric(p_hat))
+        ]
+        assert bounds[0] == bounds[1]
+        assert (bounds[0].predict(Geometric(p_hat), group) == bounds[1].predict(p_hat, group)).all()
 
 
 def test_each_group_is_calibrated_by_its_own_prompts_alone():

