@@ -218,6 +218,7 @@ def calibrate_by_group(
     planning_p_hat: Any = None,
     reference_p_hat: ArrayLike | PredictedTimes | None = None,
     reference_groups: ArrayLike | None = None,
+    max_weight: float | Sequence[float | None] | None = None,
     rng: Any = None,
     **options: Any,
 ) -> GroupCalibration:
@@ -226,8 +227,9 @@ def calibrate_by_group(
     `groups`, shape (n,), are the numbers (0, 1, ...) of the groups that `names` lists, fixed
     without the calibration draws; `reference_groups` are those of `reference_p_hat`. `budget` is
     the average over all calibration prompts; what a group cannot use goes to the others
-    (`share_budget`). Everything else is as for `calibrate`, for each group by itself: a group with
-    too few prompts for the guarantee has bounds of 1.
+    (`share_budget`). `max_weight` is one for all groups or one for each. Everything else is as for
+    `calibrate`, for each group by itself: a group with too few prompts for the guarantee has bounds
+    of 1.
 
     Raises `UsageError` as `calibrate` does, and for a named group without calibration prompts, or,
     where the guarantee rests on reference predictions, without those.
@@ -275,6 +277,8 @@ def calibrate_by_group(
     budgets = share_budget(budget, needs, [who.size for who in members])
     if design == "naive":  # its spend is its budget, whatever comes out
         budgets = np.full(len(names), budget)
+    if max_weight is None or isinstance(max_weight, int | float):
+        max_weight = [max_weight] * len(names)
     found = []
     for number, who in enumerate(members):
         found.append(
@@ -289,6 +293,7 @@ def calibrate_by_group(
                 reference_p_hat=None
                 if reference is None
                 else reference.take(np.flatnonzero(beside == number)),
+                max_weight=max_weight[number],
                 rng=generator,
                 **options,
             )

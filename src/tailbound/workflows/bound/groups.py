@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tailbound.core.prompt import Prompt
+from tailbound.errors import UnreachableError
 from tailbound.storage.plain import from_plain
 from tailbound.survival import (
     CalibrationRecord,
@@ -137,14 +138,23 @@ class Calibration:
         self._names: tuple[str, ...] = ()
         options = {**options, "reference_p_hat": reference}
         if settings.coverage_by is None:
-            self._whole = calibrate_with_record(p_hat, observe, **options)
+            weight = settings.largest_weight(len(p_hat))
+            self._whole = calibrate_with_record(p_hat, observe, max_weight=weight, **options)
             self._records = [(np.arange(len(p_hat)), self._whole[1])]
             return
         self._divide(settings, reference)
+        numbers = self.numbers(parts.calibration, p_hat)
+        sizes = np.bincount(numbers, minlength=len(self._names))
+        if not sizes.all():
+            raise UnreachableError(
+                f"no calibration prompt has a {self._names[int(sizes.argmin())]}, as training "
+                f"prompts have: ask for fewer groups than --coverage-by {self._by}"
+            )
         self._groups = calibrate_by_group(
             p_hat,
-            self.numbers(parts.calibration, p_hat),
+            numbers,
             observe,
+            max_weight=[settings.largest_weight(int(size)) for size in sizes],
             names=self._names,
             reference_groups=self.numbers(parts.train, reference),
             **options,

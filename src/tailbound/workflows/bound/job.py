@@ -138,7 +138,6 @@ def calibrated(
         guarantee=settings.guarantee,
         delta=settings.delta,
         design=settings.design,
-        max_weight=settings.largest_weight(len(parts.calibration)),
         max_level=settings.max_level,
         planning_p_hat=predictions.hazard,
         max_draws=settings.max_draws,
