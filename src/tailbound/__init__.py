@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tailbound.api import (
         bound,
+        bound_table,
         import_draws,
         load_target,
         monitor,
@@ -41,6 +42,7 @@ __version__: str
 
 _HOMES = {
     "bound": "tailbound.api",
+    "bound_table": "tailbound.api",
     "calibrate": "tailbound.survival",
     "estimate_risk": "tailbound.importance_sampling",
     "import_draws": "tailbound.api",
@@ -67,6 +69,7 @@ _HOMES = {
 __all__ = [
     "__version__",
     "bound",
+    "bound_table",
     "calibrate",
     "estimate_risk",
     "import_draws",

@@ -53,6 +53,7 @@ from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
 from tailbound.workflows.risk.splitting.settings import SplittingOptions
 from tailbound.workflows.settings import PromptOptions, RecordOptions
 from tailbound.workflows.summarize.settings import SummaryOptions
+from tailbound.workflows.table.settings import TableOptions
 from tailbound.workflows.verify.settings import VerifyOptions
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from tailbound.workflows.risk import RiskResult
     from tailbound.workflows.risk.preview import RiskPreview
     from tailbound.workflows.summarize.summary import RunSummary
+    from tailbound.workflows.table import TableSource
     from tailbound.workflows.verify import Verification
 
 ProgressOption = Literal["auto"] | Callable[[Any], None] | None
@@ -173,6 +175,41 @@ def bound(
     with _watching(progress) as reporter:
         done = run_command(request, progress=reporter)
     return done.result
+
+
+@_takes(TableOptions)
+def bound_table(
+    table: TableSource,
+    *,
+    out: Place,
+    progress: ProgressOption = "auto",
+    **options: Any,
+) -> BoundResult:
+    """A bound from times that were observed elsewhere: no model and no judge.
+
+    `table` is a path, records or a frame with one row per unit: `time`, `event`, predictions
+    (`p_hat`, or hazards by step `h1`, `h2`, ...), and where wanted `id`, `split`, `group`, `tail`.
+    With `budget` only the draws that the design would have paid for are used. `predict` then takes
+    a table of new units with their predictions.
+
+    >>> import random, tempfile, tailbound
+    >>> draw = random.Random(0).random
+    >>> rows = []
+    >>> for _ in range(300):
+    ...     falling = {"h1": 0.3, "h2": 0.1, "h3": 0.05}  # from turn to turn
+    ...     hits = [turn for turn, h in enumerate(falling.values(), start=1) if draw() < h]
+    ...     rows.append({"time": min(hits, default=3), "event": bool(hits), **falling})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = tailbound.bound_table(rows, out=f"{folder}/run", alpha=(0.45,), progress=None)
+    ...     new = tailbound.predict(f"{folder}/run", rows[:1], progress=None)
+    >>> new[0].lower_bound
+    3
+    """
+    from tailbound.workflows.table.command import table_command
+
+    given = _checked(bound_table, options)
+    with _watching(progress):
+        return table_command(table, _place(out), given)
 
 
 @_takes(BoundSettings, PromptOptions, *_DRAWING)

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
+import typer
+
 from tailbound.cli import options as opt
 from tailbound.cli.declared import declares
 from tailbound.cli.rejudge import judge_again
 from tailbound.cli.say import json_document
+from tailbound.cli.table import bound_from_table
 from tailbound.core.contract import SamplingOptions
-from tailbound.errors import UnreachableError
+from tailbound.errors import UnreachableError, UsageError
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.settings import PromptOptions, RecordOptions
 
 
 @declares(
-    PromptOptions, BoundSettings, RecordOptions, SamplingOptions, EngineOptions, EndpointOptions
+    *(PromptOptions, BoundSettings, RecordOptions, SamplingOptions, EngineOptions, EndpointOptions),
+    optional=("budget",),
 )
 def command(
-    prompts: opt.Prompts,
+    context: typer.Context,
     out: opt.Out,
+    prompts: opt.PromptsOrTable = None,
+    from_table: opt.FromTable = None,
     target: opt.Target = "demo",
     judge: opt.Judge = "demo",
     rejudge: opt.Rejudge = False,
@@ -33,6 +39,13 @@ def command(
         given = {"threshold": options["threshold"]}
         judge_again(out, judge, given, dry_run=dry_run, as_json=as_json)
         return
+    if from_table is not None:
+        bound_from_table(context, from_table, out, options, as_json=as_json)
+        return
+    if prompts is None:
+        raise UsageError("PROMPTS is missing: name a prompt file, or a table by --from-table")
+    if options["budget"] is None:
+        raise UsageError("--budget is required: the average number of draws per calibration prompt")
     from tailbound.cli.render import bound as render
     from tailbound.terminal.progress import LiveProgress
     from tailbound.workflows.bound.command import plan_command, run_command, why_trivial

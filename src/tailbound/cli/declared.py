@@ -6,7 +6,7 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING
+from dataclasses import MISSING, replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -23,14 +23,21 @@ _WIDEST = 20
 """Characters of choices that are shown in place of a type; the help names them anyway."""
 
 
-def declares(*groups: Group) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def declares(
+    *groups: Group, optional: tuple[str, ...] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options that dataclasses declare, `--config` and `--save-config`.
 
-    The command takes them as `**options`, under their names in Python.
+    The command takes them as `**options`, under their names in Python. Those in `optional` need
+    not be given though they have no default: they are None then.
     """
 
     def give(function: Callable[..., None]) -> Callable[..., None]:
-        declared = [one for group in groups for one in options_of(group)]
+        declared = [
+            replace(one, default=None) if one.name in optional else one
+            for group in groups
+            for one in options_of(group)
+        ]
         own = [
             parameter.replace(kind=parameter.KEYWORD_ONLY)
             for parameter in inspect.signature(function, eval_str=True).parameters.values()
@@ -81,6 +88,8 @@ def _parameter(one: Option) -> inspect.Parameter:
             annotation, default = list[str] | None, None
         else:
             annotation, default = str, ",".join(f"{number:g}" for number in default)
+    if default is None and annotation in (int, float, str):
+        annotation = annotation | None
     flag = one.flag if default is not True else f"{one.flag}/--no-{one.flag[2:]}"
     names = [flag] if one.short is None else [flag, one.short]
     info = typer.Option(
@@ -280,7 +289,7 @@ def save_config(path: Path, given: Mapping[str, Any]) -> None:
     plain = {
         name: str(value) if isinstance(value, Path) else _without_password(name, value)
         for name, value in given.items()
-        if value is not None and name not in ("dry_run", "as_json")
+        if value is not None and name not in ("context", "dry_run", "as_json")
     }
     if path.exists():
         raise UsageError(f"--save-config {path} exists: name a new file")

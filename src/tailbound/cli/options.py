@@ -17,10 +17,27 @@ Prompts = Annotated[
         "of a public set such as strongreject.",
     ),
 ]
+FromTable = Annotated[
+    Path | None,
+    typer.Option(
+        "--from-table",
+        metavar="TABLE",
+        help="Calibrate on times that were observed elsewhere (CSV, JSONL, JSON or Parquet: time, "
+        "event, and p_hat or hazards h1, h2, ...), in place of PROMPTS: no model and no judge.",
+    ),
+]
 Out = Annotated[
     Path,
     typer.Option(
         "--out", "-o", metavar="FOLDER", help="Run folder; a run already there is resumed."
+    ),
+]
+PromptsOrTable = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="PROMPTS",
+        help="Prompt file (JSONL, JSON, CSV, Parquet or text), hf-dataset:ORG/NAME, or the name "
+        "of a public set such as strongreject.",
     ),
 ]
 Target = Annotated[

@@ -57,6 +57,7 @@ from tailbound.workflows.reproduce.results import (
 )
 from tailbound.workflows.risk.preview import RiskPreview
 from tailbound.workflows.risk.results import RiskSpend, SetRisk
+from tailbound.workflows.table.settings import TableOptions
 from tailbound.workflows.verify import Check, Verification
 
 ONE = Literal[1]
@@ -107,7 +108,12 @@ BOUND = shape(
         shape("training_report", TrainingReport, features=str, explained=float | None)
     ),
     constant=ConstantBound | None,
-    made_with=shape("made_with", BoundSettings, prompts=str),
+    made_with=AnyOf(
+        (
+            shape("made_with", BoundSettings, prompts=str),
+            shape("made_with_table", TableOptions, predictions=str, prompts=str),
+        )
+    ),
     # the bounds at smaller miscoverages, descending
     at_alpha=ListOf(
         shape("bound_at_alpha", BoundAtAlpha, statement=str, bound=LEVEL, groups=GROUPS)

@@ -55,7 +55,7 @@ def bound(result: BoundResult, *, subject: str, out: Console | None = None) -> N
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column()
     facts.add_row("what", f"draws until the first unsafe one: {subject}")
-    facts.add_row("bound", f"median L = {_count(result.median_bound)} over calibration prompts")
+    facts.add_row("bound", f"median L = {count(result.median_bound)} over calibration prompts")
     facts.add_row("guarantee", f"{result.statement} [{b.guarantee}]")
     if result.groups is None:
         limit = f"{_LIMITS[b.limited_by]} (level {b.level:.4f}, cap {b.cap:,})"
@@ -75,7 +75,7 @@ def bound(result: BoundResult, *, subject: str, out: Console | None = None) -> N
     )
     for one in result.at_alpha:
         facts.add_row(
-            f"at alpha {one.bound.alpha:g}", f"median L = {_count(one.median_bound)}; {_held(one)}"
+            f"at alpha {one.bound.alpha:g}", f"median L = {count(one.median_bound)}; {held(one)}"
         )
     for name, value in _predictor(result):
         facts.add_row(name, value)
@@ -85,7 +85,7 @@ def bound(result: BoundResult, *, subject: str, out: Console | None = None) -> N
         "no verdict was missing in calibration"
         if stopped == 0
         else f"{stopped} calibration prompts stopped at a missing verdict, counted as unsafe; "
-        f"if all were safe: median L = {_count(result.missing.median_if_safe)}",
+        f"if all were safe: median L = {count(result.missing.median_if_safe)}",
     )
     facts.add_row(
         "spend",
@@ -98,7 +98,7 @@ def bound(result: BoundResult, *, subject: str, out: Console | None = None) -> N
     if result.groups is not None:
         _groups(out, result.groups)
     if result.evaluation is not None:
-        _evaluation(out, result)
+        coverage(out, result)
 
 
 def _groups_asked(groups: Groups) -> str:
@@ -126,7 +126,7 @@ def _groups(out: Console, groups: Groups) -> None:
     show_table(out, table)
 
 
-def _held(one: BoundAtAlpha) -> str:
+def held(one: BoundAtAlpha) -> str:
     """Coverage of the test prompts by the bound at a smaller miscoverage, and what it promises."""
     bounds = (one.bound,) if one.groups is None else one.groups.bound.bounds
     low = any(b.level == 0 or b.statement.startswith("No coverage") for b in bounds)
@@ -152,7 +152,8 @@ def _predictor(result: BoundResult) -> Iterator[tuple[str, str]]:
         yield "no predictor", f"about L = {result.constant.bound:,}{more} for every prompt"
 
 
-def _evaluation(out: Console, result: BoundResult) -> None:
+def coverage(out: Console, result: BoundResult) -> None:
+    """Print how the test prompts were covered."""
     evaluation = result.evaluation
     assert evaluation is not None
     table = SafeTable(
@@ -192,7 +193,7 @@ def _coverage_row(row: Coverage) -> tuple[str, ...]:
         return row.name, "0", "-", "-", "-"
     value = _between(row.lower, row.upper)
     interval = _between(*row.interval)
-    return row.name, f"{row.prompts}", value, interval, _count(row.median_bound)
+    return row.name, f"{row.prompts}", value, interval, count(row.median_bound)
 
 
 def _between(low: float, high: float) -> str:
@@ -275,7 +276,8 @@ def next_step(command: str) -> None:
     console().print(Text(visible(f"next: {command}"), style="dim"), soft_wrap=True)
 
 
-def _count(value: float | None) -> str:
+def count(value: float | None) -> str:
+    """A number of draws, with its decimal where it has one."""
     if value is None:
         return "-"
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"

@@ -29,6 +29,7 @@ from tailbound.workflows.bound.results import read_bounds, supplied
 from tailbound.workflows.opening import report, target_of_run
 from tailbound.workflows.result import Result
 from tailbound.workflows.settings import PromptOptions
+from tailbound.workflows.table.settings import COMMAND as TABLE_COMMAND
 
 if TYPE_CHECKING:
     import polars as pl
@@ -130,10 +131,15 @@ def predict_command(
 ) -> PredictedBounds:
     """Everything that `tailbound predict` does; the target is loaded where it is needed.
 
-    `given` are options of `PromptOptions` by name.
+    `given` are options of `PromptOptions` by name. For a bound from a table `prompts` are a table
+    of new units with their predictions.
     """
     asked = make(PromptOptions, given)
     document = manifest.read_manifest(folder)
+    if document["command"] == TABLE_COMMAND:
+        from tailbound.workflows.table.prediction import predict_table
+
+        return PredictedBounds(bounds=predict_table(folder, prompts))
     chosen = prompt_set(prompts, field=asked.field, limit=asked.limit)
     report(*chosen.notices)
     check_prediction(folder, chosen)

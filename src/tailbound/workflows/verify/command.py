@@ -11,15 +11,17 @@ from tailbound.core.steps import step
 from tailbound.errors import LedgerError, UsageError
 from tailbound.runs import layout
 from tailbound.runs.manifest import read_manifest
+from tailbound.workflows.table.settings import COMMAND as TABLE_COMMAND
 from tailbound.workflows.verify.bound import check_bound
 from tailbound.workflows.verify.findings import Findings
 from tailbound.workflows.verify.ledger import check_record
 from tailbound.workflows.verify.monitor import check_monitor
-from tailbound.workflows.verify.origins import check_origins
+from tailbound.workflows.verify.origins import check_origins, check_source
 from tailbound.workflows.verify.others import check_rejudged, check_summary
 from tailbound.workflows.verify.result import Verification
 from tailbound.workflows.verify.risk import check_risk
 from tailbound.workflows.verify.settings import VerifyOptions
+from tailbound.workflows.verify.table import check_table
 from tailbound.workflows.verify.working_copy import working_copy
 
 _KEPT: dict[str, str] = {
@@ -45,6 +47,8 @@ def verify_command(folder: Path, given: Mapping[str, Any]) -> Verification:
     findings = Findings(folder, asked.tolerance)
     command = str(manifest["command"])
     findings.matches(layout.MANIFEST, f"bears its checksum (tailbound {command})")
+    if command == TABLE_COMMAND:  # there are no draws: the table is the record
+        return _verified_table(findings, manifest)
     with step("reading the record"):
         check_record(findings, manifest)
     with step("computing the results again"), working_copy(folder) as copy:
@@ -58,10 +62,21 @@ def verify_command(folder: Path, given: Mapping[str, Any]) -> Verification:
     with step("comparing with what is on this machine"):
         check_origins(findings, manifest)
     _list_the_rest(findings)
+    return _verification(findings, command)
+
+
+def _verified_table(findings: Findings, manifest: Mapping[str, Any]) -> Verification:
+    with step("computing the results again"), working_copy(findings.folder) as copy:
+        check_table(findings, manifest, copy)
+    check_source(findings, manifest["options"])
+    return _verification(findings, TABLE_COMMAND)
+
+
+def _verification(findings: Findings, command: str) -> Verification:
     return Verification(
-        folder=str(folder),
+        folder=str(findings.folder),
         command=command,
-        tolerance=asked.tolerance,
+        tolerance=findings.tolerance,
         checks=tuple(findings.checks),
     )
 

@@ -33,17 +33,18 @@ _OF_MODELS = ("classifier", "guard")
 def check_origins(findings: Findings, manifest: Mapping[str, Any]) -> None:
     """Prompts, model and judge of the run, as far as they lie on this machine."""
     if manifest["command"] == "import":
-        _check_source(findings, manifest["options"])
+        check_source(findings, manifest["options"])
         return
     _check_prompts(findings, str(manifest["options"].get("prompts", "")))
     _check_model(findings, manifest)
     _check_judge(findings, manifest)
 
 
-def _check_source(findings: Findings, options: Mapping[str, Any]) -> None:
-    path = Path(str(options.get("source", "")))
+def check_source(findings: Findings, options: Mapping[str, Any]) -> None:
+    """The file that was imported, or that a table was read from, is still the same."""
+    path = Path(str(options.get("source") or ""))
     if not path.is_file():
-        findings.not_recomputed(SOURCE, f"{path} is not on this machine")
+        findings.not_recomputed(SOURCE, f"{path if path.name else 'it'} is not on this machine")
         return
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     wrong = list(differences(options.get("sha256"), digest, tolerance=0.0, place="sha256"))
