@@ -231,7 +231,7 @@ class Mixture:
 
     >>> both = Mixture([Geometric([0.5]), Geometric([0.001])], weights=[0.25, 0.75])
     >>> both.level(1).tolist(), both.quantile([0.3]).tolist()
-    ([0.12575], [68.0])
+    ([0.12575], [69.0])
     """
 
     def __init__(
