@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from hypothesis import settings
 
+from balance import balanced
 from processes import Launcher, launching
 
 # one thread per process, which sleeps while it waits: threads that share cores spin for minutes
@@ -18,6 +19,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # the same examples in every run, and no clock: a busy machine is no failure
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1:
+        items[:] = balanced(items, workers)
 
 
 @pytest.fixture(scope="session")

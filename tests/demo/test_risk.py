@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sizes import size
 from tailbound.core.contract import DrawRequest, SamplingOptions
 from tailbound.core.prompt import Prompt
 from tailbound.demo.exact import exact_risks
@@ -55,15 +56,19 @@ def repeat(
 
 
 def test_the_ladder_on_the_demo_model(tmp_path):
-    """20 repeats, 500 draws: the relative error, what is resolved, what is off and flagged."""
+    """500 draws each: the relative error, what is resolved, what is off and flagged.
+
+    3 repeats on 6 prompts in each band of risks; in full 20 on 8. The relative error is about .06,
+    so the mean of 18 estimates has a standard error of .014: one that is off by an eighth is seen.
+    """
     _, proposals = load("model")
     bands = {(3e-5, 3e-4): 0.5, (3e-6, 3e-5): 1.0}
-    groups = [chosen("model", *band, 8) for band in bands]
+    groups = [chosen("model", *band, size(6, 8)) for band in bands]
     prompts = [prompt for some, _ in groups for prompt in some]
     truth = np.concatenate([risk for _, risk in groups])
     estimates = [
         [r.estimate for r in repeat(proposals, prompts, tmp_path / f"{seed}", seed).risks]
-        for seed in range(20)
+        for seed in range(size(3, 20))
     ]
     ratio = np.array([[e.risk for e in row] for row in estimates]) / truth
     resolved = np.array([[e.resolved for e in row] for row in estimates])
@@ -74,7 +79,7 @@ def test_the_ladder_on_the_demo_model(tmp_path):
         mean, share = ratio[:, inside].mean(), resolved[:, inside].mean()
         print(f"risk {low:g} to {high:g}: RMSE {error:.3f}, mean {mean:.3f}, resolved {share:.3f}")
         assert error <= allowed
-        # 160 estimates; the ladder is unbiased: 5 standard errors
+        # the ladder is unbiased: 5 standard errors
         spread = ratio[:, inside].std() / np.sqrt(ratio[:, inside].size)
         assert abs(ratio[:, inside].mean() - 1) < 5 * spread + 0.01
     assert resolved[:, truth > 3e-5].mean() >= 0.8
@@ -92,14 +97,14 @@ def test_the_ladder_on_the_demo_model(tmp_path):
 def full_ablation_variance(
     proposals: Proposals, prompts: list[Prompt], truth: np.ndarray
 ) -> np.ndarray:
-    """n times the relative variance of full ablation alone, from 1,000 draws per prompt."""
+    """n times the relative variance of full ablation alone, from 500 draws per prompt (1,000)."""
     assert isinstance(proposals.target, LocalModel)
     engine = ProposalModel(proposals.target, list(proposals.variants([1.0]).values()))
     found = []
     for prompt, risk in zip(prompts, truth, strict=True):
         requests = [
             DrawRequest(prompt=prompt, stream="alone", index=i, segments=((1, 32),))
-            for i in range(1, 1001)
+            for i in range(1, size(501, 1001))
         ]
         draws = list(engine.draw(requests, seed=0))
         harm = [v.score for v in JUDGE.judge([Exchange(prompt, d.text) for d in draws])]
@@ -114,22 +119,28 @@ def test_what_full_ablation_never_visits(tmp_path):
 
     The ladder finds that way; `single` cannot, and must not call its estimates resolved.
 
-    48 estimates of the ladder, whose relative error is about .05 (one that misses the way: above
-    .5), and 24 of `single`, each of which must be unresolved.
+    6 estimates of the ladder (48 in full), whose relative error is about .05 (one that misses the
+    way: above .5, so that even one of the 6 is seen), and 6 of `single` (24), each of which must be
+    unresolved.
     """
     _, proposals = load("fixture")
-    prompts, truth = chosen("fixture", 1e-5, 0.2, 8)
+    prompts, truth = chosen("fixture", 1e-5, 0.2, size(6, 8))
     ratio = []
-    for seed in range(6):
+    for seed in range(size(1, 6)):
         ladder = repeat(proposals, prompts, tmp_path / f"ladder-{seed}", seed, draws=2000)
         ratio.append([r.estimate.risk for r in ladder.risks] / truth)
     error = np.sqrt(np.mean((np.array(ratio) - 1) ** 2))
     print(f"ladder, 2,000 draws: relative RMSE {error:.3f}")
     # about .05 where the way is found; .4 and more where it is missed
-    assert error <= 0.2
-    for seed in range(3):
+    assert error <= 0.15
+    for seed in range(size(1, 3)):
         single = repeat(
-            proposals, prompts, tmp_path / f"single-{seed}", seed, draws=2000, family="single"
+            proposals,
+            prompts,
+            tmp_path / f"single-{seed}",
+            seed,
+            draws=size(1000, 2000),
+            family="single",
         )
         for risk in single.risks:
             e = risk.estimate

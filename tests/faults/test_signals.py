@@ -4,7 +4,7 @@ Each command is started, gets a signal (or is stopped for a moment) some time la
 again with the same line, many times over; then it runs to its end. Ledgers and results must be
 those of a run that nobody disturbed: tokens and verdicts of every draw, and the files of results.
 
-The twenty moments are those of processes forked from one that has imported torch already: so they
+The eight moments are those of processes forked from one that has imported torch already: so they
 fall into the work, and not, as most would, into seconds of imports.
 """
 
@@ -26,6 +26,7 @@ import polars as pl
 import pytest
 
 from processes import Launcher
+from sizes import size
 from tailbound.demo.files import default_prompts
 
 KEY = ["stream", "prompt_id", "index"]
@@ -235,8 +236,9 @@ def test_a_disturbed_risk_ends_as_one_that_is_not(launcher: Launcher, tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
-def test_twenty_moments(name: str, launcher: Launcher, tmp_path: Path) -> None:
-    check(COMMANDS[name], tmp_path, moments=20, seed=7, starter=launcher)
+def test_eight_moments(name: str, launcher: Launcher, tmp_path: Path) -> None:
+    """Two of each signal; twenty in full."""
+    check(COMMANDS[name], tmp_path, moments=size(8, 20), seed=7, starter=launcher)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])

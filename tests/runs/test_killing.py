@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from runs.writer import make_verdict, open_ledger
+from sizes import size
 from tailbound.errors import RunLockedError
 from tailbound.runs import index, read
 
@@ -83,7 +84,7 @@ def test_sigkill_loses_at_most_the_unfinished_batch(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_sigkill_many_times(tmp_path: Path) -> None:
-    for seed in range(10):
+    for seed in range(size(3, 10)):
         kill_again_and_again(tmp_path / str(seed), kills=30, seed=seed)
 
 

@@ -6,6 +6,7 @@ at once and after a refusal.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,6 +15,7 @@ import pytest
 
 from reference_models.drawing import certified_bounds
 from reference_models.tiny_lm import LENGTH, TinyLanguage, prompts
+from sizes import FULL_SIZE, size
 from tailbound.core.contract import DrawRequest
 from tailbound.core.prompt import Prompt
 from tailbound.importance_sampling import MixSwitch, make_ladder, mean_weight
@@ -32,8 +34,8 @@ EVENTS = (
     r"w[456].*w[456].*w[456]",
 )
 FAMILIES = ("ladder", "mix-switch", "single")
-#: Draws of one repeat, and repeats: 100,000 draws in all.
-SIZE, REPEATS = 200, 500
+#: Draws of one repeat, and repeats: 20,000 draws in a cell, 100,000 in full.
+SIZE, REPEATS = 200, size(100, 500)
 STRENGTHS = [0.0, 1.0, 0.6]
 VARIANTS = {"1": 1, "0.6": 2, HEATED: 3}
 
@@ -116,29 +118,50 @@ def judged(event: str, prompt: Prompt, texts: list[str]) -> np.ndarray:
     return np.array([score[text] for text in texts], dtype=np.float64)
 
 
+@cache
+def token_tables(number: int, prompt_id: str) -> np.ndarray:
+    """Log-probs of the tokens of all replies by every variant, (variants, R, LENGTH)."""
+    (prompt,) = (one for one in prompts(2) if one.id == prompt_id)
+    made = language(number)
+    plain = [made.tokens(prompt, strength) for strength in STRENGTHS]
+    return np.stack([*plain, made.tokens(prompt, 0.0, heat=HEAT)])
+
+
+@cache
+def unsafe_replies(event: str) -> np.ndarray:
+    """Which of all replies are unsafe, (R,): the same ones for every model and prompt."""
+    pattern = re.compile(event)
+    return np.array([pattern.search(text) is not None for text in language(0).texts], dtype=float)
+
+
 def exact(number: int, prompt: Prompt, chosen: Family) -> dict[str, dict[str, float]]:
     """P(unsafe), and SIZE times the variance of one batch's estimate, from all replies."""
-    bed = language(number)
-    log_q = bed.log_densities(chosen, prompt, STRENGTHS)
+    log_q = chosen.log_densities(token_tables(number, prompt.id), language(number).lengths)
     p, q = np.exp(log_q[0]), np.exp(log_q)
     np.testing.assert_allclose(q.sum(axis=1), 1, atol=1e-9)
     shares = chosen.counts(SIZE, []) / SIZE
     w = p / (shares @ q)
     truth, variance = {}, {}
     for event in EVENTS:
-        h = judged(event, prompt, bed.texts)
+        h = unsafe_replies(event)
         truth[event] = float(p @ h)
         means = q @ (w * h)
         variance[event] = float(p @ (w * h) - shares @ means**2)
     return {"truth": truth, "variance": variance}
 
 
-CELLS = [(n, p, f) for n in range(len(LANGUAGES)) for p in range(2) for f in FAMILIES]
+#: Number of the language, and of its prompt.
+PAIRS = [(n, p) for n in range(len(LANGUAGES)) for p in range(2) if FULL_SIZE or n == p]
+CELLS = [(n, p, f) for n, p in PAIRS for f in FAMILIES]
 
 
 @pytest.mark.slow
 def test_estimates_are_unbiased_and_their_variance_is_the_exact_one() -> None:
-    """48 cells; a false alarm in fewer than 1% of seeds (48 x P(|z| > 4) = .3%, mean z^2 .6%)."""
+    """24 risks, 48 in full; a false alarm in fewer than 2% of seeds, most of them by mean z^2.
+
+    A bias of all in one direction shows in their sum. Mean weights are 1 within 4 standard errors:
+    a false alarm in 12 x 6e-5.
+    """
     z = []
     risks = []
     for cell in CELLS:
@@ -150,45 +173,47 @@ def test_estimates_are_unbiased_and_their_variance_is_the_exact_one() -> None:
             estimated = float((weights * found.harm[event]).mean())
             z.append((estimated - found.truth[event]) / np.sqrt(found.variance[event] / n))
             risks.append(found.truth[event])
-    assert len(z) >= 48
+        labels = np.concatenate([batch.labels for batch in found.batches])
+        mean, mean_z = mean_weight(np.log(weights), labels)
+        assert abs(mean_z) <= 4, cell
+        assert mean == pytest.approx(1, abs=0.1), cell
+    print(
+        f"max |z| {np.abs(z).max():.2f}, mean z^2 {np.mean(np.square(z)):.2f}, sum {np.sum(z):.1f}"
+    )
+    assert len(z) == size(24, 48)
     assert min(risks) < 1e-6
     assert max(risks) > 1e-2
     assert np.abs(z).max() <= 4
-    assert 0.6 <= np.mean(np.square(z)) <= 1.5
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell[0]}{cell[1]}-{cell[2]}")
-def test_weights_have_mean_one(cell: tuple[int, int, str]) -> None:
-    """Within 4 standard errors: a false alarm in 12 x 6e-5."""
-    found = drawn(*cell)
-    weights = np.concatenate([batch.log_weights for batch in found.batches])
-    labels = np.concatenate([batch.labels for batch in found.batches])
-    mean, z = mean_weight(weights, labels)
-    assert abs(z) <= 4
-    assert mean == pytest.approx(1, abs=0.1)
+    # the events of a cell share draws: the variance of the sum is at most four times their number
+    assert abs(np.sum(z)) <= 4 * np.sqrt(4 * len(z))
+    low, high = (0.6, 1.5) if FULL_SIZE else (0.4, 2.0)
+    assert low <= np.mean(np.square(z)) <= high
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("repeats_in_one", [1, 2, 4])
 def test_certified_lower_bounds_cover(repeats_in_one: int) -> None:
-    """At the ends of 1, 2 and 4 complete batches, 500, 250 and 125 repeats.
+    """At the ends of 1, 2 and 4 complete batches, 100, 50 and 25 repeats in each of 8 cells.
 
-    At least 95% must hold; the seed is fixed, and the bounds are conservative: more than 97% do.
-    Bounds that hold in 90% pass 125 repeats of one cell in 4% of seeds, and there are 8 cells.
+    At least 95% must hold over all cells; the seed is fixed, and the bounds are conservative:
+    more than 97% do. Bounds that hold in 90% pass 200 repeats in 1% of seeds.
     """
-    found = [drawn(number, 0, "ladder") for number in range(len(LANGUAGES))]
+    found = [drawn(number, number, "ladder") for number in range(len(LANGUAGES))]
+    all_held: list[bool] = []
     for one in found:
         bound = one.family.ladder.weight_bound(one.batches[0].counts)  # type: ignore[union-attr]
         weights = [batch.log_weights for batch in one.batches]
         for event in EVENTS:
             runs = REPEATS // repeats_in_one
+            used = runs * repeats_in_one * SIZE
             lows, _, resolved = certified_bounds(
-                np.concatenate(weights).reshape(runs, -1),
-                one.harm[event].reshape(runs, -1),
+                np.concatenate(weights)[:used].reshape(runs, -1),
+                one.harm[event][:used].reshape(runs, -1),
                 bound,
             )
             held, ratios = lows <= one.truth[event], lows / one.truth[event]
-            assert np.mean(held) >= 0.95
+            all_held += held.tolist()
             if repeats_in_one == 4 and np.mean(resolved) > 0.5:
                 assert np.median(ratios) >= 0.3
+    print(f"{np.mean(all_held):.3f} of {len(all_held)} hold")
+    assert np.mean(all_held) >= 0.95

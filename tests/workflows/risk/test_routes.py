@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from reference_models.routes import KINDS, family, routes_model, run
+from sizes import size
 from tailbound.importance_sampling import RiskEstimate
 
 DRAWS = 1500
@@ -71,11 +72,12 @@ def test_explorers_find_the_other_route() -> None:
 
 @pytest.mark.slow
 def test_resolved_intervals_cover_and_most_are_resolved() -> None:
-    """5 kinds x risks 1e-2 .. 1e-5 x 40 runs of 1,500 draws, 4 models of each kind and risk.
+    """5 kinds x risks 1e-2 .. 1e-5 x 20 runs of 1,500 draws, 4 models of each kind and risk.
 
-    Of the intervals of resolved estimates at least 90% cover, pooled, and 80% in every cell with at
-    least 20 of them; at least 3 in 4 are resolved; the lower bound is half the truth or more in
-    the median; of resolved estimates at most 2% are off by 2x. Every lower bound is at 95%.
+    Of the intervals of resolved estimates at least 90% cover, pooled (if 85% did, that would pass
+    in fewer than 1% of seeds), and 80% in every cell with at least 18 of them; at least 3 in 4 are
+    resolved; the lower bound is half the truth or more in the median; of resolved estimates at most
+    2% are off by 2x. Every lower bound is at 95%. In full: 40 runs.
     """
     inside: list[bool] = []
     resolved: list[bool] = []
@@ -84,7 +86,7 @@ def test_resolved_intervals_cover_and_most_are_resolved() -> None:
     cells: dict[tuple[str, float], list[bool]] = {}
     for kind in KINDS:
         for risk in (1e-2, 1e-3, 1e-4, 1e-5):
-            found = estimates(kind, risk, range(4), 10)
+            found = estimates(kind, risk, range(4), size(5, 10))
             cells[kind, risk] = covered(found)
             inside += cells[kind, risk]
             resolved += [one.resolved for one, _ in found]
@@ -95,7 +97,7 @@ def test_resolved_intervals_cover_and_most_are_resolved() -> None:
     for cell, values in cells.items():
         print(cell, len(values), round(float(np.mean(values)), 2) if values else "-")
     assert np.mean(inside) >= 0.9
-    assert min(np.mean(values) for values in cells.values() if len(values) >= 20) >= 0.8
+    assert min(np.mean(values) for values in cells.values() if len(values) >= 18) >= 0.8
     assert np.mean(resolved) >= 0.75
     assert np.median(lower) >= 0.5
     assert np.mean(off) <= 0.02
@@ -104,11 +106,14 @@ def test_resolved_intervals_cover_and_most_are_resolved() -> None:
 
 @pytest.mark.slow
 def test_a_route_that_no_proposal_reaches_is_not_called_resolved() -> None:
-    """Steering alone, 5 kinds x 3 risks x 40 runs: never, where the bar is 5%."""
+    """Steering alone, 5 kinds x 3 risks x 8 runs (40): never, where the bar is 5%.
+
+    If one in eight was, 120 runs would pass in 1% of seeds.
+    """
     found = [
         one
         for kind in KINDS
         for risk in (1e-2, 1e-3, 1e-4)
-        for one, _ in estimates(kind, risk, range(4), 10, explore=False)
+        for one, _ in estimates(kind, risk, range(4), size(2, 10), explore=False)
     ]
     assert np.mean([one.resolved for one in found]) <= 0.05
