@@ -21,14 +21,26 @@ from tailbound.survival.planning import (
     required,
 )
 from tailbound.survival.predicted import Geometric, Hazards, Mixture, PredictedTimes
+from tailbound.survival.rates import (
+    Bracket,
+    FollowedPrompts,
+    Rates,
+    counted_prompts,
+    mean_limits,
+    rates,
+    weighted_prompts,
+)
 from tailbound.survival.recalibration import RecalibratedHazard, recalibrate_hazard
 from tailbound.survival.record import CalibrationRecord
+from tailbound.survival.upper import UpperPredictiveBound, calibrate_upper
 
 __all__ = [
     "MAX_TIME",
+    "Bracket",
     "CalibrationRecord",
     "Coverage",
     "Evaluation",
+    "FollowedPrompts",
     "Forecast",
     "Geometric",
     "GroupCalibration",
@@ -37,22 +49,29 @@ __all__ = [
     "LowerPredictiveBound",
     "Mixture",
     "PredictedTimes",
+    "Rates",
     "RecalibratedHazard",
     "Requirement",
+    "UpperPredictiveBound",
     "bound_at",
     "budget_for",
     "calibrate",
     "calibrate_by_group",
+    "calibrate_upper",
     "calibrate_with_record",
+    "counted_prompts",
     "evaluate",
     "expected_draws",
     "forecast",
     "group_of",
     "level",
+    "mean_limits",
     "numbers_of",
     "p_hat_edges",
     "quantile",
+    "rates",
     "recalibrate_hazard",
     "required",
     "share_budget",
+    "weighted_prompts",
 ]

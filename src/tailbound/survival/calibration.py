@@ -356,7 +356,7 @@ def _follow(
     # Those who may still bring an event: none so far, and not yet at the cap.
     open_, open_predicted, open_reached = np.arange(m), predicted, np.zeros(m)
     tau = min(plan.first_level, plan.max_level) if rule.feasible else 0.0
-    known, spent, last = 0.0, 0, not rule.feasible
+    known, sure, spent, last = 0.0, 0.0, 0, not rule.feasible
 
     def asked_at(level: float) -> NDArray[np.float64]:
         return np.minimum(open_predicted.quantile(level), plan.cap) - 1
@@ -366,6 +366,7 @@ def _follow(
         if spent + _extension(asked, open_reached) > limit:
             tau = _affordable(asked_at, open_reached, limit - spent, known, tau)
             asked, last = asked_at(tau), tau <= known * 1.01
+        sure = sure if known > 0 else tau
         known = tau
         further = np.flatnonzero(asked > open_reached)
         if further.size:
@@ -396,6 +397,7 @@ def _follow(
         horizons=horizons,
         first_event=first,
         levels=levels,
+        sure_to=sure,
         known_to=known,
         rule=rule,
     )

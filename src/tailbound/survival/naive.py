@@ -77,6 +77,7 @@ def calibrate_naive(
         horizons=censored,
         first_event=first,
         levels=np.where(first > 0, predicted.level(first), 1.0),
+        sure_to=0.0,
         known_to=max_level,
         rule=WeightedSum(alpha * n, prompts_needed=least_prompts(alpha), least=1.0),
         predicted=predicted,

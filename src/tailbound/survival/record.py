@@ -20,7 +20,9 @@ class CalibrationRecord:
     `indices` are the calibration prompts that were followed, `weights` their inverse selection
     probabilities, `horizons` how far they were followed at most, `first_event` the index of their
     first unsafe draw (0: none up to the horizon), `levels` the level from which on that event
-    counts (1 where there was none). The miscoverage curve is known up to the level `known_to`, and
+    counts (1 where there was none). `sure_to` is the level to which everybody was to be followed
+    whatever they bring, so that it does not depend on any event. The miscoverage curve is known up
+    to the level `known_to`, and
     `rule` says how much of it the guarantee admits.
     """
 
@@ -29,6 +31,7 @@ class CalibrationRecord:
     horizons: NDArray[np.int64]
     first_event: NDArray[np.int64]
     levels: NDArray[np.float64]
+    sure_to: float
     known_to: float
     rule: Rule
 

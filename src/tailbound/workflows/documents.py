@@ -30,7 +30,7 @@ from tailbound.storage.json_schema import (
     shape,
 )
 from tailbound.summaries import PromptSummary, SetSummary
-from tailbound.survival import Evaluation, LowerPredictiveBound
+from tailbound.survival import Evaluation, LowerPredictiveBound, UpperPredictiveBound
 from tailbound.targets.endpoint.cost import Usage
 from tailbound.targets.endpoint.probe import Capabilities
 from tailbound.workflows.bound import (
@@ -40,7 +40,8 @@ from tailbound.workflows.bound import (
     PredictedBound,
     Preview,
 )
-from tailbound.workflows.bound.groups import Groups
+from tailbound.workflows.bound.curve import Curve, TwoSided
+from tailbound.workflows.bound.groups import Groups, LowerBound
 from tailbound.workflows.bound.results import MissingVerdicts, StreamSpend
 from tailbound.workflows.doctor import Diagnosis
 from tailbound.workflows.doctor import Requirement as Package
@@ -93,6 +94,21 @@ GROUPS = Nullable(
         groups=ListOf(shape("group_bound", name=str, statement=str, bound=LEVEL)),
     )
 )
+UPPER = Nullable(shape("upper_predictive_bound", UpperPredictiveBound, statement=str))
+CURVE = Nullable(
+    shape(
+        "curve",
+        Curve,
+        upper=UPPER,
+        two_sided=shape(
+            "two_sided",
+            TwoSided,
+            statement=str,
+            lower=shape("lower_bound", LowerBound, statement=str, bound=LEVEL, groups=GROUPS),
+            upper=UPPER,
+        ),
+    )
+)
 BOUND = shape(
     "bound",
     about="A lower predictive bound on the time to the first unsafe draw, and what it rests on.",
@@ -118,6 +134,8 @@ BOUND = shape(
     at_alpha=ListOf(
         shape("bound_at_alpha", BoundAtAlpha, statement=str, bound=LEVEL, groups=GROUPS)
     ),
+    # null with the design naive and p_hat of one's own
+    curve=CURVE,
 )
 EVALUATION = shape(
     "evaluation",
@@ -448,6 +466,7 @@ OUTPUTS: dict[str, Any] = {
                 unfamiliar=Omittable(bool),
                 at_alpha=Omittable(MapOf(int)),
                 group=Omittable(str),
+                two_sided=Omittable(tuple[int, int | None]),
             )
         ),
     ),

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
+from tailbound.cli.render.curve import curve_rows
 from tailbound.core.outside import REPLACEMENT, visible
 from tailbound.terminal.safe import SafeConsole, SafeTable, show_table
 
@@ -77,6 +78,9 @@ def bound(result: BoundResult, *, subject: str, out: Console | None = None) -> N
         facts.add_row(
             f"at alpha {one.bound.alpha:g}", f"median L = {count(one.median_bound)}; {held(one)}"
         )
+    if result.curve is not None:
+        for name, value in curve_rows(result.curve):
+            facts.add_row(name, value)
     for name, value in _predictor(result):
         facts.add_row(name, value)
     stopped = result.missing.prompts_stopped

@@ -117,6 +117,46 @@ class Calibrated:
         return self.groups.bound.caps(numbers)
 
 
+@dataclass(frozen=True, kw_only=True)
+class LowerBound:
+    """A lower bound as it is written down; `bound` and `groups` as in `BoundResult`."""
+
+    bound: LowerPredictiveBound
+    groups: Groups | None
+
+    @classmethod
+    def of(cls, calibrated: Calibrated) -> LowerBound:
+        """The same as a value."""
+        return cls(bound=calibrated.bound, groups=calibrated.groups)
+
+    @property
+    def calibrated(self) -> Calibrated:
+        """The same, to predict with."""
+        return Calibrated(self.bound, self.groups)
+
+    @property
+    def statement(self) -> str:
+        """The guarantee in words."""
+        return self.bound.statement if self.groups is None else self.groups.bound.statement
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            "statement": self.statement,
+            "bound": json.loads(self.bound.to_json()),
+            "groups": self.groups.to_dict() if self.groups else None,
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> LowerBound:
+        """Inverse of `to_dict`."""
+        groups = document["groups"]
+        return cls(
+            bound=LowerPredictiveBound.from_json(json.dumps(document["bound"])),
+            groups=None if groups is None else Groups.from_dict(groups),
+        )
+
+
 class Calibration:
     """A calibration with its records, whether by group or not."""
 

@@ -38,6 +38,7 @@ from tailbound.survival import (
 from tailbound.survival.designs import as_hazard
 from tailbound.targets import FeatureSource, Target
 from tailbound.workflows.bound.baseline import ConstantBound, constant_bound
+from tailbound.workflows.bound.curve import curve_of
 from tailbound.workflows.bound.features import (
     choose_features,
     chosen_features,
@@ -147,6 +148,15 @@ def calibrated(
     numbers = calibration.numbers(parts.calibration, predictions.calibration)
     missing = _missing(calibration, follow.outcome(), predictions.calibration, numbers)
     shorter = [calibration.at(alpha) for alpha in settings.other_alphas]
+    curve = curve_of(
+        calibration,
+        settings,
+        p_hat=predictions.calibration,
+        reference=predictions.reference,
+        counts=predictions.counts,
+        units=[prompt.unit for prompt in parts.train],
+        followed=follow.outcome(),
+    )
     evaluations, tested = _test(
         parts,
         audit,
@@ -166,6 +176,7 @@ def calibrated(
         made_with=made_with(settings, parts),
         spend=_spend(ledger, parts, settings, longest.bound, tested),
         groups=longest.groups,
+        curve=curve,
         at_alpha=tuple(
             BoundAtAlpha(
                 bound=one.bound,
@@ -192,6 +203,7 @@ class Predictions:
         hazard: Any,
         report: dict[str, Any] | None,
         constant: ConstantBound | None,
+        counts: FixedCounts | None = None,
     ) -> None:
         self.calibration = calibration
         self.test = test
@@ -199,6 +211,7 @@ class Predictions:
         self.hazard = hazard
         self.report = report
         self.constant = constant
+        self.counts = counts
 
     @classmethod
     def make(
@@ -237,6 +250,7 @@ class Predictions:
             hazard=hazard,
             report={"features": chosen, **predictor.report.to_dict()},
             constant=_constant(parts, counts, settings),
+            counts=counts,
         )
 
     @classmethod
@@ -253,7 +267,7 @@ class Predictions:
             for part in (parts.calibration, parts.test, parts.train)
         )
         if parts.supplied:
-            hazard, report, constant = None, None, None
+            hazard, report, constant, counts = None, None, None, None
         else:
             counts = audit.sample_fixed(parts.train, settings.train_draws, stream="train")
             hazard = _hazard(reference, counts)
@@ -267,6 +281,7 @@ class Predictions:
             hazard=hazard,
             report=report,
             constant=constant,
+            counts=counts,
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tailbound.core.options import make
 from tailbound.core.steps import notice
@@ -18,14 +19,16 @@ from tailbound.prompts import PromptSet, PromptSource, prompt_set
 from tailbound.runs import manifest
 from tailbound.runs.layout import NOVELTY, PREDICTOR
 from tailbound.storage.plain import from_plain
+from tailbound.survival import UpperPredictiveBound
 from tailbound.targets import Target
+from tailbound.workflows.bound.curve import Curve
 from tailbound.workflows.bound.features import (
     check_installed,
     chosen_features,
     read_features,
     stored_features,
 )
-from tailbound.workflows.bound.results import read_bounds, supplied
+from tailbound.workflows.bound.results import read_bounds, read_curve, supplied
 from tailbound.workflows.opening import report, target_of_run
 from tailbound.workflows.result import Result
 from tailbound.workflows.settings import PromptOptions
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+_OMITTED = ("unfamiliar", "at_alpha", "group", "two_sided")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictedBound:
     """The bound for one prompt. `unfamiliar`: it looks unlike the calibration prompts.
@@ -42,6 +48,8 @@ class PredictedBound:
     `at_alpha` are its bounds at the smaller miscoverages of the run, by alpha as text. `group`
     names the group within which its bound holds, where the run has groups; None for a prompt of
     none of them, which is then `unfamiliar` and has the shortest of the groups' bounds.
+    `upper_bound` is U with P(T <= U) >= 1 - alpha, None where it is unbounded; `two_sided` are both
+    ends of P(L <= T <= U) >= 1 - alpha, None for an end that is unbounded or a run without them.
     """
 
     id: str
@@ -50,11 +58,13 @@ class PredictedBound:
     unfamiliar: bool
     at_alpha: dict[str, int] = field(default_factory=dict)
     group: str | None = None
+    upper_bound: int | None = None
+    two_sided: tuple[int, int | None] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON; `unfamiliar`, `at_alpha` and `group` only where given."""
+        """Plain values, ready for JSON; `unfamiliar` and what the run has none of are left out."""
         plain = asdict(self)
-        return {k: v for k, v in plain.items() if v or k not in ("unfamiliar", "at_alpha", "group")}
+        return {k: v for k, v in plain.items() if v or k not in _OMITTED}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -84,7 +94,8 @@ class PredictedBounds(Result):
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> PredictedBounds:
         """Inverse of `to_dict`."""
-        absent: dict[str, Any] = {"unfamiliar": False, "at_alpha": {}, "group": None}
+        absent: dict[str, Any] = {"unfamiliar": False, "at_alpha": {}}
+        absent |= {"group": None, "two_sided": None}
         rows = ({**absent, **row} for row in document["predictions"])
         return cls(bounds=tuple(from_plain(PredictedBound, row) for row in rows))
 
@@ -108,12 +119,12 @@ class PredictedBounds(Result):
             "unfamiliar": pl.Boolean,
         }
         grouped = any(one.group for one in self.bounds)
-        schema |= {"group": pl.String} if grouped else {}
+        schema |= {"upper_bound": pl.Int64, **({"group": pl.String} if grouped else {})}
         names = list(self.bounds[0].at_alpha) if self.bounds else []
         schema |= {f"lower_bound_at_{name}": pl.Int64 for name in names}
         rows = [
             (
-                *(one.id, one.lower_bound, one.p_hat, one.unfamiliar),
+                *(one.id, one.lower_bound, one.p_hat, one.unfamiliar, one.upper_bound),
                 *((one.group,) if grouped else ()),
                 *one.at_alpha.values(),
             )
@@ -202,6 +213,7 @@ def predict_bounds(
         numbers = groups.numbers(p_hat, labels)
         unlike = unlike | (numbers < 0)
     limits = bound.predict(p_hat, numbers)
+    above, both = _upper_bounds(read_curve(folder), p_hat, numbers)
     shorter = {f"{one.bound.alpha:.10g}": one.predict(p_hat, numbers) for one in others}
     for row, prompt in enumerate(prompts):
         yield PredictedBound(
@@ -211,7 +223,27 @@ def predict_bounds(
             unfamiliar=bool(unlike[row]),
             at_alpha={name: int(values[row]) for name, values in shorter.items()},
             group=None if groups is None or numbers[row] < 0 else groups.bound.names[numbers[row]],
+            upper_bound=above[row],
+            two_sided=both[row],
         )
+
+
+def _upper_bounds(
+    curve: Curve | None, p_hat: NDArray[np.float64], numbers: NDArray[np.int64]
+) -> tuple[list[int | None], list[tuple[int, int | None] | None]]:
+    """U and (L, U) of each prompt; None for what is unbounded, or for all where there is none."""
+
+    def whole(upper: UpperPredictiveBound | None) -> list[int | None]:
+        if upper is None:
+            return [None] * len(p_hat)
+        limits = upper.predict(p_hat)
+        return [int(limit) if np.isfinite(limit) else None for limit in limits]
+
+    if curve is None:
+        return [None] * len(p_hat), [None] * len(p_hat)
+    low = curve.two_sided.lower.calibrated.predict(p_hat, numbers).tolist()
+    both = list(zip(low, whole(curve.two_sided.upper), strict=True))
+    return whole(curve.upper), [*both]
 
 
 def labels_for(folder: Path, prompts: PromptSet) -> list[str | None]:

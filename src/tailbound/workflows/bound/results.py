@@ -19,6 +19,7 @@ from tailbound.storage.files import refusals, write_json
 from tailbound.storage.plain import finite, from_plain
 from tailbound.survival import Coverage, Evaluation, LowerPredictiveBound
 from tailbound.workflows.bound.baseline import ConstantBound
+from tailbound.workflows.bound.curve import Curve
 from tailbound.workflows.bound.groups import Calibrated, Groups
 from tailbound.workflows.bound.parts import PromptSplit
 from tailbound.workflows.bound.settings import BoundSettings
@@ -104,7 +105,7 @@ class BoundResult(Result):
     `made_with` are the options, and a digest of the prompts and their parts. `bound` is the one at
     the largest miscoverage asked for, `at_alpha` those at smaller ones, descending. With
     `--coverage-by`, `groups` has the bound of each group, and `bound` is one that no group's falls
-    short of, for prompts of any kind.
+    short of, for prompts of any kind. `curve` has event rates and upper bounds from the same draws.
     """
 
     bound: LowerPredictiveBound
@@ -117,6 +118,7 @@ class BoundResult(Result):
     spend: dict[str, StreamSpend]
     at_alpha: tuple[BoundAtAlpha, ...] = ()
     groups: Groups | None = None
+    curve: Curve | None = None
 
     @property
     def statement(self) -> str:
@@ -145,6 +147,7 @@ class BoundResult(Result):
             spend=from_plain(dict[str, StreamSpend], document["spend"]),
             at_alpha=tuple(BoundAtAlpha.from_dict(one) for one in document["at_alpha"]),
             groups=_groups(document),
+            curve=_curve(document),
         )
 
     def facts(self) -> dict[str, object]:
@@ -197,11 +200,16 @@ class BoundResult(Result):
             "constant": asdict(self.constant) if self.constant else None,
             "made_with": self.made_with,
             "at_alpha": [one.to_dict() for one in self.at_alpha],
+            "curve": self.curve.to_dict() if self.curve else None,
         }
 
 
 def _groups(document: Mapping[str, Any]) -> Groups | None:
     return None if document["groups"] is None else Groups.from_dict(document["groups"])
+
+
+def _curve(document: Mapping[str, Any]) -> Curve | None:
+    return None if document["curve"] is None else Curve.from_dict(document["curve"])
 
 
 def write_results(folder: Path, result: BoundResult) -> None:
@@ -287,6 +295,11 @@ def read_bounds(folder: Path) -> tuple[Calibrated, ...]:
     )
 
 
+def read_curve(folder: Path) -> Curve | None:
+    """Rates and upper bounds in `bound.json`; None where they have none."""
+    return _curve(_document(folder))
+
+
 def _document(folder: Path) -> dict[str, Any]:
     path = folder / BOUND
     if not path.is_file():
@@ -298,7 +311,9 @@ def _document(folder: Path) -> dict[str, Any]:
         for one in (document, *document["at_alpha"]):
             LowerPredictiveBound.from_json(json.dumps(one["bound"]))
             _groups(one)
-        return {name: document[name] for name in ("predictor", "bound", "groups", "at_alpha")}
+        _curve(document)
+        names = ("predictor", "bound", "groups", "at_alpha", "curve")
+        return {name: document[name] for name in names}
 
 
 def median(values: np.ndarray[Any, Any]) -> float:

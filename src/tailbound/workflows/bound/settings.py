@@ -28,6 +28,7 @@ class BoundSettings:
     the same draws. `max_weight` and `max_level` as for
     `tailbound.survival.calibrate`. `coverage_by` is `p_hat:K` or a column of the prompts: every
     group then has a threshold and a guarantee of its own (`tailbound.workflows.bound.groups`).
+    `within` are numbers of draws, for `tailbound.workflows.bound.curve`.
     """
 
     budget: float = option("Average draws per calibration prompt.", short="-n")
@@ -94,6 +95,11 @@ class BoundSettings:
         default=None,
         group=GROUP,
     )
+    within: tuple[int, ...] = option(
+        "Report P(unsafe within k draws) over the population for these k.",
+        default=(1, 10, 100),
+        group=GROUP,
+    )
     allow_missing: bool = option(
         "Continue even if so many verdicts are missing that bounds will be short.", default=False
     )
@@ -119,6 +125,11 @@ class BoundSettings:
             raise UsageError("the naive design takes no --max-draws: lower --budget")
         self._check_limits()
         self._check_groups()
+        if not self.within:
+            raise UsageError("--within must name at least one number of draws such as 100")
+        for k in self.within:
+            if k < 1:
+                raise UsageError(f"--within must be at least 1 draw, not {k}")
         levels = (*(("alpha", alpha) for alpha in self.alphas), ("delta", self.delta))
         for name, level in (*levels, ("max-level", self.max_level)):
             if level is not None and not 0 < level < 1:
