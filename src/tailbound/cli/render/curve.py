@@ -32,11 +32,11 @@ def curve_rows(curve: Curve) -> Iterator[tuple[str, str]]:
     cost = rates.draws_per_find
     if cost.upper is not None and cost.lower == cost.upper:
         low, high = cost.interval
+        reach = f"{low:,.0f} or more" if high is None else f"{low:,.0f} to {high:,.0f}"
         yield (
             "one find",
-            f"takes {cost.lower:,.0f} draws ({low:,.0f}{'' if high is None else f' to {high:,.0f}'}"
-            f"{' or more' if high is None else ''}) if each prompt is sampled to its first, at most "
-            f"{cost.draws:,} times",
+            f"takes {cost.lower:,.0f} draws ({reach}) if each prompt is sampled to its first, at "
+            f"most {cost.draws:,} times",
         )
 
 
