@@ -200,7 +200,8 @@ def bound_table(
     ...     hits = [turn for turn, h in enumerate(falling.values(), start=1) if draw() < h]
     ...     rows.append({"time": min(hits, default=3), "event": bool(hits), **falling})
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     found = tailbound.bound_table(rows, out=f"{folder}/run", alpha=(0.35,), progress=None)
+    ...     found = tailbound.bound_table(rows, out=f"{folder}/run", alpha=(0.35,),
+    ...                                   guarantee="marginal", progress=None)
     ...     new = tailbound.predict(f"{folder}/run", rows[:1], progress=None)
     >>> new[0].lower_bound
     2

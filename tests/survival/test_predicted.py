@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -20,11 +21,11 @@ from tailbound.survival import (
     bound_at,
     calibrate,
     calibrate_with_record,
+    calibration,
     level,
     quantile,
 )
 from tailbound.survival.predicted import event_rate, expected_draws, smallest_time
-from tailbound.survival.rules import calibrated_level
 
 RISKS = st.one_of(st.sampled_from([0.0, 1.0, 1e-300, 1e-12]), st.floats(1e-9, 1.0))
 
@@ -127,7 +128,7 @@ def test_expected_draws_are_sums_of_survival(tail):
 def test_a_search_finds_the_time_wherever_it_starts():
     risks = np.geomspace(1e-12, 0.9, 40)
     exact = quantile(risks, 0.3)
-    for guess in (1.0, 1e3, float(MAX_TIME), np.inf):
+    for guess in (1.0, 2.5, 1e3, 1e4 + 0.5, float(MAX_TIME), np.inf):
         found = smallest_time(lambda t: level(risks, t), np.full(40, 0.3), np.full(40, guess))
         assert (found == exact).all()
 
@@ -157,27 +158,34 @@ def test_a_class_of_ones_own_gives_what_p_hat_gives(design):
 @pytest.mark.parametrize("guarantee", ["plug-in", "marginal", "pac"])
 @pytest.mark.parametrize("kind", ["falling", "rising"])
 @pytest.mark.parametrize("seed", range(3))
-def test_lazy_horizons_give_exactly_the_level_of_full_ones(guarantee, kind, seed):
+def test_lazy_horizons_give_exactly_the_level_of_full_ones(guarantee, kind, seed, monkeypatch):
+    """Everybody selected is followed to the end at once: the curve is known at every level."""
     rng = np.random.default_rng(seed)
     hazards = drifting(600, 20, kind, rng)
     predicted = Hazards(hazards * rng.uniform(0.7, 1.3, (600, 1)))
     observed = Observed(times_of(hazards, rng))
-    bound, record = calibrate_with_record(
-        *(predicted, observed),
-        budget=4,
-        guarantee=guarantee,
-        reference_p_hat=Hazards(drifting(600, 20, kind, rng)),
-        max_follow_up=20,
-        max_weight=4.0,
-        rng=seed,
-    )
+    arguments = (predicted, observed)
+    options = {
+        "budget": 4,
+        "guarantee": guarantee,
+        "reference_p_hat": Hazards(drifting(600, 20, kind, rng)),
+        "max_follow_up": 20,
+        "max_weight": 4.0,
+    }
+    bound, record = calibrate_with_record(*arguments, rng=seed, **options)
     assert bound.spent == observed.draws
     assert bound.cap == min(16, 21)
-    followed, times = predicted.take(record.indices), observed.times[record.indices]
-    u = np.where(times < bound.cap, followed.level(times), 2.0)
-    hit = u < 2
-    full, _ = calibrated_level(u[hit], record.weights[hit], record.rule, max_level=0.95)
-    assert bound.level == full
+    for name in ("plan_weighted", "plan_equal"):
+        plan = getattr(calibration, name)
+
+        def at_once(*given, plan=plan, **options):
+            return replace(plan(*given, **options), first_level=0.95)
+
+        monkeypatch.setattr(calibration, name, at_once)
+    full, all_seen = calibrate_with_record(*arguments, rng=seed, **options)
+    assert (all_seen.indices == record.indices).all()
+    assert full.level == bound.level
+    assert full.spent >= bound.spent
 
 
 def test_nobody_is_followed_for_longer_than_they_can_be():

@@ -205,9 +205,11 @@ def calibrate_with_record(
         sample_size=plan.sample_size,
     )
     systematic = design == "balanced" and reference is None
-    selected = _select(predicted, plan, generator, systematic=systematic)
+    selected, limits = _select(predicted, plan, generator, systematic=systematic)
     limit = math.inf if max_draws is None else n * max_draws
-    record = _follow(selected, predicted.take(selected), plan, rule, observe, limit=limit)
+    record = _follow(
+        *(selected, limits, predicted.take(selected), plan, rule, observe), limit=limit
+    )
     seen = record.first_event > 0
     tau_hat, by_alpha = calibrated_level(
         record.levels[seen], record.weights[seen], rule, max_level=record.known_to
@@ -322,20 +324,27 @@ def _limit(tau_hat: float, plan: Plan, predicted: PredictedTimes) -> LimitedBy:
 
 def _select(
     predicted: PredictedTimes, plan: Plan, rng: np.random.Generator, *, systematic: bool
-) -> NDArray[np.int64]:
-    """Who is followed, in increasing order."""
+) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+    """Who is followed, in increasing order, and for how many draws at most, if that is limited."""
     n = len(predicted)
     if plan.sample_size is not None:
-        return np.sort(rng.choice(n, plan.sample_size, replace=False)).astype(np.int64)
+        return np.sort(rng.choice(n, plan.sample_size, replace=False)).astype(np.int64), None
+    order, uniforms = None, None
     if systematic:
-        chosen = allocation.systematic(plan.selection, earliest_last(predicted), rng.random())
+        order = earliest_last(predicted)
+        chosen = allocation.systematic(plan.selection, order, rng.random())
     else:
-        chosen = rng.random(n) < plan.selection
-    return np.flatnonzero(chosen)
+        uniforms = rng.random(n)
+        chosen = uniforms < plan.selection
+    selected = np.flatnonzero(chosen)
+    if plan.steps is None:
+        return selected, None
+    return selected, plan.steps.limits(selected, rng, order=order, uniforms=uniforms)
 
 
 def _follow(
     selected: NDArray[np.int64],
+    limits: NDArray[np.float64] | None,
     predicted: PredictedTimes,
     plan: Plan,
     rule: Rule,
@@ -355,11 +364,13 @@ def _follow(
     levels = np.ones(m)
     # Those who may still bring an event: none so far, and not yet at the cap.
     open_, open_predicted, open_reached = np.arange(m), predicted, np.zeros(m)
+    end = float(plan.cap - 1)
+    open_ends = np.full(m, end) if limits is None else np.minimum(limits, end)
     tau = min(plan.first_level, plan.max_level) if rule.feasible else 0.0
     known, sure, spent, last = 0.0, 0.0, 0, not rule.feasible
 
     def asked_at(level: float) -> NDArray[np.float64]:
-        return np.minimum(open_predicted.quantile(level), plan.cap) - 1
+        return np.minimum(open_predicted.quantile(level) - 1, open_ends)
 
     while True:
         asked = asked_at(tau)
@@ -377,11 +388,13 @@ def _follow(
             first[who[hit]] = found[hit]
             times = found[hit].astype(np.float64)
             levels[who[hit]] = open_predicted.take(further[hit]).level(times)
+            if plan.steps is not None:
+                weights[who[hit]] = 1.0 / plan.steps.at(selected[who[hit]], found[hit])
             spent += int((np.where(hit, found, to) - open_reached[further]).sum())
             open_reached[further] = asked[further]
             open_reached[further[hit]] = np.inf
-            still = np.flatnonzero(open_reached < plan.cap - 1)
-            open_, open_reached = open_[still], open_reached[still]
+            still = np.flatnonzero(open_reached < open_ends)
+            open_, open_reached, open_ends = open_[still], open_reached[still], open_ends[still]
             open_predicted = open_predicted.take(still)
         if last or tau >= plan.max_level:
             break

@@ -11,7 +11,8 @@ those of Davidov et al. (arXiv 2506.13593), `balanced` is ours.
     optimized   min sum 1 / pi subject to sum c pi <= N B
     balanced    pi proportional to sqrt(F / C) between 1 / max_weight and 1, where F is the
                 probability that following the prompt brings an event and C its expected cost, both
-                at the level at which the bound is expected to end; equal for `pac`
+                at the level at which the bound is expected to end; falling from step to step
+                where hazards fall (`steps`); equal for `pac`
 
 *Why sqrt(F / C).* The variance of the estimate is about (1 / N) sum F_i / pi_i, its cost
 sum C_i pi_i. Where T is geometric, C = E[min(T, h)] = F / p, and the best pi is proportional to
@@ -33,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.errors import UsageError
-from tailbound.survival import allocation
+from tailbound.survival import allocation, steps
 from tailbound.survival.geometric import MAX_TIME
 from tailbound.survival.predicted import (
     Geometric,
@@ -44,6 +45,7 @@ from tailbound.survival.predicted import (
     expected_draws,
 )
 from tailbound.survival.rules import binomial_allowance
+from tailbound.survival.steps import StepChances
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -62,7 +64,9 @@ class Plan:
     """A design with its numbers filled in.
 
     `selection` is pi for each calibration prompt, shape (n,); `planned` the expected draws in
-    total; `weight_bound` the largest 1 / pi that can occur; `first_level` a level below which the
+    total; `weight_bound` the largest 1 / pi that can occur; `steps`, where hazards fall, chances
+    with which prompts are still followed at later draws (`selection` is that of the first);
+    `first_level` a level below which the
     miscoverage curve is not expected to cross alpha. `sample_size`, if not None: pi is the same
     for all, and exactly so many prompts are followed.
     """
@@ -74,6 +78,7 @@ class Plan:
     weight_bound: float
     first_level: float
     sample_size: int | None = None
+    steps: StepChances | None = None
 
 
 class PlanningHazard(Protocol):
@@ -141,6 +146,30 @@ def plan_weighted(
     ref_p, ref_q = (p_hat, planning) if reference is None else _same_kind(*reference)
     outlook = PopulationForecast(ref_p, ref_q, cap=cap, max_level=max_level)
     tau_plan = outlook.level_of(alpha) if design == "balanced" else max_level
+    if design == "balanced" and not (
+        isinstance(planning, Geometric) and isinstance(ref_q, Geometric)
+    ):
+        ends = _block_ends((p_hat, ref_p), tau_plan, cap)
+        cost, size = steps.cost_and_size(planning, horizons(p_hat, tau_plan, cap), ends)
+        ref_cost, ref_size = cost, size
+        if reference is not None:
+            ref_cost, ref_size = steps.cost_and_size(ref_q, horizons(ref_p, tau_plan, cap), ends)
+        total = len(ref_p) * budget
+        rule = allocation.proportional(
+            total, ref_cost.ravel(), ref_size.ravel(), floor=1.0 / max_weight
+        )
+        chances = steps.chances_of(rule, cost, size)
+        lowest = float(steps.chances_of(rule, ref_cost, ref_size).min())
+        np.maximum(chances, lowest, out=chances)
+        return Plan(
+            selection=chances[:, 0],
+            cap=cap,
+            max_level=max_level,
+            planned=float((cost * chances).sum()),
+            weight_bound=1.0 / lowest,
+            first_level=outlook.level_of(alpha / 2),
+            steps=StepChances(ends, chances),
+        )
 
     def cost_and_size(p: PredictedTimes, q: PredictedTimes) -> tuple[FloatArray, FloatArray]:
         horizon = horizons(p, tau_plan, cap)
@@ -314,6 +343,11 @@ def as_hazard(planning: Any, p_hat: FloatArray) -> FloatArray:
         return p_hat
     values = planning(p_hat) if callable(planning) else planning
     return np.clip(np.asarray(values, dtype=np.float64), 1e-300, 1.0)
+
+
+def _block_ends(everyone: tuple[PredictedTimes, ...], tau: float, cap: int) -> IntArray:
+    """Blocks that reach up to the longest horizon of anybody."""
+    return steps.block_ends(int(max(horizons(one, tau, cap).max() for one in everyone)))
 
 
 def _same_kind(p_hat: Predictions, planning: Predictions) -> tuple[PredictedTimes, PredictedTimes]:

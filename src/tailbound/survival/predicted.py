@@ -321,7 +321,7 @@ def smallest_time(
     before `after`. `guess` is a time for each: the closer, the faster.
     """
     top, bottom = float(MAX_TIME), float(after)
-    high = np.clip(guess, bottom + 1.0, top)
+    high = np.floor(np.clip(guess, bottom + 1.0, top))
     low = high - 1.0
     reach = 1.0
     while True:  # until level(low) < tau <= level(high), or an end is reached
