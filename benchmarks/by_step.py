@@ -2,13 +2,13 @@
 
     python benchmarks/by_step.py [--repeats 40] [--units 1000]
 
-At most 20 turns, 5 draws per unit on average, alpha .1. Hazards fall to a tenth or rise tenfold; the
-predicted hazards are wrong by a factor of their own for each unit. `dynamic` is our reading of
-the idea of DAPRO (arXiv 2605.06605) from its abstract, not its authors' code: at every turn the units
-that are still there get the chances that minimise their mean censoring weight under what is left of
-the budget, each continues with its chance, and the calibrated level is where the weighted share of
-events passes alpha. It has the same predicted hazards. `p_hat` is the default design with
-one risk for all turns. L is over 20,000 new units, coverage P(T >= L) exact; spend are real draws.
+At most 20 turns, 5 draws per unit on average, alpha .1. Hazards fall to a tenth or rise tenfold;
+the predicted hazards are wrong by a factor of their own for each unit. `dynamic` is our reading of
+the idea of DAPRO (arXiv 2605.06605) from its abstract, not its authors' code: at every turn the
+units that are still there get the chances that minimise their mean censoring weight under what is
+left of the budget, each continues with its chance, and the calibrated level is where the weighted
+share of events passes alpha. It has the same predicted hazards. `p_hat` is the default design with
+one risk for all turns. L is over 20,000 new units, coverage P(T >= L) exact; draws are real ones.
 """
 
 from __future__ import annotations
