@@ -167,7 +167,7 @@ def bound(
     ...     found = tailbound.bound(default_prompts(60), out=f"{folder}/run", budget=5,
     ...                             train_draws=20, test_draws=20, progress=None)
     >>> found.bound.guarantee
-    'plug-in'
+    'marginal'
     """
     from tailbound.workflows.bound.command import run_command
 

@@ -104,11 +104,8 @@ def test_pac_fails_with_probability_at_most_delta_exactly(alpha, delta, kind):
     assert failed <= delta + 1e-12
 
 
-def test_the_binomial_rule_is_one_event_short_of_tight():
-    """With u uniform the miscoverage at event k + 1 is its order statistic, Beta(k + 1, m - k).
-
-    The level stops one event short of that.
-    """
+def test_the_binomial_rule_is_tight():
+    """With u uniform the miscoverage at event k + 1 is its order statistic, Beta(k + 1, m - k)."""
     from scipy.stats import beta
 
     m, alpha, delta = 300, 0.1, 0.1
@@ -116,7 +113,7 @@ def test_the_binomial_rule_is_one_event_short_of_tight():
     assert beta.sf(alpha, k + 1, m - k) <= delta < beta.sf(alpha, k + 2, m - k - 1)
     u = np.random.default_rng(0).random(m)
     rule = Binomial(n=m, followed=m, alpha=alpha, delta=delta)
-    assert calibrated_level(u, np.ones(m), rule, max_level=0.95)[0] == np.sort(u)[k - 1]
+    assert calibrated_level(u, np.ones(m), rule, max_level=0.95)[0] == np.sort(u)[k]
 
 
 @given(st.integers(1, 2000), st.floats(0.01, 0.5), st.floats(0.01, 0.5))
@@ -126,16 +123,16 @@ def test_binomial_allowance_is_the_largest(draws, alpha, delta):
     assert binom.cdf(k + 1, draws, alpha) > delta * (1 - 1e-9)
 
 
-@pytest.mark.parametrize("n", [38, 60, 1000])
+@pytest.mark.parametrize("n", [22, 60, 1000])
 def test_prompts_needed_for_the_binomial_rule(n):
     followed = max(1, n // 3)
     rule = Binomial(n=n, followed=followed, alpha=0.1, delta=0.1)
-    assert rule.feasible == (followed >= 38)
-    assert Binomial(n=n, followed=n, alpha=0.1, delta=0.1).prompts_needed == 38
+    assert rule.feasible == (followed >= 22)
+    assert Binomial(n=n, followed=n, alpha=0.1, delta=0.1).prompts_needed == 22
 
 
 def test_no_events_are_enough_where_the_rule_is_feasible():
-    rule = Binomial(n=38, followed=38, alpha=0.1, delta=0.1)
+    rule = Binomial(n=22, followed=22, alpha=0.1, delta=0.1)
     none, two = np.array([]), np.array([0.3, 0.4])
     assert calibrated_level(none, none, rule, max_level=0.9) == (0.9, False)
     assert calibrated_level(two, np.ones(2), rule, max_level=0.9) == (0.3, True)

@@ -109,7 +109,9 @@ def test_the_smallest_bound_is_no_longer_than_any():
     rng = np.random.default_rng(7)
     risk, p_hat, group = kinds_of_prompts(600, rng)
     observed = Observed(rng.geometric(risk))
-    bound = calibrate_by_group(p_hat, group, observed, names=KINDS, budget=50, rng=1).bound
+    bound = calibrate_by_group(
+        *(p_hat, group, observed), names=KINDS, budget=50, guarantee="plug-in", rng=1
+    ).bound
     own, unknown = bound.predict(p_hat, group), bound.predict(p_hat, np.full(600, -1))
     assert (unknown <= own).all()
     assert (bound.smallest.predict(p_hat) <= unknown).all()

@@ -140,9 +140,11 @@ def test_a_class_of_ones_own_gives_what_p_hat_gives(design):
     people = population(500, "good", rng)
     times = rng.geometric(people.risk)
     options = {"budget": 40, "design": design, "rng": 3}
-    if design == "balanced":  # selected independently, not in an order that may have ties
+    if design == "naive":
+        options["guarantee"] = "plug-in"
+    else:  # selected independently, not in an order that may have ties
         reference = population(500, "good", rng).p_hat
-        options |= {"guarantee": "marginal", "reference_p_hat": Geometric(reference)}
+        options["reference_p_hat"] = Geometric(reference)
     hazard = Geometric(people.p_hat)  # planning by quadrature would move probabilities a little
     bound, record = calibrate_with_record(people.p_hat, Observed(times), **options)
     own, seen = calibrate_with_record(
@@ -200,7 +202,13 @@ def test_nobody_is_followed_for_longer_than_they_can_be():
     with pytest.raises(UsageError, match="max_follow_up must be at least 1"):
         calibrate(Hazards(hazards), observed, budget=5, max_follow_up=0)
     with pytest.raises(UsageError, match="takes no max_follow_up"):
-        calibrate(Hazards(hazards), observed, budget=5, max_follow_up=9, design="naive")
+        calibrate(
+            *(Hazards(hazards), observed),
+            budget=5,
+            max_follow_up=9,
+            design="naive",
+            guarantee="plug-in",
+        )
 
 
 @pytest.mark.parametrize(

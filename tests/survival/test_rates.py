@@ -148,7 +148,7 @@ def test_weighted_prompts_cover_where_ignoring_the_weights_does_not():
         risk, p_hat = np.where(risky, 0.08, 2e-4), np.where(risky, 0.02, 1e-4)
         truth = 0.3 * (1 - 0.92**5) + 0.7 * (1 - (1 - 2e-4) ** 5)
         bound, record = calibrate_with_record(
-            p_hat, Observed(rng.geometric(risk)), budget=30, rng=rng
+            p_hat, Observed(rng.geometric(risk)), budget=30, guarantee="plug-in", rng=rng
         )
         horizons = np.minimum(quantile(p_hat, record.sure_to), bound.cap) - 1
         assert (record.horizons >= horizons[record.indices])[record.first_event == 0].all()

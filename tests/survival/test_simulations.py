@@ -82,9 +82,9 @@ def test_the_budget_for_a_length_is_the_smallest():
 
 def test_forecasts_where_a_guarantee_is_out_of_reach_are_one():
     risks = 10 ** np.linspace(-6, -1, 1000)
-    nothing = forecast(risks, prompts=37, budget=100, guarantee="pac")
+    nothing = forecast(risks, prompts=21, budget=100, guarantee="pac")
     assert (nothing.level, nothing.median_bound, nothing.draws) == (0.0, 1.0, 0)
-    assert forecast(risks, prompts=38, budget=1000, guarantee="pac").level > 0
+    assert forecast(risks, prompts=22, budget=1000, guarantee="pac").level > 0
     with pytest.raises(UsageError, match="must not be empty"):
         forecast([], prompts=10, budget=1)
 

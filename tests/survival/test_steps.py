@@ -126,7 +126,13 @@ def test_the_weighted_curve_is_unbiased_at_a_fixed_level():
     estimates = []
     for seed in range(300):
         _, record = calibrate_with_record(
-            predicted, observe, budget=3, max_level=0.08, max_follow_up=STEPS, rng=seed
+            predicted,
+            observe,
+            budget=3,
+            guarantee="plug-in",
+            max_level=0.08,
+            max_follow_up=STEPS,
+            rng=seed,
         )
         assert record.known_to == 0.08
         seen = (record.first_event > 0) & (record.levels < 0.08)

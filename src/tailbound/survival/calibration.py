@@ -41,6 +41,9 @@ Guarantee = Literal["plug-in", "marginal", "pac"]
 
 GUARANTEES = ("plug-in", "marginal", "pac")
 
+#: Prompts set aside to plan with where there is no reference: at least and at most.
+_ASIDE = (5, 1000)
+
 #: The lazy horizon raises the level by a factor between these from round to round.
 _LEAST_STEP, _GREATEST_STEP = 1.05, 2.0
 
@@ -51,7 +54,7 @@ def calibrate(
     *,
     budget: float,
     alpha: float = 0.1,
-    guarantee: Guarantee = "plug-in",
+    guarantee: Guarantee = "marginal",
     delta: float = 0.1,
     design: str = "balanced",
     max_weight: float | None = None,
@@ -75,20 +78,23 @@ def calibrate(
 
     `guarantee` is one of
 
+    * `marginal` (default): N / (N + 1) miscoverage + weight_bound / (N + 1) <= alpha, conformal
+      risk control (Angelopoulos, Bates, Fisch, Lei and Schuster, 2024). The expected coverage, over
+      calibrations and new prompts, is at least 1 - alpha in finite samples.
     * `plug-in`: weighted miscoverage <= alpha. On average over calibrations the coverage is about
       1 - alpha; about half of all calibrations fall slightly below. Where weights are large for the
       number of prompts (`basic`, `naive`), it may be far below; the `statement` then reports it.
       With fewer than 1 / alpha prompts nothing is drawn, and every bound is 1.
-    * `marginal`: N / (N + 1) miscoverage + weight_bound / (N + 1) <= alpha, conformal risk control
-      (Angelopoulos, Bates, Fisch, Lei and Schuster, 2024). The expected coverage is at least
-      1 - alpha.
     * `pac`: with probability at least 1 - `delta` the coverage is at least 1 - alpha. An exact
       binomial test of each level where all followed prompts have the same weight, as with the
       design `balanced`; otherwise betting (see `rules.Binomial`, `rules.Betting`).
 
-    The last two select prompts at random, where `plug-in` with `balanced` selects systematically,
-    and need `reference_p_hat`, so that the design is fixed in advance: predictions for prompts
-    outside the calibration set, made without them (the training prompts' out-of-fold predictions).
+    `marginal` and `pac` select prompts at random, where `plug-in` with `balanced` selects
+    systematically, and their design must be fixed in advance, from `reference_p_hat`: predictions
+    for prompts outside the calibration set, made without them (the training prompts' out-of-fold
+    predictions). Without these, a random tenth of the prompts (5 at least, 1,000 at most) is set
+    aside to plan with and never observed; the others share the whole budget, and N counts them
+    alone.
 
     `design` is one of `naive`, `basic`, `trimmed`, `optimized` (Davidov et al., arXiv 2506.13593)
     and `balanced`. `max_weight` is the largest 1 / pi planned for, and sets the cap on bounds to
@@ -103,8 +109,8 @@ def calibrate(
     further: the cap is then at most one more. Neither is for `naive`. `rng` selects the prompts: a
     generator, or a seed for one.
 
-    Raises `UsageError` for values out of range, for a guarantee without reference predictions, and
-    for `naive` with another guarantee than `plug-in` or a budget of 1 or less.
+    Raises `UsageError` for values out of range, and for `naive` with another guarantee than
+    `plug-in` or a budget of 1 or less.
 
     >>> generator = np.random.default_rng(0)
     >>> risks = 10 ** generator.uniform(-4, -1, size=1000)
@@ -113,9 +119,9 @@ def calibrate(
     ...     return np.where(times[indices] <= horizons, times[indices], 0)
     >>> bound = calibrate(risks, observe, budget=50, rng=0)
     >>> round(bound.level, 3), bound.limited_by, bound.spent <= 50 * 1000
-    (0.08, 'alpha', True)
+    (0.102, 'alpha', True)
     >>> bound.predict([0.01, 0.001, 0.0001]).tolist()
-    [9, 84, 840]
+    [11, 108, 500]
     """
     return calibrate_with_record(
         *(p_hat, observe),
@@ -140,7 +146,7 @@ def calibrate_with_record(
     *,
     budget: float,
     alpha: float = 0.1,
-    guarantee: Guarantee = "plug-in",
+    guarantee: Guarantee = "marginal",
     delta: float = 0.1,
     design: str = "balanced",
     max_weight: float | None = None,
@@ -157,7 +163,7 @@ def calibrate_with_record(
     ...     return np.zeros(len(indices), dtype=np.int64)
     >>> bound, record = calibrate_with_record(np.full(100, 0.01), never, budget=1000, rng=0)
     >>> bound.limited_by, len(record.indices), int(record.horizons.max())
-    ('max_level', 100, 298)
+    ('max_level', 90, 298)
     """
     predicted = check_predictions(p_hat, "p_hat")
     n = len(predicted)
@@ -182,9 +188,18 @@ def calibrate_with_record(
         raise UsageError(
             f"planning_p_hat has shape ({len(planning)},), p_hat ({n},): they must be the same"
         )
-    reference = None
-    if guarantee != "plug-in":
-        reference = _reference(reference_p_hat, planning_p_hat, guarantee)
+    limit = math.inf if max_draws is None else n * max_draws
+    reference, followed = None, None
+    if guarantee == "plug-in":
+        pass
+    elif reference_p_hat is None:
+        aside, followed = _set_aside(n, generator)
+        reference = (predicted.take(aside), planning.take(aside))
+        predicted, planning = predicted.take(followed), planning.take(followed)
+        budget, n = budget * n / len(followed), len(followed)
+        observe = _among(observe, followed)
+    else:
+        reference = _reference(reference_p_hat, planning_p_hat)
     longest = MAX_TIME if max_follow_up is None else max_follow_up + 1
     common: dict[str, Any] = {"budget": budget, "alpha": alpha, "max_level": max_level}
     common["longest"] = longest
@@ -206,7 +221,6 @@ def calibrate_with_record(
     )
     systematic = design == "balanced" and reference is None
     selected, limits = _select(predicted, plan, generator, systematic=systematic)
-    limit = math.inf if max_draws is None else n * max_draws
     record = _follow(
         *(selected, limits, predicted.take(selected), plan, rule, observe), limit=limit
     )
@@ -230,6 +244,8 @@ def calibrate_with_record(
         miscoverage=float(record.weights[seen & (record.levels < tau_hat)].sum() / n),
         prompts_needed=rule.prompts_needed,
     )
+    if followed is not None:
+        record = replace(record, indices=followed[record.indices])
     return bound, record
 
 
@@ -251,7 +267,7 @@ def bound_at(
     ...     return np.where(times[indices] <= horizons, times[indices], 0)
     >>> bound, record = calibrate_with_record(risks, observe, budget=50, rng=0)
     >>> bound_at(bound, record, 0.05).predict([0.01, 0.001, 0.0001]).tolist()
-    [5, 42, 414]
+    [6, 55, 500]
     """
     if not 0 < alpha <= bound.alpha:
         raise UsageError(f"alpha must lie in (0, {bound.alpha:g}], not {alpha}")
@@ -295,7 +311,7 @@ def _check_naive(
     if guarantee != "plug-in":
         raise UsageError(
             f"the naive design has unbounded weights and no {guarantee!r} guarantee: "
-            "use another design"
+            "use another design, or guarantee='plug-in'"
         )
     if max_draws is not None:
         raise UsageError("the naive design takes no max_draws: lower its budget")
@@ -478,16 +494,26 @@ def _rule(
     return WeightedSum(alpha * n, prompts_needed=least_prompts(alpha), least=1.0)
 
 
-def _reference(
-    reference_p_hat: ArrayLike | PredictedTimes | None,
-    planning_p_hat: Any,
-    guarantee: str,
-) -> tuple[PredictedTimes, PredictedTimes]:
-    if reference_p_hat is None:
+def _set_aside(n: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which of n prompts are planned with, and which are left to be followed; both ascending."""
+    if n < 2:
         raise UsageError(
-            f"the {guarantee!r} guarantee needs reference_p_hat, out-of-fold predictions for "
-            "prompts outside the calibration set: give them, or use guarantee='plug-in'"
+            "1 calibration prompt leaves none to plan with: give more, or reference_p_hat"
         )
+    least, most = _ASIDE
+    order = rng.permutation(n).astype(np.int64)
+    aside = min(max(least, n // 10), most, n // 2)
+    return np.sort(order[:aside]), np.sort(order[aside:])
+
+
+def _among(observe: Observe, members: NDArray[np.int64]) -> Observe:
+    """`observe` for indices that count within `members`."""
+    return lambda indices, horizons: observe(members[indices], horizons)
+
+
+def _reference(
+    reference_p_hat: ArrayLike | PredictedTimes, planning_p_hat: Any
+) -> tuple[PredictedTimes, PredictedTimes]:
     reference = check_predictions(reference_p_hat, "reference_p_hat")
     if len(reference) == 0:
         raise UsageError("reference_p_hat is empty: give predictions for prompts outside the set")

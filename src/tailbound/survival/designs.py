@@ -96,12 +96,17 @@ def default_max_weight(design: str, alpha: float, n: int, guarantee: str = "plug
     """Largest weight by default: 100 for the published designs, as published; else 1 / .03.
 
     Less for few prompts, so that no single prompt can decide alone (`reliable_weight`): alpha n /
-    4, and alpha n / 10 for `marginal` with `balanced`, which pays weight / n. For `pac` with
-    `balanced`, whose weights are equal, it is chosen by `plan_equal`.
+    4, and alpha n / 10 for `marginal` with `balanced`, which pays weight / n; for `marginal` never
+    more than half of what it has to spend, alpha (n + 1), so that it can state a bound wherever
+    equal weights could. For `pac` with `balanced`, whose weights are equal, it is chosen by
+    `plan_equal`.
     """
-    if design != "balanced":
-        return min(100.0, reliable_weight(alpha, n))
-    return min(1 / FLOOR, reliable_weight(alpha, n, share=10.0 if guarantee == "marginal" else 4.0))
+    marginal = guarantee == "marginal"
+    share = 10.0 if marginal and design == "balanced" else 4.0
+    weight = min(
+        1 / FLOOR if design == "balanced" else 100.0, reliable_weight(alpha, n, share=share)
+    )
+    return max(1.0, min(weight, alpha * (n + 1) / 2)) if marginal else weight
 
 
 def reliable_weight(alpha: float, n: int, *, share: float = 4.0) -> float:
@@ -234,9 +239,9 @@ def plan_equal(
             cost = outlook.cost(tau)
             followed = max(1, math.floor(n * min(1.0, budget / max(cost, 1e-300))))
             allowed = binomial_allowance(followed, alpha, delta)
-            tau = outlook.level_of(max(allowed, 0) / (followed + 1))
+            tau = outlook.level_of((allowed + 1) / (followed + 1))
         length = 0.0
-        if allowed >= 1:
+        if allowed >= 0:
             length = outlook.log_mean_bound(tau) + math.log(outlook.median_bound(tau))
         if best is None or length > best[0]:
             plan = Plan(
@@ -245,7 +250,7 @@ def plan_equal(
                 max_level=max_level,
                 planned=followed * cost,
                 weight_bound=n / followed,
-                first_level=outlook.level_of(max(allowed, 0) / (followed + 1) / 2),
+                first_level=outlook.level_of((allowed + 1) / (followed + 1) / 2),
                 sample_size=followed,
             )
             best = (length, plan)

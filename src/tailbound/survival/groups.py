@@ -213,7 +213,7 @@ def calibrate_by_group(
     names: Sequence[str],
     budget: float,
     alpha: float = 0.1,
-    guarantee: str = "plug-in",
+    guarantee: str = "marginal",
     design: str = "balanced",
     planning_p_hat: Any = None,
     reference_p_hat: ArrayLike | PredictedTimes | None = None,
@@ -231,8 +231,7 @@ def calibrate_by_group(
     `calibrate`, for each group by itself: a group with too few prompts for the guarantee has bounds
     of 1.
 
-    Raises `UsageError` as `calibrate` does, and for a named group without calibration prompts, or,
-    where the guarantee rests on reference predictions, without those.
+    Raises `UsageError` as `calibrate` does, and for a named group without calibration prompts.
 
     >>> generator = np.random.default_rng(0)
     >>> risks = np.repeat([0.001, 0.05], 500)
@@ -244,7 +243,7 @@ def calibrate_by_group(
     ...     budget=100, rng=0,
     ... )
     >>> found.bound.predict([0.01, 0.01], [0, 1]).tolist()
-    [117, 2]
+    [96, 3]
     """
     predicted = check_predictions(p_hat, "p_hat")
     where = _numbers(groups, len(predicted), len(names), "groups")
@@ -281,6 +280,7 @@ def calibrate_by_group(
         max_weight = [max_weight] * len(names)
     found = []
     for number, who in enumerate(members):
+        its_own = np.flatnonzero(beside == number)
         found.append(
             calibrate_with_record(
                 predicted.take(who),
@@ -291,8 +291,8 @@ def calibrate_by_group(
                 design=design,
                 planning_p_hat=planning.take(who) if shared is None else shared,
                 reference_p_hat=None
-                if reference is None
-                else reference.take(np.flatnonzero(beside == number)),
+                if reference is None or its_own.size == 0
+                else reference.take(its_own),
                 max_weight=max_weight[number],
                 rng=generator,
                 **options,

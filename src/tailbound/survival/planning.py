@@ -49,7 +49,7 @@ class Requirement:
 
 def required(
     *,
-    guarantee: str = "plug-in",
+    guarantee: str = "marginal",
     alpha: float = 0.1,
     delta: float = 0.1,
     budget: float | None = None,
@@ -62,7 +62,7 @@ def required(
     wanted, from which the budget follows: bound_length / max_weight.
 
     >>> required(guarantee="pac", budget=100).minimum_prompts
-    38
+    22
     """
     weight = max_weight or default_max_weight("balanced", alpha, 10**9, guarantee)
     if budget is None:
@@ -70,13 +70,14 @@ def required(
             raise UsageError("give budget or bound_length: one of them sets how far prompts go")
         budget = bound_length / weight
     if guarantee == "pac":
-        # The m prompts that are followed admit k events; the bound then aims at k / (m + 1).
+        # The m prompts that are followed admit k events; the bound then ends at the next one.
         followed = minimum = least_followed(alpha, delta)
-        while binomial_allowance(followed, alpha, delta) / (followed + 1) < 0.75 * alpha:
+        while (binomial_allowance(followed, alpha, delta) + 1) / (followed + 1) < 0.75 * alpha:
             followed = math.ceil(followed * 1.05)
         comfortable = math.ceil(followed / _TYPICAL_SHARE)
     elif guarantee == "marginal":
-        minimum = max(1, math.ceil(weight / alpha - 1))
+        # Weights are lowered as far as 1 where there are few prompts.
+        minimum = max(1, math.ceil((max_weight or 1.0) / alpha - 1 - 1e-9))
         comfortable = math.ceil(4 * weight / alpha)
     elif guarantee == "plug-in":
         minimum, comfortable = least_prompts(alpha), math.ceil(40 / alpha)
@@ -122,7 +123,7 @@ def forecast(
     budget: float,
     alpha: float = 0.1,
     delta: float = 0.1,
-    guarantee: str = "plug-in",
+    guarantee: str = "marginal",
     max_weight: float | None = None,
     planning_p_hat: ArrayLike | PlanningHazard | None = None,
 ) -> Forecast:
@@ -135,7 +136,7 @@ def forecast(
 
     >>> expected = forecast(10 ** np.linspace(-4, -1, 500), prompts=1000, budget=50)
     >>> expected.followed, expected.draws, expected.median_bound
-    (741, 50000, 36.0)
+    (767, 48080, 35.5)
     """
     p = check_probabilities(p_hat, "p_hat")
     if p.size == 0 or prompts < 1 or not budget > 0:
@@ -157,7 +158,7 @@ def forecast(
         )
         assert plan.sample_size is not None
         allowed = binomial_allowance(plan.sample_size, alpha, delta)
-        aimed = allowed / (plan.sample_size + 1)
+        aimed = (allowed + 1) / (plan.sample_size + 1)
         pi = np.full(p.shape, plan.sample_size / prompts)
     else:
         plan = plan_weighted(
@@ -201,7 +202,7 @@ def budget_for(
     prompts: int,
     alpha: float = 0.1,
     delta: float = 0.1,
-    guarantee: str = "plug-in",
+    guarantee: str = "marginal",
     planning_p_hat: ArrayLike | PlanningHazard | None = None,
 ) -> Forecast:
     """The `forecast` at the smallest budget whose median bound is `median_bound` or longer.

@@ -7,10 +7,9 @@ u = level(p_hat, T) < tau. With weights w = 1 / pi,
 
 is a weighted empirical distribution function: sorted once, it is known at every tau. A `Rule` says
 how many events, in order of u, a guarantee admits. Since the event at u itself is not counted at
-tau = u, the admitted levels end at the u of the first event that is not admitted, and `marginal`,
-which has a slack of its own, ends there. `plug-in` and `pac` end one event earlier, with the
-crossing event counted: with equal weights the coverage of `plug-in` is then 1 - k / (N + 1), at
-least 1 - alpha on average and not just below it, and `pac` fails clearly less often than it may.
+tau = u, the admitted levels end at the u of the first event that is not admitted: `marginal` and
+`pac` end there. `plug-in` ends one event earlier, with the crossing event counted: with equal
+weights its coverage is then 1 - k / (N + 1), at least 1 - alpha on average and not just below it.
 Beyond the last event alpha limits nothing.
 
 One cumulative sum serves both the stopping test of the lazy horizon and the final search, so that
@@ -108,15 +107,15 @@ class Binomial:
     alpha, and not more than k, the largest with P(Binomial(m, alpha) <= k) <= delta, with
     probability at most delta. The number of events grows with tau: testing from below needs no
     correction. This is the classical distribution-free tolerance bound (Wilks 1941; Vovk 2012,
-    training-conditional validity). The level is the u of event k, where the test would admit that
-    of event k + 1 too: a margin of one event, which costs 1 / k of the length.
+    training-conditional validity). The level is the u of event k + 1: it exceeds the level at which
+    the miscoverage is alpha only where k or fewer events lie below that one.
     """
 
-    to_the_next_event = False
+    to_the_next_event = True
 
     def __init__(self, *, n: int, followed: int, alpha: float, delta: float) -> None:
         self.allowed = binomial_allowance(followed, alpha, delta)
-        self.feasible = self.allowed >= 1
+        self.feasible = self.allowed >= 0
         least = least_followed(alpha, delta)
         self.prompts_needed = max(1, math.ceil(least * n / followed * (1 - 1e-12)))
 
@@ -154,8 +153,12 @@ def binomial_allowance(draws: int, alpha: float, delta: float) -> int:
 
 
 def least_followed(alpha: float, delta: float) -> int:
-    """How many prompts must be followed for `Binomial` to admit an event."""
-    return _first_true(lambda m: binomial_allowance(m, alpha, delta) >= 1)
+    """How many prompts must be followed for `Binomial` to state a level: (1 - alpha)^m <= delta.
+
+    >>> least_followed(0.1, 0.1)
+    22
+    """
+    return _first_true(lambda m: binomial_allowance(m, alpha, delta) >= 0)
 
 
 class Betting:
@@ -176,7 +179,7 @@ class Betting:
     """
 
     BETS = 4
-    to_the_next_event = False
+    to_the_next_event = True
 
     def __init__(self, *, n: int, alpha: float, delta: float, weight_bound: float) -> None:
         weights = np.geomspace(1.0, max(weight_bound, 1.0 + 1e-9), self.BETS)

@@ -133,7 +133,7 @@ def test_new_prompts_have_upper_bounds_where_they_are_risky(trained):
 
 
 def test_the_naive_design_has_no_curve_of_weights(tmp_path):
-    assert make(tmp_path / "run", p_hat=True, design="naive").curve is None
+    assert make(tmp_path / "run", p_hat=True, design="naive", guarantee="plug-in").curve is None
 
 
 def test_it_fits_a_terminal_of_80_columns(trained, capsys, monkeypatch):

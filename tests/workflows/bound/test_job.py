@@ -250,14 +250,14 @@ def test_several_miscoverages_come_from_the_same_draws(tmp_path):
 
 
 def test_the_smallest_miscoverage_decides_how_many_prompts_are_needed():
-    with pytest.raises(UnreachableError, match=r"alpha = 0\.001 needs at least 1000"):
+    with pytest.raises(UnreachableError, match=r"alpha = 0\.001 needs at least 999"):
         divide(prompt_set(100), replace(SETTINGS, alphas=(0.1, 0.001)))
 
 
 def test_bound_json_is_strict_json(tmp_path):
     result = run(tmp_path / "run", prompt_set())
     text = json.dumps(result.to_dict(), allow_nan=False)
-    assert json.loads(text)["bound"]["guarantee"] == "plug-in"
+    assert json.loads(text)["bound"]["guarantee"] == "marginal"
 
 
 @pytest.mark.parametrize(

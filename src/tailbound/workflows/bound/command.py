@@ -137,7 +137,11 @@ def why_trivial(result: BoundResult) -> str | None:
     if any(bound.level > 0 for bound in bounds):
         return None
     if result.bound.n_calibration < result.bound.prompts_needed:
-        return f"the guarantee needs at least {result.bound.prompts_needed} calibration prompts"
+        return (
+            f"the guarantee {result.bound.guarantee!r} needs at least "
+            f"{result.bound.prompts_needed} calibration prompts where weights reach "
+            f"{result.bound.weight_bound:.3g}: lower --max-weight, or use --guarantee plug-in"
+        )
     if result.missing.median_if_safe > 1:
         return (
             f"{result.missing.prompts_stopped} calibration prompts stopped at a missing verdict, "

@@ -169,10 +169,13 @@ def _weighted(
     first, lost = np.zeros_like(horizons), np.zeros_like(horizons)
     whole: Calibrated = calibration.longest
     bounds = [whole.bound] if whole.groups is None else whole.groups.bound.bounds
+    largest = 1.0
     for bound, (members, record) in zip(bounds, calibration.records, strict=True):
         horizons[members] = np.minimum(quantile(p_hat[members], record.sure_to), bound.cap) - 1
         mine = members[record.indices]
-        weights[mine] = record.weights
+        # Prompts that were set aside to plan with are prompts that were not selected.
+        share = len(members) / bound.n_calibration
+        weights[mine], largest = share * record.weights, max(largest, share * bound.weight_bound)
         missing = followed.by_missing[mine]
         first[mine] = np.where(missing, 0, record.first_event)
         lost[mine] = np.where(missing, record.first_event, 0)
@@ -180,7 +183,7 @@ def _weighted(
         weighted_prompts(
             *(first, horizons, weights),
             first_missing=lost,
-            weight_bound=max(bound.weight_bound for bound in bounds),
+            weight_bound=largest,
         ),
         within=settings.within,
     )

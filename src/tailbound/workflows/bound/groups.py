@@ -176,7 +176,7 @@ class Calibration:
         self._groups: GroupCalibration | None = None
         self._edges: NDArray[np.float64] = np.zeros(0)
         self._names: tuple[str, ...] = ()
-        options = {**options, "reference_p_hat": reference}
+        options = {**options, "reference_p_hat": reference if len(reference) else None}
         if settings.coverage_by is None:
             weight = settings.largest_weight(len(p_hat))
             self._whole = calibrate_with_record(p_hat, observe, max_weight=weight, **options)
@@ -196,7 +196,7 @@ class Calibration:
             observe,
             max_weight=[settings.largest_weight(int(size)) for size in sizes],
             names=self._names,
-            reference_groups=self.numbers(parts.train, reference),
+            reference_groups=self.numbers(parts.train, reference) if len(reference) else None,
             **options,
         )
         self._records = list(zip(self._groups.members, self._groups.records, strict=True))
@@ -212,7 +212,6 @@ class Calibration:
             alpha=min(settings.alphas),
             delta=settings.delta,
             budget=settings.budget,
-            max_weight=min(4.0, settings.max_weight or 4.0),
         ).minimum_prompts
         # As many more as the number in a group may fall short of what is expected.
         least += math.ceil(2 * math.sqrt(least))

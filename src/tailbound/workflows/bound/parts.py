@@ -14,6 +14,7 @@ from tailbound.core.prompt import Prompt
 from tailbound.errors import UnreachableError, UsageError
 from tailbound.prompts import PromptSet, least_units, one_per_group, split
 from tailbound.survival import required
+from tailbound.survival.rules import least_prompts
 from tailbound.workflows.bound.settings import BoundSettings
 
 MINIMUM_TRAIN, MINIMUM_CALIBRATION = 10, 20
@@ -63,10 +64,7 @@ def divide(prompts: PromptSet, settings: BoundSettings) -> PromptSplit:
         prompts.p_hat_by_id(),
         _labels(prompts, settings.group_column),
     )
-    if not parts.supplied:
-        least_train = MINIMUM_TRAIN
-    else:  # nothing is fitted; the other guarantees fix their design by predictions for these
-        least_train = 0 if settings.guarantee == "plug-in" else 1
+    least_train = 0 if parts.supplied else MINIMUM_TRAIN
     least = (least_train, MINIMUM_CALIBRATION, 1 if settings.shares[2] > 0 else 0)
     for name, part, need in zip(("training", "calibration", "test"), parts.all, least, strict=True):
         if len(part) < need:
@@ -81,21 +79,18 @@ def divide(prompts: PromptSet, settings: BoundSettings) -> PromptSplit:
             f"{len(missing)} prompts of {prompts.source} have no p_hat (the first: "
             f"{missing[0]!r}): give one for each prompt, or remove the column"
         )
+    alpha = min(settings.alphas)
     needed = required(
-        guarantee=settings.guarantee,
-        alpha=min(settings.alphas),
-        delta=settings.delta,
-        budget=settings.budget,
-        max_weight=min(4.0, settings.max_weight or 4.0),
+        guarantee=settings.guarantee, alpha=alpha, delta=settings.delta, budget=settings.budget
     )
-    plug_in, alpha = settings.guarantee == "plug-in", min(settings.alphas)
     if len(parts.calibration) < needed.minimum_prompts:
+        less = settings.guarantee == "pac" and len(parts.calibration) >= least_prompts(alpha)
         raise UnreachableError(
             f"the guarantee {settings.guarantee!r} at alpha = {alpha:g} needs at least "
             f"{needed.minimum_prompts} calibration prompts to state any bound, and there are "
             f"{len(parts.calibration)}: "
             f"{_in_all((least_train, needed.minimum_prompts, least[2]), settings)}give more "
-            f"prompts, or {'raise --alpha' if plug_in else 'use --guarantee plug-in'}"
+            f"prompts, or {'use --guarantee marginal' if less else 'raise --alpha'}"
         )
     if parts.labels:
         _check_groups(parts, settings, needed.minimum_prompts)
@@ -128,14 +123,6 @@ def _check_groups(parts: PromptSplit, settings: BoundSettings, least: int) -> No
             f"has {groups[few[0]]} and needs at least {least} (about "
             f"{math.ceil(least / settings.shares[1])} prompts in all): give more, join groups, or "
             "leave out --coverage-by"
-        )
-    reference = {parts.labels[prompt.id] for prompt in parts.train}
-    lacking = sorted(set(groups) - reference)
-    if settings.guarantee != "plug-in" and lacking:
-        raise UnreachableError(
-            f"the guarantee {settings.guarantee!r} fixes the design of each group by its training "
-            f"prompts, and {lacking[0]!r} of {settings.coverage_by!r} has none: give more prompts, "
-            "or change --split"
         )
 
 

@@ -43,9 +43,9 @@ class BoundSettings:
         name="alpha",
     )
     guarantee: Guarantee = option(
-        "Guarantee: coverage about 1 - alpha (plug-in), at least 1 - alpha on average over "
-        "calibrations (marginal), or at least 1 - alpha except with probability delta (pac).",
-        default="plug-in",
+        "Guarantee: coverage at least 1 - alpha on average over calibrations (marginal), at least "
+        "1 - alpha except with probability delta (pac), or about 1 - alpha (plug-in).",
+        default="marginal",
         group=GROUP,
     )
     delta: float = option(
@@ -120,6 +120,11 @@ class BoundSettings:
             raise UsageError(
                 f"--max-draws must be positive and finite, not {self.max_draws:g}: it limits the "
                 "average number of draws per calibration prompt"
+            )
+        if self.design == "naive" and self.guarantee != "plug-in":
+            raise UsageError(
+                f"the naive design has unbounded weights and no {self.guarantee} guarantee: "
+                "use another design, or --guarantee plug-in"
             )
         if self.max_draws is not None and self.design == "naive":
             raise UsageError("the naive design takes no --max-draws: lower --budget")
