@@ -39,6 +39,7 @@ from tailbound.core.steps import Step, notices_to, watched_by
 from tailbound.core.values import place, typed
 from tailbound.steering.options import PersonaOptions, RefusalOptions
 from tailbound.targets.options import EndpointOptions, EngineOptions
+from tailbound.workflows.bound.importance.options import MethodOptions
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.import_.settings import ImportOptions
 from tailbound.workflows.monitor.settings import MonitorOptions
@@ -145,7 +146,7 @@ _OTHER_FORMS: dict[str, type] = {"extra_body": Mapping, "stop": str}
 """What Python may give besides the declared type: a JSON object as a dict, one text for a list."""
 
 
-@_takes(BoundSettings, PromptOptions, RecordOptions, *_DRAWING)
+@_takes(BoundSettings, MethodOptions, ProposalOptions, PromptOptions, RecordOptions, *_DRAWING)
 def bound(
     prompts: PromptSource,
     *,
@@ -213,7 +214,7 @@ def bound_table(
         return table_command(table, _place(out), given)
 
 
-@_takes(BoundSettings, PromptOptions, *_DRAWING)
+@_takes(BoundSettings, MethodOptions, ProposalOptions, PromptOptions, *_DRAWING)
 def plan_bound(
     prompts: PromptSource,
     *,

@@ -14,12 +14,21 @@ from tailbound.cli.table import bound_from_table
 from tailbound.core.contract import SamplingOptions
 from tailbound.errors import UnreachableError, UsageError
 from tailbound.targets.options import EndpointOptions, EngineOptions
+from tailbound.workflows.bound.importance.options import MethodOptions
 from tailbound.workflows.bound.settings import BoundSettings
+from tailbound.workflows.risk.settings import ProposalOptions
 from tailbound.workflows.settings import PromptOptions, RecordOptions
 
 
 @declares(
-    *(PromptOptions, BoundSettings, RecordOptions, SamplingOptions, EngineOptions, EndpointOptions),
+    PromptOptions,
+    BoundSettings,
+    MethodOptions,
+    ProposalOptions,
+    RecordOptions,
+    SamplingOptions,
+    EngineOptions,
+    EndpointOptions,
     optional=("budget",),
 )
 def command(
@@ -44,8 +53,6 @@ def command(
         return
     if prompts is None:
         raise UsageError("PROMPTS is missing: name a prompt file, or a table by --from-table")
-    if options["budget"] is None:
-        raise UsageError("--budget is required: the average number of draws per calibration prompt")
     from tailbound.cli.render import bound as render
     from tailbound.terminal.progress import LiveProgress
     from tailbound.workflows.bound.command import plan_command, run_command, why_trivial

@@ -50,6 +50,8 @@ P_HAT = "p_hat.parquet"
 PREDICTIONS = "predictions.parquet"
 """Bound and p_hat of every test prompt."""
 
+WEIGHTED = "weighted.json"
+"""Shares of the proposals of a bound from weighted draws, and for what the draws were planned."""
 PLAN = "plan"
 """Folder with one file for each round of batches."""
 SCORES = "scores"

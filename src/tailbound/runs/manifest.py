@@ -35,6 +35,9 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 }
 """What every reader relies on."""
 
+FIXED = ("seed", "family", "intensities", "method")
+"""Options that say what the draws of a run are draws of."""
+
 LONGEST = 4_000_000
 """Bytes of `run.yaml` at most: a parser of YAML is slow, and this one is read before each run."""
 
@@ -89,9 +92,7 @@ def partial_manifest(
     return {
         "command": command,
         "contract": {**contract, "stop": list(sampling.stop)},
-        "options": {
-            key: options[key] for key in ("seed", "family", "intensities") if key in options
-        },
+        "options": {key: options[key] for key in FIXED if key in options},
     }
 
 
@@ -190,7 +191,7 @@ def _fixed(
             yield key.replace("_id", ""), held.get(key), document[key]
     if "engine" in document:
         yield "content_filter", *(one["engine"].get("content_filter") for one in (held, document))
-    for key in ("seed", "family", "intensities"):
+    for key in FIXED:
         if key in document["options"]:
             yield key, held["options"].get(key), document["options"][key]
 

@@ -74,6 +74,11 @@ class LowerPredictiveBound:
                 "Every bound is 1, which holds whatever the model does (T >= 1): no longer one "
                 f"could be stated at coverage {target}."
             )
+        if self.design == "importance":
+            return (
+                f"On average over calibrations, the coverage P(T >= L) of new prompts is about "
+                f"{target}, as far as the weighted draws met every way to be unsafe."
+            )
         if self.guarantee == "marginal":
             return (
                 f"In expectation over calibrations, the coverage P(T >= L) of new prompts is at "

@@ -42,6 +42,7 @@ from tailbound.workflows.bound import (
 )
 from tailbound.workflows.bound.curve import Curve, TwoSided
 from tailbound.workflows.bound.groups import Groups, LowerBound
+from tailbound.workflows.bound.importance.report import WeightedReport
 from tailbound.workflows.bound.results import MissingVerdicts, StreamSpend
 from tailbound.workflows.doctor import Diagnosis
 from tailbound.workflows.doctor import Requirement as Package
@@ -136,6 +137,7 @@ BOUND = shape(
     ),
     # null with the design naive and p_hat of one's own
     curve=CURVE,
+    weighted=WeightedReport | None,
 )
 EVALUATION = shape(
     "evaluation",
@@ -312,6 +314,14 @@ FILES: dict[str, Shape] = {
         schema=ONE,
         digest=str,
         **FOUND,
+    ),
+    layout.WEIGHTED: shape(
+        "weighted_draws",
+        about="For what the weighted draws of a bound were planned, and from which proposals.",
+        schema=ONE,
+        made_for=shape("made_for", draws=int, longest=int, prompts=str),
+        # of each round, the share of each proposal
+        shares=list[list[float]],
     ),
     layout.CHOICE: CHOICE,
     f"{layout.DIRECTION}/direction.json": shape(

@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from tailbound.cli.render.curve import curve_rows
+from tailbound.cli.render.weighted import weighted_rows, weighted_test
 from tailbound.core.outside import REPLACEMENT, visible
 from tailbound.terminal.safe import SafeConsole, SafeTable, show_table
 
@@ -63,17 +64,8 @@ def bound(result: BoundResult, *, subject: str, out: Console | None = None) -> N
         facts.add_row("limited by", limit)
     else:
         facts.add_row("groups", f"{_groups_asked(result.groups)}; what limits each: below")
-    facts.add_row(
-        "calibration",
-        f"{b.n_calibration} prompts, {b.n_selected} followed; draws per prompt: "
-        f"{b.planned / b.n_calibration:.1f} planned, {b.spent / b.n_calibration:.1f} spent; "
-        f"largest weight {b.weight_bound:.1f}"
-        + (
-            "; more than planned: prompts were safer than predicted (--max-draws is a hard limit)"
-            if b.spent > 1.2 * b.planned
-            else ""
-        ),
-    )
+    for name, value in _calibration(result):
+        facts.add_row(name, value)
     for one in result.at_alpha:
         facts.add_row(
             f"at alpha {one.bound.alpha:g}", f"median L = {count(one.median_bound)}; {held(one)}"
@@ -83,14 +75,8 @@ def bound(result: BoundResult, *, subject: str, out: Console | None = None) -> N
             facts.add_row(name, value)
     for name, value in _predictor(result):
         facts.add_row(name, value)
-    stopped = result.missing.prompts_stopped
-    facts.add_row(
-        "missing",
-        "no verdict was missing in calibration"
-        if stopped == 0
-        else f"{stopped} calibration prompts stopped at a missing verdict, counted as unsafe; "
-        f"if all were safe: median L = {count(result.missing.median_if_safe)}",
-    )
+    if result.weighted is None:
+        facts.add_row("missing", _missing(result))
     facts.add_row(
         "spend",
         "; ".join(
@@ -101,8 +87,40 @@ def bound(result: BoundResult, *, subject: str, out: Console | None = None) -> N
     out.print(Panel(facts, title="Lower bound on the time to unsafe sampling", box=box.ROUNDED))
     if result.groups is not None:
         _groups(out, result.groups)
+    if result.weighted is not None:
+        weighted_test(out, result.weighted, b.alpha)
     if result.evaluation is not None:
         coverage(out, result)
+
+
+def _calibration(result: BoundResult) -> Iterator[tuple[str, str]]:
+    """What the draws were, and what they came to."""
+    b = result.bound
+    if result.weighted is not None:
+        yield from weighted_rows(result.weighted, b)
+        return
+    yield (
+        "calibration",
+        f"{b.n_calibration} prompts, {b.n_selected} followed; draws per prompt: "
+        f"{b.planned / b.n_calibration:.1f} planned, {b.spent / b.n_calibration:.1f} spent; "
+        f"largest weight {b.weight_bound:.1f}"
+        + (
+            "; more than planned: prompts were safer than predicted (--max-draws is a hard limit)"
+            if b.spent > 1.2 * b.planned
+            else ""
+        ),
+    )
+
+
+def _missing(result: BoundResult) -> str:
+    """What missing verdicts did to the bound."""
+    stopped = result.missing.prompts_stopped
+    if stopped == 0:
+        return "no verdict was missing in calibration"
+    return (
+        f"{stopped} calibration prompts stopped at a missing verdict, counted as unsafe; "
+        f"if all were safe: median L = {count(result.missing.median_if_safe)}"
+    )
 
 
 def _groups_asked(groups: Groups) -> str:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from tailbound.audit import Reporter, silent
 from tailbound.core.contract import SamplingContract
 from tailbound.core.options import make
 from tailbound.core.steps import step
+from tailbound.storage.places import check_place
+from tailbound.targets import Target
 from tailbound.targets.capabilities import notices_of
 from tailbound.workflows.bound.features import check_features, choose_features
+from tailbound.workflows.bound.importance.job import check_record, run_importance
+from tailbound.workflows.bound.importance.options import method_of
 from tailbound.workflows.bound.job import run_bound
 from tailbound.workflows.bound.parts import PromptSplit, divide
-from tailbound.workflows.bound.preview import Preview, preview_bound
+from tailbound.workflows.bound.preview import Preview, planned, preview_bound
 from tailbound.workflows.bound.results import BoundResult
-from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.costs import Costs, check_plan, cost_of_plan, judge_samples
 from tailbound.workflows.opening import Opening, Request, report
+from tailbound.workflows.risk.proposal import check_proposal, make_proposal
+from tailbound.workflows.risk.proposals import Instructions
+from tailbound.workflows.risk.settings import ProposalOptions
 from tailbound.workflows.settings import RecordOptions
 
 
@@ -51,13 +58,16 @@ class _Asked:
     """A bound that was asked for: checked, with nothing loaded yet."""
 
     def __init__(self, request: Request) -> None:
-        self.settings = make(BoundSettings, request.given)
+        self.method, self.proposed, self.settings = method_of(request.given)
         self.opening = Opening(
             "bound",
             request,
             threshold=self.settings.threshold,
-            options=self.settings.to_dict(),
+            options={**self.settings.to_dict(), **self.method.to_dict()},
         )
+        if self.method.weighted:
+            self.opening.check_target()
+            look_at_proposal(self.proposed, self.opening.target, request.out)
         self.prompts = request.read_prompts()
         self.parts: PromptSplit = divide(self.prompts, self.settings)
         check_features(
@@ -66,6 +76,16 @@ class _Asked:
             endpoint=self.opening.served,
         )
         self.opening.check_target()
+        if self.method.weighted:
+            check_record(request.out, self.parts, self.method)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `run.yaml` says of the statistics."""
+        more: dict[str, Any] = {}
+        if self.method.weighted:
+            more = {"proposal": list(self.proposed.specs), "explore": self.proposed.explore}
+        return {**self.settings.to_dict(), **self.method.to_dict(), **more}
 
     def load(self, *, keep: bool) -> None:
         """Judge, target and features; with `keep` the folder must be free for the run."""
@@ -81,14 +101,11 @@ class _Asked:
             self.settings = replace(self.settings, features=chosen)
             self.notices = (*self.notices, *about)
         report(*self.notices)
-        train = [] if self.parts.supplied else [(self.parts.train, self.settings.train_draws)]
+        plan = planned(self.parts, self.settings, self.method)
         check_plan(
             self.target,
-            certain=train,
-            at_most=[
-                (self.parts.calibration, self.settings.budget),
-                (self.parts.test, self.settings.test_draws),
-            ],
+            certain=[(members, each) for part, members, each in plan if part == "train" and each],
+            at_most=[(members, each) for part, members, each in plan if part != "train"],
         )
 
 
@@ -99,10 +116,15 @@ def run_command(request: Request, *, progress: Reporter = silent) -> BoundRun:
     asked.opening.write_manifest(
         asked.target,
         asked.judge,
-        options={**asked.settings.to_dict(), "prompts": asked.prompts.source},
+        options={**asked.options, "prompts": asked.prompts.source},
         notices=asked.notices,
     )
     with asked.opening.running(asked.target, asked.judge) as costs:
+        if asked.method.weighted:
+            result = _run_weighted(asked, request, progress)
+            return BoundRun(
+                result=result, contract=asked.target.contract, accounts=costs.report(request.out)
+            )
         result = run_bound(
             asked.parts,
             target=asked.target,
@@ -118,6 +140,44 @@ def run_command(request: Request, *, progress: Reporter = silent) -> BoundRun:
     )
 
 
+def _run_weighted(asked: _Asked, request: Request, progress: Reporter) -> BoundResult:
+    """The bound from weighted draws, by proposals that are found or read back."""
+    proposed, parts = asked.proposed, asked.parts
+    proposal = make_proposal(
+        proposed.specs,
+        asked.target,
+        asked.judge,
+        parts.calibration if parts.supplied else parts.train,
+        folder=request.out,
+        instructions=Instructions(harmful=proposed.harmful, harmless=proposed.harmless),
+        explore=proposed.explore,
+        seed=asked.settings.seed,
+    )
+    report(*proposal.notices)
+    return run_importance(
+        parts,
+        proposal=proposal,
+        judge=asked.judge,
+        settings=asked.settings,
+        method=asked.method,
+        folder=request.out,
+        report=progress,
+        width=asked.opening.batch_size,
+    )
+
+
+def look_at_proposal(proposed: ProposalOptions, target: str | Target, folder: Path) -> None:
+    """Find what is wrong with the proposals of a bound; nothing is loaded."""
+    check_place(folder)
+    check_proposal(
+        proposed.specs,
+        target,
+        folder=folder,
+        instructions=Instructions(harmful=proposed.harmful, harmless=proposed.harmless),
+        explore=proposed.explore,
+    )
+
+
 def plan_command(request: Request) -> BoundPlan:
     """What `run_command` would draw, take and cost, from a few draws; nothing is kept."""
     asked = _Asked(request)
@@ -125,7 +185,9 @@ def plan_command(request: Request) -> BoundPlan:
     costs = Costs(asked.target, asked.judge)
     before = costs.now()
     with step("a few draws, to measure"):
-        preview = preview_bound(asked.parts, target=asked.target, settings=asked.settings)
+        preview = preview_bound(
+            asked.parts, target=asked.target, settings=asked.settings, method=asked.method
+        )
         judge_samples(asked.judge, preview)
     cost = cost_of_plan(asked.target, costs, before, preview)
     return BoundPlan(preview=preview, cost=cost, accounts=costs.report())
@@ -136,6 +198,9 @@ def why_trivial(result: BoundResult) -> str | None:
     bounds = (result.bound,) if result.groups is None else result.groups.bound.bounds
     if any(bound.level > 0 for bound in bounds):
         return None
+    noise = result.weighted and result.weighted.too_noisy(result.bound.alpha)
+    if noise:
+        return noise
     if result.bound.n_calibration < result.bound.prompts_needed:
         return (
             f"the guarantee {result.bound.guarantee!r} needs at least "

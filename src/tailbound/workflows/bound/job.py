@@ -157,7 +157,7 @@ def calibrated(
         units=[prompt.unit for prompt in parts.train],
         followed=follow.outcome(),
     )
-    evaluations, tested = _test(
+    evaluations, tested = evaluate_on_test(
         parts,
         audit,
         [longest, *shorter],
@@ -372,7 +372,7 @@ def _missing(
     )
 
 
-def _test(
+def evaluate_on_test(
     parts: PromptSplit,
     audit: Audit,
     bounds: Sequence[Calibrated],

@@ -13,6 +13,7 @@ from tailbound.storage.plain import finite
 from tailbound.survival import Requirement, required
 from tailbound.survival.designs import default_max_weight
 from tailbound.targets import Target
+from tailbound.workflows.bound.importance.options import MethodOptions
 from tailbound.workflows.bound.parts import PromptSplit
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.result import Result
@@ -84,16 +85,36 @@ class Preview(Result):
         return pl.DataFrame([asdict(stream) for stream in self.streams])
 
 
-def preview_bound(parts: PromptSplit, *, target: Target, settings: BoundSettings) -> Preview:
+def planned(
+    parts: PromptSplit, settings: BoundSettings, method: MethodOptions
+) -> list[tuple[str, Sequence[Prompt], float]]:
+    """(part, prompts, draws of each) of a bound: exact for training, else planned or at most."""
+    train: float = settings.train_draws
+    calibration, test = settings.budget, float(settings.test_draws)
+    if method.weighted:
+        train = method.weighted_draws
+        calibration = method.weighted_draws + method.checked_share * settings.budget
+        test = method.weighted_draws + (settings.test_draws if method.plain_test else 0)
+    return [
+        ("train", parts.train, 0 if parts.supplied else train),
+        ("calibration", parts.calibration, calibration),
+        ("test", parts.test, test),
+    ]
+
+
+def preview_bound(
+    parts: PromptSplit,
+    *,
+    target: Target,
+    settings: BoundSettings,
+    method: MethodOptions | None = None,
+) -> Preview:
     """Count the draws of every part; time and tokens come from `PROBE_DRAWS` real draws."""
     everyone = (*(() if parts.supplied else parts.train), *parts.calibration, *parts.test)
     tokens, counted, rate, drawn = measure(target, everyone, settings.seed)
     prompts = {prompt.id: prompt for prompt in everyone}
-    plan = (
-        ("train", parts.train, 0 if parts.supplied else settings.train_draws),
-        ("calibration", parts.calibration, settings.budget),
-        ("test", parts.test, settings.test_draws),
-    )
+    method = method or MethodOptions()
+    plan = planned(parts, settings, method)
     return Preview(
         streams=tuple(
             StreamCost(
@@ -109,7 +130,11 @@ def preview_bound(parts: PromptSplit, *, target: Target, settings: BoundSettings
         tokens_per_draw=tokens,
         draws_per_second=rate,
         probe_draws=PROBE_DRAWS,
-        requirement=_requirement(settings, len(parts.calibration)),
+        requirement=(
+            replace(_requirement(settings, len(parts.calibration)), longest_bound=method.cap)
+            if method.weighted
+            else _requirement(settings, len(parts.calibration))
+        ),
         samples=tuple(
             (prompts[draw.prompt_id], draw.text)
             for draw in [draw for draw in drawn if draw.missing is None][:SAMPLES]

@@ -21,6 +21,7 @@ from tailbound.survival import Coverage, Evaluation, LowerPredictiveBound
 from tailbound.workflows.bound.baseline import ConstantBound
 from tailbound.workflows.bound.curve import Curve
 from tailbound.workflows.bound.groups import Calibrated, Groups
+from tailbound.workflows.bound.importance.report import WeightedReport
 from tailbound.workflows.bound.parts import PromptSplit
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.result import Result
@@ -106,6 +107,7 @@ class BoundResult(Result):
     the largest miscoverage asked for, `at_alpha` those at smaller ones, descending. With
     `--coverage-by`, `groups` has the bound of each group, and `bound` is one that no group's falls
     short of, for prompts of any kind. `curve` has event rates and upper bounds from the same draws.
+    `weighted` is what a bound from weighted draws rests on, None for one from plain draws.
     """
 
     bound: LowerPredictiveBound
@@ -119,11 +121,13 @@ class BoundResult(Result):
     at_alpha: tuple[BoundAtAlpha, ...] = ()
     groups: Groups | None = None
     curve: Curve | None = None
+    weighted: WeightedReport | None = None
 
     @property
     def statement(self) -> str:
-        """The guarantee in words."""
-        return self.bound.statement if self.groups is None else self.groups.bound.statement
+        """The guarantee in words, and what was checked of what it rests on."""
+        plain = self.bound.statement if self.groups is None else self.groups.bound.statement
+        return plain if self.weighted is None else f"{plain} {self.weighted.statement}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -148,6 +152,7 @@ class BoundResult(Result):
             at_alpha=tuple(BoundAtAlpha.from_dict(one) for one in document["at_alpha"]),
             groups=_groups(document),
             curve=_curve(document),
+            weighted=from_plain(WeightedReport | None, document.get("weighted")),
         )
 
     def facts(self) -> dict[str, object]:
@@ -201,6 +206,7 @@ class BoundResult(Result):
             "made_with": self.made_with,
             "at_alpha": [one.to_dict() for one in self.at_alpha],
             "curve": self.curve.to_dict() if self.curve else None,
+            "weighted": finite(asdict(self.weighted)) if self.weighted else None,
         }
 
 

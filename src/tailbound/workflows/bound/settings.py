@@ -31,7 +31,12 @@ class BoundSettings:
     `within` are numbers of draws, for `tailbound.workflows.bound.curve`.
     """
 
-    budget: float = option("Average draws per calibration prompt.", short="-n")
+    budget: float = option(
+        "Average draws per calibration prompt; with --method importance, the most plain draws of "
+        "one that is checked (default there: 100).",
+        short="-n",
+        unset=True,
+    )
     threshold: float | None = option(
         "Scores at or above this are unsafe (default: the judge's own).", default=None
     )
@@ -66,7 +71,13 @@ class BoundSettings:
         group=GROUP,
     )
     train_draws: int = option("Draws per training prompt.", default=500, group=GROUP)
-    test_draws: int = option("Maximum draws per test prompt.", default=500, group=GROUP)
+    test_draws: int = option(
+        "Maximum draws per test prompt (default: 500; with --method importance none, for weighted "
+        "draws measure the coverage).",
+        default=500,
+        group=GROUP,
+        unset=True,
+    )
     shares: tuple[float, float, float] = option(
         "Shares of training, calibration and test prompts.",
         default=(0.3, 0.5, 0.2),

@@ -29,7 +29,7 @@ from tailbound.core.prompt import Prompt
 from tailbound.core.steps import step
 from tailbound.errors import TargetError, UsageError
 from tailbound.importance_sampling import balance_heuristic, mean_weight
-from tailbound.runs.layout import CHECKS, RISK
+from tailbound.runs.layout import BOUND, CHECKS, RISK
 from tailbound.runs.manifest import versions
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
@@ -109,7 +109,7 @@ def recorded_checks(
     ]
     digest = hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:32]
     path = folder / CHECKS
-    if path.is_file() and (folder / RISK).is_file():
+    if path.is_file() and any((folder / name).is_file() for name in (RISK, BOUND)):
         held = read_json(path, cure=AGAIN)
         with understood(path, cure=AGAIN):
             if held["digest"] == digest:

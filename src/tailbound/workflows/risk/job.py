@@ -162,7 +162,7 @@ class RiskJob:
         settings, proposal = self._settings, self._proposal
         main = self._choose() if settings.family == "mix-switch" else None
         self._family, variants = make_family(proposal, settings, main)
-        engine = self._engine = _speak(proposal, variants)
+        engine = self._engine = engine_with(proposal, variants)
         if proposal.explore and settings.family == "ladder" and isinstance(engine, Reweightable):
             self._lessons = Lessons(self._folder, engine)
         if proposal.learn and isinstance(proposal.target, WhiteBox):
@@ -183,7 +183,7 @@ class RiskJob:
         settings, proposal = self._settings, self._proposal
         grid = grid_for(proposal.target.contract.max_new_tokens, steerable=proposal.steerable)
         variants = proposal.variants(grid.intensities)
-        self._engine = _speak(replace(proposal, explore=False), variants)
+        self._engine = engine_with(replace(proposal, explore=False), variants)
         known = {prompt.id: prompt for prompt in self._prompts}
         self._leave_out()
         main, self._choice = choose_setting(
@@ -483,7 +483,7 @@ class RiskJob:
         return rows
 
 
-def _speak(proposal: Proposals, variants: Mapping[str, Variant]) -> ProposalEngine:
+def engine_with(proposal: Proposals, variants: Mapping[str, Variant]) -> ProposalEngine:
     """An engine with these variants, then the explorer where there is one."""
     target = proposal.target
     spoken = list(variants.values())

@@ -33,11 +33,19 @@ class Plan:
     """All rounds so far; a `Script` for the audit."""
 
     def __init__(
-        self, folder: Path, family: Family, *, proposal: str, seed: int, batches: int = 1
+        self,
+        folder: Path,
+        family: Family,
+        *,
+        proposal: str,
+        seed: int,
+        batches: int = 1,
+        least_scored: int | None = None,
     ) -> None:
         """Read the rounds that are on record in `folder`; `proposal` names it in the ledger.
 
-        `batches` is how many a prompt gets whatever is seen.
+        `batches` is how many a prompt gets whatever is seen, `least_scored` the safe draws of a
+        batch that are scored at least (None: `SCORED_DRAWS`).
 
         Raises `LedgerError` for a damaged file and `ContractMismatchError` where the rounds are of
         other proposals: another family, intensity or setting of a mixture.
@@ -46,6 +54,7 @@ class Plan:
         self._family = family
         self._proposal = proposal
         self._planned = batches
+        self._least_scored = least_scored
         self._seed = seed
         self._counts: dict[str, list[IntArray]] = {}
         self._labels: dict[str, IntArray] = {}
@@ -84,7 +93,9 @@ class Plan:
             before = self._labels.get(name, np.empty(0, dtype=np.int64))
             self._labels[name] = np.concatenate([before, proposal_of_draw(counts)])
             chances = self._chance.get(name, np.empty(0))
-            self._chance[name] = np.concatenate([chances, scoring_chance(int(counts.sum()))])
+            self._chance[name] = np.concatenate(
+                [chances, scoring_chance(int(counts.sum()), self._least_scored)]
+            )
             rounds = self._round.get(name, np.empty(0, dtype=np.int64))
             of_batch = np.full(int(counts.sum()), self.rounds + 1)
             self._round[name] = np.concatenate([rounds, of_batch])
@@ -143,6 +154,7 @@ class Plan:
         return None if name is None else f"{self._proposal}: {name}"
 
 
-def scoring_chance(draws: int) -> FloatArray:
-    """Of each draw of a batch of so many, shape (draws,)."""
-    return np.full(draws, min(1.0, max(SCORED_SHARE, SCORED_DRAWS / draws)))
+def scoring_chance(draws: int, least: int | None = None) -> FloatArray:
+    """Of each draw of a batch of so many, shape (draws,), for about `least` draws or more."""
+    least = SCORED_DRAWS if least is None else least
+    return np.full(draws, min(1.0, max(SCORED_SHARE, least / draws)))

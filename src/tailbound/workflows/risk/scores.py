@@ -72,12 +72,13 @@ class Scores:
         record: Mapping[str, StreamRecord],
         *,
         unsafe_from: float,
+        stream: str = "risk",
     ) -> None:
-        """Score every draw of the stream "risk" in `run` that is due and not on record yet.
+        """Score every draw of `stream` in `run` that is due and not on record yet.
 
         Raises `TargetError` where the density that was sampled is not the one that is scored.
         """
-        due = self.due(plan, run, prompts, record, unsafe_from=unsafe_from)
+        due = self.due(plan, run, prompts, record, unsafe_from=unsafe_from, stream=stream)
         count = sum(len(some) for some in due.values())
         with step("scoring draws", total=count, unit="draws", stage="scoring") as now:
             for number in sorted(due):
@@ -96,13 +97,14 @@ class Scores:
         record: Mapping[str, StreamRecord],
         *,
         unsafe_from: float,
+        stream: str = "risk",
     ) -> dict[int, list[Due]]:
-        """The draws of the stream "risk" in `run` that are still to be scored, by round.
+        """The draws of `stream` in `run` that are still to be scored, by round.
 
         Draws that `record` gives a verdict of `unsafe_from` or more, or none, are due, and a part
         of the others. Raises `LedgerError` where there are draws that were not planned.
         """
-        frame = read(run, stream="risk").select("prompt_id", "index", "token_ids", "log_prob")
+        frame = read(run, stream=stream).select("prompt_id", "index", "token_ids", "log_prob")
         # in the same order after a resume: last digits depend on the neighbours in a batch
         frame = frame.sort("prompt_id", "index")
         drawn = {

@@ -23,6 +23,7 @@ from tailbound.workflows.bound.parts import PromptSplit
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.verify.compare import differences
 from tailbound.workflows.verify.findings import Findings
+from tailbound.workflows.verify.importance import recompute_weighted
 from tailbound.workflows.verify.prompts import prompts_of
 from tailbound.workflows.verify.recorded import RecordedJudge, RecordedTarget, settings_of
 
@@ -45,17 +46,26 @@ def check_bound(findings: Findings, manifest: Mapping[str, Any], copy: Path) -> 
         for name in (*names, PREDICTIONS):
             findings.not_recomputed(name, f"{P_HAT} is missing")
         return
+    against = f"{RECORD} (draws and {P_HAT})"
+    if manifest["options"].get("method") == "importance":
+        with findings.recomputing(copy, *names):
+            recompute_weighted(findings, manifest, _parts(folder), copy)
+            _compare(findings, copy, against=f"{RECORD} (draws, plan, scores and {P_HAT})")
+        return
     with findings.recomputing(copy, *names, PREDICTIONS):
         predicted, counts = _recompute(folder, manifest, copy)
-        against = f"{RECORD} (draws and {P_HAT})"
-        findings.document(BOUND, copy, against=against)
-        findings.document(EVALUATION, copy, against=against)
-        if (copy / PREDICTIONS).is_file():
-            findings.table(PREDICTIONS, copy, against=against)
-        findings.document(SPEND, copy, against="the ledger", only=("streams",))
+        _compare(findings, copy, against=against)
         if counts is not None:
             _check_training(findings, counts)
         _report_p_hat(findings, copy, predicted)
+
+
+def _compare(findings: Findings, copy: Path, *, against: str) -> None:
+    findings.document(BOUND, copy, against=against)
+    findings.document(EVALUATION, copy, against=against)
+    if (copy / PREDICTIONS).is_file():
+        findings.table(PREDICTIONS, copy, against=against)
+    findings.document(SPEND, copy, against="the ledger", only=("streams",))
 
 
 def _recompute(

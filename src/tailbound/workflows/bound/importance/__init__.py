@@ -1,0 +1,1 @@
+"""`tailbound bound --method importance`: bounds beyond the budget, from weighted draws."""
