@@ -24,7 +24,7 @@ from tailbound.workflows.bound.results import BoundResult, read_result
 IMPORTANCE: dict[str, Any] = {"method": "importance", "progress": None}
 SMALL: dict[str, Any] = {
     **IMPORTANCE,
-    "draws": 6,
+    "draws": 15,
     "budget": 10,
     "cross_check": 0.2,
 }
@@ -46,7 +46,7 @@ def test_a_run_on_the_demo_model_says_what_it_rests_on(demo: Path) -> None:
     assert report is not None
     assert found.bound.design == "importance"
     assert found.bound.guarantee == "plug-in"
-    assert found.bound.cap == 6000
+    assert found.bound.cap == 15_000
     assert report.explored
     assert any("heated" in name for name in report.proposals)
     assert report.curve.hits > 20
@@ -59,7 +59,7 @@ def test_a_run_on_the_demo_model_says_what_it_rests_on(demo: Path) -> None:
     assert BoundResult.from_dict(json.loads(json.dumps(found.to_dict()))) == found
     # far fewer draws than the bounds are long
     draws = read(demo, stream="weighted")
-    assert draws.height < 60 * 8
+    assert draws.height < 60 * 18
     assert found.at_alpha == ()
     assert report.test[0].name == "all"
     assert report.test[0].prompts == 12
@@ -256,7 +256,7 @@ def test_bad_input_is_refused_before_anything_is_loaded(
 def test_other_numbers_or_methods_need_another_folder(demo: Path) -> None:
     prompts = default_prompts(60)
     with pytest.raises(ContractMismatchError, match="other --draws"):
-        tailbound.bound(prompts, out=demo, **{**SMALL, "draws": 7, "longest": 6000})
+        tailbound.bound(prompts, out=demo, **{**SMALL, "draws": 7, "longest": 15_000})
     with pytest.raises(ContractMismatchError, match="method 'importance', not 'direct'"):
         tailbound.bound(prompts, out=demo, budget=5, progress=None)
     with pytest.raises(ContractMismatchError, match="other prompts"):
