@@ -120,15 +120,15 @@ def method_of(given: Mapping[str, Any]) -> tuple[MethodOptions, ProposalOptions,
                 "--method importance)"
             )
         return method, proposed, make(BoundSettings, given)
-    asked = dict(given)
+    _check_weighted(proposed, given)
+    asked = {**given, "guarantee": "plug-in"}
     if asked.get("budget") is None:
         asked["budget"] = float(CHECKED_DRAWS)
     settings = make(BoundSettings, asked)
     if settings.budget < 1:
         raise UsageError(f"--budget must be at least 1, not {settings.budget:g}")
-    _check_weighted(settings, proposed, given)
     method = replace(method, plain_test=given.get("test_draws") is not None)
-    return method, proposed, replace(settings, guarantee="plug-in")
+    return method, proposed, settings
 
 
 def _check_direct(given: Mapping[str, Any]) -> None:
@@ -139,20 +139,19 @@ def _check_direct(given: Mapping[str, Any]) -> None:
                 raise UsageError(f"{one.flag} goes with --method importance: add it, or remove it")
 
 
-def _check_weighted(
-    settings: BoundSettings, proposed: ProposalOptions, given: Mapping[str, Any]
-) -> None:
+def _check_weighted(proposed: ProposalOptions, given: Mapping[str, Any]) -> None:
     defaults = {one.name: one.default for one in options_of(BoundSettings)}
-    if settings.guarantee not in ("plug-in", defaults["guarantee"]):
+    guarantee = given.get("guarantee", "plug-in")
+    if guarantee not in ("plug-in", defaults["guarantee"]):
         raise UsageError(
-            f"--method importance states the guarantee plug-in, not {settings.guarantee}: its "
+            f"--method importance states the guarantee plug-in, not {guarantee}: its "
             "weights rest on the proposals; remove --guarantee, or use --method direct"
         )
     for name in NOT_WEIGHTED:
         if given.get(name, defaults[name]) != defaults[name]:
             flag = "--" + name.replace("_", "-")
             raise UsageError(f"{flag} does not go with --method importance: remove it")
-    if (settings.features or "").partition(":")[0] == "finetune":
+    if (str(given.get("features") or "")).partition(":")[0] == "finetune":
         raise UsageError(
             "--features finetune does not go with --method importance: use hidden, tfidf or "
             "embeddings"
