@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 
 import tailbound
 from tailbound.errors import UnreachableError, UsageError
+from tailbound.prompts import prompt_set
 from tailbound.testing import KnownRiskTarget, WordJudge
 from tailbound.workflows.bound import BoundResult, PredictedBounds
 from tailbound.workflows.bound.results import read_result
@@ -186,6 +187,20 @@ def test_small_groups_of_a_column_are_refused_before_anything_is_drawn(tmp_path)
 def test_small_groups_of_p_hat_are_merged(tmp_path):
     result = make(tmp_path / "run", records(60), coverage_by="p_hat:10", budget=5)
     assert 1 <= len(result.groups.bound.names) <= 2
+
+
+def test_a_preview_reckons_with_the_largest_group():
+    from tailbound.workflows.bound import BoundSettings, divide, preview_bound
+
+    known = prompt_set(records(600, kinds=("calm", "calm", "odd")))
+    longest = {}
+    for by in (None, "kind", "p_hat:5"):
+        settings = BoundSettings(budget=30, coverage_by=by, seed=3)
+        parts = divide(known, settings)
+        target = KnownRiskTarget(risks(records(600)))
+        plan = preview_bound(parts, target=target, settings=settings)
+        longest[by] = plan.requirement.longest_bound
+    assert longest[None] > longest["kind"] > longest["p_hat:5"]
 
 
 @pytest.mark.parametrize("by", ["p_hat", "p_hat:1", "p_hat:many", "group", "id", ""])

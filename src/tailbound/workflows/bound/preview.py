@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -133,7 +134,7 @@ def preview_bound(
         requirement=(
             replace(_requirement(settings, len(parts.calibration)), longest_bound=method.cap)
             if method.weighted
-            else _requirement(settings, len(parts.calibration))
+            else _requirement(settings, _largest_group(parts, settings))
         ),
         samples=tuple(
             (prompts[draw.prompt_id], draw.text)
@@ -142,8 +143,18 @@ def preview_bound(
     )
 
 
+def _largest_group(parts: PromptSplit, settings: BoundSettings) -> int:
+    """Calibration prompts of the largest group; of groups by p_hat, as many as are expected."""
+    if parts.labels:
+        return max(Counter(parts.labels[prompt.id] for prompt in parts.calibration).values())
+    return math.ceil(len(parts.calibration) / (settings.groups_of_p_hat or 1))
+
+
 def _requirement(settings: BoundSettings, prompts: int) -> Requirement:
-    """What the guarantee needs, and the longest bound with so many calibration `prompts`."""
+    """What the guarantee needs, and the longest bound with so many calibration `prompts`.
+
+    With `--coverage-by`, of one group: what it needs, and its longest bound at the mean budget.
+    """
     need = required(
         guarantee=settings.guarantee,
         alpha=min(settings.alphas),
