@@ -48,8 +48,8 @@ class TwoSided:
         """What holds of both ends, in words."""
         above = "Unbounded for every prompt." if self.upper is None else self.upper.statement
         return (
-            f"P(L <= T <= U) is {1 - self.alpha:.4g} where both ends hold. L: "
-            f"{self.lower.statement} U: {above}"
+            f"P(L <= T <= U) is at least {1 - self.alpha:.4g} if both of these hold. Lower end: "
+            f"{self.lower.statement} Upper end: {above}"
         )
 
     def to_dict(self) -> dict[str, Any]:
