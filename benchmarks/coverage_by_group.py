@@ -77,6 +77,7 @@ def main() -> None:
                 bound = calibrate(
                     *(p_hat[mine], observe),
                     budget=options.budget,
+                    guarantee="plug-in",
                     planning_p_hat=hazard,
                     rng=rng,
                 )
@@ -86,6 +87,7 @@ def main() -> None:
                     *(p_hat[mine], fifth[mine], observe),
                     names=names,
                     budget=options.budget,
+                    guarantee="plug-in",
                     planning_p_hat=hazard,
                     rng=rng,
                 )

@@ -94,6 +94,7 @@ def from_weights(kind: str, repeats: int) -> tuple[list[float], list[float]]:
             p_hat,
             lambda i, h, times=times: np.where(times[i] <= h, times[i], 0),
             budget=30,
+            guarantee="plug-in",
             rng=rng,
         )
         horizons = np.minimum(quantile(p_hat, record.sure_to), bound.cap) - 1

@@ -3,6 +3,15 @@
 from tailbound.survival.bound import LowerPredictiveBound
 from tailbound.survival.calibration import bound_at, calibrate, calibrate_with_record
 from tailbound.survival.evaluation import Coverage, Evaluation, evaluate
+from tailbound.survival.event_rates import (
+    Bracket,
+    FollowedPrompts,
+    Rates,
+    counted_prompts,
+    mean_limits,
+    rates,
+    weighted_prompts,
+)
 from tailbound.survival.geometric import MAX_TIME, expected_draws, level, quantile
 from tailbound.survival.groups import (
     GroupCalibration,
@@ -21,15 +30,6 @@ from tailbound.survival.planning import (
     required,
 )
 from tailbound.survival.predicted import Geometric, Hazards, Mixture, PredictedTimes
-from tailbound.survival.rates import (
-    Bracket,
-    FollowedPrompts,
-    Rates,
-    counted_prompts,
-    mean_limits,
-    rates,
-    weighted_prompts,
-)
 from tailbound.survival.recalibration import RecalibratedHazard, recalibrate_hazard
 from tailbound.survival.record import CalibrationRecord
 from tailbound.survival.upper import UpperPredictiveBound, calibrate_upper

@@ -195,7 +195,7 @@ def test_a_preview_reckons_with_the_largest_group():
     known = prompt_set(records(600, kinds=("calm", "calm", "odd")))
     longest = {}
     for by in (None, "kind", "p_hat:5"):
-        settings = BoundSettings(budget=30, coverage_by=by, seed=3)
+        settings = BoundSettings(budget=30, guarantee="plug-in", coverage_by=by, seed=3)
         parts = divide(known, settings)
         target = KnownRiskTarget(risks(records(600)))
         plan = preview_bound(parts, target=target, settings=settings)
