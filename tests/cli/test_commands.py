@@ -91,7 +91,8 @@ def test_predict_gives_one_line_for_each_prompt(cli, finished, tmp_path):
     assert code == 0
     assert len(rows) == 5
     for row in rows:
-        assert set(row) <= {"id", "lower_bound", "p_hat", "unfamiliar"}
+        extra = {"unfamiliar", "upper_bound", "two_sided"}
+        assert {"id", "lower_bound", "p_hat"} <= set(row) <= {"id", "lower_bound", "p_hat"} | extra
         assert row["lower_bound"] >= 1
         assert 0 < row["p_hat"] < 1
     code, out, _ = cli("predict", finished, new, "--json")
