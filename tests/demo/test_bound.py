@@ -40,13 +40,11 @@ def test_twenty_calibrations_cover_and_are_as_long_as_they_can_be():
         rng = np.random.default_rng([seed, 1])
         p = {
             name: np.array([risks[x.id].risk for x in part])
-            for name, part in vars(parts).items()
-            if name != "supplied"
+            for name, part in parts.by_name().items()
         }
         x = {
             name: np.stack([features[y.id] for y in part])
-            for name, part in vars(parts).items()
-            if name != "supplied"
+            for name, part in parts.by_name().items()
         }
         counts = rng.binomial(chosen.train_draws, p["train"])
         draws = np.full(len(counts), chosen.train_draws)
@@ -60,9 +58,12 @@ def test_twenty_calibrations_cover_and_are_as_long_as_they_can_be():
             predictor.predict(x["calibration"]),
             observe,
             budget=chosen.budget,
+            reference_p_hat=predictor.out_of_fold,
             rng=seed,
         )
-        oracle = calibrate(p["calibration"], observe, budget=chosen.budget, rng=seed)
+        oracle = calibrate(
+            p["calibration"], observe, budget=chosen.budget, reference_p_hat=p["train"], rng=seed
+        )
         mine = bound.predict(predictor.predict(x["test"]))
         coverage.append(np.exp((mine - 1) * np.log1p(-p["test"])).mean())
         medians.append(np.median(mine))
