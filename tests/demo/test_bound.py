@@ -43,8 +43,7 @@ def test_twenty_calibrations_cover_and_are_as_long_as_they_can_be():
             for name, part in parts.by_name().items()
         }
         x = {
-            name: np.stack([features[y.id] for y in part])
-            for name, part in parts.by_name().items()
+            name: np.stack([features[y.id] for y in part]) for name, part in parts.by_name().items()
         }
         counts = rng.binomial(chosen.train_draws, p["train"])
         draws = np.full(len(counts), chosen.train_draws)
