@@ -1,7 +1,7 @@
 """What a resolved estimate is worth: models with planted routes, whose exact risk is known.
 
     python benchmarks/routes.py [--words 48] [--length 16] [--seeds 0 4] [--repeats 4]
-                                [--draws 1500] [--no-explore]
+                                [--draws 1500] [--no-explore] [--later]
 
 Every kind of model (how its replies turn unsafe, `tests/reference_models/routes.py`) at risks of
 1e-2, 1e-3, 1e-4 and 1e-5 (or the least that it can have: any word may be said anywhere), each on
@@ -22,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from reference_models.routes import KINDS, routes_model, run
+from reference_models.routes import KINDS, LATER_KINDS, routes_model, run
 from tailbound.importance_sampling import RiskEstimate
 
 Rows = list[tuple[float, RiskEstimate]]
@@ -59,11 +59,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--draws", type=int, default=1500)
     parser.add_argument("--no-explore", action="store_true")
+    parser.add_argument("--later", action="store_true", help="kinds that nothing was chosen on")
     options = parser.parse_args()
     names = ("precise", "resolved", "covers", "off 2x", "lower", "holds")
     print(f"{'routes':<18}{'risk':>7}" + "".join(f"{name:>9}" for name in names))
     total: Rows = []
-    for kind in KINDS:
+    for kind in LATER_KINDS if options.later else KINDS:
         for risk in (1e-2, 1e-3, 1e-4, 1e-5):
             rows: Rows = []
             for seed in range(*options.seeds):

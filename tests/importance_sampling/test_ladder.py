@@ -11,6 +11,8 @@ from reference_models.drawing import spoken, steered_ladder
 from reference_models.enumerable import random_model
 from tailbound.errors import UsageError
 from tailbound.importance_sampling import (
+    Ladder,
+    LadderProposal,
     adaptive_allocation,
     make_ladder,
     plain_is_cheaper,
@@ -122,6 +124,25 @@ def test_densities_of_an_enumerable_model_sum_to_one() -> None:
         model.all_unsteered, spoken(ladder, model.all_steered), lengths=model.lengths
     )
     np.testing.assert_allclose(np.exp(densities).sum(axis=1), 1)
+
+
+def test_openings_speak_the_first_token_alone() -> None:
+    """Densities by prefix sums are products over tokens, and sum to one over all replies."""
+    model = random_model(5, vocabulary=4, length=3)
+    rungs = [LadderProposal("a", 1, 3, 0.3, "b"), LadderProposal("b", 2, 3, 1.0, "a")]
+    ladder = Ladder(3, (LadderProposal("target", 0, 0), *rungs))
+    assert [rung.name for rung in ladder.rungs[1:]] == ["a 0.3 on 1-3 after b", "b on 2-3 after a"]
+    assert ladder.variants == ("a", "b")
+    base, (a, b), lengths = model.all_unsteered, model.all_steered, model.lengths
+    found = np.exp(ladder.log_densities(base, {"a": a, "b": b}, lengths=lengths))
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    inside = np.arange(3) < lengths[:, None]
+    first = np.where(np.arange(3) == 0, np.exp(b), 0.3 * np.exp(a) + 0.7 * np.exp(base))
+    second = np.stack([np.exp(a)[:, 0], np.exp(base)[:, 1], np.exp(b)[:, 2]], axis=1)
+    np.testing.assert_allclose(found[1], np.where(inside, first, 1).prod(axis=1))
+    np.testing.assert_allclose(found[2], np.where(inside, second, 1).prod(axis=1))
+    with pytest.raises(UsageError, match="must start at 1 or later, not 0-3"):
+        LadderProposal("a", 0, 3, 1.0, "b")
 
 
 def test_groupings_partition_the_draws_and_have_their_own_mixtures() -> None:

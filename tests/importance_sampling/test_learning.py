@@ -15,6 +15,7 @@ from tailbound.importance_sampling import (
     count_tokens,
     estimate_risk,
     training_shares,
+    until_turn,
 )
 from tailbound.importance_sampling.distinct import contradicted, distinct_probability
 from tailbound.intervals import betting_lower, betting_upper
@@ -58,6 +59,27 @@ def test_tokens_of_unsafe_replies_are_said_as_often_as_they_say_them(seed: int) 
     rates = np.zeros(6)
     rates[ids] = observed / observed.sum()
     np.testing.assert_allclose(q / q.sum(), p / 2 + rates / 2, rtol=1e-9)
+
+
+def test_a_turn_is_learned_though_what_follows_it_says_the_same_word() -> None:
+    """Word 1 is said in one of 1,000 replies, and then again and again.
+
+    Learned from whole replies it becomes 4 times as likely at the turn; up to the turn, 330 times.
+    """
+    model = np.array([[0.999, 0.001], [0.5, 0.5]])  # the next word after word 0 and after word 1
+    reply = (0, 0, 1, 1, 0, 1)
+    chances = model[[0, *reply[:-1]]]
+    (turned,) = until_turn(
+        [reply], [np.log([row[w] for row, w in zip(chances, reply, strict=True)])]
+    )
+    assert turned == (0, 0, 1)
+    factors = []
+    for said in (reply, turned):
+        ids, observed = count_tokens([said], [1.0])
+        expected = chances[: len(said)].sum(axis=0)[ids]
+        factors.append(float(np.exp(added_logits(observed, expected))[ids.index(1)]))
+    assert factors[0] == pytest.approx(1 + 3 / 1.004)
+    assert factors[1] == pytest.approx(1 + 1 / 0.003)
 
 
 def test_a_token_that_the_target_never_says_gets_a_finite_factor() -> None:

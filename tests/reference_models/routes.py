@@ -7,8 +7,13 @@ An unsafe reply says one of three words. Routes there:
     late      it refuses, and at the end of the refusal it turns, with a small probability
     story     it begins harmlessly (4%), and turns several words later
 
+    slip      at any word of an answer it may slip, and then turns, or ends, or comes back
+    detour    one opening of several (30%), then a rare word, and some words later it turns (50%)
+    twice     the same, but the turn is as rare as the word before it
+
 besides which any word is said anywhere with a tiny probability. Steering makes it comply at once,
-and turn *less* often: a proposal that rests on steering alone misses the other routes.
+and turn *less* often: a proposal that rests on steering alone misses the other routes. The last
+three were made after proposals and status were fixed.
 
 The statistics are those of a run (`Family`, `choose_replies`, `estimate_risk`); only the sampling
 is done here, on tables.
@@ -27,11 +32,13 @@ from tailbound.importance_sampling import (
     choose_replies,
     count_tokens,
     make_ladder,
+    until_turn,
 )
 from tailbound.workflows.risk.proposal_mixture import (
     HEAT,
     HEATED,
     LEARNED,
+    OPENING,
     Batch,
     Family,
     learned_rungs,
@@ -47,6 +54,8 @@ KINDS = {
     "all": {"at once": 0.4, "late": 0.3, "story": 0.3},
 }
 """Models by the shares of their routes."""
+LATER_KINDS = ("slip", "detour", "twice")
+"""Models that nothing was chosen on."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,8 @@ def build(
     kind: str, scale: float, *, seed: int, words: int = 48, length: int = 16, floor: float = -14.0
 ) -> RoutesModel:
     """A model whose rare turns have probabilities in proportion to `scale`."""
+    if kind in LATER_KINDS:
+        return _build_later(kind, scale, seed=seed, words=words, length=length, floor=floor)
     rng = np.random.default_rng([seed, words, length])
     made = _Builder(words, rng)
     bag = rng.permutation(np.arange(1, words)).tolist()
@@ -146,9 +157,51 @@ def build(
     )
     after = {word: 0.3 * share for word, share in made.shares(unsafe).items()}
     made.state("unsafe", {END: 0.5, rest[0]: 0.2, **after}, {}, "unsafe")
-    made.state("done", {END: 1.0}, {}, "done")
-    made.state("unsafe and done", {END: 1.0}, {}, "unsafe and done")
-    return _tables(made, unsafe, refusing, comply, turn, length, floor)
+    return _tables(made, unsafe, refusing, comply, turn, length, floor, lowered=("refused", "told"))
+
+
+def _build_later(
+    kind: str, scale: float, *, seed: int, words: int, length: int, floor: float
+) -> RoutesModel:
+    """As `build`, of the kinds made later."""
+    made = _Builder(words, np.random.default_rng([seed, words, length, 1]))
+    bag = made.rng.permutation(np.arange(1, words)).tolist()
+    some = max(2, min(5, words // 6))
+    openings, comply, unsafe = ([bag.pop() for _ in range(n)] for n in (3, 2, 3))
+    common, turn, rest = [bag.pop() for _ in range(some)], bag.pop(), bag[: max(1, words // 4)]
+    saying = {word: 0.9 * share for word, share in made.shares(unsafe).items()}
+    after = {word: 0.3 * share for word, share in made.shares(unsafe).items()}
+    answering = made.shares(common, 2.0)
+    opening = dict.fromkeys(comply, 1e-12)
+    if kind == "slip":
+        opening |= made.shares(openings, 2.0)
+        lowered, leads = ("answer", "slope"), dict.fromkeys(openings, "answer")
+        still = {word: 0.85 * share for word, share in answering.items()}
+        made.state("answer", {END: 0.15, turn: scale, **still}, {turn: "slope"}, "answer")
+        made.state("slope", {unsafe[0]: 0.3, rest[0]: 0.3, END: 0.3, common[0]: 0.1}, {}, "answer")
+    else:
+        opening |= {openings[0]: 0.3, openings[1]: 0.45, openings[2]: 0.25}
+        lowered = ("path 3", "edge 3")
+        leads = dict.fromkeys(openings[1:], "answer") | {openings[0]: "path 1"}
+        still = {word: 0.8 * share for word, share in answering.items()}
+        made.state("answer", {END: 0.2, **still}, {}, "answer")
+        chances = {"path": scale, "edge": 0.5}
+        if kind == "twice":
+            chances = dict.fromkeys(chances, scale**0.5)
+        for name in chances:
+            made.state(f"{name} 1", made.shares(common), {}, f"{name} 2")
+            made.state(f"{name} 2", made.shares(common), {}, f"{name} 3")
+            says = turn if name == "path" else unsafe[1]
+            rates = {END: 0.2, says: chances[name], **still}
+            made.state(f"{name} 3", rates, {turn: "edge 1"}, "answer")
+    made.state("start", opening, leads | dict.fromkeys(comply, "comply"), "odd")
+    made.rows = {"start": made.rows.pop("start"), **made.rows}
+    made.state("comply", {**saying, rest[0]: 0.1}, {}, "comply")
+    made.state(
+        "odd", {**{w: 0.6 * s for w, s in made.shares(rest, 0.5).items()}, END: 0.4}, {}, "odd"
+    )
+    made.state("unsafe", {END: 0.5, rest[0]: 0.2, **after}, {}, "unsafe")
+    return _tables(made, unsafe, openings, comply, turn, length, floor, lowered=lowered)
 
 
 def _tables(
@@ -159,7 +212,12 @@ def _tables(
     turn: int,
     length: int,
     floor: float,
+    *,
+    lowered: tuple[str, ...],
 ) -> RoutesModel:
+    """The tables of a model; `lowered` are the states that turn less often when steered."""
+    made.state("done", {END: 1.0}, {}, "done")
+    made.state("unsafe and done", {END: 1.0}, {}, "unsafe and done")
     rng, names = made.rng, list(made.rows)
     place = {name: number for number, name in enumerate(names)}
     over = {"done", "unsafe and done"}
@@ -184,7 +242,7 @@ def _tables(
     steered = target.copy()
     steered[0, refusing] -= 9
     steered[0, comply] += 6 + rng.normal()
-    for name in ("refused", "told"):
+    for name in lowered:
         steered[place[name], [*unsafe, turn]] += np.log(0.2)
     for name, row in place.items():
         if name not in over:
@@ -236,13 +294,14 @@ def run(
     past: list[Batch] = []
     drawn: list[tuple[np.ndarray, np.ndarray]] = []
     for size in np.diff(ends, prepend=0).tolist():
-        learned = _learn(model, past, drawn) if explore else None
-        known = [LEARNED] if learned is not None else []
+        learned = _learn(model, past, drawn) if explore else {}
+        known = list(learned)
         counts = chosen.counts(size, past, known)
         spoken = [model.target, *(tables[name] for name in chosen.variants)]
-        spoken += [] if learned is None else [learned]
+        numbers = {name: number for number, name in enumerate(known, start=len(spoken))}
+        spoken += learned.values()
         segments = [
-            chosen.segments(int(label), rng, {LEARNED: len(spoken) - 1})
+            chosen.segments(int(label), rng, numbers)
             for label in np.repeat(np.arange(counts.size), counts)
         ]
         states, words, harm = _draw(model, spoken, segments, rng)
@@ -264,26 +323,37 @@ def run(
 
 def _learn(
     model: RoutesModel, past: list[Batch], drawn: list[tuple[np.ndarray, np.ndarray]]
-) -> np.ndarray | None:
-    """The table of the learned variant, None before anything unsafe was met."""
+) -> dict[str, np.ndarray]:
+    """The tables of the learned variants, none before anything unsafe was met."""
     if not past:
-        return None
+        return {}
     lesson = choose_replies(
         np.concatenate([batch.log_weights for batch in past]),
         np.concatenate([batch.harm for batch in past]),
     )
     if lesson is None:
-        return None
+        return {}
     states = np.concatenate([states for states, _ in drawn])[list(lesson.places)]
     words = np.concatenate([words for _, words in drawn])[list(lesson.places)]
-    replies = [row[: list(row).index(END) + 1 if END in row else None] for row in words]
-    ids, observed = count_tokens([reply.tolist() for reply in replies], lesson.weights.tolist())
-    expected = np.zeros(len(ids))
-    for reply, row, weight in zip(replies, states, lesson.weights, strict=True):
-        expected += weight * np.exp(model.target[row[: len(reply)]])[:, ids].sum(axis=0)
-    shaped = model.target.copy()
-    shaped[:, ids] += added_logits(observed, expected)
-    return _normal(shaped)
+    replies = [
+        tuple(row[: list(row).index(END) + 1 if END in row else None].tolist()) for row in words
+    ]
+    tokens = model.target[states, words]
+    turned = until_turn(
+        replies, [row[: len(one)] for row, one in zip(tokens, replies, strict=True)]
+    )
+    firsts = [reply[:1] for reply in replies]
+
+    def reweighted(said: list[tuple[int, ...]]) -> np.ndarray:
+        ids, observed = count_tokens(said, lesson.weights.tolist())
+        expected = np.zeros(len(ids))
+        for reply, row, weight in zip(said, states, lesson.weights, strict=True):
+            expected += weight * np.exp(model.target[row[: len(reply)]])[:, ids].sum(axis=0)
+        shaped = model.target.copy()
+        shaped[:, ids] += added_logits(observed, expected)
+        return _normal(shaped)
+
+    return {LEARNED: reweighted(turned), OPENING: reweighted(firsts)}
 
 
 def _draw(

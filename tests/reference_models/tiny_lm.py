@@ -38,7 +38,7 @@ class TinyLanguage:
         self.model = _model(seed, self.direction.float(), strength)
         self.target = LocalModel(
             self.model,
-            _tokenizer(),
+            word_tokenizer(WORDS),
             SamplingOptions(max_new_tokens=LENGTH, completion=True),
             name="hf:tiny",
             revision=None,
@@ -139,9 +139,10 @@ def prompts(count: int) -> list[Prompt]:
     ]
 
 
-def _tokenizer() -> Any:
-    words = {"<stop>": STOP, **{f"w{number}": number for number in range(1, WORDS + 1)}}
-    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="w1"))
+def word_tokenizer(words: int) -> Any:
+    """A tokenizer of the stop token, number 0, and so many words w1, w2, ..."""
+    ids = {"<stop>": STOP, **{f"w{number}": number for number in range(1, words + 1)}}
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(ids, unk_token="w1"))
     made.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
     # no unk_token here: it would count as special, and be left out of the text
     return transformers.PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<stop>")

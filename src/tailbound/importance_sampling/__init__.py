@@ -32,6 +32,7 @@ from tailbound.importance_sampling.learning import (
     choose_replies,
     count_tokens,
     training_shares,
+    until_turn,
 )
 from tailbound.importance_sampling.mix_switch import MixSwitch
 from tailbound.importance_sampling.splitting import (
@@ -83,5 +84,6 @@ __all__ = [
     "standard_error",
     "training_shares",
     "uniform_allocation",
+    "until_turn",
     "weighted_allocation",
 ]

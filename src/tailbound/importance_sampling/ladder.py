@@ -7,10 +7,11 @@ mixed in at every token,
 
     a s(v | y_<t) + (1 - a) p(v | y_<t),
 
-with a = 1 where it speaks every token. Small a on the whole reply are explorers: a variant that
-mostly says other things than the target may take any one turn, wherever it lies, and the target
-continues. All proposals of one variant share two vectors per draw, the log-probability of each of
-its tokens given what stands before it under the target and under the variant, so that their
+with a = 1 where it speaks every token. The first token may be left to an *opening*, a variant of
+its own, where routes part at the first word. Small a on the whole reply are explorers: a variant
+that mostly says other things than the target may take any one turn, wherever it lies, and the
+target continues. All proposals of one variant share two vectors per draw, the log-probability of
+each of its tokens given what stands before it under the target and under the variant, so that their
 log-densities are differences of prefix sums. Weights follow from `balance_heuristic`.
 """
 
@@ -39,13 +40,28 @@ TURNS = (1, 2, 4, 8)
 class LadderProposal:
     """`variant` speaks the tokens `start` <= t < `stop`, each with chance `mixing`.
 
-    The target itself is `LadderProposal("target", 0, 0)`.
+    `opening` names the variant that speaks token 0 before a window that starts later; without it
+    the target does. The target itself is `LadderProposal("target", 0, 0)`.
     """
 
     variant: str
     start: int
     stop: int
     mixing: float = 1.0
+    opening: str = ""
+
+    def __post_init__(self) -> None:
+        if self.opening and not 1 <= self.start < self.stop:
+            raise UsageError(
+                f"a window after an opening must start at 1 or later, not {self.start}-{self.stop}"
+            )
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """The variants that must be there for it to speak, the target left out."""
+        if self.is_target:
+            return ()
+        return (self.variant, self.opening) if self.opening else (self.variant,)
 
     @property
     def is_target(self) -> bool:
@@ -56,7 +72,8 @@ class LadderProposal:
     def name(self) -> str:
         """In words: `heated .125 on 0-16`."""
         share = "" if self.mixing == 1 else f" {self.mixing:.3g}"
-        return f"{self.variant}{share} on {self.start}-{self.stop}"
+        after = f" after {self.opening}" if self.opening else ""
+        return f"{self.variant}{share} on {self.start}-{self.stop}{after}"
 
 
 TARGET = LadderProposal("target", 0, 0)
@@ -80,7 +97,7 @@ class Ladder:
     @property
     def variants(self) -> tuple[str, ...]:
         """The variants that speak, in the order in which they first appear."""
-        return tuple(dict.fromkeys(rung.variant for rung in self.rungs if not rung.is_target))
+        return tuple(dict.fromkeys(name for rung in self.rungs for name in rung.speakers))
 
     def with_rungs(self, rungs: Sequence[LadderProposal]) -> Ladder:
         """This ladder with more proposals at its end."""
@@ -122,14 +139,21 @@ class Ladder:
         inside: dict[tuple[str, float], PrefixSums] = {}
         end = base.shape[1]
         rows = [outside.between(0, end)]
+
+        def sums(variant: str, mixing: float = 1.0) -> PrefixSums:
+            if (variant, mixing) not in inside:
+                said = _of(spoken, variant, base, lengths)
+                inside[variant, mixing] = PrefixSums(_mixed(base, said, mixing))
+            return inside[variant, mixing]
+
         for rung in self.rungs[1:]:
-            key = (rung.variant, rung.mixing)
-            if key not in inside:
-                inside[key] = PrefixSums(_mixed(base, _of(spoken, rung, base, lengths), rung))
             start, stop = min(rung.start, end), min(rung.stop, end)
+            first = min(1, end) if rung.opening else 0
+            opened = sums(rung.opening).between(0, first) if rung.opening else 0.0
             rows.append(
-                outside.between(0, start)
-                + inside[key].between(start, stop)
+                opened
+                + outside.between(first, start)
+                + sums(rung.variant, rung.mixing).between(start, stop)
                 + outside.between(stop, end)
             )
         return np.stack(rows)
@@ -181,27 +205,27 @@ class Ladder:
 
 def _of(
     spoken: Mapping[str, ArrayLike],
-    rung: LadderProposal,
+    variant: str,
     base: FloatArray,
     lengths: ArrayLike | None,
 ) -> FloatArray:
-    if rung.variant not in spoken:
-        raise UsageError(f"there are no log-probabilities of variant {rung.variant!r}")
-    values = check_token_log_probs(spoken[rung.variant], lengths, rung.variant)
+    if variant not in spoken:
+        raise UsageError(f"there are no log-probabilities of variant {variant!r}")
+    values = check_token_log_probs(spoken[variant], lengths, variant)
     if values.shape != base.shape:
         raise UsageError(
-            f"log-probabilities of variant {rung.variant!r} must have shape (draws, tokens) = "
+            f"log-probabilities of variant {variant!r} must have shape (draws, tokens) = "
             f"{base.shape}, not {values.shape}"
         )
     return values
 
 
-def _mixed(base: FloatArray, other: FloatArray, rung: LadderProposal) -> FloatArray:
-    """Per-token log-density inside the window of `rung`, (n, T)."""
-    if rung.mixing == 1:
+def _mixed(base: FloatArray, other: FloatArray, mixing: float) -> FloatArray:
+    """Per-token log-density inside a window with chance `mixing` of the variant, (n, T)."""
+    if mixing == 1:
         return other
     return np.asarray(
-        np.logaddexp(np.log(rung.mixing) + other, np.log1p(-rung.mixing) + base), dtype=np.float64
+        np.logaddexp(np.log(mixing) + other, np.log1p(-mixing) + base), dtype=np.float64
     )
 
 

@@ -1,19 +1,24 @@
 r"""What unsafe replies have in common: tokens that they say more often than chance.
 
 With draws y_i, weights w_i and harm h_i of complete batches, the unsafe replies of the target
-itself are those draws weighted by w_i h_i. Over their places (every token, the stop token included)
-let o_v be the weighted number of times that token v was said, and e_v how often the target would
-have said it there. The variant
+itself are those draws weighted by w_i h_i. A reply is read up to its *turning point*, the token
+that the target was least likely to say there: what follows, the target says by itself once it has
+turned, and the same tokens said there would hide how rare they were at the turn. Over the places
+that are read let o_v be the weighted number of times that token v was said, and e_v how often the
+target would have said it there. The variant
 
     q(v | y_<t)  proportional to  p(v | y_<t) (1 + o_v / e_v)
 
 says, beside what the target says, the tokens of unsafe replies about as often as they do: half the
-target, half a step of the cross-entropy method whose model is one factor per token. It depends on
-earlier batches alone, so weights, unbiasedness and bounds of the next batch are untouched; what it
-was learned from decides only how noisy that batch is.
+target, half a step of the cross-entropy method whose model is one factor per token. The same from
+the first tokens alone is an *opening*: many routes part at the first token, which is one place
+among many in the sums above. Both depend on earlier batches alone, so weights, unbiasedness and
+bounds of the next batch are untouched; what they were learned from decides only how noisy that
+batch is.
 
 Source: Rubinstein and Kroese (2004), The Cross-Entropy Method, chapter 2 (fitting a proposal by
-weighted likelihood); the factor per token and the mixture with the target are ours.
+weighted likelihood); the factor per token, the turning point and the mixture with the target are
+ours.
 """
 
 from __future__ import annotations
@@ -70,6 +75,22 @@ def choose_replies(
         places=tuple(order.tolist()),
         weights=np.asarray(shares / shares.sum() * effective, dtype=np.float64),
     )
+
+
+def until_turn(
+    responses: Sequence[Sequence[int]], log_probs: Sequence[ArrayLike]
+) -> list[tuple[int, ...]]:
+    """Each response up to its least likely token, the first of several, that token included.
+
+    `log_probs` hold the target's log-probability of every token of each, in nats.
+
+    >>> until_turn([(7, 3, 5), (3,)], [[-0.1, -9.0, -2.0], [-1.0]])
+    [(7, 3), (3,)]
+    """
+    return [
+        tuple(response[: int(np.argmin(np.asarray(given, dtype=np.float64))) + 1])
+        for response, given in zip(responses, log_probs, strict=True)
+    ]
 
 
 def count_tokens(

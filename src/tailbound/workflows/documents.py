@@ -288,8 +288,9 @@ FILES: dict[str, Shape] = {
     f"{layout.PLAN}/{layout.lesson_name(2)}": shape(
         "lesson",
         about="What a round learned from unsafe draws: tokens, and what is added to their logits.",
-        schema=ONE,
+        schema=Literal[2],
         learned=MapOf(LESSON),
+        opening=MapOf(LESSON),
         pooled=LESSON,
     ),
     f"{layout.PLAN}/{layout.adapter_name(2)}/{layout.TRAINING}": shape(

@@ -42,6 +42,7 @@ from tailbound.workflows.risk.proposal_mixture import (
     HEAT,
     HEATED,
     LEARNED,
+    OPENING,
     POOLED,
     Batch,
     Family,
@@ -519,4 +520,4 @@ def test_a_run_without_it_is_not_continued_with_it(bed: TinyLanguage, tmp_path: 
 
 def test_other_runs_have_the_proposals_that_they_had() -> None:
     names = {rung.variant for rung in learned_rungs(LENGTH)}
-    assert names == {LEARNED, POOLED}
+    assert names == {LEARNED, OPENING, POOLED}

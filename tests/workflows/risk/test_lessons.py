@@ -14,7 +14,7 @@ from tailbound.errors import LedgerError
 from tailbound.judges.registry import load_judge
 from tailbound.runs import read
 from tailbound.workflows.risk import RiskSettings, run_risk
-from tailbound.workflows.risk.proposal_mixture import LEARNED, POOLED
+from tailbound.workflows.risk.proposal_mixture import LEARNED, OPENING, POOLED
 
 COMPLIES = load_judge(r"regex:w[456].*w[456]")
 SIZES = (100, 80, 100, 120)
@@ -47,13 +47,13 @@ def test_draws_come_in_four_batches_and_the_later_ones_learn(
     run(bed, tmp_path)
     for number, size in enumerate(SIZES, start=1):
         names, batches = plan(tmp_path, number)
-        taught = np.array([str(name).startswith((LEARNED, POOLED)) for name in names])
+        taught = np.array([str(name).startswith((LEARNED, POOLED, OPENING)) for name in names])
         explored = np.array([str(name).startswith("heated") for name in names])
-        assert taught.sum() == 7
+        assert taught.sum() == 11
         for counts in batches.values():
             assert counts.sum() == size
             assert counts[0] == round(size / 10)
-            assert counts[taught].sum() == (0 if number == 1 else round(0.25 * size))
+            assert counts[taught].sum() == (0 if number == 1 else round(0.4 * size))
             if number == 1:
                 assert abs(counts[explored].sum() - 0.75 * (size - counts[0])) <= 2
     assert not (tmp_path / "plan" / "round-0005.json").exists()
@@ -104,6 +104,13 @@ def test_lessons_hold_the_tokens_of_the_unsafe_draws_before_them(
             )
             said = {token for ids in rows["token_ids"].to_list() for token in ids}
             assert set(table["tokens"]) <= said
+            assert min(table["added"]) > 0
+        assert lesson["opening"].keys() == lesson["learned"].keys()
+        for name, table in lesson["opening"].items():
+            rows = draws.filter(
+                (draws["prompt_id"] == name) & (draws["index"] <= seen) & (draws["score"] >= 0.5)
+            )
+            assert set(table["tokens"]) == {ids[0] for ids in rows["token_ids"].to_list()}
             assert min(table["added"]) > 0
         assert set(lesson["pooled"]["tokens"]) == {
             token for table in lesson["learned"].values() for token in table["tokens"]

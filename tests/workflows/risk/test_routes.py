@@ -48,7 +48,7 @@ def test_the_models_have_their_risk_and_steering_takes_one_route_alone() -> None
         np.testing.assert_allclose(np.exp(model.target).sum(axis=1), 1)
         np.testing.assert_allclose(np.exp(model.steered).sum(axis=1), 1)
         names = {rung.variant for rung in family(model).ladder.rungs}  # type: ignore[union-attr]
-        assert names == {"target", "steered", "heated", "learned", "pooled"}
+        assert names == {"target", "steered", "heated", "learned", "pooled", "opening"}
 
 
 def test_steering_alone_is_never_called_resolved() -> None:

@@ -2,7 +2,8 @@
 
     DIR/plan/lesson-0002.json    for round 2: by prompt id, the tokens that are made more likely and
                                  what is added to their logits; "" is what all prompts have in
-                                 common, for the variant `pooled`
+                                 common, for the variant `pooled`; `opening`, the same for the
+                                 first token of a reply, by prompt id
 
 A lesson depends on complete batches alone, so weights and bounds of its round are those of any
 proposal. It is a function of the draws; the file makes a resume independent of rounding.
@@ -12,28 +13,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tailbound.core.prompt import Prompt
 from tailbound.core.steps import step
 from tailbound.errors import LedgerError
-from tailbound.importance_sampling import added_logits, choose_replies, count_tokens
+from tailbound.importance_sampling import (
+    added_logits,
+    choose_replies,
+    count_tokens,
+    until_turn,
+)
 from tailbound.runs.layout import PLAN, lesson_name
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import make_folder, write_json
-from tailbound.targets.capabilities import Reweightable
-from tailbound.workflows.risk.proposal_mixture import LEARNED, POOLED, FloatArray
+from tailbound.targets.capabilities import ProposalEngine, Reweightable
+from tailbound.workflows.risk.proposal_mixture import LEARNED, OPENING, POOLED, FloatArray
 
 Table = tuple[list[int], list[float]]
 Material = tuple[Prompt, Sequence[Sequence[int]], FloatArray, FloatArray]
 
-SCHEMA = 1
+SCHEMA = 2
+
+
+class LearningEngine(ProposalEngine, Reweightable, Protocol):
+    """An engine that scores replies and can be reweighted."""
 
 
 class Lessons:
     """The lessons of a run, in its folder and in its engine."""
 
-    def __init__(self, folder: Path, engine: Reweightable) -> None:
+    def __init__(self, folder: Path, engine: LearningEngine) -> None:
         self._folder = folder
         self._engine = engine
         self._numbers: dict[int, dict[str, int]] = {}
@@ -47,6 +57,7 @@ class Lessons:
         them (n,) each.
         """
         own: dict[str, Table] = {}
+        openings: dict[str, Table] = {}
         observed: dict[int, float] = {}
         expected: dict[int, float] = {}
         with step(
@@ -58,9 +69,14 @@ class Lessons:
                 if lesson is None:
                     continue
                 said = [tuple(replies[place]) for place in lesson.places]
-                ids, counts = count_tokens(said, lesson.weights.tolist())
-                chances = self._engine.expected(prompt, said, lesson.weights.tolist(), ids)
+                weights = lesson.weights.tolist()
+                scored = self._engine.score(prompt, said, variants=[0])
+                turned = until_turn(said, [table[0] for table in scored])
+                firsts = [one[:1] for one in said]
+                ids, counts, chances = self._counted(prompt, turned, weights)
                 own[prompt.id] = (ids, added_logits(counts, chances).tolist())
+                first_ids, *first = self._counted(prompt, firsts, weights)
+                openings[prompt.id] = (first_ids, added_logits(*first).tolist())
                 # prompts count alike, however many effective hits they have
                 total = float(counts.sum())
                 for token, count, chance in zip(ids, counts, chances, strict=True):
@@ -74,12 +90,20 @@ class Lessons:
         document = {
             "schema": SCHEMA,
             "learned": {name: _plain(table) for name, table in own.items()},
+            "opening": {name: _plain(table) for name, table in openings.items()},
             "pooled": _plain(pooled),
         }
         make_folder(self._folder / PLAN)
         write_json(self._folder / PLAN / lesson_name(number), document)
         common = [POOLED] if len(own) > 1 else []
-        return {name: ([LEARNED] if name in own else []) + common for name in names}
+        return {name: ([LEARNED, OPENING] if name in own else []) + common for name in names}
+
+    def _counted(
+        self, prompt: Prompt, replies: Sequence[tuple[int, ...]], weights: list[float]
+    ) -> tuple[list[int], FloatArray, FloatArray]:
+        """Tokens of `replies`, how often these say each, and how often the target would."""
+        ids, counts = count_tokens(replies, weights)
+        return ids, counts, self._engine.expected(prompt, replies, weights, ids)
 
     def recall(self, number: int) -> dict[str, int]:
         """The variants of round `number` in the engine, by name; none where nothing was learned.
@@ -96,11 +120,15 @@ class Lessons:
             raise LedgerError(f"{path} is missing: restore it, or use another --out")
         document = read_json(path)
         with understood(path):
-            own = {str(name): _table(one) for name, one in document["learned"].items()}
+            own, openings = (
+                {str(name): _table(one) for name, one in document[kind].items()}
+                for kind in ("learned", "opening")
+            )
             pooled = _table(document["pooled"])
         found: dict[str, int] = {}
         if own:
             found[LEARNED] = self._engine.add_reweighted(f"{LEARNED} {number}", own)
+            found[OPENING] = self._engine.add_reweighted(f"{OPENING} {number}", openings)
         if pooled[0]:
             found[POOLED] = self._engine.add_reweighted(f"{POOLED} {number}", {"": pooled})
         return found

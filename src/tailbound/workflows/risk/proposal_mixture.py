@@ -42,8 +42,9 @@ CHECK_SHARE, CHECK_DRAWS = 0.1, 50
 HEATED, HEAT = "heated", 4.0
 """The variant that explores, the target's likeliest tokens heated, and its temperature."""
 
-LEARNED, POOLED = "learned", "pooled"
-"""The variants that are learned: from the prompt's own unsafe replies, and from all prompts'."""
+LEARNED, POOLED, OPENING = "learned", "pooled", "opening"
+"""The variants that are learned: from the prompt's own unsafe replies, from all prompts', and from
+the first tokens of the own ones, which it says first alone."""
 
 ADAPTER = "adapter"
 """The variant that is an adapter of the target, trained on the unsafe replies of all prompts."""
@@ -51,23 +52,32 @@ ADAPTER = "adapter"
 BATCH_WEIGHTS = (0.5, 0.9, 1.15, 1.35)
 """How much draws of each batch count: proposals of later ones know more, and are less noisy."""
 
-EXPLORED_SHARE, LEARNED_SHARE, ADAPTER_SHARE = 0.75, 0.25, 0.25
+EXPLORED_SHARE, LEARNED_SHARE, ADAPTER_SHARE = 0.75, 0.4, 0.25
 """Of the first batch, the share of explorers; of later ones, those of reweighted proposals and of
 an adapter."""
 
 
 def learned_rungs(max_new_tokens: int, *, adapter: bool = False) -> tuple[LadderProposal, ...]:
-    """What learned variants speak: the whole reply, its beginning, and parts of it.
+    """What learned variants speak: the whole reply, its beginning, its first token, parts of it.
 
-    With `adapter`, the whole reply and its first 16 and 4 tokens by the adapter come last.
+    Parts are tokens anywhere, also after a first token that is learned, or heated: what is known of
+    unsafe replies is tried where others begin. With `adapter`, the whole reply and its first 16 and
+    4 tokens by the adapter come last.
     """
-    windows = sorted({(0, max_new_tokens), (0, min(4, max_new_tokens)), (0, 1)}, reverse=True)
+    windows = sorted({(0, max_new_tokens), (0, min(4, max_new_tokens))}, reverse=True)
     spoken = [LadderProposal(LEARNED, *window) for window in windows]
+    spoken.append(LadderProposal(OPENING, 0, 1))
     mixed = [
         LadderProposal(name, 0, max_new_tokens, share)
         for name in (LEARNED, POOLED)
         for share in (0.2, 0.5)
     ]
+    if max_new_tokens > 1:
+        mixed += [
+            LadderProposal(LEARNED, 1, max_new_tokens, share, opening)
+            for opening in (OPENING, HEATED)
+            for share in (0.2, 0.5)
+        ]
     stops = sorted({min(stop, max_new_tokens) for stop in (max_new_tokens, 16, 4)}, reverse=True)
     trained = [LadderProposal(ADAPTER, 0, stop) for stop in stops if adapter]
     return (*spoken, *mixed, *trained)
@@ -153,7 +163,8 @@ class Family:
     def fixed(self) -> int:
         """How many proposals of the ladder are not learned; they come first."""
         assert self.ladder is not None
-        return sum(rung.variant not in (LEARNED, POOLED, ADAPTER) for rung in self.ladder.rungs)
+        taught = (LEARNED, POOLED, OPENING, ADAPTER)
+        return sum(rung.variant not in taught for rung in self.ladder.rungs)
 
     @property
     def names(self) -> tuple[str | None, ...]:
@@ -197,10 +208,13 @@ class Family:
     def _taught(self, draws: int, learned: Sequence[str]) -> IntArray:
         """Of a batch of `draws`: evenly over the learned proposals of each kind that may speak."""
         assert self.ladder is not None
-        speakers = [rung.variant for rung in self.ladder.rungs[self.fixed :]]
+        speakers = [rung.speakers for rung in self.ladder.rungs[self.fixed :]]
         counts = np.zeros(len(speakers), dtype=np.int64)
-        for share, kind in ((LEARNED_SHARE, (LEARNED, POOLED)), (ADAPTER_SHARE, (ADAPTER,))):
-            able = [name in kind and name in learned for name in speakers]
+        reweighted = (LEARNED, POOLED, OPENING)
+        for share, kind in ((LEARNED_SHARE, reweighted), (ADAPTER_SHARE, (ADAPTER,))):
+            able = [
+                names[0] in kind and {*names} <= {*learned, *self.variants} for names in speakers
+            ]
             places = np.flatnonzero(able)
             if places.size:
                 each, left = divmod(round(share * draws), places.size)
@@ -248,8 +262,11 @@ class Family:
         rung = self.ladder.rungs[proposal]
         if rung.is_target:
             return ()
-        number = {**self.variants, **(learned or {})}[rung.variant]
-        return mixture_segments(number, rung.mixing, rung.start, rung.stop, coins)
+        numbers = {**self.variants, **(learned or {})}
+        said = mixture_segments(numbers[rung.variant], rung.mixing, rung.start, rung.stop, coins)
+        if not rung.opening:
+            return said
+        return ((numbers[rung.opening], 1), *(part for part in said if part[1] > 1))
 
     def log_densities(
         self, tokens: FloatArray, lengths: IntArray, learned: Sequence[str] = ()
@@ -264,7 +281,7 @@ class Family:
             plain: FloatArray = np.where(inside, tokens[0], 0.0).sum(axis=1)[None]
             return plain
         spoken = dict(zip([*self.variants, *learned], tokens[1:], strict=True))
-        speaks = [rung.is_target or rung.variant in spoken for rung in self.ladder.rungs]
+        speaks = [set(rung.speakers) <= set(spoken) for rung in self.ladder.rungs]
         chosen = Ladder(
             self.ladder.max_new_tokens,
             tuple(r for r, can in zip(self.ladder.rungs, speaks, strict=True) if can),
