@@ -7,9 +7,9 @@ Everything is what `tailbound risk` runs: a checkpoint's sampler, the judge, the
 refusal direction, heated and learned versions, scoring, estimates (`run_risk`). The truth is the
 model's own risk, by plain forward passes (`tests/reference_models/planted.py`), near the one that
 was asked for. Per model: the mean of the estimates over the truth and its z-score, by the standard
-errors that they report; the share that is resolved, whose interval (95%) holds the truth, and that is
-off by 2x; the certified lower bound as a share of the truth, in the median. About 6 CPU-seconds a
-model and 2 a run.
+errors that they report; the share that is resolved, whose interval (95%) holds the truth, and that
+is off by 2x; the certified lower bound as a share of the truth, in the median. About 6 CPU-seconds
+a model and 2 a run.
 """
 
 from __future__ import annotations
