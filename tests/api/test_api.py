@@ -169,14 +169,15 @@ def test_import_and_plan(tmp_path: Path) -> None:
 def test_a_misspelt_keyword_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'bugdet'; did you mean"):
         tailbound.bound(["a"], out="run", bugdet=3)
-    with pytest.raises(TypeError, match="budget"):
+    with pytest.raises(UsageError, match="--budget is required"):
         tailbound.bound(["a"], out="run", progress=None)
 
 
 def test_the_signature_shows_every_option() -> None:
     shown = inspect.signature(tailbound.bound).parameters
     assert shown["alpha"].default == (0.1,)
-    assert shown["budget"].default is inspect.Parameter.empty
+    assert shown["budget"].default is None
+    assert shown["method"].default == "direct"
     assert {"temperature", "base_url", "batch_size", "split"} <= set(shown)
     assert "thinking_room" not in shown
 

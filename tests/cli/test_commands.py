@@ -79,7 +79,7 @@ def test_running_again_prints_the_same_and_draws_nothing(cli, finished):
     code, out, _ = cli("bound", finished.parent / "prompts.jsonl", "--out", finished, *SMALL)
     assert code == 0
     assert "Lower bound on the time to unsafe sampling" in out
-    assert "On average over calibrations" in out
+    assert "In expectation over calibrations" in out
     assert sorted((finished / "draws").iterdir()) == before
     assert (finished / "bound.json").read_text() == held
 
