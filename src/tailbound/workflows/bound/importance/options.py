@@ -8,10 +8,7 @@ from typing import Any, Literal
 
 from tailbound.core.options import check_choices, make, option, options_of
 from tailbound.errors import UsageError
-from tailbound.survival.importance import LONGEST
 from tailbound.workflows.bound.settings import BoundSettings
-from tailbound.workflows.risk.proposals.base import LEARN
-from tailbound.workflows.risk.proposals.registry import SPLITTING
 from tailbound.workflows.risk.settings import ProposalOptions
 
 Method = Literal["direct", "importance"]
@@ -65,6 +62,8 @@ class MethodOptions:
     """Whether plain draws follow the test prompts too: --test-draws was given."""
 
     def __post_init__(self) -> None:
+        from tailbound.survival.importance import LONGEST
+
         check_choices(self)
         if self.longest is not None and not 2 <= self.longest <= LONGEST:
             raise UsageError(f"--longest must lie in 2 .. {LONGEST:,}, not {self.longest}")
@@ -91,6 +90,8 @@ class MethodOptions:
     @property
     def cap(self) -> int:
         """The longest bound considered."""
+        from tailbound.survival.importance import LONGEST
+
         return min(REACH * self.weighted_draws, LONGEST) if self.longest is None else self.longest
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,6 +141,9 @@ def _check_direct(given: Mapping[str, Any]) -> None:
 
 
 def _check_weighted(proposed: ProposalOptions, given: Mapping[str, Any]) -> None:
+    from tailbound.workflows.risk.proposals.base import LEARN
+    from tailbound.workflows.risk.proposals.registry import SPLITTING
+
     defaults = {one.name: one.default for one in options_of(BoundSettings)}
     guarantee = given.get("guarantee", "plug-in")
     if guarantee not in ("plug-in", defaults["guarantee"]):
