@@ -152,6 +152,10 @@ def counted_prompts(
     `missing` of the draws have no verdict: they may be unsafe or not, and widen the bracket.
     Wordings of one of `units` count as one prompt, by their mean. Raises `UsageError` for
     counts that contradict each other.
+
+    >>> followed = counted_prompts(unsafe=[0, 1, 2], draws=10, units=["a", "b", "b"])
+    >>> len(followed), followed.identified_to, followed.unsafe(5).round(3).tolist()
+    (2, 10, [0.0, 0.639])
     """
     c = np.asarray(unsafe, dtype=np.float64)
     n = np.broadcast_to(np.asarray(draws, dtype=np.float64), c.shape)
@@ -181,6 +185,10 @@ def weighted_prompts(
     is the first unsafe draw up to there, 0 for none, and likewise `first_missing` a missing verdict
     that ended it. `weight_bound` is the largest weight that could have occurred, by default the
     largest that did. Raises `UsageError` for shapes that differ or numbers below 0.
+
+    >>> followed = weighted_prompts([3, 0, 0], horizons=[5, 8, 6], weights=[2.0, 2.0, 0.0])
+    >>> followed.identified_to, followed.unsafe(4).tolist(), followed.maybe(7).tolist()
+    (5, [2.0, 0.0, 0.0], [2.0, 0.0, 0.0])
     """
     first = np.asarray(first_unsafe, dtype=np.float64)
     horizon, w = np.asarray(horizons, dtype=np.float64), np.asarray(weights, dtype=np.float64)
