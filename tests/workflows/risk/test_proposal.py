@@ -67,7 +67,7 @@ def test_an_adapter_is_a_proposal(target, adapter, tmp_path):
     names = result.family["proposals"]
     assert names[0] == "target"
     kinds = {name.partition(" ")[0] for name in names[1:]}
-    assert kinds == {"lora:adapter", "heated", "learned", "pooled"}
+    assert kinds == {"lora:adapter", "heated", "learned", "opening", "pooled"}
 
 
 def test_another_checkpoint_is_a_proposal(target, tmp_path):
@@ -167,7 +167,7 @@ def test_several_proposals_share_one_mixture(target, adapter, tmp_path):
     names = results[1].family["proposals"]
     spoken = {name.partition(" ")[0] for name in names}
     assert spoken == {
-        "target", "lora:adapter", "prompt:system.txt", "heated", "learned", "pooled",
+        "target", "lora:adapter", "prompt:system.txt", "heated", "learned", "opening", "pooled",
     }  # fmt: skip
     assert [part["spec"] for part in results[1].proposal["parts"]] == specs
     drawn = set(read(folder, stream="risk")["proposal"].drop_nulls().to_list())
