@@ -220,15 +220,17 @@ def test_estimates_are_unbiased_whatever_the_scheme(scheme: str) -> None:
 def test_estimates_are_unbiased_over_many_particles(seed: int, rate: float) -> None:
     """|z| <= 4 in each of 36 cells and for their sum: a false alarm of any about 2e-3.
 
-    12 cells of about 14,000 particles, more than 100,000, on each model; in full 100,000 in every
-    cell.
+    12 cells of at least 10,000 particles on each model; in full 100,000 in every cell. By fixed
+    levels of a judge that is noise an unsafe reply is as rare as among plain draws: that cell
+    always has the full number, without which there may be none.
     """
     scores, total = [], 0
     for grade in GRADES:
         for scheme in SCHEMES:
-            z, replies = z_score(seed, rate, grade, scheme, size(120, 2_600))
+            plain = (grade, scheme) == ("useless", "fixed levels")
+            z, replies = z_score(seed, rate, grade, scheme, 2_600 if plain else size(120, 2_600))
             print(f"{seed} {grade}, {scheme}: z {z:.2f} from {replies:,} replies")
-            assert replies >= size(6_000, 100_000)
+            assert replies >= size(10_000, 100_000)
             assert abs(z) <= 4
             scores.append(z)
             total += replies
