@@ -93,7 +93,7 @@ def test_the_weighted_curve_is_unbiased_at_fixed_levels():
         assert record.known_to == 0.05
         seen = (record.first_event > 0) & (record.levels < 0.05)
         estimates.append(record.weights[seen].sum() / 300)
-    cap = math.ceil(30 * 7.5)  # the default largest weight: alpha n / 4
+    cap = math.ceil(30 * 7.5)
     full = (times < np.minimum(quantile(people.p_hat, 0.05), cap)).mean()
     error = np.std(estimates) / np.sqrt(len(estimates))
     # 4 standard errors: false alarm 6e-5 under the normal law

@@ -91,7 +91,8 @@ class LowerPredictiveBound:
             )
         # Events that weigh w are all missed, up to a miscoverage of m, in (1 - m)^(N / w) of the
         # calibrations. At the worst m that costs w / (e N): it must not be more than alpha.
-        usual = reliable_weight(self.alpha, self.n_calibration)
+        share = 2.0 if self.design == "balanced" else 4.0
+        usual = reliable_weight(self.alpha, self.n_calibration, share=share)
         usual = min(usual, math.e * self.alpha * self.n_calibration)
         if self.weight_bound > usual * (1 + 1e-9):
             without = math.isinf(self.weight_bound)

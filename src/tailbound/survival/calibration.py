@@ -24,6 +24,7 @@ from tailbound.survival.designs import (
     plan_weighted,
 )
 from tailbound.survival.geometric import MAX_TIME
+from tailbound.survival.limits import choose_limits
 from tailbound.survival.naive import NaiveRecord, calibrate_naive
 from tailbound.survival.predicted import PredictedTimes, earliest_last
 from tailbound.survival.record import CalibrationRecord, Observe
@@ -98,8 +99,10 @@ def calibrate(
 
     `design` is one of `naive`, `basic`, `trimmed`, `optimized` (Davidov et al., arXiv 2506.13593)
     and `balanced`. `max_weight` is the largest 1 / pi planned for, and sets the cap on bounds to
-    budget x max_weight (defaults: `designs.default_max_weight`; `basic` and `naive` have no cap and
-    take none); `max_level` is the highest level considered (`designs.default_max_level`).
+    budget x max_weight (`basic` and `naive` have no cap and take none); `max_level` is the highest
+    level considered. For `balanced` with `marginal` or `plug-in` both are chosen for the longest
+    bounds that predictions forecast (`limits.choose_limits`) unless they are given; otherwise the
+    defaults are `designs.default_max_weight` and `designs.default_max_level`.
     `planning_p_hat` are recalibrated probabilities, or a function that computes them from p_hat:
     they decide which prompts are followed, and do not enter the estimate.
 
@@ -171,8 +174,6 @@ def calibrate_with_record(
     if max_follow_up is not None and max_follow_up < 1:
         raise UsageError(f"max_follow_up must be at least 1, not {max_follow_up}: draws")
     generator = np.random.default_rng(rng)
-    if max_level is None:
-        max_level = default_max_level(design, alpha)
     if design == "naive":
         _check_naive(guarantee, budget, max_draws, max_follow_up, n, alpha)
         return calibrate_naive(
@@ -180,7 +181,7 @@ def calibrate_with_record(
             budget=budget,
             alpha=alpha,
             delta=delta,
-            max_level=max_level,
+            max_level=max_level or default_max_level(design, alpha),
             rng=generator,
         )
     planning = as_planning(planning_p_hat, predicted)
@@ -200,17 +201,16 @@ def calibrate_with_record(
         observe = _among(observe, followed)
     else:
         reference = _reference(reference_p_hat, planning_p_hat)
-    longest = MAX_TIME if max_follow_up is None else max_follow_up + 1
-    common: dict[str, Any] = {"budget": budget, "alpha": alpha, "max_level": max_level}
-    common["longest"] = longest
-    if guarantee == "pac" and design == "balanced":
-        assert reference is not None
-        plan = plan_equal(n, delta=delta, max_weight=max_weight, reference=reference, **common)
-    else:
-        weight = max_weight or default_max_weight(design, alpha, n, guarantee)
-        plan = plan_weighted(
-            *(design, predicted, planning), max_weight=weight, reference=reference, **common
-        )
+    plan = _plan(
+        *(design, predicted, planning, reference),
+        budget=budget,
+        alpha=alpha,
+        guarantee=guarantee,
+        delta=delta,
+        max_weight=max_weight,
+        max_level=max_level,
+        longest=MAX_TIME if max_follow_up is None else max_follow_up + 1,
+    )
     rule = _rule(
         guarantee,
         n=n,
@@ -296,6 +296,59 @@ def bound_at(
         limited_by="alpha" if by_alpha else bound.limited_by,
         miscoverage=miscoverage,
         prompts_needed=rule.prompts_needed,
+    )
+
+
+def _plan(
+    design: str,
+    predicted: PredictedTimes,
+    planning: PredictedTimes,
+    reference: tuple[PredictedTimes, PredictedTimes] | None,
+    *,
+    budget: float,
+    alpha: float,
+    guarantee: str,
+    delta: float,
+    max_weight: float | None,
+    max_level: float | None,
+    longest: int,
+) -> Plan:
+    """The design with its numbers filled in, limits included where they are not given."""
+    n = len(predicted)
+    level = max_level or default_max_level(design, alpha)
+    if guarantee == "pac" and design == "balanced":
+        assert reference is not None
+        return plan_equal(
+            n,
+            budget=budget,
+            alpha=alpha,
+            delta=delta,
+            max_weight=max_weight,
+            max_level=level,
+            reference=reference,
+            longest=longest,
+        )
+    weight = max_weight or default_max_weight(design, alpha, n, guarantee)
+    if design == "balanced":
+        limits = choose_limits(
+            *(reference or (predicted, planning)),
+            n=n,
+            budget=budget,
+            alpha=alpha,
+            guarantee=guarantee,
+            max_weight=max_weight,
+            max_level=max_level,
+            longest=longest,
+        )
+        weight, level = limits.max_weight, limits.max_level
+    return plan_weighted(
+        *(design, predicted, planning),
+        budget=budget,
+        alpha=alpha,
+        max_weight=weight,
+        max_level=level,
+        reference=reference,
+        longest=longest,
     )
 
 

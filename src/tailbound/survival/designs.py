@@ -263,6 +263,20 @@ def cap_of(budget: float, max_weight: float) -> int:
     return int(min(math.ceil(budget * max_weight), MAX_TIME))
 
 
+def planning_sample(
+    p_hat: Predictions, planning: Predictions, sample: int
+) -> tuple[PredictedTimes, PredictedTimes]:
+    """Both for no more than `sample` prompts, evenly spread in order of p_hat."""
+    predicted, planned = _same_kind(p_hat, planning)
+    if len(predicted) <= sample:
+        return predicted, planned
+    ranks = np.linspace(0, len(predicted) - 1, sample).astype(np.int64)
+    kept = earliest_last(predicted)[ranks]
+    same = planned is predicted
+    predicted = predicted.take(kept)
+    return predicted, predicted if same else planned.take(kept)
+
+
 class PopulationForecast:
     """What planning expects of a population: (predictions, those that planning reckons with).
 
@@ -278,14 +292,7 @@ class PopulationForecast:
         max_level: float,
         sample: int = _PLANNING_SAMPLE,
     ) -> None:
-        predicted, planned = _same_kind(p_hat, planning)
-        if len(predicted) > sample:
-            ranks = np.linspace(0, len(predicted) - 1, sample).astype(np.int64)
-            kept = earliest_last(predicted)[ranks]
-            same = planned is predicted
-            predicted = predicted.take(kept)
-            planned = predicted if same else planned.take(kept)
-        self._predicted, self._planned = predicted, planned
+        self._predicted, self._planned = planning_sample(p_hat, planning, sample)
         self._cap, self._max_level = cap, max_level
 
     def miscoverage(self, tau: float) -> float:

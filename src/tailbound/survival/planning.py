@@ -22,6 +22,8 @@ from tailbound.survival.designs import (
     plan_weighted,
 )
 from tailbound.survival.geometric import level as level_of
+from tailbound.survival.limits import choose_limits
+from tailbound.survival.predicted import Geometric
 from tailbound.survival.rules import binomial_allowance, least_followed, least_prompts
 
 #: Selection probability to expect of `pac` where nothing is known about the prompts.
@@ -136,7 +138,7 @@ def forecast(
 
     >>> expected = forecast(10 ** np.linspace(-4, -1, 500), prompts=1000, budget=50)
     >>> expected.followed, expected.draws, expected.median_bound
-    (767, 48080, 35.5)
+    (767, 48624, 36.0)
     """
     p = check_probabilities(p_hat, "p_hat")
     if p.size == 0 or prompts < 1 or not budget > 0:
@@ -145,7 +147,6 @@ def forecast(
         guarantee=guarantee, alpha=alpha, delta=delta, budget=budget, max_weight=max_weight
     )
     q = as_hazard(planning_p_hat, p)
-    max_level = default_max_level("balanced", alpha)
     if guarantee == "pac":
         plan = plan_equal(
             prompts,
@@ -153,7 +154,7 @@ def forecast(
             alpha=alpha,
             delta=delta,
             max_weight=max_weight,
-            max_level=max_level,
+            max_level=default_max_level("balanced", alpha),
             reference=(p, q),
         )
         assert plan.sample_size is not None
@@ -161,21 +162,32 @@ def forecast(
         aimed = (allowed + 1) / (plan.sample_size + 1)
         pi = np.full(p.shape, plan.sample_size / prompts)
     else:
-        plan = plan_weighted(
-            "balanced",
-            p,
-            q,
+        limits = choose_limits(
+            *(Geometric(p), Geometric(q)),
+            n=prompts,
             budget=budget,
             alpha=alpha,
-            max_weight=max_weight or default_max_weight("balanced", alpha, prompts, guarantee),
-            max_level=max_level,
+            guarantee=guarantee,
+            max_weight=max_weight,
+        )
+        plan = plan_weighted(
+            *("balanced", p, q),
+            budget=budget,
+            alpha=alpha,
+            max_weight=limits.max_weight,
+            max_level=limits.max_level,
             reference=(p, q),
         )
         pi, aimed = plan.selection, alpha
-        if guarantee == "marginal":
-            aimed = alpha - (plan.weight_bound - alpha) / prompts
-    reachable = aimed > 0 and prompts >= needed.minimum_prompts
-    outlook = PopulationForecast(p, q, cap=plan.cap, max_level=max_level)
+    reachable = prompts >= needed.minimum_prompts
+    outlook = PopulationForecast(p, q, cap=plan.cap, max_level=plan.max_level)
+    if guarantee == "marginal":
+        # The largest weight is paid for, and that of the event at which the bound ends got back.
+        missed = level_of(q, horizons(p, outlook.level_of(alpha), plan.cap))
+        next_weight = float(missed.mean() / (pi * missed).mean())
+        aimed -= (plan.weight_bound - alpha - next_weight) / prompts
+        reachable = reachable and alpha * (prompts + 1) >= plan.weight_bound
+    reachable = reachable and aimed > 0
     level = outlook.level_of(aimed) if reachable else 0.0
     missed = level_of(q, horizons(p, level, plan.cap))
     return Forecast(
