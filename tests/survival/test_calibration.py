@@ -86,6 +86,7 @@ def test_the_weighted_curve_is_unbiased_at_fixed_levels():
             *(people.p_hat, Observed(times)),
             budget=30,
             max_level=0.05,
+            max_weight=7.5,
             guarantee="plug-in",
             design="balanced",
             rng=start,
@@ -384,8 +385,8 @@ def test_planner():
     assert required(guarantee="marginal", budget=10, max_weight=20).minimum_prompts == 199
     with pytest.raises(UsageError, match="budget or bound_length"):
         required()
-    assert forecast([1e-3] * 20, prompts=9, budget=10).median_bound == 1
-    assert forecast([1e-3] * 20, prompts=10, budget=10).median_bound > 1
+    assert forecast([1e-3] * 20, prompts=8, budget=10).median_bound == 1
+    assert forecast([1e-3] * 20, prompts=9, budget=10).median_bound > 1
 
 
 # The guarantees. Coverage of one repeat is exact up to a fixed set of 20,000 prompts, whose own

@@ -64,11 +64,11 @@ def test_what_is_given_is_kept():
 
 
 def test_a_level_is_lowered_only_where_few_events_are_expected():
-    """The same kind of prompts, and the same largest weight: 50,000 tell more than 500."""
-    safe = 10 ** np.random.default_rng(0).normal(-4, 0.7, 4000)
+    """The same kind of prompts, and the same largest weight: 200,000 tell more than 2,000."""
+    safe = 10 ** np.random.default_rng(0).normal(-5, 0.7, 4000)
     few, many = (
-        choose_limits(safe, safe, n=n, budget=100, alpha=0.1, guarantee="marginal", max_weight=25)
-        for n in (500, 50_000)
+        choose_limits(safe, safe, n=n, budget=100, alpha=0.1, guarantee="marginal", max_weight=100)
+        for n in (2000, 200_000)
     )
     assert few.max_level < 0.95
     assert few.shortfall > 0.05

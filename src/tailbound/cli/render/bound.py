@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 _LIMITS = {
     "alpha": "alpha: the estimated miscoverage reached it",
-    "max_level": "the highest level considered: predicted risks are too high, or --max-level low",
+    "max_level": "the highest level considered: predicted risks are too high, --max-level is low, "
+    "or too few unsafe replies are expected to rely on a higher one",
     "cap": "the cap on bounds, budget x largest weight: a larger --budget gives longer ones, and a "
     "larger --max-weight too, at more variable coverage",
     "max_draws": "the limit on draws: a larger --max-draws gives longer ones",
@@ -254,7 +255,8 @@ def preview(value: Preview) -> None:
         f"Rates from {value.probe_draws} draws: {value.tokens_per_draw:.1f} tokens per draw, "
         f"{value.draws_per_second:,.0f} draws/s (a full batch is faster).\n"
         f"The guarantee {need.guarantee!r} costs little with about {need.comfortable_prompts:,} "
-        f"calibration prompts or more; the longest bound is about {need.longest_bound:,} draws."
+        f"calibration prompts or more. The longest bound is about {need.longest_bound:,} draws, or "
+        "longer where predictions show that most prompts are safer."
     )
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _LIMITS = {
     "alpha": "alpha: the estimated miscoverage reached it",
-    "max_level": "the highest level considered: events are predicted too early, or --max-level low",
+    "max_level": "the highest level considered: events are predicted too early, --max-level is "
+    "low, or too few events are expected to rely on a higher one",
     "cap": "the cap on bounds: nobody was followed longer, or --budget times largest weight",
     "max_draws": "the limit on draws: a larger --max-draws gives longer ones",
 }

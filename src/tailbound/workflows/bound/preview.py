@@ -153,7 +153,9 @@ def _largest_group(parts: PromptSplit, settings: BoundSettings) -> int:
 def _requirement(settings: BoundSettings, prompts: int) -> Requirement:
     """What the guarantee needs, and the longest bound with so many calibration `prompts`.
 
-    With `--coverage-by`, of one group: what it needs, and its longest bound at the mean budget.
+    That is with the usual largest weight, where none is given: the plan may choose a larger one
+    when it has predictions. With `--coverage-by`, of one group: what it needs, and its longest
+    bound at the mean budget.
     """
     need = required(
         guarantee=settings.guarantee,

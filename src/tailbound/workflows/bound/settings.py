@@ -85,13 +85,15 @@ class BoundSettings:
         name="split",
     )
     max_weight: float | None = option(
-        "Largest weight of a calibration prompt, which caps bounds at budget x weight (default: 33 "
-        "for balanced, 100 for trimmed and optimized, less with few prompts).",
+        "Largest weight of a calibration prompt, which caps bounds at budget x weight (default: "
+        "chosen for the longest bounds for balanced, 100 for trimmed and optimized, less with few "
+        "prompts).",
         default=None,
         group=GROUP,
     )
     max_level: float | None = option(
-        "Highest quantile level considered (default: .95 for balanced, else 1.78 alpha).",
+        "Highest quantile level considered (default: .95 for balanced, lower where few unsafe "
+        "replies are expected; else 1.78 alpha).",
         default=None,
         group=GROUP,
     )
