@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from tailbound.cli import options as opt
-from tailbound.cli.declared import declares
+from tailbound.cli.declared import declares, given_names
 from tailbound.cli.rejudge import judge_again
 from tailbound.cli.say import json_document
 from tailbound.cli.table import bound_from_table
@@ -29,7 +29,6 @@ from tailbound.workflows.settings import PromptOptions, RecordOptions
     SamplingOptions,
     EngineOptions,
     EndpointOptions,
-    optional=("budget",),
 )
 def command(
     context: typer.Context,
@@ -63,7 +62,7 @@ def command(
         out=out,
         target=target,
         judge=judge,
-        given=options,
+        given={name: v for name, v in options.items() if name in given_names(context)},
     )
     if dry_run:
         with LiveProgress():

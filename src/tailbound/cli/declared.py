@@ -6,7 +6,7 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, replace
+from dataclasses import MISSING
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -18,31 +18,30 @@ from tailbound.core.outside import shown, without_passwords
 from tailbound.errors import UsageError
 
 RUN = "Run"
-CONFIG, SAVE = "config", "save_config"
+CONFIG, SAVE, CONTEXT = "config", "save_config", "context"
 _WIDEST = 20
 """Characters of choices that are shown in place of a type; the help names them anyway."""
 
 
-def declares(
-    *groups: Group, optional: tuple[str, ...] = ()
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def declares(*groups: Group) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options that dataclasses declare, `--config` and `--save-config`.
 
-    The command takes them as `**options`, under their names in Python. Those in `optional` need
-    not be given though they have no default: they are None then.
+    The command takes them as `**options`, under their names in Python. One that has a parameter
+    `context` can ask `given_names` which of them were given.
     """
 
     def give(function: Callable[..., None]) -> Callable[..., None]:
-        declared = [
-            replace(one, default=None) if one.name in optional else one
-            for group in groups
-            for one in options_of(group)
-        ]
+        declared = [one for group in groups for one in options_of(group)]
         own = [
             parameter.replace(kind=parameter.KEYWORD_ONLY)
             for parameter in inspect.signature(function, eval_str=True).parameters.values()
             if parameter.kind is not parameter.VAR_KEYWORD
         ]
+        takes_context = any(one.name == CONTEXT for one in own)
+        if not takes_context:
+            own.append(
+                inspect.Parameter(CONTEXT, inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+            )
         of_run = [one for one in own if _panel(one) == RUN]
         parameters = [
             *(one for one in own if one not in of_run),
@@ -57,7 +56,10 @@ def declares(
             save = given.pop(SAVE)
             given.pop(CONFIG)
             if save is not None:
-                save_config(save, given)
+                names = given_names(given[CONTEXT])
+                save_config(save, {name: v for name, v in given.items() if name in names})
+            if not takes_context:
+                given.pop(CONTEXT)
             for one in declared:
                 given[one.name] = _parsed(one, given[one.name])
             function(**given)
@@ -67,6 +69,12 @@ def declares(
         return command
 
     return give
+
+
+def given_names(context: typer.Context) -> set[str]:
+    """The names of the parameters that the command line or a configuration file gave."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, one in sources.items() if one is not None and one.name != "DEFAULT"}
 
 
 def _panel(parameter: inspect.Parameter) -> str | None:
@@ -164,7 +172,7 @@ def _save() -> inspect.Parameter:
         "--save-config",
         rich_help_panel=RUN,
         metavar="FILE",
-        help="Also write all options of this command to a YAML file, for --config.",
+        help="Also write the options given to this command to a YAML file, for --config.",
     )
     return inspect.Parameter(
         SAVE, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, info]
@@ -216,9 +224,10 @@ def config_values(path: Path) -> Mapping[str, Any]:
     from tailbound.runs.layout import MANIFEST
 
     if path.name == MANIFEST and path.is_file():
+        from tailbound.cli.recorded import options_of_run
         from tailbound.runs.manifest import read_manifest
 
-        return _of_manifest(read_manifest(path.parent))
+        return options_of_run(read_manifest(path.parent))
     import yaml
 
     try:
@@ -244,21 +253,6 @@ def _check_keys(path: Path, node: Any) -> None:
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"--config {path} gives {name} twice: remove one")
-
-
-def _of_manifest(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a run was made with."""
-    contract = document["contract"]
-    asked = ("system", "temperature", "top_p", "top_k", "max_new_tokens", "stop", "thinking")
-    unset = ("reproducible", "first_share")
-    return {
-        "target": document["target"],
-        "judge": document["judge"],
-        **{name: contract.get(name) for name in (*asked, "extra_body")},
-        "completion": contract["template"] is None and document["target"].startswith("hf:"),
-        **document["engine"],
-        **{name: value for name, value in document["options"].items() if name not in unset},
-    }
 
 
 def _text(value: Any, *, multiple: bool) -> Any:
@@ -289,7 +283,7 @@ def save_config(path: Path, given: Mapping[str, Any]) -> None:
     plain = {
         name: str(value) if isinstance(value, Path) else _without_password(name, value)
         for name, value in given.items()
-        if value is not None and name not in ("context", "dry_run", "as_json")
+        if value is not None and name not in (CONTEXT, "dry_run", "as_json")
     }
     if path.exists():
         raise UsageError(f"--save-config {path} exists: name a new file")

@@ -8,6 +8,7 @@ from typing import Any
 
 import typer
 
+from tailbound.cli.declared import given_names
 from tailbound.cli.say import json_document
 from tailbound.core.options import options_of
 from tailbound.errors import UnreachableError, UsageError
@@ -20,7 +21,7 @@ def bound_from_table(
     context: typer.Context, table: Path, out: Path, options: Mapping[str, Any], *, as_json: bool
 ) -> None:
     """Calibrate on `table`, and print what came out; refuses options that need a model."""
-    given = _given(context)
+    given = given_names(context)
     known = {one.name for one in options_of(TableOptions)}
     for name in sorted(given - known - set(_OWN)):
         shown = "PROMPTS" if name == "prompts" else "--" + name.replace("_", "-")
@@ -29,6 +30,7 @@ def bound_from_table(
         )
     from tailbound.cli.render import bound as render
     from tailbound.cli.render import table as render_table
+    from tailbound.prompts.opening import STANDARD_INPUT
     from tailbound.terminal.progress import LiveProgress
     from tailbound.workflows.table import table_command
 
@@ -37,7 +39,8 @@ def bound_from_table(
     if as_json:
         json_document(done.to_dict())
     else:
-        render_table.bound(done, subject=str(table))
+        source = "standard input" if table == STANDARD_INPUT else str(table)
+        render_table.bound(done, subject=source)
         render.next_step(f"tailbound predict {out} NEW_TABLE")
     if done.bound.level == 0:
         raise UnreachableError(
@@ -45,13 +48,3 @@ def bound_from_table(
             f"{done.bound.alpha:g} of the calibration units had their event before any longer "
             "bound; a larger --alpha, or predictions that tell units apart, could give one"
         )
-
-
-def _given(context: typer.Context) -> set[str]:
-    """The names of the parameters that the command line or a configuration file gave."""
-    found = set()
-    for name in context.params:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name != "DEFAULT":
-            found.add(name)
-    return found

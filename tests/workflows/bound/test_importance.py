@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tailbound
+from tailbound.cli.recorded import options_of_run
 from tailbound.core.prompt import Prompt
 from tailbound.demo.files import default_prompts
 from tailbound.errors import ContractMismatchError, UsageError
@@ -17,6 +18,7 @@ from tailbound.runs import read
 from tailbound.storage.files import write_json
 from tailbound.testing import KnownRiskTarget, WordJudge
 from tailbound.workflows.bound.command import why_trivial
+from tailbound.workflows.bound.importance.options import method_of
 from tailbound.workflows.bound.importance.report import cross_check
 from tailbound.workflows.bound.importance.training import fit_weighted
 from tailbound.workflows.bound.results import BoundResult, read_result
@@ -226,7 +228,13 @@ def test_the_predictor_learns_from_weights_what_plain_draws_cannot_tell() -> Non
         ({"proposal": "none", "budget": 5}, "--proposal goes with --method importance"),
         ({}, "--budget is required"),
         ({"method": "importance", "draws": 1}, "--draws must be at least 2"),
+        ({"explore": True, "budget": 5}, "--explore goes with --method importance"),
         ({"method": "importance", "guarantee": "pac"}, "guarantee plug-in, not pac"),
+        ({"method": "importance", "guarantee": "marginal"}, "guarantee plug-in, not marginal"),
+        ({"method": "importance", "delta": 0.1}, "--delta does not go with"),
+        ({"method": "importance", "within": (1, 10, 100)}, "--within does not go with"),
+        ({"method": "importance", "design": "balanced"}, "--design does not go with"),
+        ({"method": "importance", "train_draws": 500}, "--train-draws does not go with"),
         ({"method": "importance", "design": "naive"}, "--design does not go with"),
         ({"method": "importance", "coverage_by": "p_hat:3"}, "--coverage-by does not go with"),
         ({"method": "importance", "train_draws": 7}, "--train-draws does not go with"),
@@ -250,6 +258,48 @@ def test_bad_input_is_refused_before_anything_is_loaded(
             **options,
         )  # fmt: skip
     assert not (tmp_path / "run").exists()
+
+
+def test_the_command_line_refuses_what_was_given_and_no_default(cli: Any, tmp_path: Path) -> None:
+    """`marginal` is the default without weights: typed, it asks for what weights cannot give."""
+    prompts = tmp_path / "p.txt"
+    prompts.write_text("\n".join(prompt.text for prompt in default_prompts(60)))
+    words = ("bound", prompts, "--method", "importance", "--judge", "keywords:/no/file")
+    words += ("--out", tmp_path / "run")
+    for given, message in (
+        (("--guarantee", "marginal"), "guarantee plug-in, not marginal"),
+        (("--guarantee", "marginal", "--dry-run"), "guarantee plug-in, not marginal"),
+        (("--design", "balanced"), "--design does not go with"),
+        ((), "/no/file"),  # none of the defaults is refused
+    ):
+        code, out, err = cli(*words, *given)
+        assert (code, out) == (2, "")
+        assert message in err
+        assert err.count("\n") == 1
+    config = tmp_path / "c.yaml"
+    config.write_text("method: importance\nguarantee: marginal\n")
+    code, _, err = cli("bound", prompts, "--out", tmp_path / "run", "--config", config)
+    assert (code, "guarantee plug-in, not marginal" in err) == (2, True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_run_yaml_of_a_weighted_bound_is_a_configuration() -> None:
+    """Every option is read back, without those that do not go with the method."""
+    given = {"draws": 7, "cross_check": 0.3, "longest": 900, "alpha": (0.05, 0.2), "seed": 4}
+    given |= {"proposal": ("heat",), "explore": False, "method": "importance"}
+    for more in ({}, {"test_draws": 20}):
+        method, proposed, settings = method_of({**given, **more})
+        options = {**settings.to_dict(), **method.to_dict()}
+        options |= {"proposal": list(proposed.specs), "explore": proposed.explore}
+        document = {
+            "command": "bound", "target": "demo", "judge": "demo", "engine": {}, "options": options,
+            "contract": {"template": None},
+        }  # fmt: skip
+        asked = options_of_run(document)
+        asked["alpha"] = tuple(asked.pop("alphas"))
+        asked["split"] = tuple(asked.pop("shares"))
+        asked["proposal"] = tuple(asked["proposal"])
+        assert method_of(asked) == (method, proposed, settings)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ GROUP = "Importance sampling"
 
 NOT_WEIGHTED = (
     *("design", "max_weight", "max_level", "max_draws", "coverage_by"),
-    *("train_draws", "loss", "allow_missing"),
+    *("train_draws", "loss", "allow_missing", "delta", "within"),
 )
 """Options of bounds from plain draws alone."""
 
@@ -110,7 +110,8 @@ class MethodOptions:
 def method_of(given: Mapping[str, Any]) -> tuple[MethodOptions, ProposalOptions, BoundSettings]:
     """The method, its proposals and the statistics that are asked for.
 
-    Raises `UsageError` for options that do not go with the method.
+    `given` are the options that were given, without defaults. Raises `UsageError` for one that does
+    not go with the method, whatever its value.
     """
     method, proposed = make(MethodOptions, given), make(ProposalOptions, given)
     if not method.weighted:
@@ -135,8 +136,7 @@ def method_of(given: Mapping[str, Any]) -> tuple[MethodOptions, ProposalOptions,
 def _check_direct(given: Mapping[str, Any]) -> None:
     for group in (MethodOptions, ProposalOptions):
         for one in options_of(group):
-            value = given.get(one.name, one.default)
-            if one.name != "method" and value != one.default:
+            if one.name != "method" and given.get(one.name) not in (None, ()):
                 raise UsageError(f"{one.flag} goes with --method importance: add it, or remove it")
 
 
@@ -144,15 +144,15 @@ def _check_weighted(proposed: ProposalOptions, given: Mapping[str, Any]) -> None
     from tailbound.workflows.risk.proposals.base import LEARN
     from tailbound.workflows.risk.proposals.registry import SPLITTING
 
-    defaults = {one.name: one.default for one in options_of(BoundSettings)}
-    guarantee = given.get("guarantee", "plug-in")
-    if guarantee not in ("plug-in", defaults["guarantee"]):
+    guarantee = given.get("guarantee")
+    if guarantee not in (None, "plug-in"):
         raise UsageError(
             f"--method importance states the guarantee plug-in, not {guarantee}: its "
             "weights rest on the proposals; remove --guarantee, or use --method direct"
         )
     for name in NOT_WEIGHTED:
-        if given.get(name, defaults[name]) != defaults[name]:
+        value = given.get(name)
+        if value is not None and value is not False:
             flag = "--" + name.replace("_", "-")
             raise UsageError(f"{flag} does not go with --method importance: remove it")
     if (str(given.get("features") or "")).partition(":")[0] == "finetune":
