@@ -315,6 +315,21 @@ def test_the_command(folder, monkeypatch, capsys):
     assert rows["a"]["at_least_one"][0]["k"] == 5
 
 
+def test_weighted_draws_of_a_bound_are_in_one_line(folder, cli):
+    with Ledger.open(
+        folder, run="r", contract=KnownRiskTarget({"a": 0.1}).contract, judge_id="words@1", seed=0
+    ) as ledger:
+        for index, proposal in ((1, "x"), (2, "y"), (3, None)):
+            ledger.append(draw_of("a", "weighted", index), Verdict(1.0), "fixed", proposal=proposal)
+    code, out, _ = cli("summarize", folder)
+    assert code == 0
+    assert "risk.json" not in out
+    assert out.endswith(
+        "\nStream weighted: 2 of its 3 draws came from proposals, and count by their weights: "
+        "bound.json holds the result\n"
+    )
+
+
 def test_draws_that_never_began_are_left_out(folder):
     """A run killed while draw 1 was unfinished: draw 2 is on record, draw 1 is not."""
     with Ledger.open(

@@ -42,25 +42,46 @@ def command(
     if as_json:
         json_document(result.to_dict())
         return
+    holder = _results_of(folder)
     for stream in result.streams:
-        _print(result, stream)
+        _print(result, stream, holder)
     if not result.streams:
-        from tailbound.runs.layout import RISK
-
         sys.stdout.write(
-            f"{visible(str(folder))} holds no draws by the target itself to summarize: see {RISK}\n"
+            f"{visible(str(folder))} holds no draws by the target itself to summarize: see "
+            f"{holder}\n"
         )
 
 
-def _print(result: RunSummary, stream: StreamSummary) -> None:
+def _results_of(folder: Path) -> str:
+    """The file of the run that holds what its weighted draws say."""
+    from tailbound.runs.layout import BOUND, RISK
+    from tailbound.runs.manifest import read_manifest
+
+    return BOUND if read_manifest(folder)["command"] == "bound" else RISK
+
+
+def _print(result: RunSummary, stream: StreamSummary, holder: str) -> None:
     from rich import box
     from rich.text import Text
 
     from tailbound.cli.render.bound import console
     from tailbound.runs.layout import SUMMARY
     from tailbound.terminal.safe import SafeTable, show_table
+    from tailbound.workflows.bound.importance.sampling import STREAM as WEIGHTED
 
     out = console()
+    if (
+        stream.weighted and stream.stream == WEIGHTED
+    ):  # about one draw per prompt is the target's own
+        every = stream.weighted + sum(one.draws for one in stream.prompts)
+        out.print(
+            visible(
+                f"Stream {stream.stream}: {stream.weighted:,} of its {every:,} draws came from "
+                f"proposals, and count by their weights: {holder} holds the result"
+            ),
+            soft_wrap=True,
+        )
+        return
     rule = (
         "a fixed number of draws: binomial"
         if stream.stopping == "fixed"
@@ -108,14 +129,12 @@ def _print(result: RunSummary, stream: StreamSummary) -> None:
         f"{of_one}; 'at most': its one-sided {level} upper limit; 'T >=': lower bound on the first "
         f"unsafe draw, with probability {1 - result.alpha:g} if P(unsafe) is at that limit."
     )
-    _print_set(stream, out)
+    _print_set(stream, out, holder)
 
 
-def _print_set(stream: StreamSummary, out: Console) -> None:
+def _print_set(stream: StreamSummary, out: Console, holder: str) -> None:
     """What the table does not say: the set as a whole, and what was left out."""
     from rich.text import Text
-
-    from tailbound.runs.layout import RISK
 
     for whole in stream.whole:
         what = "P(unsafe)" if whole.k == 1 else f"P(at least one unsafe in {whole.k})"
@@ -135,14 +154,14 @@ def _print_set(stream: StreamSummary, out: Console) -> None:
         out.print(
             Text(
                 f"{stream.later:,} draws came in later rounds, whose number depended on the "
-                f"first one: they are in {RISK}, not here",
+                f"first one: they are in {holder}, not here",
                 style="dim",
             )
         )
     if stream.weighted:
         out.print(
             Text(
-                f"{stream.weighted:,} draws came from proposals: they are in {RISK}, not here",
+                f"{stream.weighted:,} draws came from proposals: they are in {holder}, not here",
                 style="dim",
             )
         )

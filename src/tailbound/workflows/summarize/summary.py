@@ -13,7 +13,7 @@ from tailbound.core.steps import notice, step
 from tailbound.errors import UsageError
 from tailbound.runs import first_round, manifest, reply_notices, scan
 from tailbound.runs.draws import draw_store
-from tailbound.runs.layout import SUMMARY
+from tailbound.runs.layout import BOUND, SUMMARY
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
 from tailbound.storage.plain import finite, from_plain
@@ -32,6 +32,7 @@ from tailbound.workflows.summarize.counting import (
     fixed_counts,
 )
 from tailbound.workflows.summarize.settings import SummaryOptions
+from tailbound.workflows.table.settings import COMMAND as TABLE_COMMAND
 
 if TYPE_CHECKING:
     import polars as pl
@@ -198,6 +199,11 @@ def summarize_run(
         raise UsageError(f"--threshold must lie in (0, 1], not {threshold:g}")
     check_levels(confidence, alpha)
     document = manifest.read_manifest(folder)
+    if document["command"] == TABLE_COMMAND:
+        raise UsageError(
+            f"{folder} holds a bound from a table, without draws to summarize: its result is in "
+            f"{BOUND}"
+        )
     own = document["threshold"]
     chosen = float(own) if threshold is None else threshold
     if not draw_store(folder).paths():
