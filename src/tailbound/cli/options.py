@@ -23,7 +23,8 @@ FromTable = Annotated[
         "--from-table",
         metavar="TABLE",
         help="Calibrate on times that were observed elsewhere (CSV, JSONL, JSON or Parquet: time, "
-        "event, and p_hat or hazards h1, h2, ...), in place of PROMPTS: no model and no judge.",
+        "event, and p_hat or hazards h1, h2, ...), in place of PROMPTS: no model and no judge. "
+        "- is standard input.",
     ),
 ]
 Out = Annotated[

@@ -20,21 +20,26 @@ class Row(NamedTuple):
     values: dict[str, Any]
 
 
-def read_rows(path: Path) -> list[Row]:
+PROMPTS, TABLE = "prompt file", "table"
+"""What errors call the file that is read."""
+
+
+def read_rows(path: Path, *, what: str = PROMPTS) -> list[Row]:
     """All records of the file, by the ending of its name; `-` is standard input.
 
     JSONL, JSON (an array, or an object that holds one), CSV, TSV, Parquet, and text with one
-    prompt per line; each also as `.gz` or `.zst`. Standard input is JSONL, JSON or lines of text.
-    Blank lines are passed over.
+    prompt per line; each also as `.gz` or `.zst`. Standard input is JSONL, JSON or lines of text;
+    where `what` is something else than a file of prompts, CSV or TSV in place of text. Blank lines
+    are passed over.
 
     Raises `UsageError` with the place where the file is missing, of another kind, or unreadable.
     """
     if path == STANDARD_INPUT:
-        return _standard_input(read_bytes(path), "standard input")
+        return _standard_input(read_bytes(path), "standard input", prompts=what == PROMPTS)
     if not path.exists():
-        raise UsageError(f"no prompt file {path}: check the path")
+        raise UsageError(f"no {what} {path}: check the path")
     if path.is_dir():
-        raise UsageError(f"{path} is a folder: name the prompt file in it")
+        raise UsageError(f"{path} is a folder: name the {what} in it")
     reader = _READERS.get(suffix_of(path))
     if reader is None:
         raise UsageError(
@@ -131,11 +136,11 @@ def _json(data: bytes, source: str) -> list[Row]:
         if len(lists) != 1:
             held = f"{len(lists)} lists ({', '.join(lists[:5])})" if lists else "no list"
             raise UsageError(
-                f"{source} is an object with {held}: give an array of objects, one per prompt"
+                f"{source} is an object with {held}: give an array of objects, one per row"
             )
         where, document = f"{source} {lists[0]!r}", document[lists[0]]
     if not isinstance(document, list):
-        raise UsageError(f"{source} is {kind(document)}: give an array of objects, one per prompt")
+        raise UsageError(f"{source} is {kind(document)}: give an array of objects, one per row")
     return [
         Row(place, _record(value, place))
         for number, value in enumerate(document, start=1)
@@ -158,8 +163,11 @@ def _text(data: bytes, source: str) -> list[Row]:
     return [Row(place, {"prompt": line}) for place, line in read_lines(data, source)]
 
 
-def _standard_input(data: bytes, source: str) -> list[Row]:
-    """JSONL, JSON or text, by the first character; a table must come as a file, with its ending."""
+def _standard_input(data: bytes, source: str, *, prompts: bool) -> list[Row]:
+    """JSONL or JSON by the first character, else lines of text, or CSV or TSV without `prompts`.
+
+    A table of prompts must come as a file, with its ending: its cells may be lines of text.
+    """
     text = decode(data, source).lstrip()
     if text.startswith("{"):
         try:
@@ -171,6 +179,8 @@ def _standard_input(data: bytes, source: str) -> list[Row]:
     if text.startswith("["):
         return _json(data, source)
     first = text.partition("\n")[0].lower()
+    if not prompts:
+        return _tsv(data, source) if "\t" in first and "," not in first else _csv(data, source)
     cells = {cell.strip(' "\r') for separator in ",\t" for cell in first.split(separator)}
     if cells & {"prompt", "goal", "behavior", "instruction", "forbidden_prompt", "messages"}:
         raise UsageError(

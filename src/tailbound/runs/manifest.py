@@ -38,6 +38,9 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 FIXED = ("seed", "family", "intensities", "method")
 """Options that say what the draws of a run are draws of."""
 
+_WORDS = {"bound-table": "bound --from-table"}
+"""What the command line calls a command, where `run.yaml` has another word."""
+
 LONGEST = 4_000_000
 """Bytes of `run.yaml` at most: a parser of YAML is slow, and this one is read before each run."""
 
@@ -117,7 +120,13 @@ def check_manifest(
 
 
 def _compare(folder: Path, document: Mapping[str, Any]) -> None:
-    for name, before, now in _fixed(read_manifest(folder), document):
+    held = read_manifest(folder)
+    before, now = (_WORDS.get(one["command"], one["command"]) for one in (held, document))
+    if before != now:
+        raise ContractMismatchError(
+            f"{folder} holds a run of tailbound {before}, not of tailbound {now}: use another --out"
+        )
+    for name, before, now in _fixed(held, document):
         if before != now:
             other = " (or --rejudge, to judge the same draws again)" if name == "judge" else ""
             raise ContractMismatchError(
@@ -186,7 +195,7 @@ def _fixed(
     for key, now in document["contract"].items():
         if key != "digest":
             yield key, held["contract"].get(key), now
-    for key in ("command", "judge_id", "threshold"):
+    for key in ("judge_id", "threshold"):
         if key in document:
             yield key.replace("_id", ""), held.get(key), document[key]
     if "engine" in document:

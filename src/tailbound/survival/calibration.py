@@ -547,15 +547,24 @@ def _rule(
     return WeightedSum(alpha * n, prompts_needed=least_prompts(alpha), least=1.0)
 
 
+def aside_size(n: int) -> int:
+    """How many of n prompts are planned with where there is no reference: a tenth, within limits.
+
+    >>> aside_size(9), aside_size(30), aside_size(300), aside_size(20_000)
+    (4, 5, 30, 1000)
+    """
+    least, most = _ASIDE
+    return min(max(least, n // 10), most, n // 2)
+
+
 def _set_aside(n: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which of n prompts are planned with, and which are left to be followed; both ascending."""
     if n < 2:
         raise UsageError(
             "1 calibration prompt leaves none to plan with: give more, or reference_p_hat"
         )
-    least, most = _ASIDE
     order = rng.permutation(n).astype(np.int64)
-    aside = min(max(least, n // 10), most, n // 2)
+    aside = aside_size(n)
     return np.sort(order[:aside]), np.sort(order[aside:])
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -118,6 +120,102 @@ def test_every_kind_of_file_gives_the_same(run: Path, tmp_path: Path) -> None:
         found = tailbound.bound_table(source, out=tmp_path / f"run{number}", **options)
         assert found.bound == wanted.bound
         assert found.evaluation == wanted.evaluation
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json"])
+def test_a_table_from_standard_input(
+    cli: Any, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    rows = rows_of(900, 0)
+    text = {
+        "csv": pl.DataFrame(rows).write_csv(),
+        "tsv": pl.DataFrame(rows).write_csv(separator="\t"),
+        "jsonl": "\n".join(map(json.dumps, rows)),
+        "json": json.dumps(rows),
+    }[kind]
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
+    folder = tmp_path / "run"
+    code, out, err = cli(
+        "bound", "--from-table", "-", "--out", folder, "--alpha", ".05,.1", "-n", 5
+    )
+    assert code == 0, err
+    assert "from standard input" in out
+    assert tailbound.load_run(folder).bound.bound == tailbound.load_run(run).bound.bound
+    checked = tailbound.verify(folder, progress=None)
+    assert checked.matches
+    (last,) = (check for check in checked.checks if check.name == "table file")
+    assert (last.outcome, last.detail) == ("not recomputed", "it came from no file")
+    # what run.yaml holds is enough to ask for the same again
+    options = tailbound.load_run(folder).manifest["options"]
+    assert options["source"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "standard input has no rows"),
+        ("one line of text", "standard input has no rows"),
+        ("time,event,p_hat\n3,1", "standard input line 2 has 2 cells and the header 3"),
+        ('{"time": 3, "event": 1}', "standard input has no predictions"),
+        ("{", "standard input line 1 is not JSON"),
+    ],
+)
+def test_a_wrong_table_on_standard_input_is_one_line(
+    cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
+    code, out, err = cli("bound", "--from-table", "-", "--out", tmp_path / "run")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+def test_a_file_that_is_no_table_is_called_a_table(cli: Any, run: Path, tmp_path: Path) -> None:
+    for words in (("bound", "--out", tmp_path / "r", "--from-table"), ("predict", run)):
+        code, _, err = cli(*words, tmp_path / "none.csv")
+        assert code == 2
+        assert f"no table {tmp_path}/none.csv: check the path" in err
+        code, _, err = cli(*words, tmp_path)
+        assert code == 2
+        assert "is a folder: name the table in it" in err
+    table = Path(tailbound.load_run(run).manifest["options"]["source"])
+    checks = {one.name: one.outcome for one in tailbound.verify(run, progress=None).checks}
+    assert checks["table file"] == "matches"
+    assert "imported file" not in checks
+    assert table.is_file()
+
+
+def test_what_is_saved_and_run_yaml_ask_for_the_same(cli: Any, tmp_path: Path) -> None:
+    table, saved = write(tmp_path / "t.csv", rows_of(300, 5)), tmp_path / "saved.yaml"
+    folder = tmp_path / "run"
+    words = ("bound", "--from-table", table, "--out", folder, "--alpha", ".2", "--seed", 2)
+    code, first, err = cli(*words, "--save-config", saved, "--json")
+    assert code == 0, err
+    for asks in (saved, folder / "run.yaml"):
+        code, again, err = cli("bound", "--config", asks, "--out", folder, "--json")
+        assert code == 0, err
+        assert again == first
+
+
+def test_a_folder_with_a_run_of_another_command_is_refused(cli: Any, tmp_path: Path) -> None:
+    table, folder = write(tmp_path / "t.csv", rows_of(300, 5)), tmp_path / "run"
+    tailbound.bound_table(table, out=folder, progress=None)
+    lines = tmp_path / "p.txt"
+    lines.write_text("\n".join(f"prompt {n}" for n in range(60)))
+    code, _, err = cli("bound", lines, "--budget", 5, "--out", folder)
+    assert code == 2
+    assert err.endswith(
+        f"{folder} holds a run of tailbound bound --from-table, not of tailbound bound: use "
+        "another --out\n"
+    )
+    code, _, err = cli("summarize", folder)
+    assert code == 2
+    assert "holds a bound from a table, without draws to summarize: its result is in" in err
+    prompts = [{"prompt": f"p{n}", "p_hat": 0.1} for n in range(60)]
+    other = tmp_path / "other"
+    tailbound.bound(prompts, out=other, budget=5, test_draws=5, progress=None)
+    code, _, err = cli("bound", "--from-table", table, "--out", other)
+    assert code == 2
+    assert "holds a run of tailbound bound, not of tailbound bound --from-table" in err
 
 
 def test_a_second_call_makes_it_again_and_another_seed_is_refused(tmp_path: Path) -> None:
@@ -239,8 +337,6 @@ def test_tables_that_are_none_are_refused(rows: Any, message: str) -> None:
 
 def test_what_a_guarantee_needs_is_asked_for_before_anything_is_written(tmp_path: Path) -> None:
     rows = [{**row, "split": "calibration"} for row in rows_of(30, 6)]
-    with pytest.raises(UsageError, match="fixes the design by the predictions of training units"):
-        tailbound.bound_table(rows, out=tmp_path / "run", guarantee="marginal", progress=None)
     test = [{**row, "split": "test"} for row in rows]
     with pytest.raises(UsageError, match="no calibration units"):
         tailbound.bound_table(test, out=tmp_path / "run", progress=None)
@@ -251,6 +347,30 @@ def test_what_a_guarantee_needs_is_asked_for_before_anything_is_written(tmp_path
     with pytest.raises(UsageError, match="design must be one of"):
         tailbound.bound_table(rows, out=tmp_path / "run", design="naive", progress=None)
     assert not (tmp_path / "run" / "bound.json").exists()
+
+
+@pytest.mark.parametrize(("guarantee", "least"), [("marginal", 14), ("pac", 27)])
+def test_without_training_units_some_are_set_aside(
+    tmp_path: Path, guarantee: str, least: int
+) -> None:
+    """alpha = .1: 9 followed units for marginal, 22 for pac at delta .1, and 5 set aside."""
+    rows = [{**row, "split": "calibration"} for row in rows_of(200, 6)]
+    options: dict[str, Any] = {"guarantee": guarantee, "progress": None}
+    with pytest.raises(UnreachableError, match=f"at least {least} calibration units .some are"):
+        tailbound.bound_table(rows[: least - 1], out=tmp_path / "few", **options)
+    assert not (tmp_path / "few" / "bound.json").exists()
+    parts = divide_table(table_of(rows[:least]), TableOptions(guarantee=guarantee))
+    assert (len(parts.train), len(parts.calibration)) == (5, least - 5)
+    assert not set(parts.train) & set(parts.calibration)
+    quiet = [{**row, "event": 0, "time": STEPS} for row in rows]
+    found = tailbound.bound_table(quiet[:least], out=tmp_path / "enough", **options)
+    assert found.bound.level > 0
+    assert found.bound.n_calibration == least - 5
+    assert tailbound.verify(tmp_path / "enough", progress=None).matches
+    tenth = divide_table(table_of(rows), TableOptions(guarantee=guarantee))
+    assert (len(tenth.train), len(tenth.calibration)) == (20, 180)
+    # how far anybody is followed does not rest on the units that are
+    assert tenth.follow_up == max(rows[place]["time"] for place in tenth.train)
 
 
 @pytest.mark.parametrize(

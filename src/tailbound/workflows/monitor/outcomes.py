@@ -48,7 +48,7 @@ def read_outcomes(path: Path) -> list[Outcome]:
     if not path.exists():
         raise UsageError(f"no file of outcomes {path}: check the path")
     typed = suffix_of(path) in _TABLES
-    return [outcome_of(row, as_text=typed) for row in read_rows(path)]
+    return [outcome_of(row, as_text=typed) for row in read_rows(path, what="file of outcomes")]
 
 
 def given_outcomes(records: Iterable[Any]) -> list[Outcome]:

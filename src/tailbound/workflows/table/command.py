@@ -11,12 +11,13 @@ from typing import Any
 from tailbound.core.contract import SamplingContract
 from tailbound.core.options import make
 from tailbound.core.steps import notice, step
+from tailbound.prompts.opening import STANDARD_INPUT
 from tailbound.runs import manifest
 from tailbound.runs.lock import FolderLock
 from tailbound.storage.files import make_folder
 from tailbound.storage.places import check_place
 from tailbound.workflows.bound.results import BoundResult
-from tailbound.workflows.table.job import run_table
+from tailbound.workflows.table.job import divide_table, run_table
 from tailbound.workflows.table.reading import TableSource, TimeTable, table_of
 from tailbound.workflows.table.settings import COMMAND, TableOptions
 
@@ -33,11 +34,17 @@ def table_command(table: TableSource, out: Path, given: Mapping[str, Any]) -> Bo
         found = table_of(table)
     document = _manifest(found, table, options)
     manifest.check_manifest(out, document)
+    parts = divide_table(found, options)
+    if parts.set_aside:
+        notice(
+            f"there are no training units: {len(parts.train)} calibration units are set aside, and "
+            "their predictions fix the design"
+        )
     make_folder(out)
     lock = FolderLock(out)
     try:
         with step("calibrating"):
-            result = run_table(found, options, out)
+            result = run_table(found, parts, options, out)
         manifest.write_manifest(out, document)
     finally:
         lock.release()
@@ -63,6 +70,8 @@ def _manifest(table: TimeTable, given: TableSource, options: TableOptions) -> di
         }
     )
     path = Path(given) if isinstance(given, (str, PathLike)) else None
+    if path == STANDARD_INPUT:
+        path = None
     return manifest.full_manifest(
         command=COMMAND,
         contract=contract,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tailbound.survival import (
     calibrate_with_record,
     evaluate,
 )
+from tailbound.survival.calibration import aside_size
 from tailbound.workflows.bound.results import (
     BoundAtAlpha,
     BoundResult,
@@ -49,12 +51,22 @@ _CURE = "restore it, or run the same command again to make it again"
 
 @dataclass(frozen=True, eq=False)
 class TableSplit:
-    """The rows of each part, and how far anybody was followed."""
+    """The rows of each part, and how far anybody was followed.
+
+    With `set_aside` the training units were taken from the calibration units.
+    """
 
     train: NDArray[np.intp]
     calibration: NDArray[np.intp]
     test: NDArray[np.intp]
     follow_up: int
+    set_aside: bool = False
+
+    def needed(self, followed: int) -> int:
+        """Calibration units in all from which on so many can be followed."""
+        if not self.set_aside:
+            return followed
+        return next(n for n in count(followed) if n - aside_size(n) >= followed)
 
 
 class _Follow:
@@ -76,7 +88,9 @@ class _Follow:
 def divide_table(table: TimeTable, options: TableOptions) -> TableSplit:
     """Which units do what: as the table says, or by the hash of (seed, group or id).
 
-    Calibration and test hold one unit of each group. Raises `UsageError` where there are too few.
+    Calibration and test hold one unit of each group. Where the guarantee asks for a design that is
+    fixed in advance and there are no training units, some calibration units are set aside for it,
+    as `calibrate` does. Raises `UsageError` where there are too few.
     """
     assert table.time is not None
     units = [
@@ -92,6 +106,11 @@ def divide_table(table: TimeTable, options: TableOptions) -> TableSplit:
         parts = tuple(tuple(one for one, mine in by_part if mine == name) for name in PARTS)
         _check_groups(parts)
     train, calibration, test = parts
+    calibration = one_per_group(calibration, seed=options.seed)
+    set_aside = options.guarantee != "plug-in" and not train
+    if set_aside:
+        share = aside_size(len(calibration)) / max(len(calibration), 1)
+        train, calibration, _ = split(calibration, shares=(share, 1 - share, 0), seed=options.seed)
     place = {name: row for row, name in enumerate(table.ids)}
 
     def rows(members: tuple[Prompt, ...]) -> NDArray[np.intp]:
@@ -99,12 +118,13 @@ def divide_table(table: TimeTable, options: TableOptions) -> TableSplit:
 
     found = TableSplit(
         rows(train),
-        rows(one_per_group(calibration, seed=options.seed)),
+        rows(calibration),
         rows(one_per_group(test, seed=options.seed)),
         # A cap that rests on the calibration units would not be fixed in advance.
         int(table.time[rows(train)].max() if train else table.time.max()),
+        set_aside and bool(train),
     )
-    _check_sizes(table, found, options)
+    _check_sizes(table, found)
     return found
 
 
@@ -119,29 +139,25 @@ def _check_groups(parts: tuple[tuple[Prompt, ...], ...]) -> None:
                 )
 
 
-def _check_sizes(table: TimeTable, parts: TableSplit, options: TableOptions) -> None:
+def _check_sizes(table: TimeTable, parts: TableSplit) -> None:
     if parts.follow_up < 1:
-        raise UsageError(f"nobody in {table.source} was followed for a single draw")
+        who = "nobody" if not len(parts.train) else "none of the training units"
+        raise UsageError(f"{who} in {table.source} was followed for a single draw")
     if not len(parts.calibration):
         raise UsageError(
             f"{table.source} has no calibration units: name some in the column split, or give "
             "them a share by --split"
         )
-    if options.guarantee != "plug-in" and not len(parts.train):
-        raise UsageError(
-            f"the guarantee {options.guarantee!r} fixes the design by the predictions of training "
-            f"units, and {table.source} has none: name some in the column split (train), or use "
-            "--guarantee plug-in"
-        )
 
 
-def run_table(table: TimeTable, options: TableOptions, folder: Path) -> BoundResult:
+def run_table(
+    table: TimeTable, parts: TableSplit, options: TableOptions, folder: Path
+) -> BoundResult:
     """Calibrate on `table`, test, and write the results and the table itself to `folder`.
 
-    Raises `UsageError` and `UnreachableError` where the table is too small, before anything is
-    written.
+    `parts` come from `divide_table`. Raises `UsageError` and `UnreachableError` where the table is
+    too small, before anything is written.
     """
-    parts = divide_table(table, options)
     settings = options.settings(parts.follow_up)
     calibration = table.take(parts.calibration)
     reference = table.take(parts.train).predicted if len(parts.train) else None
@@ -166,10 +182,12 @@ def run_table(table: TimeTable, options: TableOptions, folder: Path) -> BoundRes
     follow = _Follow(calibration)
     bound, record = calibrated(follow)
     if bound.level == 0 and len(calibration) < bound.prompts_needed:
+        held = len(calibration) + (len(parts.train) if parts.set_aside else 0)
+        aside = " (some are set aside to plan with)" if parts.set_aside else ""
         raise UnreachableError(
             f"the guarantee {bound.guarantee!r} at alpha = {bound.alpha:g} needs at least "
-            f"{bound.prompts_needed} calibration units to state any bound, and {table.source} has "
-            f"{len(calibration)}: give more, or raise --alpha"
+            f"{parts.needed(bound.prompts_needed)} calibration units{aside} to state any bound, "
+            f"and {table.source} has {held}: give more, or raise --alpha"
         )
     shorter = [bound_at(bound, record, alpha) for alpha in settings.other_alphas]
     dismissed = follow.censored[record.indices] & (record.first_event > 0)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from tailbound.core.outside import clean_text, shown
 from tailbound.errors import UsageError
-from tailbound.prompts.tables import Row, read_rows
+from tailbound.prompts.opening import STANDARD_INPUT
+from tailbound.prompts.tables import TABLE, Row, read_rows
 from tailbound.survival import Geometric, Hazards, PredictedTimes
 from tailbound.survival.predicted import event_rate
 
@@ -122,7 +123,7 @@ class TimeTable:
 
 
 TableSource = str | PathLike[str] | Iterable[Any]
-"""A path (CSV, TSV, JSONL, JSON, Parquet), records, or a frame."""
+"""A path (CSV, TSV, JSONL, JSON, Parquet; `-` is standard input), records, or a frame."""
 
 
 def table_of(given: TableSource, *, new: bool = False) -> TimeTable:
@@ -137,7 +138,8 @@ def table_of(given: TableSource, *, new: bool = False) -> TimeTable:
     """
     if isinstance(given, (str, PathLike)):
         path = Path(given)
-        rows, source = read_rows(path), str(path)
+        rows = read_rows(path, what=TABLE)
+        source = "standard input" if path == STANDARD_INPUT else str(path)
     else:
         rows, source = _rows(given), "table"
     if not rows:

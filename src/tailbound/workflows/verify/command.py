@@ -16,7 +16,7 @@ from tailbound.workflows.verify.bound import check_bound
 from tailbound.workflows.verify.findings import Findings
 from tailbound.workflows.verify.ledger import check_record
 from tailbound.workflows.verify.monitor import check_monitor
-from tailbound.workflows.verify.origins import check_origins, check_source
+from tailbound.workflows.verify.origins import TABLE, check_origins, check_source
 from tailbound.workflows.verify.others import check_rejudged, check_summary
 from tailbound.workflows.verify.result import Verification
 from tailbound.workflows.verify.risk import check_risk
@@ -68,7 +68,7 @@ def verify_command(folder: Path, given: Mapping[str, Any]) -> Verification:
 def _verified_table(findings: Findings, manifest: Mapping[str, Any]) -> Verification:
     with step("computing the results again"), working_copy(findings.folder) as copy:
         check_table(findings, manifest, copy)
-    check_source(findings, manifest["options"])
+    check_source(findings, manifest["options"], name=TABLE)
     return _verification(findings, TABLE_COMMAND)
 
 

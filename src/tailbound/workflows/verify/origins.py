@@ -22,7 +22,8 @@ from tailbound.workflows.verify.prompts import prompts_of
 from tailbound.workflows.verify.result import Difference
 from tailbound.workflows.verify.verdicts import check_verdicts
 
-PROMPTS, MODEL, JUDGE, SOURCE = "prompts file", "model", "judge", "imported file"
+PROMPTS, MODEL, JUDGE = "prompts file", "model", "judge"
+IMPORTED, TABLE = "imported file", "table file"
 VERDICTS = "verdicts"
 QUICK = ("demo", "regex", "keywords")
 """Judges that are made without a model and without code of others."""
@@ -33,22 +34,25 @@ _OF_MODELS = ("classifier", "guard")
 def check_origins(findings: Findings, manifest: Mapping[str, Any]) -> None:
     """Prompts, model and judge of the run, as far as they lie on this machine."""
     if manifest["command"] == "import":
-        check_source(findings, manifest["options"])
+        check_source(findings, manifest["options"], name=IMPORTED)
         return
     _check_prompts(findings, str(manifest["options"].get("prompts", "")))
     _check_model(findings, manifest)
     _check_judge(findings, manifest)
 
 
-def check_source(findings: Findings, options: Mapping[str, Any]) -> None:
+def check_source(findings: Findings, options: Mapping[str, Any], *, name: str) -> None:
     """The file that was imported, or that a table was read from, is still the same."""
-    path = Path(str(options.get("source") or ""))
+    if not options.get("source"):
+        findings.not_recomputed(name, "it came from no file")
+        return
+    path = Path(str(options["source"]))
     if not path.is_file():
-        findings.not_recomputed(SOURCE, f"{path if path.name else 'it'} is not on this machine")
+        findings.not_recomputed(name, f"{path} is not on this machine")
         return
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     wrong = list(differences(options.get("sha256"), digest, tolerance=0.0, place="sha256"))
-    findings.compare(SOURCE, wrong, against=str(path))
+    findings.compare(name, wrong, against=str(path))
 
 
 def _check_prompts(findings: Findings, source: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tailbound.runs.layout import BOUND, EVALUATION, PREDICTIONS, SPEND, TABLE
 from tailbound.storage.seal import is_sealed
-from tailbound.workflows.table.job import options_of_run, read_table, run_table
+from tailbound.workflows.table.job import divide_table, options_of_run, read_table, run_table
 from tailbound.workflows.verify.findings import BROKEN_SEAL, Findings
 
 
@@ -25,7 +25,8 @@ def check_table(findings: Findings, manifest: Mapping[str, Any], copy: Path) -> 
     names = (BOUND, EVALUATION, SPEND)
     with findings.recomputing(copy, *names, PREDICTIONS):
         (copy / TABLE).unlink()  # a link to the record, which is not written to
-        run_table(read_table(folder), options_of_run(manifest["options"]), copy)
+        table, options = read_table(folder), options_of_run(manifest["options"])
+        run_table(table, divide_table(table, options), options, copy)
         for name in names:
             only = ("streams",) if name == SPEND else None
             findings.document(name, copy, against=TABLE, only=only)
