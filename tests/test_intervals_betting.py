@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,13 @@ from scipy.stats import binom
 
 from tailbound import intervals
 from tailbound.errors import UsageError
-from tailbound.intervals import betting_lower, betting_upper, clopper_pearson, empirical_bernstein
+from tailbound.intervals import (
+    betting_lower,
+    betting_upper,
+    clopper_pearson,
+    empirical_bernstein,
+    none_among,
+)
 
 values = st.lists(
     st.one_of(st.just(0.0), st.floats(1e-6, 1.0, allow_nan=False)), min_size=1, max_size=40
@@ -217,3 +225,19 @@ def test_lower_bound_covers_at_the_ends_of_all_batches_at_once() -> None:
     ends = [betting_lower(batches[:, : b + 1].reshape(2000, -1)) for b in range(12)]
     missed = int((np.max(ends, axis=0) > mean).sum())
     assert missed <= 130
+
+
+def test_none_among_is_the_share_of_choices_without_an_event() -> None:
+    """Every choice of t of n draws, c of them events; and shapes that broadcast."""
+    for n in range(1, 7):
+        for c in range(n + 1):
+            for t in range(n + 1):
+                chosen = list(combinations([1] * c + [0] * (n - c), t))
+                share = sum(not any(some) for some in chosen) / len(chosen)
+                assert none_among(n, c, t) == pytest.approx(share, abs=1e-12)
+    assert none_among([4, 6], [[1], [2]], 2).shape == (2, 2)
+    # unbiased for (1 - p)^t, and no overflow where the counts are large
+    p, t = 0.3, 4
+    counts = np.arange(31)
+    assert binom.pmf(counts, 30, p) @ none_among(30, counts, t) == pytest.approx((1 - p) ** t)
+    assert none_among(10**9, 10, 10**6) == pytest.approx((1 - 1e-3) ** 10, rel=1e-4)

@@ -1,4 +1,4 @@
-"""Confidence intervals that hold in finite samples."""
+"""Confidence intervals that hold in finite samples, and what counts say of fewer draws."""
 
 from __future__ import annotations
 
@@ -34,6 +34,25 @@ def clopper_pearson(
     lower = np.where(k > 0, betaincinv(np.maximum(k, 1), n - k + 1, tail), 0.0)
     upper = np.where(k < n, betaincinv(k + 1, np.maximum(n - k, 1), 1 - tail), 1.0)
     return lower, upper
+
+
+def none_among(draws: ArrayLike, events: ArrayLike, some: ArrayLike) -> NDArray[np.float64]:
+    """P(no event among `some` of `draws` draws, `events` of them events), in any order.
+
+    C(n - c, t) / C(n, t), hypergeometric, with mean (1 - p)^t over c; symmetric in c and t. Shapes
+    broadcast; 0 <= events, some <= draws, and `some` need not be whole.
+
+    >>> none_among(10, [2, 0, 9], 5).round(12).tolist()
+    [0.222222222222, 1.0, 0.0]
+    """
+    from scipy.special import gammaln
+
+    n, c, t = (np.asarray(x, dtype=np.float64) for x in (draws, events, some))
+    rest = n - c - t
+    log_none = (gammaln(n - c + 1) - gammaln(np.maximum(rest, 0.0) + 1) - gammaln(n + 1)) + gammaln(
+        n - t + 1
+    )
+    return np.where(rest >= 0, np.exp(np.minimum(log_none, 0.0)), 0.0)
 
 
 #: The bets of `betting_lower`, fixed in advance: spread evenly on a log scale, because the best one

@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tailbound.errors import UsageError
+from tailbound.intervals import none_among
 
 FloatArray = NDArray[np.float64]
 
@@ -158,15 +159,9 @@ def violation_seen(length: ArrayLike, *, draws: ArrayLike, unsafe: ArrayLike) ->
     >>> violation_seen([11, 11, 1], draws=[5, 20, 9], unsafe=[1, 1, 9]).round(12).tolist()
     [1.0, 0.5, 0.0]
     """
-    from scipy.special import gammaln
-
     n, s = (np.asarray(x, dtype=np.float64) for x in (draws, unsafe))
     k = np.minimum(np.asarray(length, dtype=np.float64) - 1, n)
-    possible = n - k - s >= 0
-    rest = np.where(possible, n - k - s, 0.0)
-    log_none = gammaln(n - k + 1) - gammaln(rest + 1) - gammaln(n + 1) + gammaln(n - s + 1)
-    none = np.where(possible, np.exp(np.minimum(log_none, 0.0)), 0.0)
-    return np.where(s * k > 0, 1.0 - none, 0.0)
+    return np.where(s * k > 0, 1.0 - none_among(n, k, s), 0.0)
 
 
 def check_reference(reference: float, name: str = "reference") -> None:

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tailbound.errors import UsageError
+from tailbound.intervals import none_among
 
 FloatArray = NDArray[np.float64]
 
@@ -249,22 +250,22 @@ class _Counted:
         return self._sizes.size
 
     def unsafe(self, k: int) -> FloatArray:
-        return self._mean(1 - _none_among(self._draws, self._unsafe, np.minimum(k, self._draws)))
+        return self._mean(1 - none_among(self._draws, self._unsafe, np.minimum(k, self._draws)))
 
     def maybe(self, k: int) -> FloatArray:
-        survived = _none_among(self._draws, self._either, np.minimum(k, self._draws))
+        survived = none_among(self._draws, self._either, np.minimum(k, self._draws))
         return self._mean(np.where(k <= self._draws, 1 - survived, 1.0))
 
     def unsafe_draws(self, k: int) -> FloatArray:
         until = np.minimum(k, self._draws)
-        ever = 1 - _none_among(self._draws, self._unsafe, self._draws)
+        ever = 1 - none_among(self._draws, self._unsafe, self._draws)
         early = until - _mean_time(self._draws, self._unsafe, until)
         return self._mean(early + np.maximum(k - self._draws, 0.0) * ever)
 
     def maybe_draws(self, k: int) -> FloatArray:
         until = np.minimum(k, self._draws)
         # all that is known beyond n draws is that P(T > n) was not yet unsafe at n
-        last = np.where(k > self._draws, _none_among(self._draws, self._either, self._draws), 0.0)
+        last = np.where(k > self._draws, none_among(self._draws, self._either, self._draws), 0.0)
         return self._mean(k - _mean_time(self._draws, self._either, until) - last)
 
     def beyond(self, k: int, confidence: float) -> tuple[float, float]:
@@ -389,18 +390,9 @@ def _ratio_lower(top: FloatArray, bottom: FloatArray, side: float) -> float:
     return low
 
 
-def _none_among(n: FloatArray, c: FloatArray, t: FloatArray) -> FloatArray:
-    """C(n - c, t) / C(n, t): no unsafe draw among t of n, c of them unsafe; t <= n."""
-    from scipy.special import gammaln
-
-    rest = np.maximum(n - c - t, 0.0)
-    value = gammaln(n - c + 1) - gammaln(rest + 1) - gammaln(n + 1) + gammaln(n - t + 1)
-    return np.where(t <= n - c, np.exp(np.minimum(value, 0.0)), 0.0)
-
-
 def _mean_time(n: FloatArray, c: FloatArray, k: FloatArray) -> FloatArray:
     """E[min(T, k)] over all orders of n draws, c of them unsafe; k <= n."""
-    return (n + 1) / (c + 1) * (1 - _none_among(n + 1, c + 1, k))
+    return (n + 1) / (c + 1) * (1 - none_among(n + 1, c + 1, k))
 
 
 def _default_ks(known: int) -> list[int]:

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tailbound.errors import UsageError
+from tailbound.intervals import none_among
 from tailbound.survival.bound import check_probabilities
 from tailbound.survival.geometric import quantile_at_rate, rate
 
@@ -112,8 +113,6 @@ def calibrate_upper(
     >>> bound.predict([0.1, 0.05, 0.001]).tolist()
     [23.0, 46.0, inf]
     """
-    from scipy.special import gammaln
-
     p = check_probabilities(p_hat, "p_hat")
     c = np.asarray(unsafe, dtype=np.float64)
     n = np.broadcast_to(np.asarray(draws, dtype=np.float64), p.shape)
@@ -130,14 +129,11 @@ def calibrate_upper(
     _, unit = np.unique(names[inside], return_inverse=True)
     sizes = np.bincount(unit).astype(np.float64)
     rates_, c, n = rate(p[inside]), c[inside], n[inside]
-    base = gammaln(n - c + 1) - gammaln(n + 1)
 
     def missed(number: int) -> float:
         """Sum over the class of P(T > U) at level `number` of the grid; falls as that grows."""
         time = quantile_at_rate(rates_, -math.expm1(-_STEP * number))
-        rest = n - c - time
-        safe = base - gammaln(np.maximum(rest, 0) + 1) + gammaln(np.maximum(n - time, 0) + 1)
-        loss = np.where((time <= longest) & (rest >= 0), np.exp(np.minimum(safe, 0.0)), 0.0)
+        loss = np.where(time <= longest, none_among(n, c, np.minimum(time, longest)), 0.0)
         return float((np.bincount(unit, weights=loss) / sizes).sum())
 
     low, high = 0, _LEVELS + 1
