@@ -122,7 +122,7 @@ class LowerBound:
     """A lower bound as it is written down; `bound` and `groups` as in `BoundResult`."""
 
     bound: LowerPredictiveBound
-    groups: Groups | None
+    groups: Groups | None = None
 
     @classmethod
     def of(cls, calibrated: Calibrated) -> LowerBound:

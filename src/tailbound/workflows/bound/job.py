@@ -6,7 +6,6 @@ runs the same steps again; the audit finds the draws on record and continues fro
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +49,7 @@ from tailbound.workflows.bound.features import (
 from tailbound.workflows.bound.groups import Calibrated, Calibration
 from tailbound.workflows.bound.p_hat import read_p_hat, write_p_hat
 from tailbound.workflows.bound.parts import PromptSplit
+from tailbound.workflows.bound.randomness import rng_for
 from tailbound.workflows.bound.results import (
     BoundAtAlpha,
     BoundResult,
@@ -58,6 +58,7 @@ from tailbound.workflows.bound.results import (
     discard_stale,
     made_with,
     median,
+    stream_spend,
     write_results,
 )
 from tailbound.workflows.bound.settings import BoundSettings
@@ -142,7 +143,7 @@ def calibrated(
         max_level=settings.max_level,
         planning_p_hat=predictions.hazard,
         max_draws=settings.max_draws,
-        rng=_stream_rng(settings.seed, "selection"),
+        rng=rng_for(settings.seed, "selection"),
     )
     longest = calibration.longest
     numbers = calibration.numbers(parts.calibration, predictions.calibration)
@@ -318,7 +319,7 @@ def _fit(
             counts.draws - counts.missing,
             loss=settings.loss,
             groups=[prompt.unit for prompt in parts.train],
-            rng=_stream_rng(settings.seed, "folds"),
+            rng=rng_for(settings.seed, "folds"),
         )
     features = read_features(source, parts.calibration, "calibration")
     predictor.save(folder / PREDICTOR)
@@ -455,18 +456,4 @@ def _spend(
         "calibration": bound.spent,
         "test": tested,
     }
-    return {
-        name: StreamSpend(
-            prompts=total.prompts,
-            generated=total.draws,
-            used=used.get(name, 0),
-            tokens=total.tokens,
-        )
-        for name, total in ledger.totals().items()
-    }
-
-
-def _stream_rng(seed: int, purpose: str) -> np.random.Generator:
-    """A generator of its own for each purpose of a run."""
-    digest = hashlib.sha256(f"tailbound/{purpose}".encode()).digest()
-    return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
+    return stream_spend(ledger, used)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tailbound.errors import LedgerError, UsageError
+from tailbound.runs import Ledger
 from tailbound.runs.layout import BOUND, EVALUATION, P_HAT, PREDICTIONS
 from tailbound.runs.spend import read_streams, write_streams
 from tailbound.storage.documents import read_json, understood
@@ -20,7 +21,7 @@ from tailbound.storage.plain import finite, from_plain
 from tailbound.survival import Coverage, Evaluation, LowerPredictiveBound
 from tailbound.workflows.bound.baseline import ConstantBound
 from tailbound.workflows.bound.curve import Curve
-from tailbound.workflows.bound.groups import Calibrated, Groups
+from tailbound.workflows.bound.groups import Calibrated, Groups, LowerBound
 from tailbound.workflows.bound.importance.report import WeightedReport
 from tailbound.workflows.bound.parts import PromptSplit
 from tailbound.workflows.bound.settings import BoundSettings
@@ -57,30 +58,33 @@ class StreamSpend:
     tokens: int
 
 
+def stream_spend(ledger: Ledger, used: Mapping[str, int]) -> dict[str, StreamSpend]:
+    """What each stream on record cost; `used` says how many draws of some went into an estimate."""
+    return {
+        name: StreamSpend(
+            prompts=total.prompts,
+            generated=total.draws,
+            used=used.get(name, 0),
+            tokens=total.tokens,
+        )
+        for name, total in ledger.totals().items()
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
-class BoundAtAlpha:
+class BoundAtAlpha(LowerBound):
     """The bound at a smaller miscoverage, from the same draws; it holds by itself.
 
-    `groups` and `bound` are as in `BoundResult`. `median_bound` is that of the calibration prompts,
-    `coverage` that of the test prompts.
+    `median_bound` is that of the calibration prompts, `coverage` that of the test prompts.
     """
 
-    bound: LowerPredictiveBound
     median_bound: float
     coverage: Coverage | None
-    groups: Groups | None = None
-
-    @property
-    def statement(self) -> str:
-        """The guarantee in words."""
-        return self.bound.statement if self.groups is None else self.groups.bound.statement
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return {
-            "statement": self.statement,
-            "bound": json.loads(self.bound.to_json()),
-            "groups": self.groups.to_dict() if self.groups else None,
+            **super().to_dict(),
             "median_bound": self.median_bound,
             "coverage": finite(asdict(self.coverage)) if self.coverage else None,
         }
@@ -89,10 +93,9 @@ class BoundAtAlpha:
     def from_dict(cls, document: Mapping[str, Any]) -> BoundAtAlpha:
         """Inverse of `to_dict`."""
         return cls(
-            bound=LowerPredictiveBound.from_json(json.dumps(document["bound"])),
+            **vars(LowerBound.from_dict(document)),
             median_bound=from_plain(float, document["median_bound"]),
             coverage=from_plain(Coverage | None, document["coverage"]),
-            groups=_groups(document),
         )
 
 

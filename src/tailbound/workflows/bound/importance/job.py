@@ -60,20 +60,20 @@ from tailbound.workflows.bound.importance.sampling import (
     PromptDraws,
     WeightedSampler,
     pooled_mean_weight,
-    rng_for,
 )
 from tailbound.workflows.bound.importance.training import fit_weighted
 from tailbound.workflows.bound.job import evaluate_on_test
 from tailbound.workflows.bound.p_hat import read_p_hat, write_p_hat
 from tailbound.workflows.bound.parts import PromptSplit
+from tailbound.workflows.bound.randomness import rng_for
 from tailbound.workflows.bound.results import (
     BoundAtAlpha,
     BoundResult,
     MissingVerdicts,
-    StreamSpend,
     discard_stale,
     made_with,
     median,
+    stream_spend,
     write_results,
 )
 from tailbound.workflows.bound.settings import BoundSettings
@@ -302,7 +302,7 @@ def train_draws(
 ) -> list[PromptDraws]:
     """The weighted draws of the training prompts, made where they are not on record."""
     shares = record.round(1)
-    rng = rng_for(settings.seed, "training")
+    rng = rng_for(settings.seed, "importance/training")
     counts = rng.multinomial(int(record.made_for["draws"]), shares, size=len(parts.train))
     sampler.draw(1, parts.train, counts)
     return [sampler.found(prompt, shares) for prompt in parts.train]
@@ -330,7 +330,7 @@ def calibrate_weighted(
     p_hat, number = predicted.calibration, len(record.shares)
     shares = record.round(number)
     positions, chance = planned_positions(p_hat, method.weighted_draws, longest=method.cap)
-    rng = rng_for(settings.seed, "calibration")
+    rng = rng_for(settings.seed, "importance/calibration")
     sizes = rng.binomial(positions, chance)
     sampler.draw(number, parts.calibration, rng.multinomial(sizes, shares))
     draws = [sampler.found(prompt, shares) for prompt in parts.calibration]
@@ -381,15 +381,7 @@ def calibrate_weighted(
         constant=None,
         evaluation=evaluations[0] if evaluations else None,
         made_with=made_with(settings, parts),
-        spend={
-            name: StreamSpend(
-                prompts=total.prompts,
-                generated=total.draws,
-                used=used.get(name, 0),
-                tokens=total.tokens,
-            )
-            for name, total in ledger.totals().items()
-        },
+        spend=stream_spend(ledger, used),
         at_alpha=tuple(
             BoundAtAlpha(
                 bound=one,
@@ -484,7 +476,7 @@ def _test(
     if not parts.test:
         return ()
     positions, chance = planned_positions(p_hat, method.weighted_draws, longest=method.cap)
-    rng = rng_for(settings.seed, "test")
+    rng = rng_for(settings.seed, "importance/test")
     sizes = rng.binomial(positions, chance)
     sampler.draw(number, parts.test, rng.multinomial(sizes, shares))
     draws = [sampler.found(prompt, shares) for prompt in parts.test]
@@ -525,7 +517,7 @@ def _cross_check(
         return None
     each = int(settings.budget)
     horizons = np.minimum(bound.predict(p_hat) - 1, each)
-    chosen = np.sort(rng_for(settings.seed, "cross-check").permutation(n)[:count])
+    chosen = np.sort(rng_for(settings.seed, "importance/cross-check").permutation(n)[:count])
     prompts: list[Prompt] = [parts.calibration[place] for place in chosen]
     follow = audit.follow(prompts, stream=CHECK)
     follow(np.arange(count), horizons[chosen])

@@ -9,7 +9,6 @@ proposal independently, with fixed shares, and all draws of a prompt have the sa
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,12 +41,6 @@ LEAST_SCORED = 1
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
-
-
-def rng_for(seed: int, purpose: str) -> np.random.Generator:
-    """A generator of its own for each purpose of a run."""
-    digest = hashlib.sha256(f"tailbound/importance/{purpose}".encode()).digest()
-    return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
