@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -23,6 +27,7 @@ from tailbound.monitoring import EProcess, advance, mean_factors
 from tailbound.runs.layout import MONITOR
 from tailbound.storage.documents import read_json
 from tailbound.storage.files import write_json
+from tailbound.workflows.monitor.outcomes import streamed_outcomes
 from tailbound.workflows.monitor.state import read_monitor, write_monitor
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -297,6 +302,8 @@ def test_csv_and_parquet(run: Path) -> None:
 def test_a_damaged_state_is_never_read_and_a_full_one_is_read_back(run: Path) -> None:
     found = tailbound.monitor(run, SAFE + WORSE)
     assert read_monitor(run) == found
+    assert found.to_dict() == {"schema": 1, **asdict(found)}
+    assert list(found.to_dict()) == ["schema", *asdict(found)]
     path = run / MONITOR
     path.write_text(path.read_text().replace('"outcomes": 130', '"outcomes": 13'))
     with pytest.raises(LedgerError, match="damaged"):
@@ -346,3 +353,68 @@ def test_a_stream_is_counted_as_it_arrives_and_survives_a_kill(run: Path) -> Non
     held = read_monitor(run)
     assert held is not None
     assert held.draws == 10 + 600
+
+
+def piped(*pieces: str) -> Any:
+    """A reader of a real pipe, and what writes to it; the pieces are there already."""
+    read, write = os.pipe()
+    os.write(write, "".join(pieces).encode())
+    return open(read, "rb"), open(write, "wb", buffering=0)
+
+
+def test_slow_updates_gather_what_comes_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An update of .2 s leaves .8 s in which ten outcomes become one piece; the last is given."""
+    line = '{"draws": 5, "unsafe": 0}\n'
+    source, sink = piped(line)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=source))
+
+    def write() -> None:
+        for _ in range(10):
+            sink.write(line.encode())
+            time.sleep(0.02)
+        sink.write(line.strip().encode())  # without the end of the line
+        sink.close()
+
+    writer = threading.Thread(target=write)
+    sizes = []
+    for found in streamed_outcomes():
+        sizes.append(len(found))
+        if len(sizes) == 1:
+            writer.start()
+            time.sleep(0.2)
+    writer.join()
+    source.close()
+    assert sizes == [1, 11]
+
+
+def test_quick_updates_gather_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = '{"draws": 5, "unsafe": 0}\n'
+    source, sink = piped(line)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=source))
+    pieces = streamed_outcomes()
+    for number in range(5):
+        assert [one.place for one in next(pieces)] == [f"standard input line {number + 1}"]
+        sink.write(line.encode())
+    pieces.close()
+    sink.close()
+    source.close()
+
+
+def test_what_was_gathered_counts_when_it_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = '{"draws": 5, "unsafe": 0}\n'
+    source, sink = piped(line)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=source))
+    pieces = streamed_outcomes()
+    next(pieces)
+    time.sleep(0.2)
+    sink.write(f"{line}{line}{line[:9]}".encode())
+
+    def interrupted(*_: object) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tailbound.workflows.monitor.outcomes.select.select", interrupted)
+    assert len(next(pieces)) == 2
+    with pytest.raises(KeyboardInterrupt):
+        next(pieces)
+    sink.close()
+    source.close()

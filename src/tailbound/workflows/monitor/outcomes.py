@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import select
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +17,9 @@ from tailbound.prompts.tables import Row, parse_line, read_rows
 
 LONGEST_NAME = 200
 LONGEST_LINE = 2**20
-_CHUNK = 2**16
+_CHUNK, _MOST_CHUNKS = 2**16, 2**8
+_SHARE, _LONGEST_PAUSE = 0.2, 10.0
+"""Share of the time in which a stream is counted and written down; seconds of gathering at most."""
 _DIGITS = 15
 _TABLES = (".csv", ".tsv")
 
@@ -64,13 +68,16 @@ def given_outcomes(records: Iterable[Any]) -> list[Outcome]:
 def streamed_outcomes() -> Iterator[list[Outcome]]:
     """Outcomes of standard input (JSONL), as many at a time as have arrived.
 
-    Those before a wrong line are given before the error is raised.
+    Whoever takes them writes down where that leaves everything: the longer that took, the longer
+    the next ones are gathered before they are given, so that it takes `_SHARE` of the time at most.
+    Those before a wrong line, or an interrupt, are given before the error is raised.
     """
-    source: Any = sys.stdin.buffer  # read1 gives what is there, and waits only for something
-    number, rest = 0, b""
+    number, rest, pause = 0, b"", 0.0
     while True:
-        data = source.read1(_CHUNK)
-        *lines, rest = (rest + data).split(b"\n") if data else (rest, b"")
+        data, stop = _gathered(sys.stdin.buffer, pause)
+        *lines, rest = (rest + data).split(b"\n")
+        if isinstance(stop, EOFError):
+            lines, rest = [*lines, rest], b""
         found: list[Outcome] = []
         wrong: UsageError | None = None
         for line in lines:
@@ -84,15 +91,42 @@ def streamed_outcomes() -> Iterator[list[Outcome]]:
                 wrong = error
                 break
         if found:
+            given = time.monotonic()
             yield found
+            pause = min((time.monotonic() - given) * (1 / _SHARE - 1), _LONGEST_PAUSE)
         if wrong is not None:
             raise wrong
         if len(rest) > LONGEST_LINE:
             raise UsageError(
                 f"standard input line {number + 1} is longer than a MB: give one outcome a line"
             )
-        if not data:
+        if isinstance(stop, EOFError):
             return
+        if stop is not None:
+            raise stop
+
+
+def _gathered(source: Any, seconds: float) -> tuple[bytes, BaseException | None]:
+    """What is there, or the first that comes, and what follows within so many seconds of the call.
+
+    Second: `EOFError` at the end of the stream, `KeyboardInterrupt` where it came after some data.
+    """
+    until = time.monotonic() + seconds
+    parts = [source.read1(_CHUNK)]  # gives what is there, and waits only for something
+    try:
+        while parts[-1] and len(parts) < _MOST_CHUNKS and _comes(source, until - time.monotonic()):
+            parts.append(source.read1(_CHUNK))
+    except KeyboardInterrupt as interrupt:
+        return b"".join(parts), interrupt
+    return b"".join(parts), None if parts[-1] else EOFError()
+
+
+def _comes(source: Any, seconds: float) -> bool:
+    """Whether more comes within so many seconds; False where that cannot be known."""
+    try:
+        return seconds > 0 and bool(select.select([source], [], [], seconds)[0])
+    except (OSError, ValueError, TypeError):  # no file, or one that cannot be waited for
+        return False
 
 
 def outcome_of(row: Row, *, as_text: bool = False) -> Outcome:

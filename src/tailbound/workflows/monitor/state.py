@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -98,7 +98,10 @@ class MonitorResult(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON: what `monitor.json` holds."""
-        return {"schema": SCHEMA, **asdict(self)}
+        values = asdict(replace(self, units=()))
+        # asdict copies every number by itself, which takes as long as writing thousands of units
+        units = tuple({**vars(one), "process": dict(vars(one.process))} for one in self.units)
+        return {"schema": SCHEMA, **values, "units": units}
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> MonitorResult:
