@@ -1,4 +1,4 @@
-"""The statistics of studies that compare ways to measure a risk: errors, costs, z-scores, shares.
+"""The statistics of studies that compare methods: errors, costs, z-scores, shares, exact coverage.
 
 Pure functions on arrays; `tailbound.workflows.reproduce` makes the runs and draws the figures.
 """
@@ -16,19 +16,29 @@ from tailbound.studies.errors import (
     relative_error,
     tokens_for,
 )
+from tailbound.studies.synthetic import (
+    ExactCoverage,
+    SyntheticPopulation,
+    exact_coverage,
+    synthetic_population,
+)
 
 __all__ = [
     "WANTED",
     "Deviation",
+    "ExactCoverage",
     "Share",
+    "SyntheticPopulation",
     "Truth",
     "deviation",
     "draws_for",
+    "exact_coverage",
     "plain_draws",
     "plain_error",
     "pooled_z",
     "predicted_share",
     "relative_error",
     "seen_share",
+    "synthetic_population",
     "tokens_for",
 ]

@@ -9,7 +9,7 @@ from rich import box
 
 from tailbound.cli.render.bound import console, next_step
 from tailbound.terminal.safe import SafeTable, show_table
-from tailbound.workflows.reproduce.command import README
+from tailbound.workflows.reproduce.folder import README
 from tailbound.workflows.reproduce.readme import estimate_rows, method_rows, share_rows
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from tailbound.judges import Judge
 from tailbound.runs.spend import read_stages
 from tailbound.targets import Target
 from tailbound.workflows.opening import Request
+from tailbound.workflows.reproduce.folder import RUNS
 from tailbound.workflows.reproduce.results import RunEstimate, StudyRun
 from tailbound.workflows.reproduce.settings import BRUTE, Cell
 from tailbound.workflows.risk.command import run_command
@@ -21,8 +22,6 @@ from tailbound.workflows.risk.proposals.base import EXPLORE
 from tailbound.workflows.risk.proposals.registry import NONE
 from tailbound.workflows.risk.results import RiskResult, read_result
 
-RUNS = "runs"
-"""The folder of the runs of a study."""
 GROWING = ("risk", "scoring", "learning", "pilot", "pilot scoring", "judging")
 """Stages that take more the more draws there are; all others are done once per run."""
 

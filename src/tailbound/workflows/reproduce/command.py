@@ -14,18 +14,24 @@ from tailbound.core.interrupts import keeping
 from tailbound.core.options import make
 from tailbound.core.prompt import Prompt
 from tailbound.core.steps import notices_once, step
-from tailbound.errors import ContractMismatchError, UsageError
+from tailbound.errors import UsageError
 from tailbound.judges import Judge
 from tailbound.prompts import PromptSet, PromptSource, prompt_set
 from tailbound.runs.manifest import versions
-from tailbound.storage.documents import read_json
 from tailbound.storage.files import make_folder, write_json
-from tailbound.storage.places import check_place
 from tailbound.studies import Truth
 from tailbound.targets import Target
 from tailbound.targets.registry import provider
 from tailbound.workflows.opening import JudgeSource, Opening, Request, TargetSource
-from tailbound.workflows.reproduce.cells import RUNS, Bench, options_of_method
+from tailbound.workflows.reproduce.cells import Bench, options_of_method
+from tailbound.workflows.reproduce.folder import (
+    PLAN,
+    README,
+    RUNS,
+    STUDY,
+    check_plan,
+    check_study_folder,
+)
 from tailbound.workflows.reproduce.results import StudyResult, StudyRun
 from tailbound.workflows.reproduce.settings import (
     BRUTE,
@@ -43,7 +49,6 @@ from tailbound.workflows.risk.proposals import Instructions
 from tailbound.workflows.risk.proposals.registry import ALONE
 from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
 
-PLAN, STUDY, README = "plan.json", "study.json", "README.md"
 TRAIT = "evil"
 STRONGREJECT = "strongreject"
 
@@ -104,8 +109,7 @@ class _Asked:
                 f"{self.opening.target_name} is behind a server: use demo or hf:NAME"
             )
         self.opening.check_target()
-        check_place(request.out)
-        self._check_folder()
+        check_study_folder(request.out)
         self._check_proposals()  # before prompts are fetched from a hub
         self.prompts = self._read_prompts()
         self._check_proposals(prompts=len(self.prompts))
@@ -175,13 +179,6 @@ class _Asked:
             f"--prompts is needed: {self.opening.target_name} brings no prompts of its own"
         )
 
-    def _check_folder(self) -> None:
-        out = self.request.out
-        if not out.is_dir() or (out / PLAN).is_file():
-            return
-        if any(not path.name.startswith(".") for path in out.iterdir()):
-            raise UsageError(f"{out} holds other files and no study: give a new folder as --out")
-
     def _check_proposals(self, prompts: int | None = None) -> None:
         if prompts == 1 and "mix-switch" in self.design.methods:
             raise UsageError(
@@ -216,7 +213,7 @@ def run_study(request: StudyRequest, *, progress: Reporter = silent) -> StudyRes
     target = opening.load_target(asked.prompts)
     exact = _exact_risks(asked, target, judge)
     plan = _plan(asked, target, judge)
-    _check_plan(out / PLAN, plan)
+    check_plan(out, plan)
     make_folder(out)
     with keeping(out), notices_once():
         write_json(out / PLAN, plan)
@@ -301,20 +298,6 @@ def _plan(asked: _Asked, target: Target, judge: Judge) -> dict[str, Any]:
         "explore": asked.explore,
         "prompts": [prompt.id for prompt in asked.prompts.prompts],
     }
-
-
-def _check_plan(path: Path, plan: Mapping[str, Any]) -> None:
-    if not path.is_file():
-        return
-    held = read_json(path)
-    for name, now in plan.items():
-        if held.get(name) != now:
-            shown = "other prompts" if name == "prompts" else f"{name} {held.get(name)!r}"
-            asked = "" if name == "prompts" else f", not {now!r}"
-            raise ContractMismatchError(
-                f"{path.parent} holds a study with {shown}{asked}: use another --out, or the same "
-                "options as before"
-            )
 
 
 def _options(asked: _Asked) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tailbound.workflows.reproduce.drawing import plain_numbers, svg
 from tailbound.workflows.reproduce.results import Point, StudyResult, StudyRun
 from tailbound.workflows.reproduce.settings import METHOD_NAMES
 
@@ -21,22 +21,6 @@ STYLES: dict[str, tuple[str, str, str]] = {
 }
 """Colour, marker and line of each method; colours of Okabe and Ito, told apart without colour by
 the other two."""
-_SETTINGS: dict[Any, Any] = {
-    "svg.hashsalt": "tailbound",
-    "svg.fonttype": "path",
-    "font.size": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e2e2e2",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-}
-_SIZE = (7.0, 4.4)
-"""Inches, at 100 pixels each."""
-_MOST_OF_EACH = 1_000
-"""Largest over smallest number of an axis that has labels at 1, 2 and 5 of each power of 10."""
 _NO_HITS = 0.5
 """Where a scatter puts an estimate of 0: this share of the smallest value shown."""
 
@@ -50,19 +34,7 @@ def figures_of(result: StudyResult) -> dict[str, bytes]:
     if result.shares:
         drawn["share-against-draws.svg"] = lambda axes: _shares(axes, result)
     drawn["scatter.svg"] = lambda axes: _scatter(axes, result)
-    return {name: _svg(draw) for name, draw in drawn.items()}
-
-
-def _svg(draw: Callable[[Axes], None]) -> bytes:
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(_SETTINGS):
-        figure = Figure(figsize=_SIZE, dpi=100, facecolor="white", layout="constrained")
-        draw(figure.add_subplot())
-        out = io.BytesIO()
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue()
+    return {name: svg(draw) for name, draw in drawn.items()}
 
 
 def _errors(axes: Axes, result: StudyResult, *, tokens: bool) -> None:
@@ -90,8 +62,8 @@ def _errors(axes: Axes, result: StudyResult, *, tokens: bool) -> None:
     axes.axhline(wanted, color="#999999", linewidth=1)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    _plain_numbers(axes, "y")
-    _plain_numbers(axes, "x")
+    plain_numbers(axes, "y")
+    plain_numbers(axes, "x")
     axes.annotate(
         f"{wanted:g} %", (1, wanted), xycoords=("axes fraction", "data"), color="#666666",
         ha="right", va="bottom", fontsize=9, xytext=(0, 2), textcoords="offset points",
@@ -211,23 +183,11 @@ def _shares(axes: Axes, result: StudyResult) -> None:
         label=f"seen in {plain:,} plain draws",
     )  # fmt: skip
     axes.set_xscale("log")
-    _plain_numbers(axes, "x")
+    plain_numbers(axes, "x")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("draws per prompt, k")
     axes.set_ylabel("prompts with an unsafe output (%)")
     axes.legend(loc="best", fontsize=10)
-
-
-def _plain_numbers(axes: Axes, side: str) -> None:
-    """1,000 rather than 10 to the power of 3; labels at 1, 2 and 5, or 1 alone in a long row."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axis = axes.xaxis if side == "x" else axes.yaxis
-    low, high = axis.get_view_interval()
-    crowded = side == "x" and high > _MOST_OF_EACH * low
-    axis.set_major_locator(LogLocator(subs=(1.0,) if crowded else (1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def described(names: Sequence[str]) -> dict[str, str]:

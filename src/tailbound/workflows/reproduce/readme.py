@@ -9,6 +9,7 @@ from tailbound.studies import Truth
 from tailbound.workflows.reproduce.figures import described
 from tailbound.workflows.reproduce.results import MethodSummary, StudyPrompt, StudyResult
 from tailbound.workflows.reproduce.settings import METHOD_NAMES
+from tailbound.workflows.reproduce.tables import table, whole
 
 TITLES = {
     "mc-vs-is": "Error of plain and weighted draws",
@@ -161,12 +162,6 @@ def share_rows(result: StudyResult) -> tuple[list[str], list[list[str]]]:
     return ["draws per prompt", "predicted (± standard error)", "seen (± standard error)"], rows
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; bars in cells are escaped."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in lines)
-
-
 def method_name(method: str) -> str:
     """A method in a word or two."""
     return "plain" if method == "none" else method
@@ -186,13 +181,6 @@ def truth(value: Truth) -> str:
     if not value.known:
         return f"< {probability(value.upper)}"
     return f"{probability(value.risk)} ({probability(value.lower)} to {probability(value.upper)})"
-
-
-def whole(value: float | None) -> str:
-    """A count, in three digits from 1,000 on."""
-    if value is None:
-        return "–"
-    return f"{float(f'{value:.3g}'):,.0f}" if value >= 1 else f"{value:.1g}"
 
 
 def _number(value: float | None) -> str:

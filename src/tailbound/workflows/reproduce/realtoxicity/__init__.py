@@ -1,0 +1,1 @@
+"""The published experiment on completions (Davidov et al., arXiv 2506.13593), on any target."""
