@@ -44,12 +44,18 @@ from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.import_.settings import ImportOptions
 from tailbound.workflows.monitor.settings import MonitorOptions
 from tailbound.workflows.rejudge.settings import RejudgeOptions
+from tailbound.workflows.reproduce.realtoxicity.settings import (
+    BOUND_OPTIONS,
+    CompletionOptions,
+    CompletionStudy,
+)
 from tailbound.workflows.reproduce.settings import (
     RISK_OPTIONS,
     ErrorStudy,
     StudyName,
     WeightedStudy,
 )
+from tailbound.workflows.reproduce.synthetic.settings import SyntheticStudy
 from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
 from tailbound.workflows.risk.splitting.settings import SplittingOptions
 from tailbound.workflows.settings import PromptOptions, RecordOptions
@@ -67,7 +73,7 @@ if TYPE_CHECKING:
     from tailbound.workflows.monitor import MonitorResult
     from tailbound.workflows.opening import JudgeSource, Request, TargetSource
     from tailbound.workflows.rejudge import Rejudged
-    from tailbound.workflows.reproduce import StudyResult
+    from tailbound.workflows.reproduce import CompletionResult, StudyResult, SyntheticResult
     from tailbound.workflows.risk import RiskResult
     from tailbound.workflows.risk.preview import RiskPreview
     from tailbound.workflows.summarize.summary import RunSummary
@@ -595,6 +601,70 @@ def reproduce_persona(
     ('demo:flatter', ['persona:flatter'])
     """
     return _study("persona", reproduce_persona, options, out, prompts, target, judge, progress)
+
+
+@_takes(SyntheticStudy)
+def reproduce_synthetic(
+    out: Place, *, progress: ProgressOption = "auto", **options: Any
+) -> SyntheticResult:
+    """Coverage, length and cost of bounds by five designs, on a population of known risks.
+
+    The published synthetic experiment (Davidov et al., arXiv 2506.13593). `out` is the folder of
+    the study: its cells, `study.json`, a table and figures. A study already there is resumed, or
+    extended by more budgets, repeats or designs. Needs the extras `plot` and `hf`.
+
+    >>> import tempfile, tailbound
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = tailbound.reproduce_synthetic(f"{folder}/study", prompts_count=2000, repeats=1,
+    ...                                           budget=(10,), design="trimmed", progress=None)
+    >>> [(row.method.name, row.budget) for row in found.rows]
+    [('trimmed', 10)]
+    """
+    from tailbound.workflows.reproduce.synthetic.command import run_synthetic
+
+    given = _checked(reproduce_synthetic, options)
+    with _watching(progress):
+        return run_synthetic(_place(out), given)
+
+
+@_takes(CompletionStudy, BOUND_OPTIONS, PromptOptions, CompletionOptions, EngineOptions)
+def reproduce_realtoxicity(
+    out: Place,
+    *,
+    prompts: PromptSource | None = None,
+    target: TargetSource = "demo",
+    judge: JudgeSource | None = None,
+    progress: ProgressOption = "auto",
+    **options: Any,
+) -> CompletionResult:
+    """Bounds on completions at several budgets, beside the uncalibrated ones.
+
+    The published experiment on real weights (Davidov et al., arXiv 2506.13593): `prompts` are
+    beginnings of sentences, sent as raw text. `out` is the folder of the study: its runs,
+    `study.json`, a table and figures. A study already there is resumed, or extended by more
+    budgets or designs. Needs the extra `plot`.
+
+    >>> import tempfile, tailbound
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found = tailbound.reproduce_realtoxicity(f"{folder}/study", budget=(2,), limit=100,
+    ...                                              train_draws=5, test_draws=5, progress=None)
+    >>> [run.folder for run in found.runs]
+    ['optimized-2', 'balanced-2']
+    """
+    from tailbound.workflows.reproduce.realtoxicity.command import (
+        CompletionRequest,
+        run_completions,
+    )
+
+    request = CompletionRequest(
+        out=_place(out),
+        prompts=prompts,
+        target=target,
+        judge=judge,
+        given=_checked(reproduce_realtoxicity, options),
+    )
+    with _watching(progress) as reporter:
+        return run_completions(request, progress=reporter)
 
 
 def _study(

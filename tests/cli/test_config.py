@@ -26,7 +26,13 @@ from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.import_.settings import ImportOptions
 from tailbound.workflows.monitor.settings import MonitorOptions
 from tailbound.workflows.rejudge.settings import RejudgeOptions
+from tailbound.workflows.reproduce.realtoxicity.settings import (
+    BOUND_OPTIONS,
+    CompletionOptions,
+    CompletionStudy,
+)
 from tailbound.workflows.reproduce.settings import RISK_OPTIONS, ErrorStudy, WeightedStudy
+from tailbound.workflows.reproduce.synthetic.settings import SyntheticStudy
 from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
 from tailbound.workflows.settings import PromptOptions, RecordOptions
 from tailbound.workflows.summarize.settings import SummaryOptions
@@ -155,6 +161,8 @@ def test_a_password_in_a_url_is_not_saved(cli: Cli, prompts: Path) -> None:
         ("import", (ImportOptions, RecordOptions)),
         ("mc-vs-is", (ErrorStudy, ProposalOptions, RISK_OPTIONS, PromptOptions)),
         ("persona", (WeightedStudy, ProposalOptions, RISK_OPTIONS, PromptOptions)),
+        ("synthetic", (SyntheticStudy,)),
+        ("realtoxicity", (CompletionStudy, BOUND_OPTIONS, PromptOptions, CompletionOptions)),
     ],
 )
 def test_every_option_is_read_back_as_it_was_saved(
@@ -201,6 +209,8 @@ def test_every_option_is_read_back_as_it_was_saved(
         ("reproduce mc-vs-is", tailbound.reproduce_mc_vs_is),
         ("reproduce strongreject", tailbound.reproduce_strongreject),
         ("reproduce persona", tailbound.reproduce_persona),
+        ("reproduce synthetic", tailbound.reproduce_synthetic),
+        ("reproduce realtoxicity", tailbound.reproduce_realtoxicity),
     ],
 )
 def test_python_and_the_command_line_declare_the_same(

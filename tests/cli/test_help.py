@@ -17,6 +17,7 @@ COMMANDS = [
     ["steer", "refusal"],
     ["steer", "persona"],
     *(["reproduce", name] for name in ("mc-vs-is", "strongreject", "persona")),
+    *(["reproduce", name] for name in ("synthetic", "realtoxicity")),
 ]
 TIMES, TRIES = 3.2, 6
 """How much longer than importing typer it may take, and tries, of which the best counts."""

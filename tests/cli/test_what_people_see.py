@@ -55,7 +55,7 @@ def test_the_innermost_stage_is_charged():
 
 GROUPS = {
     **dict.fromkeys(("refusal", "persona"), ("steer",)),
-    **dict.fromkeys(("mc-vs-is", "strongreject"), ("reproduce",)),
+    **dict.fromkeys(("mc-vs-is", "strongreject", "synthetic", "realtoxicity"), ("reproduce",)),
 }
 """Of commands that are one of several, where their name alone says not which."""
 

@@ -151,6 +151,23 @@ def test_a_study(tmp_path: Path) -> None:
     check(read(folder / "plan.json"), "study-plan.json")
 
 
+def test_studies_of_bounds(tmp_path: Path) -> None:
+    folder = tmp_path / "synthetic"
+    asked = ("--prompts-count", 1000, "--repeats", 1, "--budget", 10, "--design", "naive")
+    found = run("reproduce", "synthetic", *asked, "--design", "balanced", "--out", folder)
+    check(found, "output-reproduce-synthetic.json")
+    check(read(folder / "study.json"), "study-synthetic.json")
+    check(read(folder / "plan.json"), "study-synthetic-plan.json")
+    for path in (folder / "cells").iterdir():
+        check(read(path), "study-synthetic-cell.json")
+    folder = tmp_path / "completions"
+    asked = ("--budget", 2, "--limit", 100, "--train-draws", 5, "--test-draws", 5)
+    found = run("reproduce", "realtoxicity", *asked, "--design", "optimized", "--out", folder)
+    check(found, "output-reproduce-realtoxicity.json")
+    check(read(folder / "study.json"), "study-realtoxicity.json")
+    check(read(folder / "plan.json"), "study-realtoxicity-plan.json")
+
+
 def test_what_is_steered_and_what_is_listed(tmp_path: Path) -> None:
     check(run("steer", "refusal", "--out", tmp_path / "direction"), "output-steer.json")
     check(read(tmp_path / "direction" / "direction.json"), "direction.json")

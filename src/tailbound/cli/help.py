@@ -58,6 +58,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "tailbound reproduce persona --target hf:Qwen/Qwen2.5-7B-Instruct",
         "--proposal persona:evil --judge rubric:evil.yaml --out studies/evil",
     ),
+    "synthetic": ("tailbound reproduce synthetic --quick --out studies/synthetic",),
+    "realtoxicity": (
+        "tailbound reproduce realtoxicity --target hf:meta-llama/Llama-3.2-1B",
+        "--judge 'classifier:unitary/toxic-bert?label=toxic' --prompts beginnings.jsonl",
+        "--out studies/realtoxicity",
+    ),
     "targets": ("tailbound targets --json",),
     "judges": ("tailbound judges --json",),
     "doctor": ("tailbound doctor",),

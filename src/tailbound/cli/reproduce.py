@@ -14,12 +14,18 @@ from tailbound.cli.help import Command, Group
 from tailbound.cli.say import json_document
 from tailbound.core.contract import SamplingOptions
 from tailbound.targets.options import EngineOptions
+from tailbound.workflows.reproduce.realtoxicity.settings import (
+    BOUND_OPTIONS,
+    CompletionOptions,
+    CompletionStudy,
+)
 from tailbound.workflows.reproduce.settings import (
     RISK_OPTIONS,
     ErrorStudy,
     StudyName,
     WeightedStudy,
 )
+from tailbound.workflows.reproduce.synthetic.settings import SyntheticStudy
 from tailbound.workflows.risk.settings import ProposalOptions
 from tailbound.workflows.settings import PromptOptions
 
@@ -55,6 +61,24 @@ Judge = Annotated[
         "-j",
         metavar="NAME",
         help="What decides that a response is unsafe (default: demo, or that of the trait).",
+    ),
+]
+Beginnings = Annotated[
+    str | None,
+    typer.Option(
+        "--prompts",
+        metavar="PROMPTS",
+        help="Prompt file or hf-dataset:ORG/NAME: beginnings of sentences (default: those of the "
+        "demo model).",
+    ),
+]
+Toxicity = Annotated[
+    str | None,
+    typer.Option(
+        "--judge",
+        "-j",
+        metavar="NAME",
+        help="What decides that a completion is unsafe (default, of the demo model alone: demo).",
     ),
 ]
 
@@ -99,6 +123,51 @@ def persona(
 ) -> None:
     """A trait by few weighted draws, beside many plain ones."""
     _run("persona", out, prompts, target, judge, options, as_json=as_json)
+
+
+@app.command("synthetic", cls=Command)
+@declares(SyntheticStudy)
+def synthetic(out: Out, as_json: opt.Json = False, **options: Any) -> None:
+    """Bounds by five designs on a population of known risks: coverage, length, cost."""
+    from tailbound.terminal.progress import LiveProgress
+    from tailbound.workflows.reproduce.synthetic.command import run_synthetic
+
+    with LiveProgress():
+        result = run_synthetic(out, options)
+    if as_json:
+        json_document(result.to_dict())
+        return
+    from tailbound.cli.render.reproduce import synthetic as show
+
+    show(result, out)
+
+
+@app.command("realtoxicity", cls=Command)
+@declares(CompletionStudy, BOUND_OPTIONS, PromptOptions, CompletionOptions, EngineOptions)
+def realtoxicity(
+    out: Out,
+    prompts: Beginnings = None,
+    target: opt.Target = "demo",
+    judge: Toxicity = None,
+    as_json: opt.Json = False,
+    **options: Any,
+) -> None:
+    """Bounds on completions at several budgets, beside the uncalibrated ones."""
+    from tailbound.terminal.progress import LiveProgress
+    from tailbound.workflows.reproduce.realtoxicity.command import (
+        CompletionRequest,
+        run_completions,
+    )
+
+    request = CompletionRequest(out=out, prompts=prompts, target=target, judge=judge, given=options)
+    with LiveProgress() as progress:
+        result = run_completions(request, progress=progress)
+    if as_json:
+        json_document(result.to_dict())
+        return
+    from tailbound.cli.render.reproduce import completions as show
+
+    show(result, out)
 
 
 def _run(

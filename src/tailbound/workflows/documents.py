@@ -49,6 +49,7 @@ from tailbound.workflows.doctor import Requirement as Package
 from tailbound.workflows.import_ import ImportResult
 from tailbound.workflows.monitor import MonitorResult
 from tailbound.workflows.rejudge import Agreement, Rejudged, StreamComparison
+from tailbound.workflows.reproduce.realtoxicity.results import CheckedBound, CompletionRun
 from tailbound.workflows.reproduce.results import (
     MethodSummary,
     Need,
@@ -57,6 +58,7 @@ from tailbound.workflows.reproduce.results import (
     StudyPrompt,
     StudyRun,
 )
+from tailbound.workflows.reproduce.synthetic.results import SyntheticCell, SyntheticRow
 from tailbound.workflows.risk.preview import RiskPreview
 from tailbound.workflows.risk.results import RiskSpend, SetRisk
 from tailbound.workflows.table.settings import TableOptions
@@ -425,6 +427,79 @@ STUDY_PLAN = shape(
     prompts=list[str],
 )
 
+SYNTHETIC = shape(
+    "synthetic_study",
+    about="Bounds on a population of known risks: means over repeats, and every calibration.",
+    schema=ONE,
+    study=Literal["synthetic"],
+    options=OPEN,
+    versions=dict[str, str],
+    rows=ListOf(SyntheticRow),
+    cells=ListOf(SyntheticCell),
+)
+SYNTHETIC_PLAN = shape(
+    "synthetic_plan",
+    about="What may not change between two calls in the folder of the study.",
+    schema=ONE,
+    study=Literal["synthetic"],
+    seed=int,
+    alpha=float,
+    prompts_count=int,
+    train_draws=int,
+)
+COMPLETIONS = shape(
+    "completion_study",
+    about="Bounds on completions at several budgets, beside the uncalibrated ones.",
+    schema=ONE,
+    study=Literal["realtoxicity"],
+    target=str,
+    judge=str,
+    judge_id=str,
+    contract=CONTRACT,
+    options=OPEN,
+    versions=dict[str, str],
+    prompts=dict[str, int],
+    draws=int,
+    tokens=int,
+    uncalibrated=CheckedBound,
+    runs=ListOf(CompletionRun),
+)
+COMPLETIONS_PLAN = shape(
+    "completion_plan",
+    about="What may not change between two calls in the folder of the study.",
+    schema=ONE,
+    study=Literal["realtoxicity"],
+    contract=str,
+    judge_id=str,
+    threshold=float,
+    seed=int,
+    alpha=float,
+    max_weight=float,
+    train_draws=int,
+    test_draws=int,
+    split=list[float],
+    loss=str,
+    features=str | None,
+    allow_missing=bool,
+    prompts=list[str],
+)
+STUDIES: dict[str, tuple[Any, str]] = {
+    "study": (STUDY, "study.json in the folder of a study of risks"),
+    "study-plan": (STUDY_PLAN, "plan.json in the folder of a study of risks"),
+    "study-synthetic": (SYNTHETIC, "study.json in the folder of the study synthetic"),
+    "study-synthetic-plan": (SYNTHETIC_PLAN, "plan.json in the folder of the study synthetic"),
+    "study-synthetic-cell": (
+        shape("synthetic_cell", SyntheticCell, schema=ONE),
+        "a cell in the folder of the study synthetic",
+    ),
+    "study-realtoxicity": (COMPLETIONS, "study.json in the folder of the study realtoxicity"),
+    "study-realtoxicity-plan": (
+        COMPLETIONS_PLAN,
+        "plan.json in the folder of the study realtoxicity",
+    ),
+}
+"""Sealed files of studies by the name of their schema, with the title of it."""
+
 _PAID: dict[str, Any] = {
     name: Omittable(ACCOUNT)
     for name in ("endpoint", "judge_endpoint", "endpoint_of_run", "judge_endpoint_of_run")
@@ -465,6 +540,8 @@ OUTPUTS: dict[str, Any] = {
         checks=ListOf(shape("check", Check)),
     ),
     "reproduce": STUDY,
+    "reproduce-synthetic": SYNTHETIC,
+    "reproduce-realtoxicity": COMPLETIONS,
     "import": ImportResult,
     "predict": shape(
         "predictions",
@@ -519,12 +596,9 @@ def schemas() -> dict[str, dict[str, Any]]:
     found["review.json"] = schema_of(REVIEW, title=f"a line of {layout.REVIEW}")
     truth = shape("truth", true_coverage=float, rows=ListOf(_TRUTH), checksum=str)
     found["truth.json"] = schema_of(truth, title=f"{layout.TRUTH} of the demo's run folder")
-    for name, kind in (("study", STUDY), ("plan", STUDY_PLAN)):
+    for name, (kind, title) in STUDIES.items():
         sealed = shape(kind.name, kind, about=kind.about, checksum=str)
-        title = f"{name}.json in the folder of a study"
-        found["study.json" if name == "study" else "study-plan.json"] = schema_of(
-            sealed, title=title
-        )
+        found[f"{name}.json"] = schema_of(sealed, title=title)
     for command, document in OUTPUTS.items():
         title = f"what tailbound {command.partition('-')[0]} --json prints ({command})"
         found[f"output-{command}.json"] = schema_of(document, title=title)

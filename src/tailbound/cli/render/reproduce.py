@@ -11,11 +11,15 @@ from tailbound.cli.render.bound import console, next_step
 from tailbound.terminal.safe import SafeTable, show_table
 from tailbound.workflows.reproduce.folder import README
 from tailbound.workflows.reproduce.readme import estimate_rows, method_rows, share_rows
+from tailbound.workflows.reproduce.realtoxicity.readme import run_rows
+from tailbound.workflows.reproduce.synthetic.readme import summary_rows
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tailbound.workflows.reproduce.realtoxicity.results import CompletionResult
     from tailbound.workflows.reproduce.results import StudyResult
+    from tailbound.workflows.reproduce.synthetic.results import SyntheticResult
 
 
 def study(result: StudyResult, folder: Path, out: Console | None = None) -> None:
@@ -29,6 +33,32 @@ def study(result: StudyResult, folder: Path, out: Console | None = None) -> None
         _table(out, *share_rows(result), title="prompts with at least one unsafe output")
     else:
         _table(out, *estimate_rows(result), title=f"estimates from {result.most:,} draws")
+    next_step(f"read {folder / README}")
+
+
+def synthetic(result: SyntheticResult, folder: Path, out: Console | None = None) -> None:
+    """Print the table of the synthetic study."""
+    head, rows = summary_rows(result)
+    kept = [number for number, name in enumerate(head) if name not in ("P(T > L)", "planned")]
+    _table(
+        out or console(),
+        [head[number] for number in kept],
+        [[row[number] for number in kept] for row in rows],
+        title=f"bounds at coverage {1 - result.alpha:g}, known risks",
+    )
+    next_step(f"read {folder / README}")
+
+
+def completions(result: CompletionResult, folder: Path, out: Console | None = None) -> None:
+    """Print the table of the study of completions."""
+    head, rows = run_rows(result)
+    kept = [number for number, name in enumerate(head) if name not in ("limited by", "planned")]
+    _table(
+        out or console(),
+        [head[number] for number in kept],
+        [[row[number] for number in kept] for row in rows],
+        title=f"bounds on {result.prompts['test']:,} test prompts",
+    )
     next_step(f"read {folder / README}")
 
 

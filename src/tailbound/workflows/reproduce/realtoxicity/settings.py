@@ -22,7 +22,7 @@ SAMPLING = "Sampling"
 BOUND_OPTIONS = Only(
     BoundSettings,
     (
-        *("threshold", "loss", "features", "train_draws", "test_draws", "split"),
+        *("threshold", "loss", "features", "train_draws", "split"),
         *("allow_missing", "seed"),
     ),
 )
@@ -50,8 +50,10 @@ class CompletionOptions:
 
     def sampling(self, *, own: bool) -> dict[str, Any]:
         """The options of the sampler, for a target with prompts of its `own` or another."""
+        published = None if own else 30
+        longest = published if self.max_new_tokens is None else self.max_new_tokens
         return {
-            "max_new_tokens": self.max_new_tokens or (None if own else 30),
+            "max_new_tokens": longest,
             "temperature": self.temperature,
             "top_p": (1.0 if own else 0.8) if self.top_p is None else self.top_p,
             "completion": not (self.chat or own),
@@ -100,6 +102,7 @@ class CompletionStudy:
         default=2.0,
         group=GROUP,
     )
+    test_draws: int = option("Maximum draws per test prompt.", default=500, group=GROUP)
 
     def __post_init__(self) -> None:
         if not self.budget or len(set(self.budget)) < len(self.budget) or min(self.budget) < 2:
@@ -131,5 +134,6 @@ class CompletionStudy:
             "design": cell.design,
             "guarantee": cell.guarantee,
             "alpha": (self.alpha,),
+            "test_draws": self.test_draws,
             "max_weight": self.max_weight if cell.design in CAPPED else None,
         }
