@@ -241,19 +241,19 @@ def test_guarantees_hold_and_the_naive_design_has_none() -> None:
     """Mean coverage over repeats, against four standard errors of it: one false alarm in 30,000.
 
     `marginal` is at least .9, `plug-in` about; the naive design, whose weights have no bound, is
-    far below at a budget of 10.
+    far below at a budget of 10. Each repeat takes 4 CPU-seconds.
     """
-    repeats = size(16, 100)
+    repeats = size(8, 60)
     found: dict[Method, list[float]] = {method: [] for method in METHODS}
     for repeat in range(1, repeats + 1):
-        trial = Trial.make(6_000, seed=0, repeat=repeat)
+        trial = Trial.make(20_000, seed=0, repeat=repeat)
         for method in METHODS:
             cell = Cell(method=method, budget=10, repeat=repeat)
             found[method].append(trial.calibrate(cell, alpha=0.1, seed=0).coverage)
     for method, values in found.items():
         mean, error = np.mean(values), np.std(values, ddof=1) / np.sqrt(repeats)
         if method.design == "naive":
-            assert mean + 4 * error < 0.89
+            assert mean + 4 * error < 0.9
         elif method.guarantee == "marginal":
             assert mean + 4 * error > 0.9
             assert mean < 0.92
