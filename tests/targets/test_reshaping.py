@@ -178,5 +178,6 @@ def test_expected_numbers_of_tokens_are_sums_of_probabilities() -> None:
             said = [(*reply[:place], token) for token in tokens]
             scored = made.score(prompt(1), said, variants=[0])
             expected += weight * np.exp([table[0, place] for table in scored])
-    found = made.expected(prompt(1), replies, weights, tokens)
+    tables = made.chances(prompt(1), replies, tokens)
+    found = sum(w * table.sum(axis=0) for w, table in zip(weights, tables, strict=True))
     np.testing.assert_allclose(found, expected, rtol=1e-4)

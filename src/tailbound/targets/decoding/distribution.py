@@ -114,8 +114,12 @@ class Distribution:
 
         `logits` (n, vocabulary), `token` (n,) int64.
         """
+        return self.log_prob_and_total(logits, token)[0]
+
+    def log_prob_and_total(self, logits: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
+        """`log_prob`, and the log-sum-exp of `scaled_logits`, each fp64 of shape (n,)."""
         rows = max(1, CHUNK_ELEMENTS // logits.shape[1])
-        parts = []
+        found, totals = [], []
         for chunk, ids in zip(torch.split(logits, rows), torch.split(token, rows), strict=True):
             chunk = _readable(chunk)
             largest, weight = self._weights(chunk)
@@ -124,8 +128,10 @@ class Distribution:
                 mask = self._cut(chunk, largest, weight).kept(chunk)
                 weight = weight.masked_fill_(~mask, 0)
                 chosen = chosen.masked_fill(~mask.gather(1, ids[:, None])[:, 0], -torch.inf)
-            parts.append(chosen - weight.sum(1, dtype=torch.float64).log())
-        return torch.cat(parts)
+            total = weight.sum(1, dtype=torch.float64).log()
+            found.append(chosen - total)
+            totals.append(total + largest[:, 0].double() / self.temperature)
+        return torch.cat(found), torch.cat(totals)
 
     def scaled_logits(self, logits: Tensor) -> Tensor:
         """Logits / temperature, -inf for tokens that are not kept: (n, vocabulary)."""

@@ -25,7 +25,7 @@ from tailbound.targets.decoding.encoding import Encoder
 from tailbound.targets.decoding.interventions import Intervention
 from tailbound.targets.decoding.prompt_cache import Prefixes
 from tailbound.targets.decoding.reshaping import Heated, Reweighted
-from tailbound.targets.decoding.scoring import expected_tokens, score_reshaped
+from tailbound.targets.decoding.scoring import score_reshaped, token_chances
 from tailbound.targets.decoding.variant import ModelVariant
 
 
@@ -212,22 +212,20 @@ class ProposalModel:
         found = dict(zip(distinct, tables, strict=True))
         return [found[key] for key in keys]
 
-    def expected(
-        self,
-        prompt: Prompt,
-        responses: Sequence[Sequence[int]],
-        weights: Sequence[float],
-        tokens: Sequence[int],
-    ) -> NDArray[np.float64]:
-        """How often the target would say `tokens` in the places of `responses`, (tokens,)."""
+    def chances(
+        self, prompt: Prompt, responses: Sequence[Sequence[int]], tokens: Sequence[int]
+    ) -> list[NDArray[np.float64]]:
+        """The target's probability of each of `tokens` in every place of `responses`.
+
+        One array (places, tokens) per response, each place given all before it.
+        """
         target = self.target
-        return expected_tokens(
+        return token_chances(
             target.network,
             target.variant.prefixes,
             target.distribution,
             target.variant.encode(prompt),
             responses,
-            weights,
             tokens,
         )
 
@@ -264,15 +262,21 @@ class ProposalModel:
 
         The largest difference from the target's, up to a common shift; 0 where it does nothing.
         """
-        own, other = (self._logits(self.variants[n], prompt, response) for n in (0, number))
+        variant = self.variants[number]
+        own = self._logits(self.variants[0], prompt, response)
+        # what is only reshaped reads as the target does
+        same = variant.continues(self.variants[0])
+        other = own if same else self._logits(variant, prompt, response)
+        if variant.reshape is not None:
+            other = variant.reshape(other, [prompt.id] * len(other))
         shift = other - own
-        spread: NDArray[np.float64] = (shift.amax(1) - shift.amin(1)).numpy()
+        spread: NDArray[np.float64] = (shift.amax(1) - shift.amin(1)).cpu().numpy()
         return spread
 
     def _logits(
         self, variant: ModelVariant, prompt: Prompt, response: Sequence[int]
     ) -> torch.Tensor:
-        """Logits before each token of `response`, fp64 on the host, (tokens, vocabulary)."""
+        """Logits before each token of `response`, not reshaped, fp64, (tokens, vocabulary)."""
         network, ids = variant.network, variant.encode(prompt)
         cache = network.cache(rows=1, columns=len(ids) + len(response))
         cache.load(0, variant.prefixes.get([ids[:-1]])[0])
@@ -286,10 +290,7 @@ class ProposalModel:
             columns=len(ids) + len(response) - 1,
             strength=strength,
         )
-        own = logits[0].double()
-        if variant.reshape is not None:
-            own = variant.reshape(own, [prompt.id] * len(own))
-        return own.cpu()
+        return logits[0].double()
 
 
 class _Once:

@@ -15,10 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from tailbound.targets.decoding.distribution import Distribution
+
+PLAIN = Distribution()
+"""That of reshaped logits, which hold the contract's temperature and kept set already."""
 
 #: Number k of tokens that are heated, and steepness g below them.
 HEATED_TOKENS, TAPER = 20, 2.0
@@ -34,6 +40,15 @@ class Reshape(Protocol):
 
     def __call__(self, logits: Tensor, prompts: Sequence[str]) -> Tensor:
         """Reshaped `logits` (n, vocabulary), a new tensor; `prompts` are the ids of n prompts."""
+        ...
+
+    def log_prob(
+        self, logits: Tensor, total: Tensor, token: Tensor, prompts: Sequence[str]
+    ) -> Tensor:
+        """log q(token) in nats, fp64, (n,), under softmax of the reshaped `logits`.
+
+        `total` (n,) fp64 is the log-sum-exp of `logits` (n, vocabulary); `token` (n,) int64.
+        """
         ...
 
 
@@ -57,6 +72,12 @@ class Heated:
         edge = ranked.masked_fill(ranked.isneginf(), torch.inf).amin(1, keepdim=True)
         below = (logits - edge).clamp_(max=0)
         return (logits.maximum(edge) / self.temperature).add_(below, alpha=self.taper)
+
+    def log_prob(
+        self, logits: Tensor, total: Tensor, token: Tensor, prompts: Sequence[str]
+    ) -> Tensor:
+        """By the reshaped logits: heat moves them all."""
+        return PLAIN.log_prob(self(logits, prompts), token)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,3 +104,22 @@ class Reweighted:
                 ids, added = table
                 shaped[row, ids] += added.to(shaped.dtype)
         return shaped
+
+    def log_prob(
+        self, logits: Tensor, total: Tensor, token: Tensor, prompts: Sequence[str]
+    ) -> Tensor:
+        """By the few logits that differ: log q = z + b - log(Z + sum_v (exp(b_v) - 1) exp(z_v))."""
+        found = logits.gather(1, token[:, None])[:, 0].double() - total
+        nothing = self.tables.get("")
+        start = 0
+        for prompt, same in groupby(prompts):
+            rows = slice(start, start + sum(1 for _ in same))
+            start = rows.stop
+            table = self.tables.get(prompt, nothing)
+            if table is None:
+                continue
+            ids, added = table
+            chances = (logits[rows].index_select(1, ids).double() - total[rows, None]).exp_()
+            own = torch.where(token[rows, None] == ids, added, 0.0).sum(1)
+            found[rows] += own - (chances @ added.expm1()).log1p()
+        return found

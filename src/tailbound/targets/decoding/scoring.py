@@ -16,9 +16,6 @@ from tailbound.targets.decoding.distribution import Distribution
 from tailbound.targets.decoding.prompt_cache import Prefixes, Tokens
 from tailbound.targets.decoding.reshaping import Reshape
 
-PLAIN = Distribution()
-"""That of reshaped logits, which hold the contract's temperature and kept set already."""
-
 LOGITS_AT_ONCE = 1 << 25
 """Elements of the logits of one forward pass (128 MiB in fp32)."""
 
@@ -65,44 +62,45 @@ def score_reshaped(
     for chunk, logits, targets in _passes(network, prefixes, prompts, responses, strength):
         rows, width = targets.shape
         names = [prompt_ids[number] for number in chunk for _ in range(width) if prompt_ids]
+        values, total = distribution.log_prob_and_total(logits, targets.flatten())
+        scaled = None
         tables = []
         for reshape in reshapes:
-            if reshape is None:
-                values = distribution.log_prob(logits, targets.flatten())
-            else:
-                shaped = reshape(distribution.scaled_logits(logits), names)
-                values = PLAIN.log_prob(shaped, targets.flatten())
-            tables.append(values.view(rows, width))
+            shaped = values
+            if reshape is not None:
+                scaled = distribution.scaled_logits(logits) if scaled is None else scaled
+                shaped = reshape.log_prob(scaled, total, targets.flatten(), names)
+            tables.append(shaped.view(rows, width))
         table = torch.stack(tables).cpu().numpy()
         for row, number in enumerate(chunk):
             scores[number] = table[:, row, : len(responses[number])].copy()
     return scores
 
 
-def expected_tokens(
+def token_chances(
     network: BatchedModel,
     prefixes: Prefixes,
     distribution: Distribution,
     prompt: Tokens,
     responses: Sequence[Sequence[int]],
-    weights: Sequence[float],
     tokens: Sequence[int],
-) -> NDArray[np.float64]:
-    """How often the target would say each of `tokens` in the places of `responses`, (tokens,).
+) -> list[NDArray[np.float64]]:
+    """The target's probability of `tokens` in every place of `responses`.
 
-    The sum over places of its probability there, each response counted `weights` times.
+    One array (places, tokens) per response: each place given all that stands before it there.
     """
-    total = np.zeros(len(tokens))
+    found: list[NDArray[np.float64]] = [np.empty((0, 0))] * len(responses)
     ids = torch.tensor(list(tokens), dtype=torch.int64, device=network.device)
     prompts = [prompt] * len(responses)
     for chunk, logits, targets in _passes(network, prefixes, prompts, responses, 0.0):
         width = targets.shape[1]
-        chances = distribution.scaled_logits(logits).double().softmax(1)[:, ids].cpu().numpy()
+        _, total = distribution.log_prob_and_total(logits, targets.flatten())
+        picked = distribution.scaled_logits(logits).index_select(1, ids).double()
+        chances = (picked - total[:, None]).exp_().cpu().numpy()
         for row, number in enumerate(chunk):
             first = row * width
-            places = chances[first : first + len(responses[number])]
-            total += weights[number] * places.sum(axis=0)
-    return total
+            found[number] = chances[first : first + len(responses[number])].copy()
+    return found
 
 
 @torch.inference_mode()

@@ -35,13 +35,19 @@ from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
 from tailbound.storage.plain import finite
 from tailbound.targets.capabilities import ProposalEngine, Traced
-from tailbound.workflows.risk.proposal_mixture import Family, proposal_of_draw
+from tailbound.workflows.risk.proposal_mixture import Family, Segments, proposal_of_draw
 from tailbound.workflows.risk.scores import score_replies, table_of
 
 SCHEMA = 1
 AGAIN = "remove it, and the checks are made again"
 FOUND = ("least_effect", "mean_weight", "mean_weight_z")
-PROMPTS, PILOT_DRAWS = 3, 40
+PROMPTS = 3
+PILOT_DRAWS, LEAST_PILOT_DRAWS, PILOT_SHARE = 40, 10, 0.1
+"""Pilot draws of each prompt that is tried: a tenth of the draws of the run, within these limits.
+In a short run they would be a large part of the work, of which every prompt's own mean weight is
+another check."""
+WHOLE = 1
+"""The index of a trial draw that a variant speaks from end to end."""
 LEAST_EFFECT = 1e-6
 """Movement of the logits, up to a common shift, below which a variant is the target itself."""
 TOKEN_GAP = 1e-3
@@ -57,9 +63,17 @@ LARGEST_Z = 5.0
 
 
 def check_engine(
-    engine: ProposalEngine, family: Family, prompts: Sequence[Prompt], *, seed: int
+    engine: ProposalEngine,
+    family: Family,
+    prompts: Sequence[Prompt],
+    *,
+    seed: int,
+    draws: int | None = None,
 ) -> dict[str, Any]:
     """Run the checks on the first few prompts; what was found, for the record.
+
+    `draws` is how many the run will make of each prompt, None where that is not known: the pilot of
+    the mean weight is in proportion to all of them.
 
     Raises `UsageError` for a variant that changes nothing and `TargetError` where sampling and
     scoring disagree or weights do not have mean 1.
@@ -67,7 +81,8 @@ def check_engine(
     some = list(prompts[:PROMPTS])
     with step("checking the proposal", stage="self-checks"):
         effects = _check_voices(engine, some, seed)
-        mean, z = _check_weights(engine, family, some, seed)
+        pilot = PILOT_DRAWS if draws is None else _pilot_draws(draws * len(prompts), len(some))
+        mean, z = _check_weights(engine, family, some, seed, pilot)
     return dict(zip(FOUND, (effects, mean, z), strict=True))
 
 
@@ -80,7 +95,7 @@ def check_learned(
     `TargetError` where sampling and scoring disagree.
     """
     with step("checking what was learned", stage="self-checks"):
-        _traced(engine, number, prompts[:PROMPTS], seed)
+        _traced(engine, [number], prompts[:PROMPTS], seed)
 
 
 def recorded_checks(
@@ -91,6 +106,7 @@ def recorded_checks(
     *,
     proposal: str,
     seed: int,
+    draws: int | None = None,
 ) -> dict[str, Any]:
     """As `check_engine`, or what it found for the same when the run in `folder` ended.
 
@@ -114,57 +130,77 @@ def recorded_checks(
         with understood(path, cure=AGAIN):
             if held["digest"] == digest:
                 return {name: held[name] for name in FOUND}
-    found = check_engine(engine, family, prompts, seed=seed)
+    found = check_engine(engine, family, prompts, seed=seed, draws=draws)
     write_json(path, {"schema": SCHEMA, "digest": digest, **finite(found)})
     return found
 
 
+def _pilot_draws(planned: int, prompts: int) -> int:
+    """Pilot draws of each of `prompts`, in a run of `planned` draws."""
+    share = round(PILOT_SHARE * planned / prompts)
+    return min(max(share, LEAST_PILOT_DRAWS), PILOT_DRAWS)
+
+
 def _check_voices(engine: ProposalEngine, prompts: Sequence[Prompt], seed: int) -> dict[str, float]:
     by_id = {prompt.id: prompt for prompt in prompts}
+    numbers = range(1, len(engine.variants))
+    traces = _traced(engine, numbers, prompts, seed)
     effects: dict[str, float] = {}
-    for number, variant in enumerate(engine.variants[1:], start=1):
+    for number in numbers:
+        name = engine.variants[number].name
         least = np.inf
-        for traced in _traced(engine, number, prompts, seed):
-            response = traced.draw.token_ids
-            effect = engine.effect(number, by_id[traced.draw.prompt_id], response)
+        for traced in traces[number]:
+            if traced.draw.index != WHOLE:
+                continue  # scoring is not told who spoke: other draws would show the same
+            effect = engine.effect(number, by_id[traced.draw.prompt_id], traced.draw.token_ids)
             least = min(least, float(effect.min()))
             if not least > LEAST_EFFECT:
                 place = int(np.argmin(effect))
                 raise UsageError(
-                    f"proposal {variant.name} does not change the model (token {place} of a reply "
+                    f"proposal {name} does not change the model (token {place} of a reply "
                     f"to prompt {traced.draw.prompt_id!r} has the same distribution): use another"
                 )
-        effects[variant.name] = least
+        effects[name] = least
     return effects
 
 
 def _traced(
-    engine: ProposalEngine, number: int, prompts: Sequence[Prompt], seed: int
-) -> list[Traced]:
-    """Short draws in which variant `number` speaks; `TargetError` where scoring disagrees."""
+    engine: ProposalEngine, numbers: Sequence[int], prompts: Sequence[Prompt], seed: int
+) -> dict[int, list[Traced]]:
+    """Short draws in which each variant speaks, in one batch; `TargetError` where scoring disagrees.
+
+    By the number of the variant. Of each prompt, draw `WHOLE` is the variant's from end to end.
+    """
     longest = engine.contract.max_new_tokens
-    schedules = (((number, longest),), ((0, 1), (number, longest)), ((number, 1),))
-    requests = [
-        DrawRequest(prompt=prompt, stream="check", index=index, segments=segments)
-        for prompt in prompts
-        for index, segments in enumerate(schedules, start=1)
-    ]
-    found = list(engine.trace(requests, seed=seed))
-    gaps: list[NDArray[np.float64]] = []
-    for traced in found:
+    requests = []
+    spoken_by: dict[tuple[str, int], tuple[int, Segments]] = {}
+    for number in numbers:
+        schedules = (((number, longest),), ((0, 1), (number, longest)), ((number, 1),))
+        stream = f"check {number}"
+        for index, segments in enumerate(schedules, start=WHOLE):
+            spoken_by[stream, index] = (number, segments)
+            requests += [
+                DrawRequest(prompt=prompt, stream=stream, index=index, segments=segments)
+                for prompt in prompts
+            ]
+    found: dict[int, list[Traced]] = {number: [] for number in numbers}
+    gaps: dict[int, list[NDArray[np.float64]]] = {number: [] for number in numbers}
+    for traced in engine.trace(requests, seed=seed):
+        number, segments = spoken_by[traced.draw.stream, traced.draw.index]
         steps = np.arange(len(traced.draw.token_ids))
-        segments = schedules[traced.draw.index - 1]
-        spoken_by = [next((v for v, stop in segments if t < stop), 0) for t in steps.tolist()]
-        gap = traced.spoken - traced.scored[spoken_by, steps]
+        speaker = [next((v for v, stop in segments if t < stop), 0) for t in steps.tolist()]
+        gap = traced.spoken - traced.scored[speaker, steps]
         # -inf: a token at the edge of a truncated distribution, which rounding may drop
-        gaps.append(gap[np.isfinite(gap)])
-    fault = difference_of_densities(np.concatenate(gaps), engine.contract)
-    if fault is not None:
-        raise TargetError(
-            f"proposal {engine.variants[number].name}: tokens of replies to prompt "
-            f"{prompts[0].id!r} and others were sampled with another probability than scoring "
-            f"gives them ({fault}): the weights would be wrong"
-        )
+        gaps[number].append(gap[np.isfinite(gap)])
+        found[number].append(traced)
+    for number in numbers:
+        fault = difference_of_densities(np.concatenate(gaps[number]), engine.contract)
+        if fault is not None:
+            raise TargetError(
+                f"proposal {engine.variants[number].name}: tokens of replies to prompt "
+                f"{prompts[0].id!r} and others were sampled with another probability than scoring "
+                f"gives them ({fault}): the weights would be wrong"
+            )
     return found
 
 
@@ -196,17 +232,17 @@ def difference_of_densities(gap: NDArray[np.float64], contract: SamplingContract
 
 
 def _check_weights(
-    engine: ProposalEngine, family: Family, prompts: Sequence[Prompt], seed: int
+    engine: ProposalEngine, family: Family, prompts: Sequence[Prompt], seed: int, pilot: int
 ) -> tuple[float, float]:
-    """Mean weight and its z-score over a pilot of each prompt, pooled."""
-    counts = family.counts(PILOT_DRAWS, [])
+    """Mean weight and its z-score over `pilot` draws of each prompt, pooled."""
+    counts = family.counts(pilot, [])
     labels = np.tile(proposal_of_draw(counts), len(prompts))
     coins = np.random.default_rng([seed, 0x636F696E])
     requests = [
         DrawRequest(
-            prompt=prompts[number // PILOT_DRAWS],
+            prompt=prompts[number // pilot],
             stream="check-weights",
-            index=number % PILOT_DRAWS + 1,
+            index=number % pilot + 1,
             segments=family.segments(int(label), coins),
         )
         for number, label in enumerate(labels)
@@ -222,7 +258,7 @@ def _check_weights(
     mean, z = mean_weight(weights, labels)
     if abs(z) > LARGEST_Z:
         raise TargetError(
-            f"the mean weight of {len(prompts) * PILOT_DRAWS} pilot draws is {mean:.3g} "
+            f"the mean weight of {len(prompts) * pilot} pilot draws is {mean:.3g} "
             f"(z = {z:.1f}), and should be 1: a density is wrong"
         )
     return mean, z

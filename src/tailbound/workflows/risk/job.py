@@ -176,6 +176,7 @@ class RiskJob:
             self._prompts,
             proposal=proposal.id,
             seed=settings.seed,
+            draws=settings.draws,
         )
 
     def _choose(self) -> MixSwitch:
