@@ -11,6 +11,7 @@ from scipy.stats import chi2
 from tiny_models import local_model, network, prompt
 
 from tailbound.core.contract import DrawRequest, SamplingOptions
+from tailbound.targets.decoding.distribution import Distribution
 from tailbound.targets.decoding.proposals import ProposalModel, heated, reweighted
 from tailbound.targets.decoding.reshaping import Heated, Reweighted
 from tailbound.workflows.risk.scores import score_replies
@@ -50,6 +51,34 @@ def test_errors_of_logits_are_magnified_by_no_more_than_is_said(seed: int) -> No
     for reshape in (Heated(4.0, 5), Reweighted({"": (torch.tensor([3]), torch.tensor([2.0]))})):
         moved = reshape(wrong, ["a"]) - reshape(z, ["a"])
         assert (moved.abs() <= 1e-3 * reshape.error_factor + 1e-12).all()
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.5, 1.0, 30.0]))
+def test_densities_from_few_logits_are_those_of_all(seed: int, added: float) -> None:
+    """Of several prompts, one without a table, and of tokens that are not kept."""
+    rng = np.random.default_rng(seed)
+    z = torch.from_numpy(rng.normal(0, 4, (6, 25)))
+    z[rng.integers(6), rng.integers(25)] = -torch.inf
+    token = torch.from_numpy(rng.integers(25, size=6))
+    prompts = ["a", "a", "b", "c", "a", "b"]
+    tables = {
+        name: (torch.from_numpy(rng.permutation(25)[:4]), torch.from_numpy(added * rng.random(4)))
+        for name in ("a", "b")
+    }
+    _, total = Distribution().log_prob_and_total(z, token)
+    torch.testing.assert_close(total, z.logsumexp(1))
+    for reshape in (Reweighted(tables), Heated(4.0, 5)):
+        found = reshape.log_prob(z, total, token, prompts)
+        shaped = reshape(z, prompts).log_softmax(1)
+        torch.testing.assert_close(found, shaped.gather(1, token[:, None])[:, 0])
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.6}, {"top_k": 3}, {"top_p": 0.7}])
+def test_the_sum_of_all_weights_is_that_of_the_scaled_logits(options: dict[str, float]) -> None:
+    z = torch.from_numpy(np.random.default_rng(0).normal(0, 4, (5, 25)))
+    distribution = Distribution(**options)  # type: ignore[arg-type]
+    _, total = distribution.log_prob_and_total(z, torch.zeros(5, dtype=torch.int64))
+    torch.testing.assert_close(total, distribution.scaled_logits(z).logsumexp(1))
 
 
 def test_tokens_outside_the_kept_set_stay_outside() -> None:
@@ -178,6 +207,5 @@ def test_expected_numbers_of_tokens_are_sums_of_probabilities() -> None:
             said = [(*reply[:place], token) for token in tokens]
             scored = made.score(prompt(1), said, variants=[0])
             expected += weight * np.exp([table[0, place] for table in scored])
-    tables = made.chances(prompt(1), replies, tokens)
-    found = sum(w * table.sum(axis=0) for w, table in zip(weights, tables, strict=True))
+    found = made.expected(prompt(1), replies, weights, tokens)
     np.testing.assert_allclose(found, expected, rtol=1e-4)

@@ -267,13 +267,14 @@ class ProposalEngine(Target, Protocol):
 class Reweightable(Protocol):
     """An engine whose target can be reweighted token by token."""
 
-    def chances(
-        self, prompt: Prompt, responses: Sequence[Sequence[int]], tokens: Sequence[int]
-    ) -> list[NDArray[np.float64]]:
-        """The target's probability of each of `tokens` in every place of `responses`.
-
-        One array (places, tokens) per response, each place given all before it.
-        """
+    def expected(
+        self,
+        prompt: Prompt,
+        responses: Sequence[Sequence[int]],
+        weights: Sequence[float],
+        tokens: Sequence[int],
+    ) -> NDArray[np.float64]:
+        """How often the target would say `tokens` in the places of `responses`, (tokens,)."""
         ...
 
     def add_reweighted(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tiny_models import ARCHITECTURES, local_model, network, prompt
 
-from tailbound.core.contract import SamplingOptions
+from tailbound.core.contract import Draw, DrawRequest, SamplingOptions
+from tailbound.errors import TargetError, UsageError
 from tailbound.importance_sampling import make_ladder
 from tailbound.steering import Ablate, Add
 from tailbound.targets.decoding.proposals import ProposalModel, heated, steered
@@ -59,6 +62,45 @@ def test_they_pass_on_every_architecture(kind: str, how: str) -> None:
 def test_they_pass_under_other_contracts(options: dict[str, object]) -> None:
     found = check_engine(engine("llama", "ablate", **options), FAMILY, PROMPTS, seed=0)
     assert abs(found["mean_weight_z"]) < 5
+
+
+@pytest.mark.parametrize(("draws", "pilot"), [(None, 40), (20, 10), (200, 20), (2000, 40)])
+def test_the_pilot_is_a_tenth_of_the_run(draws: int | None, pilot: int) -> None:
+    """Of the draws of two prompts, within 10 and 40 for each."""
+    made = engine("llama", "ablate")
+    drawn: list[tuple[str, str]] = []
+    sample = made.draw
+
+    def draw(requests: Sequence[DrawRequest], *, seed: int) -> Iterator[Draw]:
+        drawn.extend((one.prompt.id, one.stream) for one in requests)
+        return sample(requests, seed=seed)
+
+    made.draw = draw  # type: ignore[method-assign]
+    check_engine(made, FAMILY, PROMPTS[:2], seed=0, draws=draws)
+    assert drawn == [(one.id, "check-weights") for one in PROMPTS[:2] for _ in range(pilot)]
+
+
+def test_a_variant_that_speaks_with_another_density_is_found_and_named() -> None:
+    """The second of three, which all speak in one batch of trial draws."""
+    made = engine("llama", "ablate")
+    score = made.score_all
+
+    def wrong(*args: Any, **options: Any) -> list[np.ndarray]:
+        tables = score(*args, **options)
+        for table in tables:
+            table[2] -= 0.01
+        return tables
+
+    made.score_all = wrong  # type: ignore[method-assign]
+    with pytest.raises(TargetError, match=r"proposal 0\.6: tokens of replies"):
+        check_engine(made, FAMILY, PROMPTS, seed=0)
+
+
+def test_a_variant_that_does_nothing_is_found_and_named() -> None:
+    made = engine("llama", "ablate")
+    made.variants = (*made.variants[:3], replace(made.variants[0], name=HEATED))
+    with pytest.raises(UsageError, match="proposal heated does not change the model"):
+        check_engine(made, FAMILY, PROMPTS, seed=0)
 
 
 def test_densities_are_compared_as_the_precision_allows() -> None:

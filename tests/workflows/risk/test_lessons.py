@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from reference_models.tiny_lm import TinyLanguage, prompts
 from tailbound.errors import LedgerError
+from tailbound.importance_sampling import until_turn
 from tailbound.judges.registry import load_judge
 from tailbound.runs import read
 from tailbound.workflows.risk import RiskSettings, run_risk
@@ -115,6 +117,30 @@ def test_lessons_hold_the_tokens_of_the_unsafe_draws_before_them(
         assert set(lesson["pooled"]["tokens"]) == {
             token for table in lesson["learned"].values() for token in table["tokens"]
         }
+
+
+def test_replies_are_learned_from_up_to_the_turn_that_scoring_found(
+    bed: TinyLanguage, tmp_path: Path
+) -> None:
+    """Turning points on record are those of the target's own log-probabilities."""
+    run(bed, tmp_path)
+    engine = bed.proposals().target.with_variants([])
+    draws = read(tmp_path, stream="risk")
+    by_id = {one.id: one for one in prompts(3)}
+    shards = [pl.read_parquet(path) for path in sorted((tmp_path / "scores").glob("*.parquet"))]
+    turns = pl.concat(shards).join(draws, on=["prompt_id", "index"])
+    assert len(turns) > 100
+    seen: dict[str, set[int]] = {}
+    for name, index, ids, turn, score in turns.select(
+        "prompt_id", "index", "token_ids", "turn", "score"
+    ).iter_rows():
+        (scored,) = engine.score(by_id[name], [ids])
+        assert turn == len(until_turn([ids], [scored[0]])[0])
+        if index <= 100 and score >= 0.5:
+            seen.setdefault(name, set()).update(ids[:turn])
+    lesson = json.loads((tmp_path / "plan" / "lesson-0002.json").read_text())
+    for name, table in lesson["learned"].items():
+        assert set(table["tokens"]) == seen[name]
 
 
 def test_without_explorers_nothing_is_learned_and_coverage_is_not_checked(

@@ -25,7 +25,7 @@ from tailbound.targets.decoding.encoding import Encoder
 from tailbound.targets.decoding.interventions import Intervention
 from tailbound.targets.decoding.prompt_cache import Prefixes
 from tailbound.targets.decoding.reshaping import Heated, Reweighted
-from tailbound.targets.decoding.scoring import score_reshaped, token_chances
+from tailbound.targets.decoding.scoring import expected_tokens, score_reshaped
 from tailbound.targets.decoding.variant import ModelVariant
 
 
@@ -212,20 +212,22 @@ class ProposalModel:
         found = dict(zip(distinct, tables, strict=True))
         return [found[key] for key in keys]
 
-    def chances(
-        self, prompt: Prompt, responses: Sequence[Sequence[int]], tokens: Sequence[int]
-    ) -> list[NDArray[np.float64]]:
-        """The target's probability of each of `tokens` in every place of `responses`.
-
-        One array (places, tokens) per response, each place given all before it.
-        """
+    def expected(
+        self,
+        prompt: Prompt,
+        responses: Sequence[Sequence[int]],
+        weights: Sequence[float],
+        tokens: Sequence[int],
+    ) -> NDArray[np.float64]:
+        """How often the target would say `tokens` in the places of `responses`, (tokens,)."""
         target = self.target
-        return token_chances(
+        return expected_tokens(
             target.network,
             target.variant.prefixes,
             target.distribution,
             target.variant.encode(prompt),
             responses,
+            weights,
             tokens,
         )
 

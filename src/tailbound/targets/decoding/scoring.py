@@ -77,30 +77,32 @@ def score_reshaped(
     return scores
 
 
-def token_chances(
+def expected_tokens(
     network: BatchedModel,
     prefixes: Prefixes,
     distribution: Distribution,
     prompt: Tokens,
     responses: Sequence[Sequence[int]],
+    weights: Sequence[float],
     tokens: Sequence[int],
-) -> list[NDArray[np.float64]]:
-    """The target's probability of `tokens` in every place of `responses`.
+) -> NDArray[np.float64]:
+    """How often the target would say each of `tokens` in the places of `responses`, (tokens,).
 
-    One array (places, tokens) per response: each place given all that stands before it there.
+    The sum over places of its probability there, each response counted `weights` times.
     """
-    found: list[NDArray[np.float64]] = [np.empty((0, 0))] * len(responses)
+    total = np.zeros(len(tokens))
     ids = torch.tensor(list(tokens), dtype=torch.int64, device=network.device)
     prompts = [prompt] * len(responses)
     for chunk, logits, targets in _passes(network, prefixes, prompts, responses, 0.0):
         width = targets.shape[1]
-        _, total = distribution.log_prob_and_total(logits, targets.flatten())
+        _, of_all = distribution.log_prob_and_total(logits, targets.flatten())
         picked = distribution.scaled_logits(logits).index_select(1, ids).double()
-        chances = (picked - total[:, None]).exp_().cpu().numpy()
+        chances = (picked - of_all[:, None]).exp_().cpu().numpy()
         for row, number in enumerate(chunk):
             first = row * width
-            found[number] = chances[first : first + len(responses[number])].copy()
-    return found
+            places = chances[first : first + len(responses[number])]
+            total += weights[number] * places.sum(axis=0)
+    return total
 
 
 @torch.inference_mode()

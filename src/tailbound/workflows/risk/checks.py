@@ -167,9 +167,10 @@ def _check_voices(engine: ProposalEngine, prompts: Sequence[Prompt], seed: int) 
 def _traced(
     engine: ProposalEngine, numbers: Sequence[int], prompts: Sequence[Prompt], seed: int
 ) -> dict[int, list[Traced]]:
-    """Short draws in which each variant speaks, in one batch; `TargetError` where scoring disagrees.
+    """Short draws in which variants `numbers` speak, by number; all are drawn in one batch.
 
-    By the number of the variant. Of each prompt, draw `WHOLE` is the variant's from end to end.
+    Of each prompt, draw `WHOLE` is the variant's from end to end. Raises `TargetError` where
+    scoring disagrees.
     """
     longest = engine.contract.max_new_tokens
     requests = []

@@ -256,7 +256,8 @@ class RiskJob:
                     material.append((prompt, texts[prompt.id][: weights.size], weights, harm))
         known: dict[str, list[str]] = {name: [] for name in names}
         if self._lessons is not None:
-            known = self._lessons.learn(number, material, names)
+            turns = {p.id: self._scores.turns(p.id, w.size) for p, _, w, _ in material}
+            known = self._lessons.learn(number, material, names, turns)
         if self._adapters is not None:
             more = self._adapters.learn(number, material)
             known = {name: [*able, *more] for name, able in known.items()}

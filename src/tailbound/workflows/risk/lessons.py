@@ -15,8 +15,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from tailbound.core.prompt import Prompt
 from tailbound.core.steps import step
 from tailbound.errors import LedgerError
@@ -24,22 +22,23 @@ from tailbound.importance_sampling import (
     added_logits,
     choose_replies,
     count_tokens,
-    until_turn,
 )
 from tailbound.runs.layout import PLAN, lesson_name
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import make_folder, write_json
 from tailbound.targets.capabilities import ProposalEngine, Reweightable
-from tailbound.workflows.risk.proposal_mixture import LEARNED, OPENING, POOLED, FloatArray
+from tailbound.workflows.risk.proposal_mixture import (
+    LEARNED,
+    OPENING,
+    POOLED,
+    FloatArray,
+    IntArray,
+)
 
 Table = tuple[list[int], list[float]]
-Counted = tuple[list[int], FloatArray, FloatArray]
-"""Tokens, how often replies say each, and how often the target would in their place."""
 Material = tuple[Prompt, Sequence[Sequence[int]], FloatArray, FloatArray]
 
 SCHEMA = 2
-NUMBERS_AT_ONCE = 1 << 24
-"""Probabilities that are held at once: tokens of replies times the tokens that are looked for."""
 
 
 class LearningEngine(ProposalEngine, Reweightable, Protocol):
@@ -53,15 +52,19 @@ class Lessons:
         self._folder = folder
         self._engine = engine
         self._numbers: dict[int, dict[str, int]] = {}
-        self._turns: dict[str, dict[tuple[int, ...], int]] = {}
 
     def learn(
-        self, number: int, material: Sequence[Material], names: Sequence[str]
+        self,
+        number: int,
+        material: Sequence[Material],
+        names: Sequence[str],
+        turns: Mapping[str, IntArray],
     ) -> dict[str, list[str]]:
         """Learn for round `number`; the variants that may speak in it, by id of prompts `names`.
 
         `material` holds, for every prompt with draws, the token ids, log-weights and harm of all of
-        them (n,) each.
+        them (n,) each; `turns` (n,), by prompt id, how many tokens there are of each up to its
+        turning point, which scoring found.
         """
         own: dict[str, Table] = {}
         openings: dict[str, Table] = {}
@@ -75,12 +78,13 @@ class Lessons:
                 lesson = choose_replies(log_weights, harm)
                 if lesson is None:
                     continue
-                said = [tuple(replies[place]) for place in lesson.places]
-                (ids, counts, chances), first = self._read_until_turn(
-                    prompt, said, lesson.weights.tolist()
-                )
+                ends = turns[prompt.id]
+                turned = [tuple(replies[place][: ends[place]]) for place in lesson.places]
+                ids, counts, chances = self._counted(prompt, turned, lesson.weights.tolist())
                 own[prompt.id] = (ids, added_logits(counts, chances).tolist())
-                openings[prompt.id] = (first[0], added_logits(*first[1:]).tolist())
+                firsts = [one[:1] for one in turned]
+                first_ids, *first = self._counted(prompt, firsts, lesson.weights.tolist())
+                openings[prompt.id] = (first_ids, added_logits(*first).tolist())
                 # prompts count alike, however many effective hits they have
                 total = float(counts.sum())
                 for token, count, chance in zip(ids, counts, chances, strict=True):
@@ -102,43 +106,19 @@ class Lessons:
         common = [POOLED] if len(own) > 1 else []
         return {name: ([LEARNED, OPENING] if name in own else []) + common for name in names}
 
-    def _read_until_turn(
-        self, prompt: Prompt, said: Sequence[tuple[int, ...]], weights: Sequence[float]
-    ) -> tuple[Counted, Counted]:
-        """What `said` up to its turning points holds, and its first tokens alone.
+    def _counted(
+        self, prompt: Prompt, replies: Sequence[tuple[int, ...]], weights: Sequence[float]
+    ) -> tuple[list[int], FloatArray, FloatArray]:
+        """Tokens of `replies`, how often these say each, and how often the target would.
 
-        By one reading of each distinct reply: the whole of a new one, which shows where it turns,
-        and from the next round on no more than that.
+        What is the same in several replies is read once.
         """
-        turns = self._turns.setdefault(prompt.id, {})
+        ids, counts = count_tokens(replies, weights)
         totals: dict[tuple[int, ...], float] = {}
-        for reply, weight in zip(said, weights, strict=True):
+        for reply, weight in zip(replies, weights, strict=True):
             totals[reply] = totals.get(reply, 0.0) + weight
-        beginnings = [reply[: turns.get(reply)] for reply in totals]
-        ids = sorted({token for one in beginnings for token in one})
-        column = {token: place for place, token in enumerate(ids)}
-        expected, opening = np.zeros(len(ids)), np.zeros(len(ids))
-        step = max(1, NUMBERS_AT_ONCE // (len(ids) * max(map(len, beginnings))))
-        for start in range(0, len(beginnings), step):
-            some = slice(start, start + step)
-            chances = self._engine.chances(prompt, beginnings[some], ids)
-            for reply, begun, table in zip(
-                list(totals)[some], beginnings[some], chances, strict=True
-            ):
-                own = table[np.arange(len(begun)), [column[token] for token in begun]]
-                with np.errstate(divide="ignore"):
-                    (turned,) = until_turn([begun], [np.log(own)])
-                turns[reply] = len(turned)
-                expected += totals[reply] * table[: len(turned)].sum(axis=0)
-                opening += totals[reply] * table[0]
-
-        def counted(replies: list[tuple[int, ...]], chances: FloatArray) -> Counted:
-            tokens, counts = count_tokens(replies, list(totals.values()))
-            return tokens, counts, chances[[column[token] for token in tokens]]
-
-        turned_at = [reply[: turns[reply]] for reply in totals]
-        firsts = [reply[:1] for reply in totals]
-        return counted(turned_at, expected), counted(firsts, opening)
+        distinct = list(totals)
+        return ids, counts, self._engine.expected(prompt, distinct, list(totals.values()), ids)
 
     def recall(self, number: int) -> dict[str, int]:
         """The variants of round `number` in the engine, by name; none where nothing was learned.

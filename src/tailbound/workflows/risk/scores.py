@@ -4,7 +4,8 @@ A safe draw adds 0 to the estimate whatever its weight. So every unsafe draw and
 verdict is scored, but of the safe ones only a random part, from which the mean weight is estimated.
 Scoring costs as much as sampling; this saves most of it.
 
-    DIR/scores/part-000001.parquet    prompt_id, index, log_densities (one per proposal)
+    DIR/scores/part-000001.parquet    prompt_id, index, log_densities (one per proposal), turn (how
+                                      many tokens there are up to the turning point, for learning)
 
 Shards are those of `tailbound.runs.shards`.
 """
@@ -21,6 +22,7 @@ from tailbound.core.contract import SamplingContract
 from tailbound.core.prompt import Prompt
 from tailbound.core.steps import step
 from tailbound.errors import LedgerError, TargetError
+from tailbound.importance_sampling import until_turn
 from tailbound.runs import StreamRecord, read
 from tailbound.runs.identity import read_identity
 from tailbound.runs.layout import SCORES
@@ -47,11 +49,13 @@ class Scores:
             cure="remove it and its draws will be scored again",
         )
         self._held: dict[str, dict[int, FloatArray]] = {}
+        self._turns: dict[tuple[str, int], int] = {}
         for _, frame in self._store.frames():
-            rows = frame.select("prompt_id", "index", "log_densities").iter_rows()
-            for prompt_id, index, values in rows:
+            rows = frame.select("prompt_id", "index", "log_densities", "turn").iter_rows()
+            for prompt_id, index, values, turn in rows:
                 found = np.array(values, dtype=np.float64)
                 self._held.setdefault(prompt_id, {})[index] = found
+                self._turns[prompt_id, index] = turn
 
     def of(self, prompt_id: str, first: int, count: int, proposals: int) -> FloatArray:
         """Log-densities (K, count) of draws first, first + 1, ..., NaN for those not scored."""
@@ -61,6 +65,11 @@ class Scores:
             if first + column in held:
                 table[:, column] = held[first + column]
         return table
+
+    def turns(self, prompt_id: str, count: int) -> IntArray:
+        """Tokens up to the turning point of the first `count` draws, 0 for those not scored."""
+        turns = [self._turns.get((prompt_id, index), 0) for index in range(1, count + 1)]
+        return np.array(turns, dtype=np.int64)
 
     def complete(
         self,
@@ -84,9 +93,9 @@ class Scores:
             for number in sorted(due):
                 for first in range(0, len(due[number]), FLUSH_DRAWS):
                     some = due[number][first : first + FLUSH_DRAWS]
-                    densities, gap = _score(engine, family, plan, some, plan.learned(number))
-                    check_gap(gap, engine.contract)
-                    self._write(some, densities)
+                    scored = _score(engine, family, plan, some, plan.learned(number))
+                    check_gap(scored.gap, engine.contract)
+                    self._write(some, scored)
                     now.advance(len(some))
 
     def due(
@@ -128,19 +137,21 @@ class Scores:
                     due.setdefault(number, []).append(Due(prompt, *row[1:]))
         return due
 
-    def _write(self, scored: Sequence[Due], densities: FloatArray) -> None:
+    def _write(self, due: Sequence[Due], scored: _Scored) -> None:
         import polars as pl
 
         frame = pl.DataFrame(
             {
-                "prompt_id": [one.prompt.id for one in scored],
-                "index": pl.Series([one.index for one in scored], dtype=pl.Int64),
-                "log_densities": pl.Series(densities.T.tolist(), dtype=pl.List(pl.Float64)),
+                "prompt_id": [one.prompt.id for one in due],
+                "index": pl.Series([one.index for one in due], dtype=pl.Int64),
+                "log_densities": pl.Series(scored.densities.T.tolist(), dtype=pl.List(pl.Float64)),
+                "turn": pl.Series(scored.turns.tolist(), dtype=pl.Int64),
             }
         )
         self._store.write(frame)
-        for one, values in zip(scored, densities.T, strict=True):
+        for one, values, turn in zip(due, scored.densities.T, scored.turns.tolist(), strict=True):
             self._held.setdefault(one.prompt.id, {})[one.index] = values
+            self._turns[one.prompt.id, one.index] = turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +164,23 @@ class Due:
     log_prob: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scored:
+    """Of n draws: log-densities (K, n), recorded less re-scored log q (n,), and turns (n,)."""
+
+    densities: FloatArray
+    gap: FloatArray
+    turns: IntArray
+
+
 def _score(
     engine: ProposalEngine,
     family: Family,
     plan: Plan,
     due: Sequence[Due],
     learned: Mapping[str, int],
-) -> tuple[FloatArray, FloatArray]:
-    """Log-densities (K, n) of draws of one round, and recorded less re-scored log q, (n,)."""
+) -> _Scored:
+    """Draws of one round under all proposals."""
     recorded = np.array([one.log_prob for one in due], dtype=np.float64)
     labels = np.array([plan.label(one.prompt.id, one.index) for one in due])
     numbers = [0, *family.variants.values(), *learned.values()]
@@ -169,14 +189,17 @@ def _score(
         [(place[who], stop) for who, stop in plan.segments(one.prompt.id, one.index)] for one in due
     ]
     prompts, responses = [one.prompt for one in due], [one.token_ids for one in due]
-    tokens, lengths = table_of(score_replies(engine, prompts, responses, variants=numbers))
+    scored = score_replies(engine, prompts, responses, variants=numbers)
+    turned = until_turn(responses, [table[0] for table in scored])
+    tokens, lengths = table_of(scored)
     gap = recorded - _spoken(tokens, lengths, segments)
     densities = family.log_densities(tokens, lengths, list(learned))
     # a token at the very edge of a truncated distribution: drawn, so possible
     own = (labels, np.arange(labels.size))
     edge = np.isneginf(densities[own])
     densities[labels[edge], np.flatnonzero(edge)] = recorded[edge]
-    return densities, gap
+    turns = np.array([len(one) for one in turned], dtype=np.int64)
+    return _Scored(densities, gap, turns)
 
 
 def score_replies(
