@@ -44,11 +44,20 @@ FP64_SLACK = 1e-11
 CHUNK_ELEMENTS = 1 << 24
 """Logits handled at once: bounds the copies to some 100 MB at large vocabularies."""
 
+CHUNK_ELEMENTS_CPU = 1 << 20
+"""The same on a CPU: copies of 4 MB stay in its cache, and in memory that is used again."""
+
 LIKE_DENSITIES = 5.0
 """Margins by which log-densities under two kept sets may differ that are taken for one."""
 
 FIRST_RANKED = 256
 """Largest logits that are sorted at first to find the cut of top-p; eight times as many follow."""
+
+
+def rows_at_once(logits: Tensor) -> int:
+    """How many rows of `logits` (n, vocabulary) are handled at once; each has the same results."""
+    limit = CHUNK_ELEMENTS_CPU if logits.device.type == "cpu" else CHUNK_ELEMENTS
+    return max(1, limit // logits.shape[1])
 
 
 def block_size(vocabulary: int) -> int:
@@ -96,7 +105,7 @@ class Distribution:
         `gumbel` (n, at least `numbers_per_token(vocabulary)`) holds standard Gumbel numbers, fp64;
         further columns are not used.
         """
-        rows = max(1, CHUNK_ELEMENTS // logits.shape[1])
+        rows = rows_at_once(logits)
         if len(logits) <= rows:
             return self._draw(logits, gumbel)
         parts = [
@@ -118,7 +127,7 @@ class Distribution:
 
     def log_prob_and_total(self, logits: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
         """`log_prob`, and the log-sum-exp of `scaled_logits`, each fp64 of shape (n,)."""
-        rows = max(1, CHUNK_ELEMENTS // logits.shape[1])
+        rows = rows_at_once(logits)
         found, totals = [], []
         for chunk, ids in zip(torch.split(logits, rows), torch.split(token, rows), strict=True):
             chunk = _readable(chunk)

@@ -21,7 +21,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tailbound.targets.decoding.distribution import Distribution
+from tailbound.targets.decoding.distribution import Distribution, rows_at_once
 
 PLAIN = Distribution()
 """That of reshaped logits, which hold the contract's temperature and kept set already."""
@@ -77,7 +77,9 @@ class Heated:
         self, logits: Tensor, total: Tensor, token: Tensor, prompts: Sequence[str]
     ) -> Tensor:
         """By the reshaped logits: heat moves them all."""
-        return PLAIN.log_prob(self(logits, prompts), token)
+        rows = rows_at_once(logits)
+        chunks = zip(torch.split(logits, rows), torch.split(token, rows), strict=True)
+        return torch.cat([PLAIN.log_prob(self(chunk, ()), ids) for chunk, ids in chunks])
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,12 +42,12 @@ SCHEMA = 1
 AGAIN = "remove it, and the checks are made again"
 FOUND = ("least_effect", "mean_weight", "mean_weight_z")
 PROMPTS = 3
-PILOT_DRAWS, LEAST_PILOT_DRAWS, PILOT_SHARE = 40, 10, 0.1
-"""Pilot draws of each prompt that is tried: a tenth of the draws of the run, within these limits.
-In a short run they would be a large part of the work, of which every prompt's own mean weight is
-another check."""
-WHOLE = 1
-"""The index of a trial draw that a variant speaks from end to end."""
+PILOT_DRAWS, LEAST_PILOT_DRAWS, PILOT_SHARE = 40, 10, 0.05
+"""Pilot draws of each prompt that is tried, at most and at least; within these limits the pilot is
+a twentieth of the draws of the run. In a short run a longer one would be a large part of the work,
+and every prompt's own mean weight is another check."""
+TRIALS, TURNS = 3, (2, 4)
+"""Trial draws of a variant, at least; from the first of `TURNS` to the second the target speaks."""
 LEAST_EFFECT = 1e-6
 """Movement of the logits, up to a common shift, below which a variant is the target itself."""
 TOKEN_GAP = 1e-3
@@ -150,8 +150,6 @@ def _check_voices(engine: ProposalEngine, prompts: Sequence[Prompt], seed: int) 
         name = engine.variants[number].name
         least = np.inf
         for traced in traces[number]:
-            if traced.draw.index != WHOLE:
-                continue  # scoring is not told who spoke: other draws would show the same
             effect = engine.effect(number, by_id[traced.draw.prompt_id], traced.draw.token_ids)
             least = min(least, float(effect.min()))
             if not least > LEAST_EFFECT:
@@ -164,33 +162,37 @@ def _check_voices(engine: ProposalEngine, prompts: Sequence[Prompt], seed: int) 
     return effects
 
 
+def _trial(number: int, longest: int) -> Segments:
+    """Who speaks in a trial draw of variant `number` of at most `longest` tokens."""
+    there, back = TURNS
+    turns = ((number, there), (0, back), (number, max(longest, back + 1)))
+    return turns if longest > there else turns[:1]
+
+
 def _traced(
     engine: ProposalEngine, numbers: Sequence[int], prompts: Sequence[Prompt], seed: int
 ) -> dict[int, list[Traced]]:
-    """Short draws in which variants `numbers` speak, by number; all are drawn in one batch.
+    """Draws in which variants `numbers` speak, by number, all drawn in one batch.
 
-    Of each prompt, draw `WHOLE` is the variant's from end to end. Raises `TargetError` where
-    scoring disagrees.
+    Each begins with the variant, changes to the target and back to the variant. Raises
+    `TargetError` where scoring disagrees.
     """
     longest = engine.contract.max_new_tokens
-    requests = []
-    spoken_by: dict[tuple[str, int], tuple[int, Segments]] = {}
-    for number in numbers:
-        schedules = (((number, longest),), ((0, 1), (number, longest)), ((number, 1),))
-        stream = f"check {number}"
-        for index, segments in enumerate(schedules, start=WHOLE):
-            spoken_by[stream, index] = (number, segments)
-            requests += [
-                DrawRequest(prompt=prompt, stream=stream, index=index, segments=segments)
-                for prompt in prompts
-            ]
+    speaker = {number: _trial(number, longest) for number in numbers}
+    requests = [
+        DrawRequest(prompt=prompt, stream=f"check {number}", index=index, segments=speaker[number])
+        for number in numbers
+        for prompt in prompts
+        for index in range(1, -(-TRIALS // len(prompts)) + 1)
+    ]
+    number_of = {f"check {number}": number for number in numbers}
     found: dict[int, list[Traced]] = {number: [] for number in numbers}
     gaps: dict[int, list[NDArray[np.float64]]] = {number: [] for number in numbers}
     for traced in engine.trace(requests, seed=seed):
-        number, segments = spoken_by[traced.draw.stream, traced.draw.index]
+        number = number_of[traced.draw.stream]
         steps = np.arange(len(traced.draw.token_ids))
-        speaker = [next((v for v, stop in segments if t < stop), 0) for t in steps.tolist()]
-        gap = traced.spoken - traced.scored[speaker, steps]
+        spoken_by = [next(v for v, stop in speaker[number] if t < stop) for t in steps.tolist()]
+        gap = traced.spoken - traced.scored[spoken_by, steps]
         # -inf: a token at the edge of a truncated distribution, which rounding may drop
         gaps[number].append(gap[np.isfinite(gap)])
         found[number].append(traced)

@@ -25,7 +25,7 @@ from tailbound.workflows.risk.proposal_mixture import (
     proposal_of_draw,
 )
 
-SCORED_SHARE, SCORED_DRAWS = 0.1, 10
+SCORED_SHARE, SCORED_DRAWS = 0.1, 4
 """Of safe draws, the share that is scored, and the size of a batch up to which all of them are."""
 
 
