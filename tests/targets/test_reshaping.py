@@ -199,13 +199,17 @@ def test_a_draw_is_the_same_alone_and_in_company() -> None:
 
 
 def test_expected_numbers_of_tokens_are_sums_of_probabilities() -> None:
+    """Of two prompts with tokens of their own, over all places and over first ones."""
     made = engine(temperature=0.7)
-    replies, weights, tokens = [(4, 9, 3), (7,)], [0.5, 2.0], [3, 9]
-    expected = np.zeros(len(tokens))
-    for reply, weight in zip(replies, weights, strict=True):
+    replies, weights = [(4, 9, 3), (7,), (9, 9)], [0.5, 2.0, 1.0]
+    asked, tokens = [prompt(1), prompt(1), prompt(2, words=9)], {"p1": [3, 9], "p2": [4, 7, 9]}
+    expected = {name: np.zeros((2, len(some))) for name, some in tokens.items()}
+    for request, reply, weight in zip(asked, replies, weights, strict=True):
         for place in range(len(reply)):
-            said = [(*reply[:place], token) for token in tokens]
-            scored = made.score(prompt(1), said, variants=[0])
-            expected += weight * np.exp([table[0, place] for table in scored])
-    found = made.expected(prompt(1), replies, weights, tokens)
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
+            said = [(*reply[:place], token) for token in tokens[request.id]]
+            scored = made.score(request, said, variants=[0])
+            chances = weight * np.exp([table[0, place] for table in scored])
+            expected[request.id] += [chances, chances if place == 0 else 0 * chances]
+    found = made.expected(asked, replies, weights, tokens)
+    for name in tokens:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4)

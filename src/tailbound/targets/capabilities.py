@@ -269,12 +269,16 @@ class Reweightable(Protocol):
 
     def expected(
         self,
-        prompt: Prompt,
+        prompts: Sequence[Prompt],
         responses: Sequence[Sequence[int]],
         weights: Sequence[float],
-        tokens: Sequence[int],
-    ) -> NDArray[np.float64]:
-        """How often the target would say `tokens` in the places of `responses`, (tokens,)."""
+        tokens: Mapping[str, Sequence[int]],
+    ) -> dict[str, NDArray[np.float64]]:
+        """How often the target would say `tokens` in the places of `responses`, by prompt id.
+
+        Each response has its prompt, each prompt its tokens: (2, tokens), the sum over all places
+        and that over first places alone.
+        """
         ...
 
     def add_reweighted(

@@ -47,6 +47,9 @@ COLUMNS_AT_ONCE = 64
 STOP_MARGIN = 8
 """Tokens, and characters, that are read beyond the length of the longest stop string."""
 
+ADMITTED_PART = 8
+"""New draws enter as soon as this part of the rows is free, where variants take turns."""
+
 NEVER = 1 << 60
 """The step at which a row changes its variant where it never does."""
 
@@ -92,6 +95,9 @@ class Decoder:
                 self._networks.append(variant.network)
                 error = 0.0 if variant.fallback is None else variant.fallback.error
                 self._distributions.append(replace(distribution, error=error))
+        # rows that begin together change their variants together, by fewer passes
+        several = any(not one.continues(variants[0]) for one in variants)
+        self._admitted_at_once = max(1, rows // ADMITTED_PART) if several else 1
         self._batch_of = [self._networks.index(variant.network) for variant in variants]
         self._strength = np.array([variant.strength for variant in variants])
         vocabulary = self._networks[0].vocabulary
@@ -108,7 +114,7 @@ class Decoder:
         batches = [_Batch(network, self._rows, self._max_new_tokens) for network in self._networks]
         while True:
             busy = sum(batch.active - len(batch.gaps) for batch in batches)
-            if busy < self._rows:
+            if busy == 0 or self._rows - busy >= self._admitted_at_once:
                 requests = source.take(self._rows - busy, wait=busy == 0)
                 if busy == 0 and not requests:
                     return

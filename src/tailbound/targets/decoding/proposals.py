@@ -214,21 +214,26 @@ class ProposalModel:
 
     def expected(
         self,
-        prompt: Prompt,
+        prompts: Sequence[Prompt],
         responses: Sequence[Sequence[int]],
         weights: Sequence[float],
-        tokens: Sequence[int],
-    ) -> NDArray[np.float64]:
-        """How often the target would say `tokens` in the places of `responses`, (tokens,)."""
+        tokens: Mapping[str, Sequence[int]],
+    ) -> dict[str, NDArray[np.float64]]:
+        """How often the target would say `tokens` in the places of `responses`, by prompt id.
+
+        Each response has its prompt, each prompt its tokens: (2, tokens), the sum over all places
+        and that over first places alone.
+        """
         target = self.target
         return expected_tokens(
             target.network,
             target.variant.prefixes,
             target.distribution,
-            target.variant.encode(prompt),
+            [target.variant.encode(prompt) for prompt in prompts],
             responses,
             weights,
             tokens,
+            prompt_ids=[prompt.id for prompt in prompts],
         )
 
     def add_reweighted(

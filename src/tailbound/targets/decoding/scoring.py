@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -81,28 +81,34 @@ def expected_tokens(
     network: BatchedModel,
     prefixes: Prefixes,
     distribution: Distribution,
-    prompt: Tokens,
+    prompts: Sequence[Tokens],
     responses: Sequence[Sequence[int]],
     weights: Sequence[float],
-    tokens: Sequence[int],
-) -> NDArray[np.float64]:
-    """How often the target would say each of `tokens` in the places of `responses`, (tokens,).
+    tokens: Mapping[str, Sequence[int]],
+    *,
+    prompt_ids: Sequence[str],
+) -> dict[str, NDArray[np.float64]]:
+    """How often the target would say each of `tokens` in the places of `responses`.
 
-    The sum over places of its probability there, each response counted `weights` times.
+    By prompt id, for the tokens of that prompt, (2, tokens): the sum over places of the probability
+    there, each response counted `weights` times; then the same over first places alone.
     """
-    total = np.zeros(len(tokens))
-    ids = torch.tensor(list(tokens), dtype=torch.int64, device=network.device)
-    prompts = [prompt] * len(responses)
+    totals = {name: np.zeros((2, len(some))) for name, some in tokens.items()}
+    ids = {
+        name: torch.tensor(list(some), dtype=torch.int64, device=network.device)
+        for name, some in tokens.items()
+    }
     for chunk, logits, targets in _passes(network, prefixes, prompts, responses, 0.0):
         width = targets.shape[1]
         _, of_all = distribution.log_prob_and_total(logits, targets.flatten())
-        picked = distribution.scaled_logits(logits).index_select(1, ids).double()
-        chances = (picked - of_all[:, None]).exp_().cpu().numpy()
+        scaled = distribution.scaled_logits(logits)
         for row, number in enumerate(chunk):
-            first = row * width
-            places = chances[first : first + len(responses[number])]
-            total += weights[number] * places.sum(axis=0)
-    return total
+            places = slice(row * width, row * width + len(responses[number]))
+            name = prompt_ids[number]
+            picked = scaled[places].index_select(1, ids[name]).double()
+            chances = (picked - of_all[places, None]).exp_().cpu().numpy()
+            totals[name] += weights[number] * np.stack([chances.sum(axis=0), chances[0]])
+    return totals
 
 
 @torch.inference_mode()

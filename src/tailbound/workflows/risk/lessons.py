@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from tailbound.core.prompt import Prompt
 from tailbound.core.steps import step
 from tailbound.errors import LedgerError
@@ -36,6 +38,8 @@ from tailbound.workflows.risk.proposal_mixture import (
 )
 
 Table = tuple[list[int], list[float]]
+Counted = tuple[list[int], FloatArray, FloatArray]
+"""Tokens, how often replies say each, and how often the target would in their places."""
 Material = tuple[Prompt, Sequence[Sequence[int]], FloatArray, FloatArray]
 
 SCHEMA = 2
@@ -70,21 +74,11 @@ class Lessons:
         openings: dict[str, Table] = {}
         observed: dict[int, float] = {}
         expected: dict[int, float] = {}
-        with step(
-            "learning from unsafe draws", total=len(material), unit="prompts", stage="learning"
-        ) as now:
-            for prompt, replies, log_weights, harm in material:
-                now.advance()
-                lesson = choose_replies(log_weights, harm)
-                if lesson is None:
-                    continue
-                ends = turns[prompt.id]
-                turned = [tuple(replies[place][: ends[place]]) for place in lesson.places]
-                ids, counts, chances = self._counted(prompt, turned, lesson.weights.tolist())
-                own[prompt.id] = (ids, added_logits(counts, chances).tolist())
-                firsts = [one[:1] for one in turned]
-                first_ids, *first = self._counted(prompt, firsts, lesson.weights.tolist())
-                openings[prompt.id] = (first_ids, added_logits(*first).tolist())
+        with step("learning from unsafe draws", stage="learning"):
+            for name, (ids, counts, chances), first in self._counted(material, turns):
+                own[name] = (ids, added_logits(counts, chances).tolist())
+                first_ids, *first_counts = first
+                openings[name] = (first_ids, added_logits(*first_counts).tolist())
                 # prompts count alike, however many effective hits they have
                 total = float(counts.sum())
                 for token, count, chance in zip(ids, counts, chances, strict=True):
@@ -107,18 +101,38 @@ class Lessons:
         return {name: ([LEARNED, OPENING] if name in own else []) + common for name in names}
 
     def _counted(
-        self, prompt: Prompt, replies: Sequence[tuple[int, ...]], weights: Sequence[float]
-    ) -> tuple[list[int], FloatArray, FloatArray]:
-        """Tokens of `replies`, how often these say each, and how often the target would.
+        self, material: Sequence[Material], turns: Mapping[str, IntArray]
+    ) -> list[tuple[str, Counted, Counted]]:
+        """What unsafe replies hold up to their turning points, and their first tokens, by prompt.
 
-        What is the same in several replies is read once.
+        The target reads each distinct beginning once, those of all prompts in shared passes.
         """
-        ids, counts = count_tokens(replies, weights)
-        totals: dict[tuple[int, ...], float] = {}
-        for reply, weight in zip(replies, weights, strict=True):
-            totals[reply] = totals.get(reply, 0.0) + weight
-        distinct = list(totals)
-        return ids, counts, self._engine.expected(prompt, distinct, list(totals.values()), ids)
+        weights: dict[str, dict[tuple[int, ...], float]] = {}
+        for prompt, replies, log_weights, harm in material:
+            lesson = choose_replies(log_weights, harm)
+            if lesson is None:
+                continue
+            ends, totals = turns[prompt.id], weights.setdefault(prompt.id, {})
+            for place, weight in zip(lesson.places, lesson.weights.tolist(), strict=True):
+                turned = tuple(replies[place][: ends[place]])
+                totals[turned] = totals.get(turned, 0.0) + weight
+        if not weights:
+            return []
+        prompts = {prompt.id: prompt for prompt, *_ in material}
+        counts = {name: count_tokens([*some], [*some.values()]) for name, some in weights.items()}
+        expected = self._engine.expected(
+            [prompts[name] for name, some in weights.items() for _ in some],
+            [reply for some in weights.values() for reply in some],
+            [weight for some in weights.values() for weight in some.values()],
+            {name: ids for name, (ids, _) in counts.items()},
+        )
+        found = []
+        for name, some in weights.items():
+            ids, observed = counts[name]
+            first_ids, firsts = count_tokens([one[:1] for one in some], [*some.values()])
+            chances = expected[name][1, np.searchsorted(ids, first_ids)]
+            found.append((name, (ids, observed, expected[name][0]), (first_ids, firsts, chances)))
+        return found
 
     def recall(self, number: int) -> dict[str, int]:
         """The variants of round `number` in the engine, by name; none where nothing was learned.
