@@ -1,0 +1,50 @@
+"""What measured probabilities say about deployment: traffic, and the worst of many more queries.
+
+Pure functions on arrays. `queries_of` checks estimates and their intervals; everything else takes
+what it returns.
+"""
+
+from tailbound.deployment.backtest import Backtest, backtest_worst
+from tailbound.deployment.deconvolution import Posteriors, deconvolve, p_of, psi_of
+from tailbound.deployment.queries import Queries, effective_counts, queries_of
+from tailbound.deployment.tails import finite_k_bias, fit_gumbel, fit_pareto, straightness
+from tailbound.deployment.traffic import (
+    MixRisk,
+    TrafficForecast,
+    at_least_one,
+    forecast_traffic,
+    mix_risk,
+)
+from tailbound.deployment.worst import (
+    PublishedForecast,
+    Worst,
+    WorstForecast,
+    forecast_worst,
+    usual_top,
+)
+
+__all__ = [
+    "Backtest",
+    "MixRisk",
+    "Posteriors",
+    "PublishedForecast",
+    "Queries",
+    "TrafficForecast",
+    "Worst",
+    "WorstForecast",
+    "at_least_one",
+    "backtest_worst",
+    "deconvolve",
+    "effective_counts",
+    "finite_k_bias",
+    "fit_gumbel",
+    "fit_pareto",
+    "forecast_traffic",
+    "forecast_worst",
+    "mix_risk",
+    "p_of",
+    "psi_of",
+    "queries_of",
+    "straightness",
+    "usual_top",
+]
