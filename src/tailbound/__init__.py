@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tailbound.api import (
         bound,
         bound_table,
+        forecast_deployment,
         import_draws,
         load_target,
         monitor,
@@ -47,6 +48,7 @@ _HOMES = {
     "bound_table": "tailbound.api",
     "calibrate": "tailbound.survival",
     "estimate_risk": "tailbound.importance_sampling",
+    "forecast_deployment": "tailbound.api",
     "import_draws": "tailbound.api",
     "list_judges": "tailbound.judges.registry",
     "list_targets": "tailbound.targets.registry",
@@ -76,6 +78,7 @@ __all__ = [
     "bound_table",
     "calibrate",
     "estimate_risk",
+    "forecast_deployment",
     "import_draws",
     "list_judges",
     "list_targets",

@@ -41,6 +41,7 @@ from tailbound.steering.options import PersonaOptions, RefusalOptions
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.bound.importance.options import MethodOptions
 from tailbound.workflows.bound.settings import BoundSettings
+from tailbound.workflows.forecast.settings import ForecastOptions
 from tailbound.workflows.import_.settings import ImportOptions
 from tailbound.workflows.monitor.settings import MonitorOptions
 from tailbound.workflows.rejudge.settings import RejudgeOptions
@@ -69,6 +70,8 @@ if TYPE_CHECKING:
     from tailbound.steering import Direction
     from tailbound.targets import Target
     from tailbound.workflows.bound import BoundResult, PredictedBounds, Preview
+    from tailbound.workflows.forecast import ForecastResult
+    from tailbound.workflows.forecast.reading import TableSource as EstimateSource
     from tailbound.workflows.import_ import ImportResult
     from tailbound.workflows.monitor import MonitorResult
     from tailbound.workflows.opening import JudgeSource, Request, TargetSource
@@ -389,6 +392,34 @@ def summarize(
     given = _checked(summarize, options)
     with _watching(progress):
         return summarize_command(_place(run, "run"), given)
+
+
+@_takes(ForecastOptions)
+def forecast_deployment(
+    source: EstimateSource,
+    *,
+    progress: ProgressOption = "auto",
+    **options: Any,
+) -> ForecastResult:
+    """Unsafe outputs of a traffic mix, and the worst of many more queries: `tailbound forecast`.
+
+    `source` is a run folder with risks or a summary, where `forecast.json` is written, or a table
+    of probabilities with the ends of their intervals: a path, records or a frame with the columns
+    `p`, `low`, `high`, and where wanted `id`, `group`, `weight` and `resolved`.
+
+    >>> import tailbound
+    >>> rows = [{"p": p, "low": p, "high": p, "weight": w} for p, w in ((0.1, 1), (0.001, 99))]
+    >>> found = tailbound.forecast_deployment(rows, draws=(1_000,), progress=None)
+    >>> round(found.traffic[0].expected, 2), round(found.traffic[0].at_least_one, 3)
+    (1.99, 0.864)
+    """
+    from tailbound.workflows.forecast.command import forecast_command
+
+    given = _checked(forecast_deployment, options)
+    if isinstance(source, (str, PathLike)):
+        source = _place(source, "source")
+    with _watching(progress):
+        return forecast_command(source, given)
 
 
 @_takes(VerifyOptions)

@@ -14,6 +14,7 @@ import typer
 from tailbound.cli.bound import command as bound
 from tailbound.cli.demo import command as demo
 from tailbound.cli.doctor import command as doctor
+from tailbound.cli.forecast import command as forecast
 from tailbound.cli.help import HELP, Command, Group
 from tailbound.cli.import_ import command as import_
 from tailbound.cli.listing import judges, targets
@@ -46,6 +47,7 @@ _commands: dict[str, Callable[..., None]] = {
     "predict": predict,
     "risk": risk,
     "summarize": summarize,
+    "forecast": forecast,
     "rejudge": rejudge,
     "verify": verify,
     "monitor": monitor,

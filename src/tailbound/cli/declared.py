@@ -94,6 +94,8 @@ def _parameter(one: Option) -> inspect.Parameter:
     elif get_origin(annotation) is tuple:
         if get_args(annotation)[0] is str:
             annotation, default = list[str] | None, None
+        elif default == ():
+            annotation, default = str, None
         else:
             annotation, default = str, ",".join(f"{number:g}" for number in default)
     if default is None and annotation in (int, float, str):
@@ -135,11 +137,13 @@ def _parsed(one: Option, value: Any) -> Any:
     members = get_args(one.type)
     if members[0] is str:
         return tuple(value or ())
+    if value is None and one.default == ():
+        return ()
     try:
         numbers = tuple(members[0](part) for part in value.split(",") if part.strip())
     except ValueError:
         numbers = ()
-    shown = ",".join(f"{number:g}" for number in one.default)
+    shown = ",".join(f"{number:g}" for number in one.default or (10, 100))
     if not numbers or (Ellipsis not in members and len(numbers) != len(members)):
         kind = "whole numbers" if members[0] is int else "numbers"
         count = kind if Ellipsis in members else f"{len(members)} {kind}"

@@ -40,6 +40,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "--judge python:my_judges:flatters --out directions/flattery",
     ),
     "summarize": ("tailbound summarize runs/when --k 1,10,1000",),
+    "forecast": ("tailbound forecast runs/how-likely --draws 1000,1000000 --queries 100000",),
     "rejudge": ("tailbound rejudge runs/when --judge 'regex:(?i)bomb' --dry-run",),
     "verify": ("tailbound verify runs/when",),
     "monitor": ("tailbound monitor runs/how-likely outcomes.jsonl --alpha 0.01",),

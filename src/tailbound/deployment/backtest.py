@@ -54,6 +54,8 @@ def backtest_worst(queries: Queries, *, splits: int = SPLITS, seed: int = 0) -> 
     rng = np.random.default_rng([seed, 3_070])
     fitted = round(SHARE * m)
     k = max(usual_top(fitted), LEAST_TOP)
+    if int((queries.high > 0).sum()) < m - fitted + k:
+        raise UsageError("a back-test takes queries with a probability above 0 in every split")
     posteriors = deconvolve(queries)
     psi_of_splits = posteriors.draw(rng, splits)
     errors = np.empty(splits)

@@ -25,6 +25,8 @@ _PENALTY = 0.01
 _MOST = 4_000
 """Queries that the density is fitted to; of more, evenly many from all over their range."""
 _SMALLEST = 1e-12
+_CERTAIN = 30.0
+"""The log-odds that stand for p = 1."""
 
 
 def psi_of(p: ArrayLike) -> FloatArray:
@@ -89,7 +91,7 @@ def deconvolve(queries: Queries) -> Posteriors:
 
     events, draws = effective_counts(queries)
     with np.errstate(divide="ignore", invalid="ignore"):
-        center = logit(queries.p)
+        center = np.minimum(logit(queries.p), _CERTAIN)
         spread = 1 / np.sqrt(events * (1 - queries.p))
     spread[queries.exact] = 0.0
     shrunk = events < _PRECISE

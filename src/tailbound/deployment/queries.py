@@ -33,7 +33,7 @@ class Queries:
     @property
     def exact(self) -> NDArray[np.bool_]:
         """Where p is known exactly."""
-        return self.low == self.high
+        return np.asarray(self.low == self.high)
 
     def take(self, rows: NDArray[np.intp]) -> Queries:
         """The named rows, in that order."""
@@ -148,4 +148,4 @@ def _garwood(tail: float) -> tuple[FloatArray, FloatArray]:
 def _events(widths: FloatArray, width: FloatArray) -> FloatArray:
     """Where widths, falling in the counts, reach `width`."""
     finite = np.where(np.isfinite(width), width, 0.0)
-    return np.interp(-finite, -widths, _COUNTS[1:])
+    return np.asarray(np.interp(-finite, -widths, _COUNTS[1:]))

@@ -159,7 +159,15 @@ def _checked(
             f"only {resolved} of {m:,} queries are resolved, and a tail takes {LEAST_TOP}: draw "
             "more from each query"
         )
-    k = usual_top(m) if top is None else top
+    possible = int((queries.high > 0).sum()) - 1
+    if possible < LEAST_TOP:
+        raise UsageError(
+            f"only {possible + 1} of {m:,} queries have a probability above 0, and a tail takes "
+            f"{LEAST_TOP + 1}: evaluate more queries"
+        )
+    k = min(usual_top(m), possible) if top is None else top
+    if k > possible:
+        raise UsageError(f"--top {k:,}: only {possible:,} queries may be among the largest")
     if not LEAST_TOP <= k <= m // 2:
         raise UsageError(
             f"the tail is fitted to {LEAST_TOP} up to half of {m:,} queries, not {k:,}"

@@ -46,6 +46,7 @@ from tailbound.workflows.bound.importance.report import WeightedReport
 from tailbound.workflows.bound.results import MissingVerdicts, StreamSpend
 from tailbound.workflows.doctor import Diagnosis
 from tailbound.workflows.doctor import Requirement as Package
+from tailbound.workflows.forecast import ForecastResult
 from tailbound.workflows.import_ import ImportResult
 from tailbound.workflows.monitor import MonitorResult
 from tailbound.workflows.rejudge import Agreement, Rejudged, StreamComparison
@@ -207,6 +208,15 @@ SUMMARY = shape(
         )
     ),
 )
+FORECAST = shape(
+    "forecast",
+    ForecastResult,
+    without=("what",),
+    about="Unsafe outputs of a traffic mix, and the worst of many more queries.",
+    schema=ONE,
+    estimand=str,
+    guarantee=str,
+)
 MONITOR = shape(
     "monitor",
     MonitorResult,
@@ -363,6 +373,7 @@ FILES: dict[str, Shape] = {
     f"{layout.VERDICTS}/{layout.AGREEMENT}": REJUDGED,
     layout.SUMMARY: SUMMARY,
     layout.MONITOR: MONITOR,
+    layout.FORECAST: FORECAST,
 }
 """Sealed files by their place; `verdicts/` stands for `verdicts/DIGEST/`."""
 
@@ -532,6 +543,7 @@ OUTPUTS: dict[str, Any] = {
     ),
     "summarize": SUMMARY,
     "monitor": MONITOR,
+    "forecast": FORECAST,
     "verify": shape(
         "verification",
         Verification,

@@ -22,6 +22,7 @@ from tailbound.storage.parquet import read_sealed
 from tailbound.storage.plain import finite
 from tailbound.workflows.bound import results as bound_results
 from tailbound.workflows.costs import read_accounts
+from tailbound.workflows.forecast.result import ForecastResult, read_forecast
 from tailbound.workflows.monitor.state import MonitorResult, read_monitor
 from tailbound.workflows.rejudge.job import Rejudged, read_agreement
 from tailbound.workflows.rejudge.verdicts import read_verdicts
@@ -165,6 +166,11 @@ class Run:
     def summary(self) -> RunSummary | None:
         """What `tailbound summarize` found."""
         return read_summary(self.folder)
+
+    @cached_property
+    def forecast(self) -> ForecastResult | None:
+        """What `tailbound forecast` found."""
+        return read_forecast(self.folder)
 
     @cached_property
     def monitoring(self) -> MonitorResult | None:

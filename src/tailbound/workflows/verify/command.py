@@ -14,6 +14,7 @@ from tailbound.runs.manifest import read_manifest
 from tailbound.workflows.table.settings import COMMAND as TABLE_COMMAND
 from tailbound.workflows.verify.bound import check_bound
 from tailbound.workflows.verify.findings import Findings
+from tailbound.workflows.verify.forecast import check_forecast
 from tailbound.workflows.verify.ledger import check_record
 from tailbound.workflows.verify.monitor import check_monitor
 from tailbound.workflows.verify.origins import TABLE, check_origins, check_source
@@ -57,6 +58,7 @@ def verify_command(folder: Path, given: Mapping[str, Any]) -> Verification:
         elif command == "risk":
             check_risk(findings, manifest, copy)
         check_summary(findings, copy)
+        check_forecast(findings)
         check_rejudged(findings, manifest, copy)
         check_monitor(findings)
     with step("comparing with what is on this machine"):
