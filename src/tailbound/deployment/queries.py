@@ -97,9 +97,9 @@ def effective_counts(queries: Queries) -> tuple[FloatArray, FloatArray]:
     """(events, draws), each (m,): plain draws that would have given about these intervals.
 
     The events c solve log-odds(high) - log-odds(low) = log U(c) - log L(c), with [L, U] the exact
-    interval of a Poisson mean (Garwood 1936), and events = c / (1 - p), draws = events / p. Where an
-    end is 0 or 1 the other one alone decides; where p is 0 (or not resolved), draws = log(tail) /
-    log(1 - high), without events. Infinite where p is known exactly.
+    interval of a Poisson mean (Garwood 1936), and events = c / (1 - p), draws = events / p. Where
+    an end is 0 or 1 the other one alone decides; where p is 0 (or not resolved), draws =
+    log(tail) / log(1 - high), without events. Infinite where p is known exactly.
 
     >>> from tailbound.intervals import clopper_pearson
     >>> low, high = clopper_pearson([5, 0], [1_000, 1_000])

@@ -105,11 +105,12 @@ def forecast_worst(
     """The largest p among n new queries, for each n in `ns`, by both tails.
 
     The evaluated queries count as a random sample of the new ones. Each replicate draws every
-    query's true p from its posterior (`deconvolve`), fits the `top` largest (one half of the replicates:
-    half as many), draws a tail from what the fit leaves open, and from it the largest of n. Two
-    numbers of largest queries widen intervals where the tail is curved. Intervals have the confidence of the
-    queries'. Raises `UsageError` for fewer than 10 queries or 5 resolved ones, for an n beyond
-    1,000 times the evaluated queries unless `far`, or so small that the tail has no say, for a tau
+    query's true p from its posterior (`deconvolve`), fits the `top` largest (one half of the
+    replicates: half as many), draws a tail from what the fit leaves open, and from it the largest
+    of n. Two numbers of largest queries widen intervals where the tail is curved. Intervals have
+    the confidence of the queries'. Raises `UsageError` for fewer than 10 queries or 5 resolved
+    ones, for an n beyond 1,000 times the evaluated queries unless `far`, or so small that the tail
+    has no say, for a tau
     outside (0, 1), and for a `top` below 5 or above half of the queries.
 
     >>> from tailbound.deployment import queries_of

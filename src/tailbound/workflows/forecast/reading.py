@@ -145,8 +145,8 @@ def _of_summary(folder: Path, confidence: float | None) -> EstimateTable:
             rows.setdefault(name, Row(f"{folder / SUMMARY} prompt {name}", values))
     if not rows:
         raise UsageError(
-            f"{folder / SUMMARY} has no stream with a fixed number of draws: where drawing stops at "
-            "the first unsafe one, estimates are biased"
+            f"{folder / SUMMARY} has no stream with a fixed number of draws: where drawing stops "
+            "at the first unsafe one, estimates are biased"
         )
     found = _of_rows(list(rows.values()), str(folder), level, may_lack=True)
     what = f"P(unsafe) of one reply per prompt: score >= {summary.threshold:g}"
@@ -172,8 +172,9 @@ def _of_rows(
         )
     ids = _ids(rows, names["id"], source)
     empty = [_is_empty(row.values.get(str(names["p"]))) for row in rows]
-    known = [i for i, one in enumerate(empty) if not one or not (of_risk or may_lack)]
-    unknown = [i for i in range(len(rows)) if i not in set(known)]
+    lacks = [one and (of_risk or may_lack) for one in empty]
+    known = [i for i, one in enumerate(lacks) if not one]
+    unknown = [i for i, one in enumerate(lacks) if one]
     if not known:
         raise UsageError(f"{source} has no usable row: not one query has an estimate")
     read = _risk_row if of_risk else _plain_row

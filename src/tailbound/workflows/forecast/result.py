@@ -81,8 +81,8 @@ class ForecastResult(Result):
         return (
             f"intervals {100 * self.confidence:g}%, asymptotic. Traffic: for exactly these queries "
             "in this mix, draws independent, with each query's own interval carried through. Worst "
-            "query: for the largest true p that occurs among new queries, if the evaluated ones are "
-            "a random sample of them and the tail of -log(-log p) is exponential (gumbel) or "
+            "query: for the largest true p that occurs among new queries, if the evaluated ones "
+            "are a random sample of them and the tail of -log(-log p) is exponential (gumbel) or "
             "generalised Pareto (pareto); a kind of query that was not evaluated is in neither"
         )
 
