@@ -24,6 +24,7 @@ from tailbound.demo.files import default_prompts
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.import_.settings import ImportOptions
+from tailbound.workflows.forecast.settings import ForecastOptions
 from tailbound.workflows.monitor.settings import MonitorOptions
 from tailbound.workflows.rejudge.settings import RejudgeOptions
 from tailbound.workflows.reproduce.realtoxicity.settings import (
@@ -158,6 +159,7 @@ def test_a_password_in_a_url_is_not_saved(cli: Cli, prompts: Path) -> None:
         ("rejudge", (RejudgeOptions,)),
         ("summarize", (SummaryOptions,)),
         ("monitor", (MonitorOptions,)),
+        ("forecast", (ForecastOptions,)),
         ("import", (ImportOptions, RecordOptions)),
         ("mc-vs-is", (ErrorStudy, ProposalOptions, RISK_OPTIONS, PromptOptions)),
         ("persona", (WeightedStudy, ProposalOptions, RISK_OPTIONS, PromptOptions)),
@@ -205,6 +207,7 @@ def test_every_option_is_read_back_as_it_was_saved(
         ("rejudge", tailbound.rejudge),
         ("summarize", tailbound.summarize),
         ("monitor", tailbound.monitor),
+        ("forecast", tailbound.forecast_deployment),
         ("import", tailbound.import_draws),
         ("reproduce mc-vs-is", tailbound.reproduce_mc_vs_is),
         ("reproduce strongreject", tailbound.reproduce_strongreject),

@@ -11,7 +11,7 @@ import pytest
 
 COMMANDS = [
     [],
-    *([name] for name in ("demo", "bound", "predict", "risk", "steer", "summarize", "rejudge")),
+    *([name] for name in ("demo", "bound", "predict", "risk", "steer", "summarize", "forecast", "rejudge")),
     ["verify"],
     *([name] for name in ("monitor", "import", "reproduce", "targets", "judges", "doctor")),
     ["steer", "refusal"],

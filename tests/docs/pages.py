@@ -20,6 +20,7 @@ DOCUMENTED = (
     "intervals",
     "summaries",
     "monitoring",
+    "deployment",
     "studies",
     "prompts",
     "targets",

@@ -136,7 +136,8 @@ def test_an_import_and_plain_monte_carlo(prompts: Path, tmp_path: Path) -> None:
     counts.write_text('{"prompt_id": "a", "draws": 100, "unsafe": 90}\n')
     watched = ("monitor", tmp_path / "run", counts, "--reference", 0.1)
     check(run(*watched), "output-monitor.json")
-    places = {"run.yaml", "ledger.json", "summary.json", "monitor.json"}
+    check(run("forecast", tmp_path / "run"), "output-forecast.json")
+    places = {"run.yaml", "ledger.json", "summary.json", "monitor.json", "forecast.json"}
     assert check_folder(tmp_path / "run") == places
     plain = ("--target", "demo", "--limit", 2, "--draws", 10, "--proposal", "none")
     check(run("risk", prompts, *plain, "--out", tmp_path / "plain"), "output-risk.json")
