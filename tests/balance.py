@@ -17,7 +17,7 @@ SECONDS = {
     "tests/cli/test_killed.py": 90,
     "tests/endpoint/test_real_servers.py": 80,
     "tests/cli/test_damaged_folders.py": 80,
-    "tests/deployment/test_simulated_forecasts.py": 100,
+    "tests/deployment/test_simulated_forecasts.py": 130,
     "tests/targets/test_demo_target.py": 80,
     "tests/workflows/risk/test_adapter.py": 80,
     "tests/workflows/risk/test_routes.py": 65,

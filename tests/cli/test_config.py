@@ -23,8 +23,8 @@ from tailbound.core.options import Option, options_of
 from tailbound.demo.files import default_prompts
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.bound.settings import BoundSettings
-from tailbound.workflows.import_.settings import ImportOptions
 from tailbound.workflows.forecast.settings import ForecastOptions
+from tailbound.workflows.import_.settings import ImportOptions
 from tailbound.workflows.monitor.settings import MonitorOptions
 from tailbound.workflows.rejudge.settings import RejudgeOptions
 from tailbound.workflows.reproduce.realtoxicity.settings import (

@@ -11,7 +11,20 @@ import pytest
 
 COMMANDS = [
     [],
-    *([name] for name in ("demo", "bound", "predict", "risk", "steer", "summarize", "forecast", "rejudge")),
+    *(
+        [name]
+        for name in (
+            "demo",
+            "bound",
+            "predict",
+            "risk",
+            "steer",
+            "summarize",
+            "forecast",
+            "rejudge",
+        )
+    ),
+    ["forecast"],
     ["verify"],
     *([name] for name in ("monitor", "import", "reproduce", "targets", "judges", "doctor")),
     ["steer", "refusal"],

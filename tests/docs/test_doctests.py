@@ -28,6 +28,7 @@ STATISTICS = (
     "tailbound.importance_sampling",
     "tailbound.intervals",
     "tailbound.summaries",
+    "tailbound.deployment",
     "tailbound.studies",
 )
 
