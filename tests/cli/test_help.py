@@ -11,19 +11,7 @@ import pytest
 
 COMMANDS = [
     [],
-    *(
-        [name]
-        for name in (
-            "demo",
-            "bound",
-            "predict",
-            "risk",
-            "steer",
-            "summarize",
-            "forecast",
-            "rejudge",
-        )
-    ),
+    *([name] for name in ("demo", "bound", "predict", "risk", "steer", "summarize", "rejudge")),
     ["forecast"],
     ["verify"],
     *([name] for name in ("monitor", "import", "reproduce", "targets", "judges", "doctor")),
