@@ -105,12 +105,12 @@ def near_ties(model: Any, target: LocalModel, monkeypatch: pytest.MonkeyPatch) -
         gumbel = np.full(numbers_per_token(len(logits)), -3.0)
         block, gap = number % (len(cells) - 1), 1e-7 if number % 2 else -1e-7
         sums = np.logaddexp.reduce(cells, axis=1)
-        gumbel[block] = 25.0
+        gumbel[block] = 20.0
         if number % 4 < 2:
-            gumbel[block + 1] = 25.0 + sums[block] - sums[block + 1] + gap
+            gumbel[block + 1] = 20.0 + sums[block] - sums[block + 1] + gap
         place = number % (size - 1)
-        gumbel[len(cells) + place] = 25.0
-        gumbel[len(cells) + place + 1] = 25.0 + cells[block][place] - cells[block][place + 1] + gap
+        gumbel[len(cells) + place] = 20.0
+        gumbel[len(cells) + place + 1] = 20.0 + cells[block][place] - cells[block][place + 1] + gap
         key = decoder.draw_key(9, request.prompt.id, request.stream, request.index)
         made[key] = np.exp(-np.exp(-gumbel))
     original = decoder.uniforms
