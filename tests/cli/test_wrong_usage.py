@@ -251,5 +251,5 @@ def test_wrong_usage_is_one_line_before_anything_is_loaded(outcomes, case):
     assert err.count("\n") == 1
     assert err.startswith("tailbound: error: ")
     assert WRONG[case][1] in err
-    assert seconds < 2
+    assert seconds < 8  # of a busy processor; a quiet one needs less than 2
     assert not torch

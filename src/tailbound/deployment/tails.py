@@ -221,7 +221,7 @@ def straightness(top: FloatArray) -> tuple[float, float]:
     >>> [round(one, 2) for one in straightness(even)]
     [1.0, 0.98]
     """
-    from scipy.stats import f
+    from scipy.special import fdtr
 
     spacings = np.arange(1, top.size) * -np.diff(top)
     total, count = spacings.sum(), spacings.size
@@ -229,7 +229,7 @@ def straightness(top: FloatArray) -> tuple[float, float]:
         return 1.0, 1.0
     half = count // 2
     first, second = spacings[:half].mean(), spacings[half:].mean()
-    below = f.cdf(first / second, 2 * half, 2 * (count - half)) if second > 0 else 1.0
+    below = fdtr(2 * half, 2 * (count - half), first / second) if second > 0 else 1.0
     return _largest_share(spacings.max() / total, count), float(2 * min(below, 1 - below))
 
 
