@@ -51,6 +51,17 @@ def test_a_table_is_shown_within_80_columns(table: Path, monkeypatch: pytest.Mon
     assert "60 queries come in 3 groups" in done.stdout
 
 
+def test_a_table_comes_from_standard_input(table: Path) -> None:
+    """CSV as from a file: only files of prompts are read as lines of text there."""
+    done = CliRunner().invoke(app, ["forecast", "-", "--json"], input=TABLE)
+    assert done.exit_code == 0, done.output
+    named = CliRunner().invoke(app, ["forecast", str(table), "--json"])
+    here, there = (json.loads(one.stdout) for one in (done, named))
+    assert here.pop("source") == "-"
+    assert there.pop("source") == str(table)
+    assert here == there
+
+
 def test_traffic_follows_the_weights_in_closed_form(table: Path) -> None:
     p = np.array([float(line.split(",")[1]) for line in TABLE.splitlines()[1:]])
     w = np.arange(60) % 5
@@ -138,7 +149,7 @@ WRONG: dict[str, tuple[Callable[[str], str], dict[str, Any], str]] = {
     "no column": (lambda t: t.replace("high", "upper_end"), {}, "has no column high"),
     "above 1": (lambda t: t.replace("0.05,0.025", "1.05,0.025"), {}, r"probability in \[0, 1\]"),
     "nan": (lambda t: t.replace("0.05,0.025", "nan,0.025"), {}, "p must be a number, not 'nan'"),
-    "empty": (lambda t: t.replace("0.05,0.025", ",0.025"), {}, "has no p"),
+    "empty": (lambda t: t.replace("0.05,0.025", ",0.025"), {}, "has no 'p': give a number"),
     "outside": (lambda t: t.replace("0.05,0.025", "0.01,0.025"), {}, "outside of its interval"),
     "same id": (lambda t: t.replace("q1,", "q0,"), {}, "repeats the id 'q0'"),
     "negative": (lambda t: t.replace(",g2,4", ",g2,-4"), {}, "weight must not be negative"),

@@ -24,8 +24,6 @@ from tailbound.deployment.queries import FloatArray
 
 _SHAPES = (-1.0, 0.45)
 """Between these the moments exist and the fit is stable."""
-_GAP, _BEND = 0.01, 0.01
-"""Levels of the two tests of a log-linear tail."""
 
 
 def largest(psi: FloatArray, k: int) -> FloatArray:

@@ -110,8 +110,7 @@ def forecast_worst(
     of n. Two numbers of largest queries widen intervals where the tail is curved. Intervals have
     the confidence of the queries'. Raises `UsageError` for fewer than 10 queries or 5 resolved
     ones, for an n beyond 1,000 times the evaluated queries unless `far`, or so small that the tail
-    has no say, for a tau
-    outside (0, 1), and for a `top` below 5 or above half of the queries.
+    has no say, for a tau outside (0, 1), and for a `top` below 5 or above half of the queries.
 
     >>> from tailbound.deployment import queries_of
     >>> known = np.exp(-np.exp(-np.random.default_rng(0).gumbel(-2.5, 0.1, 200)))

@@ -359,7 +359,7 @@ def test_a_flipped_bit_in_a_shard(run: Callable[[str], Path]) -> None:
 
 def densities(folder: Path, change: Callable[[dict[str, Any]], list[float]]) -> None:
     """Change the log-densities of every draw."""
-    of = f"{read_identity(folder).digest} scores"
+    of = f"{read_identity(folder).digest} scores and turns"
     for shard in shards(folder, "scores"):
         frame = pl.read_parquet(shard)
         values = [change(row) for row in frame.iter_rows(named=True)]

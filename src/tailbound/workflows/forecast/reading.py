@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -11,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tailbound.core.outside import clean_text, shown
+from tailbound.core.outside import shown
 from tailbound.deployment import Queries, queries_of
 from tailbound.errors import UsageError
-from tailbound.prompts.tables import Row, read_rows
+from tailbound.prompts import cells
+from tailbound.prompts.tables import TABLE, Row, read_rows
 from tailbound.runs.layout import MANIFEST, RISK, RISK_TABLE, SUMMARY
 from tailbound.runs.manifest import read_manifest
 from tailbound.runs.prompts import kept_table
@@ -25,13 +25,13 @@ from tailbound.workflows.summarize.summary import FIRST_EVENT, read_summary
 TableSource = str | PathLike[str] | Iterable[Any]
 """A run folder, a path (CSV, TSV, JSONL, JSON, Parquet), records, or a frame."""
 CONFIDENCE = 0.95
+_RESOLVED = "1 for an estimate that can be used as a number, 0 for another"
 _NAMES = {
     "p": ("p", "risk", "estimate"),
     "low": ("low", "lower", "interval_lower"),
     "high": ("high", "interval_upper"),
     "id": ("id", "prompt_id"),
 }
-_TRUE, _FALSE = {"1", "true", "yes"}, {"0", "false", "no"}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -67,23 +67,8 @@ def estimates_of(given: TableSource, *, confidence: float | None) -> EstimateTab
             return _of_summary(path.parent, confidence)
         if not path.exists() and str(path) != "-":
             raise UsageError(f"no run folder or table {path}: check the path")
-        return _of_rows(read_rows(path), str(path), confidence or CONFIDENCE)
-    return _of_rows(_records(given), "table", confidence or CONFIDENCE)
-
-
-def _records(given: Any) -> list[Row]:
-    if hasattr(given, "to_dicts"):  # a frame of Polars
-        given = given.to_dicts()
-    elif hasattr(given, "to_dict") and hasattr(given, "columns"):  # of pandas
-        given = given.to_dict("records")
-    if isinstance(given, (Mapping, bytes)) or not isinstance(given, Iterable):
-        raise UsageError(f"the table is {shown(given)}: give a path, records or a frame")
-    rows = []
-    for number, record in enumerate(given, start=1):
-        if not isinstance(record, Mapping):
-            raise UsageError(f"table row {number} is {shown(record)}, not a record of columns")
-        rows.append(Row(f"table row {number}", dict(record)))
-    return rows
+        return _of_rows(read_rows(path, what=TABLE), str(path), confidence or CONFIDENCE)
+    return _of_rows(cells.records(given), "table", confidence or CONFIDENCE)
 
 
 # --- run folders ------------------------------------------------------------------------------
@@ -171,7 +156,7 @@ def _of_rows(
             "and high of its interval (both equal to p where it is known)"
         )
     ids = _ids(rows, names["id"], source)
-    empty = [_is_empty(row.values.get(str(names["p"]))) for row in rows]
+    empty = [cells.is_empty(row.values.get(str(names["p"]))) for row in rows]
     lacks = [one and (of_risk or may_lack) for one in empty]
     known = [i for i, one in enumerate(lacks) if not one]
     unknown = [i for i, one in enumerate(lacks) if one]
@@ -191,7 +176,7 @@ def _of_rows(
         source=source,
         what="P(unsafe) of one reply per query",
         ids=tuple(ids[i] for i in order),
-        groups=tuple(_text(rows[i], "group") for i in order),
+        groups=tuple(cells.text(rows[i], "group") for i in order),
         rows=tuple(rows[i] for i in order),
         queries=queries,
         unknown=tuple(ids[i] for i in unknown),
@@ -201,27 +186,27 @@ def _of_rows(
 def _plain_row(
     row: Row, names: Mapping[str, str | None], has_resolved: bool
 ) -> tuple[float, float, float, bool]:
-    p, low, high = (probability(row, str(names[key])) for key in ("p", "low", "high"))
+    p, low, high = (cells.probability(row, str(names[key])) for key in ("p", "low", "high"))
     if not low <= p <= high:
         raise UsageError(
             f"{row.place}: {names['p']} is {p:g}, outside of its interval [{low:g}, {high:g}]"
         )
     fine = low > 0 or low == high
-    return p, low, high, _flag(row, "resolved") if has_resolved else fine
+    return p, low, high, cells.flag(row, "resolved", about=_RESOLVED) if has_resolved else fine
 
 
 def _risk_row(
     row: Row, names: Mapping[str, str | None], has_resolved: bool
 ) -> tuple[float, float, float, bool]:
     """A row of risk.parquet: certified ends where there is no interval; estimates above 1 are 1."""
-    fine = _flag(row, "resolved") if has_resolved else True
-    p = min(number(row, str(names["p"])), 1.0)
+    fine = cells.flag(row, "resolved", about=_RESOLVED) if has_resolved else True
+    p = min(cells.number(row, str(names["p"])), 1.0)
     ends = [str(names["low"]), str(names["high"])]
-    if any(_is_empty(row.values.get(name)) for name in ends):
+    if any(cells.is_empty(row.values.get(name)) for name in ends):
         ends = ["certified_lower", "certified_upper"]
-    if _is_empty(row.values.get(ends[0])) or _is_empty(row.values.get(ends[1])):
+    if cells.is_empty(row.values.get(ends[0])) or cells.is_empty(row.values.get(ends[1])):
         return p, 0.0, 1.0, False
-    low, high = (min(max(number(row, name), 0.0), 1.0) for name in ends)
+    low, high = (min(max(cells.number(row, name), 0.0), 1.0) for name in ends)
     if not 0 <= p <= 1:
         raise UsageError(f"{row.place}: {names['p']} is not a probability: {p:g}")
     return p, min(low, p), max(high, p), fine
@@ -232,61 +217,13 @@ def _ids(rows: Sequence[Row], name: str | None, source: str) -> list[str]:
         return [str(place) for place in range(1, len(rows) + 1)]
     seen: dict[str, str] = {}
     for row in rows:
-        found = _text(row, name)
+        found = cells.text(row, name)
         if found is None:
             raise UsageError(f"{row.place} has no {name}: give one for each query, or no column")
         if found in seen:
             raise UsageError(f"{row.place} repeats the {name} {found!r} of {seen[found]}")
         seen[found] = row.place
     return list(seen)
-
-
-def _is_empty(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
-
-
-def _text(row: Row, name: str) -> str | None:
-    value = row.values.get(name)
-    if _is_empty(value):
-        return None
-    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        return clean_text(str(value))
-    raise UsageError(f"{row.place}: {name} must be a text or a number, not {shown(value)}")
-
-
-def number(row: Row, name: str) -> float:
-    """The finite number in a cell; raises `UsageError` with its place for anything else."""
-    value = row.values.get(name)
-    if value is None or value == "":
-        raise UsageError(f"{row.place} has no {name}: give a number")
-    try:
-        if isinstance(value, bool):
-            raise ValueError
-        found = float(value)
-    except (TypeError, ValueError, OverflowError):
-        found = math.nan
-    if not math.isfinite(found):
-        raise UsageError(f"{row.place}: {name} must be a number, not {shown(value)}")
-    return found
-
-
-def probability(row: Row, name: str) -> float:
-    """The probability in a cell; raises `UsageError` with its place for anything else."""
-    found = number(row, name)
-    if not 0 <= found <= 1:
-        raise UsageError(
-            f"{row.place}: {name} is a probability in [0, 1], not {shown(row.values[name])}"
-        )
-    return found
-
-
-def _flag(row: Row, name: str) -> bool:
-    text = str(row.values.get(name)).strip().lower().removesuffix(".0")
-    if text in _TRUE or text in _FALSE:
-        return text in _TRUE
-    raise UsageError(
-        f"{row.place}: {name} must be true or false, not {shown(row.values.get(name))}"
-    )
 
 
 # --- weights ----------------------------------------------------------------------------------
@@ -306,7 +243,7 @@ def weights_of(table: EstimateTable, given: str | None) -> tuple[list[float], st
         path = Path(given)
         if not path.exists():
             raise UsageError(f"--weights {given}: neither a file nor a column of {table.source}")
-        weights = _weights_of_file(table, read_rows(path), str(path))
+        weights = _weights_of_file(table, read_rows(path, what=TABLE), str(path))
         words = f"file {path.name}"
     else:
         name = given or "weight"
@@ -318,7 +255,7 @@ def weights_of(table: EstimateTable, given: str | None) -> tuple[list[float], st
 
 
 def _weight(row: Row, name: str) -> float:
-    found = number(row, name)
+    found = cells.number(row, name)
     if found < 0:
         raise UsageError(f"{row.place}: {name} must not be negative, but is {found:g}")
     return found
@@ -336,7 +273,7 @@ def _weights_of_file(table: EstimateTable, rows: Sequence[Row], source: str) -> 
             sizes[name] = sizes.get(name, 0) + 1
     found: dict[str, float] = {}
     for row in rows:
-        one = _text(row, key)
+        one = cells.text(row, key)
         if one is None or one not in sizes:
             raise UsageError(
                 f"{row.place}: {key} {shown(row.values.get(key))} is not in {table.source}"

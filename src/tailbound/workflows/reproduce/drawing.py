@@ -21,6 +21,14 @@ _SETTINGS: dict[Any, Any] = {
     "axes.axisbelow": True,
     "legend.frameon": False,
 }
+DESIGNS: dict[str, tuple[str, str, str]] = {
+    "naive": ("#999999", "x", ":"),
+    "basic": ("#E69F00", "v", ":"),
+    "trimmed": ("#D55E00", "^", "--"),
+    "optimized": ("#CC79A7", "s", "--"),
+    "balanced": ("#0072B2", "o", "-"),
+}
+"""Colour, marker and line of each design of a bound; colours of Okabe and Ito."""
 _SIZE = (7.0, 4.4)
 """Inches, at 100 pixels each."""
 _MOST_OF_EACH = 1_000

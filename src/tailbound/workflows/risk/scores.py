@@ -45,7 +45,7 @@ class Scores:
         """Read what is on record of the run in `folder`, which has a ledger."""
         self._store = ShardStore(
             folder / SCORES,
-            belongs_to=lambda: f"{read_identity(folder).digest} scores",
+            belongs_to=lambda: f"{read_identity(folder).digest} scores and turns",
             cure="remove it and its draws will be scored again",
         )
         self._held: dict[str, dict[int, FloatArray]] = {}

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tailbound.core.outside import clean_text, shown
+from tailbound.core.outside import shown
 from tailbound.errors import UsageError
+from tailbound.prompts import cells
 from tailbound.prompts.opening import STANDARD_INPUT
 from tailbound.prompts.tables import TABLE, Row, read_rows
 from tailbound.survival import Geometric, Hazards, PredictedTimes
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 PARTS = ("train", "calibration", "test")
 _HAZARD = re.compile(r"h([1-9][0-9]*)")
 _LATEST = 2**31 - 1
-_TRUE, _FALSE = {"1", "true", "yes"}, {"0", "false", "no"}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -122,6 +122,8 @@ class TimeTable:
         return pl.DataFrame(columns)
 
 
+_PREDICTED = "every unit needs a prediction"
+
 TableSource = str | PathLike[str] | Iterable[Any]
 """A path (CSV, TSV, JSONL, JSON, Parquet; `-` is standard input), records, or a frame."""
 
@@ -141,7 +143,7 @@ def table_of(given: TableSource, *, new: bool = False) -> TimeTable:
         rows = read_rows(path, what=TABLE)
         source = "standard input" if path == STANDARD_INPUT else str(path)
     else:
-        rows, source = _rows(given), "table"
+        rows, source = cells.records(given), "table"
     if not rows:
         raise UsageError(f"{source} has no rows: give one for each unit")
     columns = {name for row in rows for name in row.values}
@@ -151,7 +153,7 @@ def table_of(given: TableSource, *, new: bool = False) -> TimeTable:
     return TimeTable(
         source=source,
         ids=ids,
-        groups=tuple(_text(row, "group") for row in rows),
+        groups=tuple(cells.text(row, "group") for row in rows),
         part=None if new else _parts(rows, columns),
         time=time,
         event=event,
@@ -161,27 +163,12 @@ def table_of(given: TableSource, *, new: bool = False) -> TimeTable:
     )
 
 
-def _rows(given: Any) -> list[Row]:
-    if hasattr(given, "to_dicts"):  # a frame of Polars
-        given = given.to_dicts()
-    elif hasattr(given, "to_dict") and hasattr(given, "columns"):  # of pandas
-        given = given.to_dict("records")
-    if isinstance(given, (Mapping, bytes)) or not isinstance(given, Iterable):
-        raise UsageError(f"the table is {shown(given)}: give a path, records or a frame")
-    rows = []
-    for number, record in enumerate(given, start=1):
-        if not isinstance(record, Mapping):
-            raise UsageError(f"table row {number} is {shown(record)}, not a record of columns")
-        rows.append(Row(f"table row {number}", dict(record)))
-    return rows
-
-
 def _ids(rows: Sequence[Row], columns: set[str], source: str) -> tuple[str, ...]:
     if "id" not in columns:
         return tuple(str(number) for number in range(1, len(rows) + 1))
     seen: dict[str, str] = {}
     for row in rows:
-        name = _text(row, "id")
+        name = cells.text(row, "id")
         if name is None:
             raise UsageError(f"{row.place} has no id: give one for each unit, or no column id")
         if name in seen:
@@ -196,8 +183,10 @@ def _ids(rows: Sequence[Row], columns: set[str], source: str) -> tuple[str, ...]
 def _times(rows: Sequence[Row]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     time, event = np.empty(len(rows), dtype=np.int64), np.empty(len(rows), dtype=np.bool_)
     for number, row in enumerate(rows):
-        event[number] = _flag(row, "event")
-        value = _number(row, "time", "the index of the first event, or draws without one")
+        event[number] = cells.flag(row, "event", about="1 for an event at time, 0 for none")
+        value = cells.number(
+            row, "time", about="the index of the first event, or draws without one"
+        )
         if value != math.floor(value) or not event[number] <= value <= _LATEST:
             least = "1" if event[number] else "0"
             raise UsageError(
@@ -218,7 +207,7 @@ def _predictions(
     if numbers and "p_hat" in columns:
         raise UsageError(f"{source} has p_hat and hazards {numbers[0]} ..: keep one of them")
     if not numbers:
-        p = np.array([_probability(row, "p_hat") for row in rows])
+        p = np.array([cells.probability(row, "p_hat", about=_PREDICTED) for row in rows])
         zero = np.flatnonzero(p == 0)
         if zero.size:
             raise UsageError(
@@ -229,10 +218,12 @@ def _predictions(
         lacking = next(k for k in range(1, numbers[-1] + 1) if k not in set(numbers))
         raise UsageError(f"{source} has hazards up to h{numbers[-1]} and no h{lacking}")
     names = [f"h{k}" for k in numbers]
-    hazards = np.array([[_probability(row, name) for name in names] for row in rows])
+    hazards = np.array(
+        [[cells.probability(row, name, about=_PREDICTED) for name in names] for row in rows]
+    )
     tail = hazards[:, -1].copy()
     if "tail" in columns:
-        tail = np.array([_probability(row, "tail") for row in rows])
+        tail = np.array([cells.probability(row, "tail", about=_PREDICTED) for row in rows])
     return None, hazards, tail
 
 
@@ -241,7 +232,7 @@ def _parts(rows: Sequence[Row], columns: set[str]) -> tuple[str, ...] | None:
         return None
     found = []
     for row in rows:
-        name = _text(row, "split")
+        name = cells.text(row, "split")
         if name not in PARTS:
             raise UsageError(
                 f"{row.place}: split must be one of {', '.join(PARTS)}, not "
@@ -249,48 +240,3 @@ def _parts(rows: Sequence[Row], columns: set[str]) -> tuple[str, ...] | None:
             )
         found.append(name)
     return tuple(found)
-
-
-def _text(row: Row, name: str) -> str | None:
-    value = row.values.get(name)
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        return clean_text(str(value))
-    raise UsageError(f"{row.place}: {name} must be a text or a number, not {shown(value)}")
-
-
-def _number(row: Row, name: str, about: str) -> float:
-    value = row.values.get(name)
-    if value is None or value == "":
-        raise UsageError(f"{row.place} has no {name!r}: {about}")
-    try:
-        if isinstance(value, bool):
-            raise ValueError
-        found = float(value)
-    except (TypeError, ValueError):
-        found = math.nan
-    if not math.isfinite(found):
-        raise UsageError(f"{row.place}: {name} must be a number, not {shown(value)}")
-    return found
-
-
-def _probability(row: Row, name: str) -> float:
-    found = _number(row, name, "every unit needs a prediction")
-    if not 0 <= found <= 1:
-        raise UsageError(
-            f"{row.place}: {name} is a probability in [0, 1], not {shown(row.values[name])}"
-        )
-    return found
-
-
-def _flag(row: Row, name: str) -> bool:
-    value = row.values.get(name)
-    text = str(value).strip().lower().removesuffix(".0")
-    if text in _TRUE:
-        return True
-    if text in _FALSE:
-        return False
-    if value is None or value == "":
-        raise UsageError(f"{row.place} has no {name!r}: 1 for an event at time, 0 for none")
-    raise UsageError(f"{row.place}: {name} must be 1 or 0 (true or false), not {shown(value)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tailbound.workflows.reproduce.drawing import plain_numbers, svg
+from tailbound.workflows.reproduce.drawing import DESIGNS, plain_numbers, svg
 from tailbound.workflows.reproduce.realtoxicity.results import CompletionResult, CompletionRun
 
 if TYPE_CHECKING:
@@ -16,14 +16,6 @@ CAPTIONS = {
     "miscoverage-against-budget.svg": "Share of the test prompts that were unsafe before L, with "
     "its interval, beside what was allowed and the uncalibrated bound.",
 }
-STYLES: dict[str, tuple[str, str, str]] = {
-    "naive": ("#999999", "x", ":"),
-    "basic": ("#E69F00", "v", ":"),
-    "trimmed": ("#D55E00", "^", "--"),
-    "optimized": ("#CC79A7", "s", "--"),
-    "balanced": ("#0072B2", "o", "-"),
-}
-"""Colour, marker and line of each design; colours of Okabe and Ito."""
 
 
 def figures_of(result: CompletionResult) -> dict[str, bytes]:
@@ -42,7 +34,7 @@ def _lengths(axes: Axes, result: CompletionResult) -> None:
         result.uncalibrated.mean_bound, color="#555555", linestyle=":", label="uncalibrated"
     )
     for design, runs in _by_design(result).items():
-        color, marker, line = STYLES[design]
+        color, marker, line = DESIGNS[design]
         axes.plot(
             [run.budget for run in runs], [run.checked.mean_bound for run in runs], line,
             marker=marker, color=color, markersize=5, label=design,
@@ -60,7 +52,7 @@ def _miscoverage(axes: Axes, result: CompletionResult) -> None:
         result.uncalibrated.miscoverage, color="#555555", linestyle=":", label="uncalibrated"
     )
     for number, (design, runs) in enumerate(_by_design(result).items()):
-        color, marker, _ = STYLES[design]
+        color, marker, _ = DESIGNS[design]
         values = [run.checked.miscoverage for run in runs]
         intervals = [run.checked.coverage.interval or (0.0, 1.0) for run in runs]
         away = [

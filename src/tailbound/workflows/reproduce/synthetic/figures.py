@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tailbound.workflows.reproduce.drawing import plain_numbers, svg
+from tailbound.workflows.reproduce.drawing import DESIGNS, plain_numbers, svg
 from tailbound.workflows.reproduce.synthetic.results import SyntheticResult, SyntheticRow
 from tailbound.workflows.reproduce.synthetic.settings import Method
 
@@ -19,15 +19,11 @@ CAPTIONS = {
     "bound-against-draws.svg": "Mean bound against the draws that each calibration prompt really "
     "took.",
 }
-STYLES: dict[str, tuple[str, str, str]] = {
-    "naive": ("#999999", "x", ":"),
-    "basic": ("#E69F00", "v", ":"),
-    "trimmed": ("#D55E00", "^", "--"),
-    "optimized": ("#CC79A7", "s", "--"),
+STYLES = {
+    **DESIGNS,
     "balanced, plug-in": ("#56B4E9", "D", "-"),
-    "balanced, marginal": ("#0072B2", "o", "-"),
+    "balanced, marginal": DESIGNS["balanced"],
 }
-"""Colour, marker and line of each method; colours of Okabe and Ito."""
 
 
 def figures_of(result: SyntheticResult) -> dict[str, bytes]:
