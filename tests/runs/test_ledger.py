@@ -258,8 +258,13 @@ def test_thousands_of_shards_read_quickly(tmp_path: Path) -> None:
             one = frame.with_columns(pl.lit(number, pl.Int64).alias("index"))
             write_sealed(tmp_path / "draws" / part_name(number), one, of=belongs_to)
     start = time.process_time()
+    for path in shards(tmp_path):
+        pl.read_parquet(path)
+    plain = time.process_time() - start
+    start = time.process_time()
     assert len(index(tmp_path, "s")["p0"].indices) == 2000
-    assert time.process_time() - start < 3
+    ours = time.process_time() - start
+    assert ours < plain, "checking and counting take longer than reading shard by shard"
     assert scan(tmp_path).select("index").collect().height == 2000
 
 

@@ -452,6 +452,10 @@ def test_thousands_of_prompts_take_no_time(tmp_path):
     ).write_parquet(path)
     import_run(path, tmp_path / "run")
     start = time.process_time()
-    (stream,) = summarize_run(tmp_path / "run").streams
-    assert time.process_time() - start < 10
-    assert len(stream.ids) == 20_000
+    found = summarize_run(tmp_path / "run")
+    ours = time.process_time() - start
+    start = time.process_time()
+    json.dumps(found.to_dict(), indent=2)
+    plain = time.process_time() - start
+    assert ours < 4 * plain, "summarizing takes much longer than putting the summary into words"
+    assert len(found.streams[0].ids) == 20_000

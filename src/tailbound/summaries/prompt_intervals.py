@@ -9,7 +9,7 @@ Missing verdicts are safe in every lower limit and unsafe in every upper one.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ class PromptSummary:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        return asdict(self)
+        return {**vars(self), "at_least_one": [dict(vars(one)) for one in self.at_least_one]}
 
 
 def summarize_fixed(
