@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -147,12 +147,43 @@ def test_every_token_has_the_density_of_its_variant(kind: str) -> None:
 def test_draws_do_not_depend_on_the_batch(kind: str) -> None:
     requests = asked(SCHEDULES, each=3)
     found = []
-    for batch_size, order in ((1, 1), (7, 1), (64, -1)):
+    for batch_size, order in ((1, 1), (7, 1), (16, -1), (64, -1)):
         made = engine(kind, batch_size=batch_size, max_new_tokens=8)
         draws = made.sample(Queue(requests[::order]), seed=5)
         found.append({(d.prompt_id, d.index): d.token_ids for d in draws})
     assert len(found[0]) == len(requests)
-    assert found[0] == found[1] == found[2]
+    assert all(one == found[0] for one in found)
+
+
+class Watched(Queue):
+    """Remembers how many requests it was asked for, and whether rows were at work meanwhile."""
+
+    def __init__(self, items: list[DrawRequest], portion: int | None = None) -> None:
+        super().__init__(items, portion=portion)
+        self.asked: list[tuple[int, bool]] = []
+
+    def take(self, limit: int, *, wait: bool) -> Sequence[DrawRequest]:
+        self.asked.append((limit, wait))
+        return super().take(limit, wait=wait)
+
+
+@pytest.mark.parametrize("portion", [None, 1, 3])
+def test_rows_that_take_turns_enter_together(portion: int | None) -> None:
+    """An eighth of the rows may wait for company, never the last draw, and no draw is lost."""
+    requests = asked(SCHEDULES, each=8)
+    together = Watched(requests, portion)
+    made = engine(batch_size=32, max_new_tokens=8)
+    found = list(made.sample(together, seed=5))
+    assert {(d.prompt_id, d.index) for d in found} == {(r.prompt.id, r.index) for r in requests}
+    assert len(found) == len(requests)
+    assert min(limit for limit, idle in together.asked if not idle) >= 4
+
+
+def test_a_single_voice_waits_for_nobody() -> None:
+    source = Watched(asked([()], each=40))
+    plain = made_target(network(), batch_size=32, max_new_tokens=8)
+    assert len(list(plain.sample(source, seed=5))) == 40 * len(PROMPTS)
+    assert min(limit for limit, idle in source.asked if not idle) < 4
 
 
 def test_without_segments_it_samples_as_the_target_does() -> None:
