@@ -241,3 +241,15 @@ def test_none_among_is_the_share_of_choices_without_an_event() -> None:
     counts = np.arange(31)
     assert binom.pmf(counts, 30, p) @ none_among(30, counts, t) == pytest.approx((1 - p) ** t)
     assert none_among(10**9, 10, 10**6) == pytest.approx((1 - 1e-3) ** 10, rel=1e-4)
+
+
+def test_counted_values_are_repeated_ones() -> None:
+    rng = np.random.default_rng(5)
+    values, counts = rng.random((3, 6)), rng.integers(0, 9, (3, 6))
+    for row, times in zip(values, counts, strict=True):
+        whole = betting_lower(np.repeat(row, times))
+        assert betting_lower(row, counts=times) == pytest.approx(whole, rel=1e-9)
+    with pytest.raises(UsageError, match="whole numbers"):
+        betting_lower([1.0, 2.0], counts=[1, -1])
+    with pytest.raises(UsageError, match="whole numbers"):
+        betting_lower([1.0, 2.0], counts=[1])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tailbound.api import (
         bound,
         bound_table,
+        compare,
         forecast_deployment,
         import_draws,
         load_target,
@@ -47,6 +48,7 @@ _HOMES = {
     "bound": "tailbound.api",
     "bound_table": "tailbound.api",
     "calibrate": "tailbound.survival",
+    "compare": "tailbound.api",
     "estimate_risk": "tailbound.importance_sampling",
     "forecast_deployment": "tailbound.api",
     "import_draws": "tailbound.api",
@@ -77,6 +79,7 @@ __all__ = [
     "bound",
     "bound_table",
     "calibrate",
+    "compare",
     "estimate_risk",
     "forecast_deployment",
     "import_draws",

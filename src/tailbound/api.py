@@ -41,6 +41,7 @@ from tailbound.steering.options import PersonaOptions, RefusalOptions
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.bound.importance.options import MethodOptions
 from tailbound.workflows.bound.settings import BoundSettings
+from tailbound.workflows.compare.settings import CompareOptions
 from tailbound.workflows.forecast.settings import ForecastOptions
 from tailbound.workflows.import_.settings import ImportOptions
 from tailbound.workflows.monitor.settings import MonitorOptions
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from tailbound.steering import Direction
     from tailbound.targets import Target
     from tailbound.workflows.bound import BoundResult, PredictedBounds, Preview
+    from tailbound.workflows.compare import CompareResult
     from tailbound.workflows.forecast import ForecastResult
     from tailbound.workflows.forecast.reading import TableSource as EstimateSource
     from tailbound.workflows.import_ import ImportResult
@@ -420,6 +422,36 @@ def forecast_deployment(
         source = _place(source, "source")
     with _watching(progress):
         return forecast_command(source, given)
+
+
+@_takes(CompareOptions)
+def compare(
+    a: Place,
+    b: Place,
+    *,
+    progress: ProgressOption = "auto",
+    **options: Any,
+) -> CompareResult:
+    """Run `b` against run `a` on the same prompts: `tailbound compare`.
+
+    `a` and `b` are run folders of two models, checkpoints, system prompts or judges. The result has
+    the mean change with its intervals, the list of changed prompts, and what else differs. Nothing
+    is written.
+
+    >>> import tempfile, tailbound
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name, heat in (("a", 1.0), ("b", 0.7)):
+    ...         _ = tailbound.risk(["how do i clean the pie"], out=f"{folder}/{name}", draws=20,
+    ...                            proposal="none", temperature=heat, progress=None)
+    ...     found = tailbound.compare(f"{folder}/a", f"{folder}/b", quantity="rate", progress=None)
+    >>> len(found.prompts), [one.name for one in found.differences]
+    (1, ['contract.temperature', 'contract.digest'])
+    """
+    from tailbound.workflows.compare.command import compare_command
+
+    given = _checked(compare, options)
+    with _watching(progress):
+        return compare_command(_place(a, "a"), _place(b, "b"), given)
 
 
 @_takes(VerifyOptions)

@@ -68,7 +68,9 @@ _UPPER_PRIOR = np.concatenate([np.full(_UPPER_BETS.size - 1, 0.5 / (_UPPER_BETS.
 _BLOCK = 2**20
 
 
-def betting_lower(values: ArrayLike, *, confidence: float = 0.95) -> NDArray[np.float64]:
+def betting_lower(
+    values: ArrayLike, *, confidence: float = 0.95, counts: ArrayLike | None = None
+) -> NDArray[np.float64]:
     r"""One-sided lower confidence bound for a mean of values >= 0 of any size, finite-sample.
 
     For X_1..X_n >= 0 and a guess m of their mean, bets theta_1..theta_G in (0, 1) that were fixed
@@ -86,8 +88,9 @@ def betting_lower(values: ArrayLike, *, confidence: float = 0.95) -> NDArray[np.
     and, by Ville's inequality, at the ends of all complete batches at once when every batch has
     mean mu given the past. With independent, identically distributed values every n is such an end.
 
-    `values` has shape (..., n) and the result (...). Raises `UsageError` for values that are
-    negative or not finite, and for a confidence outside (0, 1).
+    `values` has shape (..., n) and the result (...). `counts`, of the same shape, says how often
+    each value occurs (default: once). Raises `UsageError` for values that are negative or not
+    finite, for counts that are no such numbers, and for a confidence outside (0, 1).
 
     Source: Waudby-Smith and Ramdas (2024), "Estimating means of bounded random variables by
     betting", section 4 (capital processes; a mixture of constant bets in place of adaptive ones).
@@ -101,13 +104,17 @@ def betting_lower(values: ArrayLike, *, confidence: float = 0.95) -> NDArray[np.
     x = _rows(values, confidence)
     if (x < 0).any():
         raise UsageError(f"values must not be negative, but one is {x.min():g}")
+    times = np.ones_like(x) if counts is None else _rows(counts, confidence)
+    if times.shape != x.shape or (times < 0).any() or (times != np.floor(times)).any():
+        raise UsageError("counts must be whole numbers of at least 0, one for each value")
+    x = np.where(times > 0, x, 0.0)
     scale = x.max(axis=-1, initial=0.0)
     some = scale > 0
     bound = np.zeros(x.shape[:-1])
     if some.any():
         # Divided by the largest value (not multiplied by its inverse, which may overflow).
         shares = x[some] / scale[some][:, None]
-        root = _smallest_mean(shares, np.ones_like(shares), confidence, _LOWER_BETS, _LOWER_PRIOR)
+        root = _smallest_mean(shares, times[some], confidence, _LOWER_BETS, _LOWER_PRIOR)
         bound[some] = scale[some] * root
     return bound
 

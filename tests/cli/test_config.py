@@ -23,6 +23,7 @@ from tailbound.core.options import Option, options_of
 from tailbound.demo.files import default_prompts
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.bound.settings import BoundSettings
+from tailbound.workflows.compare.settings import CompareOptions
 from tailbound.workflows.forecast.settings import ForecastOptions
 from tailbound.workflows.import_.settings import ImportOptions
 from tailbound.workflows.monitor.settings import MonitorOptions
@@ -159,6 +160,7 @@ def test_a_password_in_a_url_is_not_saved(cli: Cli, prompts: Path) -> None:
         ("rejudge", (RejudgeOptions,)),
         ("summarize", (SummaryOptions,)),
         ("monitor", (MonitorOptions,)),
+        ("compare", (CompareOptions,)),
         ("forecast", (ForecastOptions,)),
         ("import", (ImportOptions, RecordOptions)),
         ("mc-vs-is", (ErrorStudy, ProposalOptions, RISK_OPTIONS, PromptOptions)),
@@ -207,6 +209,7 @@ def test_every_option_is_read_back_as_it_was_saved(
         ("rejudge", tailbound.rejudge),
         ("summarize", tailbound.summarize),
         ("monitor", tailbound.monitor),
+        ("compare", tailbound.compare),
         ("forecast", tailbound.forecast_deployment),
         ("import", tailbound.import_draws),
         ("reproduce mc-vs-is", tailbound.reproduce_mc_vs_is),

@@ -12,6 +12,7 @@ import pytest
 COMMANDS = [
     [],
     *([name] for name in ("demo", "bound", "predict", "risk", "steer", "summarize", "rejudge")),
+    ["compare"],
     ["forecast"],
     ["verify"],
     *([name] for name in ("monitor", "import", "reproduce", "targets", "judges", "doctor")),

@@ -16,7 +16,13 @@ from docs.pages import PAGES, Snippet, inline_code, name, snippets
 
 #: Pages whose commands are executed as well, in order with their Python, in one folder. The
 #: commands of the others need a checkpoint, a server, or minutes.
-EXECUTED = ("docs/start.md", "docs/forecast.md", "docs/tutorials/demo.md", "docs/tutorials/logs.md")
+EXECUTED = (
+    "docs/start.md",
+    "docs/compare.md",
+    "docs/forecast.md",
+    "docs/tutorials/demo.md",
+    "docs/tutorials/logs.md",
+)
 
 #: Commands on those pages that are shown only: they take minutes, or files that are not there.
 SHOWN = (

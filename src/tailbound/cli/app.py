@@ -12,6 +12,7 @@ from typing import NoReturn
 import typer
 
 from tailbound.cli.bound import command as bound
+from tailbound.cli.compare import command as compare
 from tailbound.cli.demo import command as demo
 from tailbound.cli.doctor import command as doctor
 from tailbound.cli.forecast import command as forecast
@@ -48,6 +49,7 @@ _commands: dict[str, Callable[..., None]] = {
     "risk": risk,
     "summarize": summarize,
     "rejudge": rejudge,
+    "compare": compare,
     "forecast": forecast,
     "verify": verify,
     "monitor": monitor,

@@ -44,6 +44,7 @@ from tailbound.workflows.bound.curve import Curve, TwoSided
 from tailbound.workflows.bound.groups import Groups, LowerBound
 from tailbound.workflows.bound.importance.report import WeightedReport
 from tailbound.workflows.bound.results import MissingVerdicts, StreamSpend
+from tailbound.workflows.compare import CompareResult
 from tailbound.workflows.doctor import Diagnosis
 from tailbound.workflows.doctor import Requirement as Package
 from tailbound.workflows.forecast import ForecastResult
@@ -216,6 +217,16 @@ FORECAST = shape(
     schema=ONE,
     estimand=str,
     guarantee=str,
+)
+COMPARED = shape(
+    "compare",
+    CompareResult,
+    without=("what",),
+    about="Two runs on the same prompts: which prompts changed, and by how much all of them did.",
+    schema=ONE,
+    estimand=str,
+    guarantee=str,
+    changed=list[str],
 )
 MONITOR = shape(
     "monitor",
@@ -544,6 +555,7 @@ OUTPUTS: dict[str, Any] = {
     "summarize": SUMMARY,
     "monitor": MONITOR,
     "forecast": FORECAST,
+    "compare": COMPARED,
     "verify": shape(
         "verification",
         Verification,
