@@ -237,7 +237,7 @@ def test_python_and_the_command_line_declare_the_same(
         assert keywords[one.name].default == due
     # what is left is no setting: where the run is, and what becomes of the result
     own = {"as_json", "dry_run", "config", "save_config", "folder", "run", "source", "out"}
-    own |= {"from_table"}
+    own |= {"from_table", "a", "b"}
     assert set(defaults) <= own | {"prompts", "target", "judge", "rejudge", "outcomes"}
 
 
