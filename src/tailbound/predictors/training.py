@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -87,64 +88,35 @@ def fit(
     """
     x = check_features(features)
     k, n = _counts(unsafe, draws, len(x))
-    if loss not in LOSSES:
-        raise UsageError(f"loss must be one of {', '.join(LOSSES)}, not {loss!r}")
-    if head not in HEADS:
-        raise UsageError(f"head must be one of {', '.join(HEADS)}, not {head!r}")
-    if head == "boosting":
-        require("the head boosting", "tfidf")
-    if folds < 2:
-        raise UsageError(f"cross-validation needs at least 2 folds, not {folds}")
+    _check_options(loss, head, folds)
     events, trials = geometric_counts(k, n) if loss == "geometric" else (k, n)
     names = groups if groups is not None else range(len(x))
     fold = _folds(names, folds, rng)
     space = RowSpace.of(x)
-    held_out, constant, weights = _cross_validate(space.coordinates, events, trials, fold)
-    scores = np.array([deviance(eta, events, trials) for eta in held_out])
-    constant_score = deviance(constant, events, trials)
-    best = int(scores.argmin()) if held_out else -1
-    rate = pooled_rate(events, trials)
-    if best >= 0 and scores[best] < constant_score:
-        penalty = PENALTIES[best]
-        ridge = _Ridge(space.coordinates, events, trials)
-        for step in PENALTIES[: best + 1]:
-            solution = ridge.descend(step)
-        without = weights[best]
-    else:
-        penalty = None
-        solution = _constant(rate, space.coordinates)
-        without = [
-            _constant(pooled_rate(events[fold != i], trials[fold != i]), space.coordinates)
-            for i in range(int(fold.max()) + 1)
-        ]
-    fitted = solution[0] + space.coordinates @ solution[1:]
+    ridge = _RidgeFit.of(space.coordinates, events, trials, fold)
     rotation = _leading(x, space)
     data = FoldedCounts(
         z=(x - space.mean) @ rotation,
         events=events,
         draws=trials,
         fold=fold,
-        offsets=np.array([one[0] + space.coordinates @ one[1:] for one in without]),
-        offset=fitted,
+        offsets=np.array([one[0] + space.coordinates @ one[1:] for one in ridge.without]),
+        offset=ridge.fitted,
     )
     candidate, compared, why = compare(
         data,
         head,
         prompts_unsafe=int((k > 0).sum()),
         units=np.unique(np.asarray(names), return_inverse=True)[1],
-        ridge="one rate for all prompts" if penalty is None else f"penalty {penalty:g}",
+        ridge="one rate for all" if ridge.penalty is None else f"penalty {ridge.penalty:g}",
     )
     added = candidate.fit()
-    if added is None:  # the out-of-fold predictions of the ridge path itself
-        eta = constant if penalty is None else held_out[best]
-    else:
-        eta, fitted = candidate.log_odds, fitted + added(data.z)
     chosen = RIDGE if added is None else candidate.name
+    eta, fitted = ridge.held_out, ridge.fitted
+    if added is not None:
+        eta, fitted = candidate.log_odds, fitted + added(data.z)
     low, high = fitted.min() - np.log(MARGIN), fitted.max() + np.log(MARGIN)
-    held_out_p = expit(np.clip(eta, low, high))
-    recalibration = RecalibratedHazard.identity()
-    if penalty is not None or chosen != RIDGE:  # one rate for all is that of the counts as it is
-        recalibration = recalibrate_hazard(held_out_p, k, n)
+    held_out = expit(np.clip(eta, low, high))
     report = TrainingReport(
         loss=loss,
         prompts=len(x),
@@ -153,26 +125,75 @@ def fit(
         quiet=float((k == 0).mean()),
         folds=int(fold.max()) + 1,
         components=space.coordinates.shape[1],
-        penalty=penalty,
+        penalty=ridge.penalty,
         deviance=deviance(eta, events, trials),
-        constant_deviance=constant_score,
-        pooled_rate=rate,
+        constant_deviance=ridge.constant_deviance,
+        pooled_rate=pooled_rate(events, trials),
         smallest=float(expit(low)),
         largest=float(min(expit(high), 1 - 1e-9)),
-        bins=_bins(held_out_p, k, n),
+        bins=_bins(held_out, k, n),
         head=chosen,
         heads=compared,
         choice=why,
     )
     return FittedPredictor(
         mean=space.mean,
-        weights=space.rotation @ solution[1:],
-        intercept=float(solution[0]),
-        held_out=held_out_p,
-        recalibration=recalibration,
+        weights=space.rotation @ ridge.weights[1:],
+        intercept=float(ridge.weights[0]),
+        held_out=held_out,
+        recalibration=(
+            recalibrate_hazard(held_out, k, n)
+            if report.recalibrated
+            else RecalibratedHazard.identity()
+        ),
         report=report,
         correction=None if added is None else Correction(rotation, added),
     )
+
+
+def _check_options(loss: str, head: str, folds: int) -> None:
+    if loss not in LOSSES:
+        raise UsageError(f"loss must be one of {', '.join(LOSSES)}, not {loss!r}")
+    if head not in HEADS:
+        raise UsageError(f"head must be one of {', '.join(HEADS)}, not {head!r}")
+    if head == "boosting":
+        require("the head boosting", "tfidf")
+    if folds < 2:
+        raise UsageError(f"cross-validation needs at least 2 folds, not {folds}")
+
+
+@dataclass(frozen=True, eq=False)
+class _RidgeFit:
+    """The ridge head: `weights`, (1 + components,), to all prompts, and `without` each fold.
+
+    `held_out` and `fitted` are log-odds of the training prompts, out of fold and in sample.
+    """
+
+    penalty: float | None
+    weights: Array
+    without: list[Array]
+    held_out: Array
+    fitted: Array
+    constant_deviance: float
+
+    @classmethod
+    def of(cls, x: Array, events: Array, draws: Array, fold: NDArray[np.int64]) -> _RidgeFit:
+        """With the penalty of least held-out deviance, or one rate for all where that is less."""
+        held_out, constant, without = _cross_validate(x, events, draws, fold)
+        scores = np.array([deviance(eta, events, draws) for eta in held_out])
+        constant_score = deviance(constant, events, draws)
+        best = int(scores.argmin()) if held_out else -1
+        if best >= 0 and scores[best] < constant_score:
+            ridge = _Ridge(x, events, draws)
+            for step in PENALTIES[: best + 1]:
+                weights = ridge.descend(step)
+            penalty, eta, each = PENALTIES[best], held_out[best], without[best]
+        else:
+            parts = [fold != number for number in range(int(fold.max()) + 1)]
+            weights = _constant(pooled_rate(events, draws), x)
+            each = [_constant(pooled_rate(events[seen], draws[seen]), x) for seen in parts]
+            penalty, eta = None, constant
+        return cls(penalty, weights, each, eta, weights[0] + x @ weights[1:], constant_score)
 
 
 def _constant(rate: float, coordinates: Array) -> Array:
