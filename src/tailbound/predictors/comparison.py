@@ -1,8 +1,9 @@
 """Which head predicts best: ridge, or what a network or boosted trees add to it.
 
 All heads are compared by the deviance of their out-of-fold predictions on the same folds. Another
-head than ridge is chosen only where its deviance is lower by more than one standard error of the
-difference and by more than one nat, so that noise does not choose.
+head than ridge is chosen only where its deviance is lower by more than two standard errors of the
+difference and by more than one nat, so that noise does not choose. One standard error would not do:
+penalties and numbers of trees are chosen by the same deviance, which flatters the best of many.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ LEAST_PROMPTS, LEAST_UNSAFE = 60, 20
 MOST_COORDINATES = 32
 """Of the features that networks and trees read: the leading ones."""
 
+STANDARD_ERRORS = 2.0
+"""Of the difference: the least that another head than ridge must gain."""
 ONE_NAT = 2.0
-"""In deviance: the least that another head than ridge must gain."""
+"""In deviance, likewise."""
 
 _WORSE = 2
 """Penalties that are tried beyond the best one so far."""
@@ -118,7 +121,7 @@ def compare(
 
 
 def choose(scores: Sequence[HeadScore]) -> tuple[str, str]:
-    """The name of the best head by the rule of one standard error, and why.
+    """The name of the best head by the rule of two standard errors, and why.
 
     >>> ridge = HeadScore(
     ...     name="ridge", deviance=90.0, difference=0.0, standard_error=0.0, setting="penalty 1"
@@ -127,7 +130,7 @@ def choose(scores: Sequence[HeadScore]) -> tuple[str, str]:
     ...     name="mlp", deviance=80.0, difference=-10.0, standard_error=12.0, setting="penalty 4"
     ... )
     >>> choose([ridge, other])
-    ('ridge', 'no other head is better than ridge by more than one standard error')
+    ('ridge', 'no other head is better than ridge by more than two standard errors')
     """
     lower = [
         (one.deviance, one.name, -one.difference, one.standard_error)
@@ -135,10 +138,10 @@ def choose(scores: Sequence[HeadScore]) -> tuple[str, str]:
         if one.deviance is not None
         and one.difference is not None
         and one.standard_error is not None
-        and -one.difference > max(one.standard_error, ONE_NAT)
+        and -one.difference > max(STANDARD_ERRORS * one.standard_error, ONE_NAT)
     ]
     if not lower:
-        return RIDGE, "no other head is better than ridge by more than one standard error"
+        return RIDGE, "no other head is better than ridge by more than two standard errors"
     _, name, gain, error = min(lower)
     return name, (
         f"out-of-fold deviance {gain:.4g} below that of ridge, standard error {error:.2g}"

@@ -80,7 +80,7 @@ def fit(
 
     `head` is what predicts: `ridge`, the regression itself; `mlp` or `boosting`, a small network or
     boosted trees (extra `tfidf`) on top of it; or `auto`, which takes another than ridge only
-    where its out-of-fold deviance is lower by more than one standard error of the difference. The
+    where its out-of-fold deviance is lower by more than two standard errors of the difference. The
     report has the comparison.
 
     Raises `UsageError` where shapes disagree, a feature is not finite, or there are no draws, and
