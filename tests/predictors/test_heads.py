@@ -4,9 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy.special import expit
 from sklearn.tree import DecisionTreeRegressor
 
+import tailbound
+from tailbound.cli.render.bound import bound
+from tailbound.demo.files import default_prompts
 from tailbound.errors import LedgerError, MissingExtraError, UsageError
 from tailbound.predictors import FittedPredictor, HeadScore, comparison, fit
 from tailbound.predictors.arrays import load_arrays, save_arrays
@@ -14,6 +18,8 @@ from tailbound.predictors.boosting import RATE, BoostedTrees, Boosting
 from tailbound.predictors.comparison import choose
 from tailbound.predictors.likelihood import deviance, deviances, log_likelihood
 from tailbound.predictors.network import Network, fit_network
+from tailbound.workflows.bound.features import check_head
+from tailbound.workflows.bound.importance.options import method_of
 
 DRAWS = 300
 
@@ -331,3 +337,36 @@ def test_the_choice_costs_little_where_ridge_is_right_and_gains_where_it_is_not(
             ratios[name].append(errors[0] / errors[1])
     assert np.mean(ratios["linear"]) < 1.15
     assert np.mean(ratios["steps"]) < 0.8
+
+
+def test_a_head_that_does_not_go_with_the_rest_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"the prompts bring p_hat, .*remove --head"):
+        check_head("mlp", supplied=True)
+    check_head("auto", supplied=True)
+    with pytest.raises(UsageError, match="--head does not go with --method importance"):
+        method_of({"method": "importance", "head": "mlp"})
+
+
+def test_the_panel_names_another_head_than_ridge(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bound by trees: the panel, `bound.json`, `predict` and `verify`."""
+    prompts = default_prompts(80)
+    folder = tmp_path / "run"
+    result = tailbound.bound(
+        prompts,
+        out=folder,
+        budget=5,
+        train_draws=60,
+        test_draws=2,
+        split=(0.5, 0.4, 0.1),
+        head="boosting",
+        progress=None,
+    )
+    assert result.predictor is not None
+    asked = result.predictor["head"]
+    assert result.made_with["head"] == "boosting"
+    bound(result, subject="demo", out=Console(width=300))
+    assert ("boosting was asked for" in capsys.readouterr().out) == (asked == "boosting")
+    assert FittedPredictor.load(folder / "predictor.npz").report.head == asked
+    assert tailbound.verify(folder, progress=None).matches
