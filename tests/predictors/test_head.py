@@ -244,7 +244,7 @@ def test_files_that_are_something_else_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="is damaged, or is not a predictor"):
         FittedPredictor.load(path)
     np.savez(path, document=np.frombuffer(b'{"schema": 9}', dtype=np.uint8))
-    with pytest.raises(UsageError, match="schema version 9, and this tailbound reads version 2"):
+    with pytest.raises(UsageError, match="schema version 9, and this tailbound reads version 3"):
         FittedPredictor.load(path)
 
 

@@ -3,7 +3,7 @@
 from tailbound.predictors.embeddings import DEFAULT_MODEL as DEFAULT_EMBEDDINGS
 from tailbound.predictors.embeddings import EmbeddingFeatures
 from tailbound.predictors.finetune import FinetunedFeatures
-from tailbound.predictors.head import CalibrationBin, FittedPredictor, TrainingReport
+from tailbound.predictors.head import CalibrationBin, FittedPredictor, HeadScore, TrainingReport
 from tailbound.predictors.novelty import NoveltyDetector
 from tailbound.predictors.tfidf import TfidfFeatures
 from tailbound.predictors.training import LOSSES, fit
@@ -15,6 +15,7 @@ __all__ = [
     "EmbeddingFeatures",
     "FinetunedFeatures",
     "FittedPredictor",
+    "HeadScore",
     "NoveltyDetector",
     "TfidfFeatures",
     "TrainingReport",

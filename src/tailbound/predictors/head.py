@@ -1,4 +1,4 @@
-"""A fitted predictor: a linear head on features, and the report of its training."""
+"""A fitted predictor: a head on features, and the report of its training."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from scipy.special import expit
 
 from tailbound.errors import UsageError
 from tailbound.predictors.arrays import load_arrays, save_arrays
+from tailbound.predictors.boosting import BoostedTrees
+from tailbound.predictors.network import Network
+from tailbound.storage.documents import understood
+from tailbound.storage.plain import from_plain
 from tailbound.survival.recalibration import RecalibratedHazard
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,15 +34,33 @@ class CalibrationBin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeadScore:
+    """How well one head predicts the training prompts out of fold.
+
+    `deviance` as in `TrainingReport`, all heads on the same folds; `difference` is what it has more
+    than the ridge head, and `standard_error` that of the difference, prompts (or their groups) the
+    units. The three are None for a head that was not compared. `setting` says what
+    cross-validation chose for it, or why it was not compared.
+    """
+
+    name: str
+    deviance: float | None
+    difference: float | None
+    standard_error: float | None
+    setting: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingReport:
     """How well p_hat predicts prompts that it was not trained on, before it is recalibrated.
 
     `deviance` is that of the out-of-fold predictions (twice the log-likelihood that they lose to
     the observed rates) under the loss that was trained with; `constant_deviance` that of one rate
     for all prompts, held out too; `explained` is 1 - deviance / constant_deviance. `penalty`
-    is the ridge penalty that cross-validation chose, None where the constant was best. `quiet` is
-    the share of prompts without an event. `smallest` and `largest` are the ends that every
-    prediction is held to. `bins` compare predictions with what happened.
+    is the ridge penalty that cross-validation chose, None where the constant was best. `head` is
+    the head that predicts, `heads` are those that were compared, and `choice` says why it is that
+    one. `quiet` is the share of prompts without an event. `smallest` and `largest` are the ends
+    that every prediction is held to. `bins` compare predictions with what happened.
     """
 
     loss: str
@@ -55,6 +77,14 @@ class TrainingReport:
     smallest: float
     largest: float
     bins: tuple[CalibrationBin, ...]
+    head: str
+    heads: tuple[HeadScore, ...]
+    choice: str
+
+    @property
+    def recalibrated(self) -> bool:
+        """Whether predictions are recalibrated: one rate for all is that of the counts as it is."""
+        return self.penalty is not None or self.head != "ridge"
 
     @property
     def explained(self) -> float:
@@ -65,6 +95,7 @@ class TrainingReport:
         """Plain values, ready for JSON; `explained` among them."""
         values = asdict(self)
         values["bins"] = [asdict(one) for one in self.bins]
+        values["heads"] = [asdict(one) for one in self.heads]
         values["explained"] = self.explained
         return values
 
@@ -72,8 +103,28 @@ class TrainingReport:
     def from_dict(cls, values: dict[str, Any]) -> TrainingReport:
         """Inverse of `to_dict`."""
         kept = {name: value for name, value in values.items() if name != "explained"}
-        kept["bins"] = tuple(CalibrationBin(**one) for one in values["bins"])
-        return cls(**kept)
+        return from_plain(cls, kept)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """What another head than ridge adds to its log-odds: `function` of z = (x - mean) @ rotation.
+
+    `rotation` has shape (dimension, coordinates).
+    """
+
+    rotation: NDArray[np.float64]
+    function: Network | BoostedTrees
+
+    def __call__(self, centred: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Log-odds to add for x - mean, shape (prompts, dimension); shape (prompts,)."""
+        return self.function(centred @ self.rotation)
+
+
+_FUNCTIONS: dict[str, type[Network] | type[BoostedTrees]] = {
+    "mlp": Network,
+    "boosting": BoostedTrees,
+}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -81,6 +132,7 @@ class FittedPredictor:
     """p_hat(x): expit(intercept + (x - mean) . weights), held to a range, then recalibrated.
 
     The range is [report.smallest, report.largest]. `mean` and `weights` have shape (dimension,).
+    `correction` is added to the log-odds where another head than ridge was chosen, else None.
     `held_out` are predictions for the training prompts before they are recalibrated, shape
     (prompts,), each from a fit that saw neither the prompt nor its group. `recalibration` maps
     them to the rates that were observed; it keeps the order of the prompts.
@@ -92,6 +144,7 @@ class FittedPredictor:
     held_out: NDArray[np.float64]
     recalibration: RecalibratedHazard
     report: TrainingReport
+    correction: Correction | None = None
 
     @property
     def out_of_fold(self) -> NDArray[np.float64]:
@@ -109,7 +162,10 @@ class FittedPredictor:
                 f"the predictor was trained on {len(self.weights)} features per prompt, and these "
                 f"have {x.shape[1]}: use the target that it was trained with"
             )
-        p: NDArray[np.float64] = expit(self.intercept + (x - self.mean) @ self.weights)
+        eta = self.intercept + (x - self.mean) @ self.weights
+        if self.correction is not None:
+            eta = eta + self.correction(x - self.mean)
+        p: NDArray[np.float64] = expit(eta)
         return self.recalibration(np.clip(p, self.report.smallest, self.report.largest))
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -120,6 +176,9 @@ class FittedPredictor:
             "slope": self.recalibration.slope,
             "report": self.report.to_dict(),
         }
+        more: dict[str, NDArray[Any]] = {}
+        if self.correction is not None:
+            more = {"rotation": self.correction.rotation, **self.correction.function.arrays()}
         save_arrays(
             Path(path),
             document,
@@ -128,22 +187,66 @@ class FittedPredictor:
             held_out=self.held_out,
             log_odds=self.recalibration.log_odds,
             recalibrated=self.recalibration.recalibrated,
+            **more,
         )
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> FittedPredictor:
-        """Read what `save` wrote; raises `UsageError` where that is not what the file is."""
+        """Read what `save` wrote.
+
+        Raises `UsageError` where there is no such file, and `LedgerError` where it is damaged:
+        every shape, range and number is checked.
+        """
         document, arrays = load_arrays(Path(path), SCHEMA_VERSION, "a predictor")
-        return cls(
-            mean=arrays["mean"],
-            weights=arrays["weights"],
-            intercept=float(document["intercept"]),
-            held_out=arrays["held_out"],
-            recalibration=RecalibratedHazard(
-                arrays["log_odds"], arrays["recalibrated"], float(document["slope"])
-            ),
-            report=TrainingReport.from_dict(document["report"]),
-        )
+        with understood(Path(path)):
+            return _predictor(document, arrays)
+
+
+def _predictor(document: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> FittedPredictor:
+    """What was saved; raises `ValueError`, `KeyError` or `TypeError` where it cannot be that."""
+    report = TrainingReport.from_dict(document["report"])
+    mean, weights, held_out, log_odds, recalibrated = (
+        _finite(arrays, name)
+        for name in ("mean", "weights", "held_out", "log_odds", "recalibrated")
+    )
+    intercept, slope = float(document["intercept"]), float(document["slope"])
+    if weights.shape != mean.shape or held_out.size != report.prompts:
+        raise ValueError("arrays of different lengths")
+    if not (np.isfinite(intercept) and 0 < slope < np.inf):
+        raise ValueError("an intercept or a slope out of range")
+    if not 0 < report.smallest <= report.largest < 1:
+        raise ValueError("ends of the predictions out of range")
+    if ((held_out <= 0) | (held_out > 1)).any():
+        raise ValueError("predictions that are no probabilities")
+    if log_odds.size == 0 or log_odds.shape != recalibrated.shape:
+        raise ValueError("a recalibration without points")
+    if (np.diff(log_odds) < 0).any() or (np.diff(recalibrated) < 0).any():
+        raise ValueError("a recalibration that does not increase")
+    correction = None
+    if report.head != "ridge":
+        rotation = _finite(arrays, "rotation", dimensions=2)
+        if len(rotation) != len(mean):
+            raise ValueError("a rotation of another dimension")
+        made = _FUNCTIONS[report.head].from_arrays(arrays, rotation.shape[1])
+        correction = Correction(rotation, made)
+    return FittedPredictor(
+        mean=mean,
+        weights=weights,
+        intercept=intercept,
+        held_out=held_out,
+        recalibration=RecalibratedHazard(log_odds, recalibrated, slope),
+        report=report,
+        correction=correction,
+    )
+
+
+def _finite(
+    arrays: dict[str, NDArray[Any]], name: str, *, dimensions: int = 1
+) -> NDArray[np.float64]:
+    values = arrays[name]
+    if values.dtype != np.float64 or values.ndim != dimensions or not np.isfinite(values).all():
+        raise ValueError(f"{name} is not {dimensions} dimensions of finite numbers")
+    return values
 
 
 def check_features(features: ArrayLike) -> NDArray[np.float64]:

@@ -44,6 +44,15 @@ def deviance(log_odds: Array, events: Array, draws: Array) -> float:
     return 2 * (float(saturated.sum()) - log_likelihood(log_odds, events, draws))
 
 
+def deviances(log_odds: Array, events: Array, draws: Array) -> Array:
+    """The share of each prompt in `deviance`, shape (prompts,)."""
+    misses = draws - events
+    total = np.where(draws > 0, draws, 1.0)
+    lost = xlogy(events, events / total) - events * log_expit(log_odds)
+    lost += xlogy(misses, misses / total) - misses * log_expit(-log_odds)
+    return np.asarray(2 * lost, dtype=np.float64)
+
+
 def log_odds(p: float) -> float:
     """log(p / (1 - p))."""
     return float(np.log(p) - np.log1p(-p))

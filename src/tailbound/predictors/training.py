@@ -1,17 +1,27 @@
-"""Training: choose the ridge penalty by cross-validation, fit, and report."""
+"""Training: choose penalty and head by cross-validation, fit, and report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
+from tailbound.core.extras import require
 from tailbound.errors import UsageError
+from tailbound.predictors.comparison import (
+    HEADS,
+    MOST_COORDINATES,
+    RIDGE,
+    FoldedCounts,
+    compare,
+)
 from tailbound.predictors.head import (
     CalibrationBin,
+    Correction,
     FittedPredictor,
     TrainingReport,
     check_features,
@@ -23,10 +33,11 @@ from tailbound.predictors.likelihood import (
     log_odds,
     pooled_rate,
 )
-from tailbound.predictors.ridge import RowSpace, fit_ridge
+from tailbound.predictors.ridge import RowSpace, fit_ridge, standardisation
 from tailbound.survival.recalibration import RecalibratedHazard, recalibrate_hazard
 
 Loss = Literal["binomial", "geometric"]
+Head = Literal["auto", "ridge", "mlp", "boosting"]
 
 LOSSES = ("binomial", "geometric")
 
@@ -46,11 +57,12 @@ def fit(
     draws: ArrayLike,
     *,
     loss: Loss = "binomial",
+    head: Head = "ridge",
     folds: int = 5,
     groups: Sequence[str] | None = None,
     rng: np.random.Generator | int | None = None,
 ) -> FittedPredictor:
-    """Ridge logistic regression of the unsafe counts on the features of the prompts.
+    """Logistic regression of the unsafe counts on the features of the prompts.
 
     `features` has shape (prompts, dimension); `unsafe` events in `draws` draws with a verdict,
     both (prompts,), each prompt with a fixed number of draws (for draws that stopped at the first
@@ -66,37 +78,45 @@ def fit(
     recalibrated against the counts (`tailbound.survival.recalibrate_hazard`): a strictly
     increasing map, which keeps the order of the prompts and becomes part of the predictor.
 
-    Raises `UsageError` where shapes disagree, a feature is not finite, or there are no draws.
+    `head` is what predicts: `ridge`, the regression itself; `mlp` or `boosting`, a small network or
+    boosted trees (extra `tfidf`) on top of it; or `auto`, which takes another than ridge only
+    where its out-of-fold deviance is lower by more than two standard errors of the difference. The
+    report has the comparison.
+
+    Raises `UsageError` where shapes disagree, a feature is not finite, or there are no draws, and
+    `MissingExtraError` where trees are asked for without scikit-learn.
     """
     x = check_features(features)
     k, n = _counts(unsafe, draws, len(x))
-    if loss not in LOSSES:
-        raise UsageError(f"loss must be one of {', '.join(LOSSES)}, not {loss!r}")
-    if folds < 2:
-        raise UsageError(f"cross-validation needs at least 2 folds, not {folds}")
+    _check_options(loss, head, folds)
     events, trials = geometric_counts(k, n) if loss == "geometric" else (k, n)
-    fold = _folds(groups if groups is not None else range(len(x)), folds, rng)
+    names = groups if groups is not None else range(len(x))
+    fold = _folds(names, folds, rng)
     space = RowSpace.of(x)
-    held_out, constant = _cross_validate(space.coordinates, events, trials, fold)
-    scores = np.array([deviance(eta, events, trials) for eta in held_out])
-    constant_score = deviance(constant, events, trials)
-    best = int(scores.argmin()) if held_out else -1
-    rate = pooled_rate(events, trials)
-    if best >= 0 and scores[best] < constant_score:
-        penalty, eta, score = PENALTIES[best], held_out[best], float(scores[best])
-        ridge = _Ridge(space.coordinates, events, trials)
-        for step in PENALTIES[: best + 1]:
-            solution = ridge.descend(step)
-    else:
-        penalty, eta, score = None, constant, constant_score
-        solution = np.zeros(1 + space.coordinates.shape[1])
-        solution[0] = log_odds(rate)
-    fitted = solution[0] + space.coordinates @ solution[1:]
+    ridge = _RidgeFit.of(space.coordinates, events, trials, fold)
+    rotation = _leading(x, space)
+    data = FoldedCounts(
+        z=(x - space.mean) @ rotation,
+        events=events,
+        draws=trials,
+        fold=fold,
+        offsets=np.array([one[0] + space.coordinates @ one[1:] for one in ridge.without]),
+        offset=ridge.fitted,
+    )
+    candidate, compared, why = compare(
+        data,
+        head,
+        prompts_unsafe=int((k > 0).sum()),
+        units=np.unique(np.asarray(names), return_inverse=True)[1],
+        ridge="one rate for all" if ridge.penalty is None else f"penalty {ridge.penalty:g}",
+    )
+    added = candidate.fit()
+    chosen = RIDGE if added is None else candidate.name
+    eta, fitted = ridge.held_out, ridge.fitted
+    if added is not None:
+        eta, fitted = candidate.log_odds, fitted + added(data.z)
     low, high = fitted.min() - np.log(MARGIN), fitted.max() + np.log(MARGIN)
-    held_out_p = expit(np.clip(eta, low, high))
-    recalibration = RecalibratedHazard.identity()
-    if penalty is not None:  # one rate for all is that of the counts as it is
-        recalibration = recalibrate_hazard(held_out_p, k, n)
+    held_out = expit(np.clip(eta, low, high))
     report = TrainingReport(
         loss=loss,
         prompts=len(x),
@@ -105,22 +125,97 @@ def fit(
         quiet=float((k == 0).mean()),
         folds=int(fold.max()) + 1,
         components=space.coordinates.shape[1],
-        penalty=penalty,
-        deviance=score,
-        constant_deviance=constant_score,
-        pooled_rate=rate,
+        penalty=ridge.penalty,
+        deviance=deviance(eta, events, trials),
+        constant_deviance=ridge.constant_deviance,
+        pooled_rate=pooled_rate(events, trials),
         smallest=float(expit(low)),
         largest=float(min(expit(high), 1 - 1e-9)),
-        bins=_bins(held_out_p, k, n),
+        bins=_bins(held_out, k, n),
+        head=chosen,
+        heads=compared,
+        choice=why,
     )
     return FittedPredictor(
         mean=space.mean,
-        weights=space.rotation @ solution[1:],
-        intercept=float(solution[0]),
-        held_out=held_out_p,
-        recalibration=recalibration,
+        weights=space.rotation @ ridge.weights[1:],
+        intercept=float(ridge.weights[0]),
+        held_out=held_out,
+        recalibration=(
+            recalibrate_hazard(held_out, k, n)
+            if report.recalibrated
+            else RecalibratedHazard.identity()
+        ),
         report=report,
+        correction=None if added is None else Correction(rotation, added),
     )
+
+
+def _check_options(loss: str, head: str, folds: int) -> None:
+    if loss not in LOSSES:
+        raise UsageError(f"loss must be one of {', '.join(LOSSES)}, not {loss!r}")
+    if head not in HEADS:
+        raise UsageError(f"head must be one of {', '.join(HEADS)}, not {head!r}")
+    if head == "boosting":
+        require("the head boosting", "tfidf")
+    if folds < 2:
+        raise UsageError(f"cross-validation needs at least 2 folds, not {folds}")
+
+
+@dataclass(frozen=True, eq=False)
+class _RidgeFit:
+    """The ridge head: `weights`, (1 + components,), to all prompts, and `without` each fold.
+
+    `held_out` and `fitted` are log-odds of the training prompts, out of fold and in sample.
+    """
+
+    penalty: float | None
+    weights: Array
+    without: list[Array]
+    held_out: Array
+    fitted: Array
+    constant_deviance: float
+
+    @classmethod
+    def of(cls, x: Array, events: Array, draws: Array, fold: NDArray[np.int64]) -> _RidgeFit:
+        """With the penalty of least held-out deviance, or one rate for all where that is less."""
+        held_out, constant, without = _cross_validate(x, events, draws, fold)
+        scores = np.array([deviance(eta, events, draws) for eta in held_out])
+        constant_score = deviance(constant, events, draws)
+        best = int(scores.argmin()) if held_out else -1
+        if best >= 0 and scores[best] < constant_score:
+            ridge = _Ridge(x, events, draws)
+            for step in PENALTIES[: best + 1]:
+                weights = ridge.descend(step)
+            penalty, eta, each = PENALTIES[best], held_out[best], without[best]
+        else:
+            parts = [fold != number for number in range(int(fold.max()) + 1)]
+            weights = _constant(pooled_rate(events, draws), x)
+            each = [_constant(pooled_rate(events[seen], draws[seen]), x) for seen in parts]
+            penalty, eta = None, constant
+        return cls(penalty, weights, each, eta, weights[0] + x @ weights[1:], constant_score)
+
+
+def _constant(rate: float, coordinates: Array) -> Array:
+    """Intercept and weights of one rate for all prompts."""
+    solution = np.zeros(1 + coordinates.shape[1])
+    solution[0] = log_odds(rate)
+    return solution
+
+
+def _leading(x: Array, space: RowSpace) -> Array:
+    """The map from features to what networks and trees read, shape (dimension, coordinates).
+
+    The standardised features themselves where they are few, else their leading directions; rows of
+    the result have mean square norm 1.
+    """
+    if x.shape[1] <= MOST_COORDINATES:
+        rotation = np.diag(standardisation(x)[1])
+    else:
+        rotation = space.rotation[:, :MOST_COORDINATES]
+    z = (x - space.mean) @ rotation
+    size = float(np.sqrt(np.square(z).sum(axis=1).mean())) if z.size else 1.0
+    return np.asarray(rotation / (size or 1.0), dtype=np.float64)
 
 
 def _counts(unsafe: ArrayLike, draws: ArrayLike, prompts: int) -> tuple[Array, Array]:
@@ -150,31 +245,34 @@ def _folds(
 
 def _cross_validate(
     x: Array, events: Array, draws: Array, fold: NDArray[np.int64]
-) -> tuple[list[Array], Array]:
+) -> tuple[list[Array], Array, list[list[Array]]]:
     """Held-out log-odds for the leading penalties, and those of the constant, all (prompts,).
+
+    Last, intercept and weights without each fold, by penalty.
 
     Stops where the held-out deviance has passed its minimum. With one unit, or without an event,
     there is nothing to learn: no penalty is tried.
     """
     constant = np.full(len(x), log_odds(pooled_rate(events, draws)))
     if fold.max() == 0 or events.sum() == 0:
-        return [], constant
+        return [], constant, []
     parts = [(fold != number, fold == number) for number in range(int(fold.max()) + 1)]
     for seen, unseen in parts:
         constant[unseen] = log_odds(pooled_rate(events[seen], draws[seen]))
     fits = [_Ridge(x[seen], events[seen], draws[seen]) for seen, _ in parts]
     held_out: list[Array] = []
     scores: list[float] = []
+    without: list[list[Array]] = []
     for penalty in PENALTIES:
         eta = np.empty(len(x))
-        for (_, unseen), ridge in zip(parts, fits, strict=True):
-            weights = ridge.descend(penalty)
+        without.append([ridge.descend(penalty) for ridge in fits])
+        for (_, unseen), weights in zip(parts, without[-1], strict=True):
             eta[unseen] = weights[0] + x[unseen] @ weights[1:]
         held_out.append(eta)
         scores.append(deviance(eta, events, draws))
         if len(scores) - 1 - int(np.argmin(scores)) >= EARLY_STOPPING_ROUNDS:
             break
-    return held_out, constant
+    return held_out, constant, without
 
 
 class _Ridge:

@@ -170,6 +170,8 @@ def _predictor(result: BoundResult) -> Iterator[tuple[str, str]]:
             f"reads {result.predictor['features']}; explains "
             f"{max(result.predictor['explained'], 0):.0%} of the deviance across held-out prompts",
         )
+        if result.predictor["head"] != "ridge":
+            yield "head", f"{result.predictor['head']}: {result.predictor['choice']}"
     if result.constant is not None:
         more = " or more" if result.constant.or_more else ""
         yield "no predictor", f"about L = {result.constant.bound:,}{more} for every prompt"

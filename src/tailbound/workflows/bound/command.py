@@ -13,7 +13,7 @@ from tailbound.core.steps import step
 from tailbound.storage.places import check_place
 from tailbound.targets import Target
 from tailbound.targets.capabilities import notices_of
-from tailbound.workflows.bound.features import check_features, choose_features
+from tailbound.workflows.bound.features import check_features, check_head, choose_features
 from tailbound.workflows.bound.importance.job import check_record, run_importance
 from tailbound.workflows.bound.importance.options import method_of
 from tailbound.workflows.bound.job import run_bound
@@ -75,6 +75,7 @@ class _Asked:
             supplied=bool(self.parts.supplied),
             endpoint=self.opening.served,
         )
+        check_head(self.settings.head, supplied=bool(self.parts.supplied))
         self.opening.check_target()
         if self.method.weighted:
             check_record(request.out, self.parts, self.method)

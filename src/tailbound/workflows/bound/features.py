@@ -45,6 +45,17 @@ def check_features(asked: str | None, *, supplied: bool, endpoint: bool) -> None
     check_installed(asked)
 
 
+def check_head(head: str, *, supplied: bool) -> None:
+    """Find mistakes in --head before anything is spent; raises `UsageError`."""
+    if supplied and head != "auto":
+        raise UsageError(
+            "the prompts bring p_hat, so that nothing is predicted: remove --head, or the column "
+            "p_hat"
+        )
+    if head == "boosting":
+        require("--head boosting", "tfidf")
+
+
 def check_installed(chosen: str) -> None:
     """Raise `UsageError` where the plugin or the extra that `chosen` features need is missing."""
     kind = chosen.partition(":")[0]

@@ -318,6 +318,7 @@ def _fit(
             counts.unsafe,
             counts.draws - counts.missing,
             loss=settings.loss,
+            head=settings.head,
             groups=[prompt.unit for prompt in parts.train],
             rng=rng_for(settings.seed, "folds"),
         )

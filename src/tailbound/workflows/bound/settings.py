@@ -11,6 +11,7 @@ from tailbound.errors import UsageError
 Guarantee = Literal["plug-in", "marginal", "pac"]
 Design = Literal["naive", "basic", "trimmed", "optimized", "balanced"]
 Loss = Literal["binomial", "geometric"]
+Head = Literal["auto", "ridge", "mlp", "boosting"]
 GROUP = "Statistics"
 
 
@@ -21,7 +22,8 @@ class BoundSettings:
     `budget` is the average number of draws per calibration prompt; `train_draws` are made of each
     training prompt, and at most `test_draws` of each test prompt. `shares` are the
     shares of training, calibration and test prompts. `features` says what the predictor reads
-    (`tailbound.workflows.bound.features`), None for hidden states or else words. `allow_missing`
+    (`tailbound.workflows.bound.features`), None for hidden states or else words, and `head` what it
+    predicts with (`tailbound.predictors.fit`). `allow_missing`
     continues where missing verdicts are too frequent for a useful bound. `max_draws` is a hard
     limit on the average number of draws per calibration prompt, which `budget` plans: prompts that
     are safer than predicted take more. `alphas` are the miscoverages of one bound or several from
@@ -68,6 +70,12 @@ class BoundSettings:
         "What the predictor reads: hidden, tfidf, embeddings[:MODEL] or finetune:MODEL (default: "
         "hidden where the model exposes hidden states, else tfidf).",
         default=None,
+        group=GROUP,
+    )
+    head: Head = option(
+        "What predicts from the features: ridge, mlp (a small network), boosting (trees, extra "
+        "tfidf), or auto, which takes another than ridge where it is clearly better out of fold.",
+        default="auto",
         group=GROUP,
     )
     train_draws: int = option("Draws per training prompt.", default=500, group=GROUP)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -76,16 +77,26 @@ def _recompute(
     target = RecordedTarget(contract=SamplingContract.from_dict(manifest["contract"]))
     judge = RecordedJudge(id=manifest["judge_id"], threshold=float(manifest["threshold"]))
     parts = _parts(folder)
-    again = not parts.supplied and chosen_features(folder) == WORDS and _has_words()
+    known = None if parts.supplied else FittedPredictor.load(folder / PREDICTOR).report
+    again = (
+        known is not None
+        and known.head == "ridge"
+        and chosen_features(folder) == WORDS
+        and _has_words()
+    )
     with Ledger.open(
         copy, run=copy.name, contract=target.contract, judge_id=judge.id, seed=settings.seed
     ) as ledger:
         audit = Audit(target, judge, ledger, threshold=judge.threshold, seed=settings.seed)
-        predictions = (
-            Predictions.make(parts, target, audit, settings, copy)
-            if again
-            else Predictions.recorded(parts, audit, settings, copy)
-        )
+        if again:
+            ridge = replace(settings, head="ridge")
+            predictions = Predictions.make(parts, target, audit, ridge, copy)
+            assert known is not None
+            assert predictions.report is not None
+            for name in ("heads", "choice"):  # other heads are fitted by iterations: not made again
+                predictions.report[name] = known.to_dict()[name]
+        else:
+            predictions = Predictions.recorded(parts, audit, settings, copy)
         calibrated(parts, predictions, audit, ledger, settings, copy)
         counts = None
         if not parts.supplied:
@@ -111,7 +122,7 @@ def _check_training(findings: Findings, counts: FixedCounts) -> None:
         "recalibrated": predictor.recalibration.recalibrated.tolist(),
     }
     again = predictor.recalibration
-    if report.penalty is not None:
+    if report.recalibrated:
         again = recalibrate_hazard(predictor.held_out, counts.unsafe, counts.draws - counts.missing)
     found = {
         "draws": int((counts.draws - counts.missing).sum()),
@@ -164,7 +175,13 @@ def _report_p_hat(findings: Findings, copy: Path, predicted: bool) -> None:
         findings.not_recomputed(P_HAT, "these are predictions of the user's own")
         return
     chosen = chosen_features(folder)
-    findings.not_recomputed(P_HAT, f"predicting takes the model that reads {chosen!r} features")
+    why = f"predicting takes the model that reads {chosen!r} features"
+    if chosen == WORDS:
+        why = "its head is not fitted again" if _has_words() else "scikit-learn is not installed"
+    findings.not_recomputed(P_HAT, why)
+    if chosen == WORDS:
+        findings.not_recomputed(PREDICTOR, f"its report is that of {BOUND}")
+        return
     findings.not_recomputed(
         PREDICTOR, f"fitting it takes the model too; its report is that of {BOUND}"
     )

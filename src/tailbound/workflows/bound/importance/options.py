@@ -19,7 +19,7 @@ GROUP = "Importance sampling"
 
 NOT_WEIGHTED = (
     *("design", "max_weight", "max_level", "max_draws", "coverage_by"),
-    *("train_draws", "loss", "allow_missing", "delta", "within"),
+    *("train_draws", "loss", "head", "allow_missing", "delta", "within"),
 )
 """Options of bounds from plain draws alone."""
 
