@@ -1,4 +1,4 @@
-"""Replicates: what is left of a budget buys further times of each prompt, and nothing is assumed."""
+"""Replicates: what is left of a budget buys further independent times of each prompt."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ import math
 import numpy as np
 import pytest
 from populations import Observed, population, true_coverage
-from sizes import size
 
+from sizes import size
 from tailbound.errors import UsageError
-from tailbound.survival import calibrate, calibrate_by_group, calibrate_with_record, weighted_prompts
+from tailbound.survival import (
+    calibrate,
+    calibrate_by_group,
+    calibrate_with_record,
+    weighted_prompts,
+)
 from tailbound.survival.replicates import MOST, Replicate, affordable_replicates
 from tailbound.survival.rules import (
     Binomial,
@@ -120,7 +125,7 @@ def _prompt_outcomes(r: int):
 @pytest.mark.parametrize("alpha", [0.25, 0.4, 0.5])
 @pytest.mark.parametrize(("n", "r"), [(5, 2), (4, 3)])
 def test_the_expected_miscoverage_with_replicates_is_controlled_exactly(n, r, alpha):
-    """All outcomes of n prompts with r dependent copies each, in a model of two kinds of prompts."""
+    """All outcomes of n prompts with r dependent copies each, in a model of two kinds."""
     rule = WeightedSum(alpha * (n + 1) - 2.0, prompts_needed=1, to_the_next_event=True)
     kinds, total, risk = list(_prompt_outcomes(r)), 0.0, 0.0
     for held in itertools.combinations_with_replacement(range(len(kinds)), n):
@@ -138,7 +143,7 @@ def test_the_expected_miscoverage_with_replicates_is_controlled_exactly(n, r, al
 
 
 def test_the_largest_loss_of_a_prompt_is_not_divided_by_the_replicates():
-    """With T a function of the prompt, level number j of n has the expected miscoverage j / (n + 1).
+    """With T a function of the prompt, level j of n has the expected miscoverage j / (n + 1).
 
     Paying 1 / r for the prompt that was not seen, as if its copies could not all be unsafe, ends
     one event late: .2 where .15 was to hold.
@@ -252,14 +257,14 @@ def test_event_rates_take_prompts_as_clusters():
 @pytest.mark.parametrize("guarantee", ["plug-in", "marginal"])
 @pytest.mark.parametrize("useless", [False, True])
 def test_four_replicates_halve_the_spread_of_the_coverage(guarantee, useless):
-    """1,000 prompts that take about 25 of 100 planned draws: coverage with 1 and 4 times of each.
+    """1,000 prompts that take about 25 of 125 planned draws: coverage with 1 and 4 times of each.
 
-    Over 200 calibrations the mean has a standard error of about .0007 with one time (.0004 with
-    four) and the ratio of two standard deviations one of 7 %. `marginal` below .9 by three of its
-    standard errors, or a ratio off by as much, would come up once in 700 seeds; the seeds are
-    fixed. With useless predictions which prompts there are decides, and less is gained.
+    Over 120 calibrations the mean has a standard error of about .0009 with one time (.0004 with
+    four) and the ratio of two standard deviations, about .5, one of 9 % of itself. A mean below .9
+    by three of its standard errors, or a ratio so far off, would come up once in 700 seeds; the
+    seeds are fixed. With useless predictions which prompts there are decides, and less is gained.
     """
-    repeats = size(200, 1000)
+    repeats = size(120, 1000)
     found = {}
     for r in (1, 4):
         rng = np.random.default_rng(8)
@@ -269,7 +274,7 @@ def test_four_replicates_halve_the_spread_of_the_coverage(guarantee, useless):
             risk, p_hat = risky(1000, rng, useless=useless)
             bound = calibrate(
                 *(p_hat, Observed(rng.geometric(np.tile(risk, r)))),
-                budget=110,
+                budget=125,
                 guarantee=guarantee,
                 replicates=r,
                 reference_p_hat=risky(1000, rng, useless=useless)[1],
@@ -282,6 +287,6 @@ def test_four_replicates_halve_the_spread_of_the_coverage(guarantee, useless):
         # L is whole: a useless prediction gives every prompt the same one, at most .9 + P(T = L)
         assert 0.9 - 3 * found[r][1] / math.sqrt(repeats) <= found[r][0]
         assert found[r][0] <= (0.94 if useless else 0.91)
-        assert found[r][2] <= 110
+        assert found[r][2] <= 125
     ratio = found[4][1] / found[1][1]
-    assert ratio <= (1.0 if useless else 0.65)
+    assert ratio <= (1.05 if useless else 0.65)

@@ -498,7 +498,9 @@ def _follow(
     *,
     limit: float,
 ) -> CalibrationRecord:
-    """Follow the selected copies of prompts, the `units`, raising the level in rounds until the curve passes alpha.
+    """Follow the selected `units`, raising the level in rounds until the curve passes alpha.
+
+    Unit c n + i is copy c of prompt i.
 
     All survivors are extended to a level before the curve is looked at, and the curve with fixed
     weights is monotone, so the level found is exactly the one that full horizons would give. With

@@ -187,7 +187,8 @@ def weighted_prompts(
     is the first unsafe draw up to there, 0 for none, and likewise `first_missing` a missing verdict
     that ended it. `weight_bound` is the largest weight that could have occurred, by default the
     largest that did. Entries of the same one of `units` (numbers, shape (n,)), such as replicates
-    of one prompt, count as one prompt, by their mean. Raises `UsageError` for shapes that differ or numbers below 0.
+    of one prompt, count as one prompt, by their mean. Raises `UsageError` for shapes that differ or
+    numbers below 0.
 
     >>> followed = weighted_prompts([3, 0, 0], horizons=[5, 8, 6], weights=[2.0, 2.0, 0.0])
     >>> followed.identified_to, followed.unsafe(4).tolist(), followed.maybe(7).tolist()

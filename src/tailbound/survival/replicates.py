@@ -31,6 +31,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from tailbound.survival.designs import Plan, PopulationForecast, horizons
 from tailbound.survival.predicted import PredictedTimes, expected_draws
 
@@ -39,6 +41,9 @@ MOST = 10
 
 #: Share of alpha that `marginal` may lose to replicates that nobody asked for by number.
 LOST = 0.05
+
+#: The lazy horizon ends at about so many times the level of the bound.
+_OVERSHOOT = 1.05
 
 #: Share of a hard limit on draws that replicates are planned to take at most.
 _OF_LIMIT = 0.8
@@ -62,12 +67,16 @@ def forecast_replicate(
 
     `predicted` and `planning` are those of the prompts that it was planned with, whose selection
     probabilities are `plan.reference_selection`. Where these fall from step to step, those of the
-    first draw count: more draws than will be made, and the largest weight.
+    first draw count: more draws than will be made, and the largest weight. The event at which the
+    bound ends must be seen, which takes one draw more than the bound leaves, and a level above it.
     """
     pi = plan.reference_selection
     outlook = PopulationForecast(predicted, planning, cap=plan.cap, max_level=plan.max_level)
-    horizon = horizons(predicted, outlook.level_of(alpha), plan.cap)
-    draws = float((pi * expected_draws(planning, horizon)).mean())
+    level = outlook.level_of(alpha)
+    horizon = horizons(predicted, level, plan.cap)
+    reached = horizons(predicted, min(_OVERSHOOT * level, plan.max_level), plan.cap)
+    reached = np.minimum(reached + 1, plan.cap - 1)
+    draws = float((pi * expected_draws(planning, reached)).mean())
     missed = planning.level(horizon)
     seen = float((pi * missed).mean())
     if plan.steps is not None or seen <= 0:

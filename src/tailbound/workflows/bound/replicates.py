@@ -1,7 +1,7 @@
-"""Copies of the calibration prompts on their way to their first events, each in a stream of its own.
+"""Copies of the calibration prompts, each followed in a stream of its own.
 
 Draws of a prompt in different streams are independent: copy 0 is the stream `calibration`, further
-ones are `calibration-2`, `calibration-3` and so on. A resumed run finds the draws of each on record.
+ones are `calibration-2`, `calibration-3` and so on. A resumed run finds the draws of each.
 """
 
 from __future__ import annotations

@@ -28,8 +28,9 @@ class BoundSettings:
     the same draws. `max_weight` and `max_level` as for
     `tailbound.survival.calibrate`. `coverage_by` is `p_hat:K` or a column of the prompts: every
     group then has a threshold and a guarantee of its own (`tailbound.workflows.bound.groups`).
-    `replicates` is the most independent times of each calibration prompt, None for what the forecast
-    of `tailbound.survival.replicates` admits. `within` are numbers of draws, for `tailbound.workflows.bound.curve`.
+    `replicates` is the most independent times of each calibration prompt, None for what the
+    forecast of `tailbound.survival.replicates` admits. `within` are numbers of draws, for
+    `tailbound.workflows.bound.curve`.
     """
 
     budget: float = option(
