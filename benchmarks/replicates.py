@@ -22,12 +22,15 @@ CASES = (
     ("1e-3 .. 1e-1", (-3, -1), 120.0, "optimized"),
     ("1e-6 .. 1e-1", (-6, -1), 100.0, "balanced"),
     ("about 1e-5", (-5.1, -4.9), 100.0, "optimized"),
+    ("published", (-3, -2), 1120.0, "optimized"),
 )
 
 
 def one(kind: str, ends: tuple[float, float], n: int, rng: np.random.Generator):
     """(risk, p_hat) of n prompts."""
     risk = 10 ** rng.uniform(*ends, n)
+    if ends == (-3, -2):  # published: a tenth is a hundred times safer
+        risk *= np.where(rng.random(n) < 0.1, 0.01, 1.0)
     p_hat = risk * np.exp(rng.normal(0, 0.3, n))
     if kind == "useless":
         p_hat = np.full(n, 10 ** np.mean(ends))

@@ -37,9 +37,9 @@ class CalibrationRecord:
     without replicates (a prompt is named as often as copies of it were followed), `weights` their
     inverse selection probabilities divided by the number of replicates, `horizons` how far they
     were followed at most, `first_event` the index of their first unsafe draw (0: none up to the
-    horizon), `levels` the level from which on that event counts (1 where there was none). `sure_to` is the level to which everybody was to be followed
-    whatever they bring, so that it does not depend on any event. The miscoverage curve is known up
-    to the level `known_to`, and
+    horizon), `levels` the level from which on that event counts (1 where there was none). `sure_to`
+    is the level to which everybody was to be followed whatever they bring, so that it does not
+    depend on any event. The miscoverage curve is known up to the level `known_to`, and
     `rule` says how much of it the guarantee admits.
     """
 
