@@ -69,6 +69,17 @@ def forecast_replicate(
     probabilities are `plan.reference_selection`. Where these fall from step to step, those of the
     first draw count: more draws than will be made, and the largest weight. The event at which the
     bound ends must be seen, which takes one draw more than the bound leaves, and a level above it.
+
+    >>> from tailbound.survival.designs import plan_weighted
+    >>> from tailbound.survival.predicted import Geometric
+    >>> risks = Geometric(np.full(100, 0.01))
+    >>> plan = plan_weighted(
+    ...     *("balanced", risks, risks), budget=100, alpha=0.1, max_weight=4.0, max_level=0.95,
+    ...     reference=None,
+    ... )
+    >>> one = forecast_replicate(plan, risks, risks, alpha=0.1)
+    >>> round(one.draws, 1), one.event_weight
+    (11.4, 1.0)
     """
     pi = plan.reference_selection
     outlook = PopulationForecast(predicted, planning, cap=plan.cap, max_level=plan.max_level)
