@@ -14,6 +14,7 @@ SECONDS = {
     "tests/importance_sampling/test_exact_bed.py": 100,
     "tests/workflows/risk/test_exact_bed.py": 95,
     "tests/importance_sampling/test_splitting.py": 90,
+    "tests/survival/test_replicates.py": 90,
     "tests/cli/test_killed.py": 90,
     "tests/endpoint/test_real_servers.py": 80,
     "tests/cli/test_damaged_folders.py": 80,

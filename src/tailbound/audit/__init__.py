@@ -1,6 +1,6 @@
 """The audit loop: ask for draws until each prompt's stopping rule holds, and keep every one."""
 
-from tailbound.audit.audit import Audit, FixedCounts, Followed
+from tailbound.audit.audit import Audit, FixedCounts, Followed, Following
 from tailbound.audit.progress import Progress, Reporter, silent
 from tailbound.audit.schedule import Schedule, Script
 
@@ -8,6 +8,7 @@ __all__ = [
     "Audit",
     "FixedCounts",
     "Followed",
+    "Following",
     "Progress",
     "Reporter",
     "Schedule",

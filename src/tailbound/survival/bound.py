@@ -29,7 +29,9 @@ class LowerPredictiveBound:
     `planned` and `spent` are draws in total: expected by the design, and used by the estimate.
     `weight_bound` is the largest inverse selection probability that could occur. `miscoverage` is
     the weighted estimate of P(T < L) on the calibration prompts at `level`, `prompts_needed` the
-    number of calibration prompts from which on some level can qualify at all.
+    number of calibration prompts from which on some level can qualify at all. `replicates` is the
+    number of independent times that each prompt could bring (`planned` are then expected real
+    draws), `n_selected` counts prompts of which one or more were followed.
 
     >>> bound = LowerPredictiveBound(
     ...     level=0.1, cap=5000, limited_by="alpha", alpha=0.1, guarantee="plug-in", delta=0.1,
@@ -56,6 +58,7 @@ class LowerPredictiveBound:
     weight_bound: float
     miscoverage: float
     prompts_needed: int
+    replicates: int = 1
 
     def predict(self, p_hat: ArrayLike | PredictedTimes) -> IntArray:
         """L for prompts with predicted risks `p_hat` in (0, 1], shape (n,); int64, at least 1.

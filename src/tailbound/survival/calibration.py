@@ -27,7 +27,8 @@ from tailbound.survival.geometric import MAX_TIME
 from tailbound.survival.limits import choose_limits
 from tailbound.survival.naive import NaiveRecord, calibrate_naive
 from tailbound.survival.predicted import PredictedTimes, earliest_last
-from tailbound.survival.record import CalibrationRecord, Observe
+from tailbound.survival.record import CalibrationRecord, Observe, among
+from tailbound.survival.replicates import affordable_replicates, forecast_replicate
 from tailbound.survival.rules import (
     Betting,
     Binomial,
@@ -64,6 +65,7 @@ def calibrate(
     reference_p_hat: ArrayLike | PredictedTimes | None = None,
     max_draws: float | None = None,
     max_follow_up: int | None = None,
+    replicates: int | None = 1,
     rng: Any = None,
 ) -> LowerPredictiveBound:
     """A lower predictive bound L on the time to unsafe sampling: P(T >= L(X)) >= 1 - alpha.
@@ -112,8 +114,13 @@ def calibrate(
     further: the cap is then at most one more. Neither is for `naive`. `rng` selects the prompts: a
     generator, or a seed for one.
 
-    Raises `UsageError` for values out of range, and for `naive` with another guarantee than
-    `plug-in` or a budget of 1 or less.
+    `replicates` is the most independent times that each prompt may bring, None for as many as
+    `survival.replicates` chooses: what is forecast to be left of the budget buys them. There are as
+    many as the forecast admits, whatever comes out. `observe` is then asked about copy c of prompt
+    i under the index c n + i, and must give each copy draws of its own. Not for `pac` or `naive`.
+
+    Raises `UsageError` for values out of range, for `naive` with another guarantee than `plug-in`
+    or a budget of 1 or less, and for replicates where there are none.
 
     >>> generator = np.random.default_rng(0)
     >>> risks = 10 ** generator.uniform(-4, -1, size=1000)
@@ -139,6 +146,7 @@ def calibrate(
         reference_p_hat=reference_p_hat,
         max_draws=max_draws,
         max_follow_up=max_follow_up,
+        replicates=replicates,
         rng=rng,
     )[0]
 
@@ -158,9 +166,13 @@ def calibrate_with_record(
     reference_p_hat: ArrayLike | PredictedTimes | None = None,
     max_draws: float | None = None,
     max_follow_up: int | None = None,
+    replicates: int | None = 1,
+    spare: float = 1.0,
     rng: Any = None,
 ) -> tuple[LowerPredictiveBound, CalibrationRecord]:
     """`calibrate`, with the record of what was seen.
+
+    Replicates may take `spare` times the budget.
 
     >>> def never(indices, horizons):
     ...     return np.zeros(len(indices), dtype=np.int64)
@@ -170,7 +182,10 @@ def calibrate_with_record(
     """
     predicted = check_predictions(p_hat, "p_hat")
     n = len(predicted)
-    _check(n, budget, alpha, delta, guarantee, design, max_weight, max_level, max_draws)
+    given = (max_weight, max_level, max_draws, replicates)
+    _check(n, budget, alpha, delta, guarantee, design, *given)
+    if guarantee == "pac" or design == "naive":
+        replicates = _only_one(replicates, guarantee, design)
     if max_follow_up is not None and max_follow_up < 1:
         raise UsageError(f"max_follow_up must be at least 1, not {max_follow_up}: draws")
     generator = np.random.default_rng(rng)
@@ -197,8 +212,8 @@ def calibrate_with_record(
         aside, followed = _set_aside(n, generator)
         reference = (predicted.take(aside), planning.take(aside))
         predicted, planning = predicted.take(followed), planning.take(followed)
+        observe = among(observe, followed, n)
         budget, n = budget * n / len(followed), len(followed)
-        observe = _among(observe, followed)
     else:
         reference = _reference(reference_p_hat, planning_p_hat)
     plan = _plan(
@@ -219,10 +234,17 @@ def calibrate_with_record(
         weight_bound=plan.weight_bound,
         sample_size=plan.sample_size,
     )
+    copies, planned = _replicates(
+        *(plan, reference or (predicted, planning), replicates),
+        budget=spare * budget,
+        alpha=alpha,
+        guarantee=guarantee,
+        max_draws=max_draws,
+    )
     systematic = design == "balanced" and reference is None
-    selected, limits = _select(predicted, plan, generator, systematic=systematic)
+    units, limits = _select_copies(predicted, plan, copies, generator, systematic=systematic)
     record = _follow(
-        *(selected, limits, predicted.take(selected), plan, rule, observe), limit=limit
+        *(units, limits, predicted.take(units % n), plan, copies, rule, observe), limit=limit
     )
     seen = record.first_event > 0
     tau_hat, by_alpha = calibrated_level(
@@ -236,13 +258,14 @@ def calibrate_with_record(
         guarantee=guarantee,
         delta=delta,
         design=design,
-        planned=plan.planned,
+        planned=planned,
         spent=int(np.where(seen, record.first_event, record.horizons).sum()),
         n_calibration=n,
-        n_selected=len(selected),
+        n_selected=np.unique(record.indices).size,
         weight_bound=plan.weight_bound,
         miscoverage=float(record.weights[seen & (record.levels < tau_hat)].sum() / n),
         prompts_needed=rule.prompts_needed,
+        replicates=copies,
     )
     if followed is not None:
         record = replace(record, indices=followed[record.indices])
@@ -391,6 +414,59 @@ def _limit(tau_hat: float, plan: Plan, predicted: PredictedTimes) -> LimitedBy:
     return "cap" if 2 * np.count_nonzero(capped) >= len(predicted) else "max_level"
 
 
+def _replicates(
+    plan: Plan,
+    known: tuple[PredictedTimes, PredictedTimes],
+    asked: int | None,
+    *,
+    budget: float,
+    alpha: float,
+    guarantee: str,
+    max_draws: float | None,
+) -> tuple[int, float]:
+    """How many copies of each prompt there are, and the expected draws of all of them."""
+    n = len(plan.selection)
+    if asked == 1:
+        return 1, plan.planned
+    one = forecast_replicate(plan, *known, alpha=alpha)
+    copies = affordable_replicates(
+        one,
+        n=n,
+        budget=budget,
+        alpha=alpha,
+        guarantee=guarantee,
+        asked=asked,
+        max_draws=max_draws,
+    )
+    return copies, plan.planned if copies == 1 else copies * n * one.draws
+
+
+def _only_one(replicates: int | None, guarantee: str, design: str) -> int:
+    """1; raises `UsageError` where more are asked for."""
+    if replicates is None or replicates == 1:
+        return 1
+    what = f"the guarantee {guarantee!r}" if guarantee == "pac" else f"the {design} design"
+    raise UsageError(
+        f"{what} takes no replicates, not {replicates}: times of one prompt are not independent "
+        "prompts; use the guarantee marginal or plug-in with another design, or replicates=1"
+    )
+
+
+def _select_copies(
+    predicted: PredictedTimes,
+    plan: Plan,
+    copies: int,
+    rng: np.random.Generator,
+    *,
+    systematic: bool,
+) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+    """`_select` for each copy by itself; copy c of prompt i of n has the number c n + i."""
+    found = [_select(predicted, plan, rng, systematic=systematic) for _ in range(copies)]
+    units = [copy * len(predicted) + chosen for copy, (chosen, _) in enumerate(found)]
+    ends = [limits for _, limits in found if limits is not None]
+    return np.concatenate(units), np.concatenate(ends) if ends else None
+
+
 def _select(
     predicted: PredictedTimes, plan: Plan, rng: np.random.Generator, *, systematic: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
@@ -412,23 +488,27 @@ def _select(
 
 
 def _follow(
-    selected: NDArray[np.int64],
+    units: NDArray[np.int64],
     limits: NDArray[np.float64] | None,
     predicted: PredictedTimes,
     plan: Plan,
+    copies: int,
     rule: Rule,
     observe: Observe,
     *,
     limit: float,
 ) -> CalibrationRecord:
-    """Follow the selected prompts, raising the level in rounds until the curve passes alpha.
+    """Follow the selected `units`, raising the level in rounds until the curve passes alpha.
+
+    Unit c n + i is copy c of prompt i.
 
     All survivors are extended to a level before the curve is looked at, and the curve with fixed
     weights is monotone, so the level found is exactly the one that full horizons would give. With
     a `limit` on the draws the last level is the highest whose draws are sure to stay within it.
     """
-    m = len(selected)
-    weights = 1.0 / plan.selection[selected]
+    m = len(units)
+    copy, selected = np.divmod(units, len(plan.selection))
+    weights = 1.0 / plan.selection[selected] / copies
     first, horizons = np.zeros(m, dtype=np.int64), np.zeros(m, dtype=np.int64)
     levels = np.ones(m)
     # Those who may still bring an event: none so far, and not yet at the cap.
@@ -451,14 +531,15 @@ def _follow(
         further = np.flatnonzero(asked > open_reached)
         if further.size:
             who, to = open_[further], asked[further].astype(np.int64)
-            found = _observed(observe, selected[who], to)
+            found = _observed(observe, units[who], to)
             hit = found > 0
             horizons[who] = to
             first[who[hit]] = found[hit]
             times = found[hit].astype(np.float64)
             levels[who[hit]] = open_predicted.take(further[hit]).level(times)
             if plan.steps is not None:
-                weights[who[hit]] = 1.0 / plan.steps.at(selected[who[hit]], found[hit])
+                seen_at = plan.steps.at(selected[who[hit]], found[hit])
+                weights[who[hit]] = 1.0 / seen_at / copies
             spent += int((np.where(hit, found, to) - open_reached[further]).sum())
             open_reached[further] = asked[further]
             open_reached[further[hit]] = np.inf
@@ -475,6 +556,7 @@ def _follow(
         tau = min(tau * min(max(step, _LEAST_STEP), _GREATEST_STEP), plan.max_level)
     return CalibrationRecord(
         indices=selected,
+        copies=copy,
         weights=weights,
         horizons=horizons,
         first_event=first,
@@ -568,11 +650,6 @@ def _set_aside(n: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDA
     return np.sort(order[:aside]), np.sort(order[aside:])
 
 
-def _among(observe: Observe, members: NDArray[np.int64]) -> Observe:
-    """`observe` for indices that count within `members`."""
-    return lambda indices, horizons: observe(members[indices], horizons)
-
-
 def _reference(
     reference_p_hat: ArrayLike | PredictedTimes, planning_p_hat: Any
 ) -> tuple[PredictedTimes, PredictedTimes]:
@@ -594,6 +671,7 @@ def _check(
     max_weight: float | None,
     max_level: float | None,
     max_draws: float | None,
+    replicates: int | None,
 ) -> None:
     if n == 0:
         raise UsageError("there are no calibration prompts: add prompts, or give them a share")
@@ -610,5 +688,7 @@ def _check(
         raise UsageError(f"max_weight is 1 / smallest selection probability, not {max_weight}")
     if max_level is not None and not 0 < max_level < 1:
         raise UsageError(f"max_level must lie strictly between 0 and 1, not {max_level}")
+    if replicates is not None and replicates < 1:
+        raise UsageError(f"replicates must be at least 1, not {replicates}: times of each prompt")
     if max_draws is not None and not max_draws > 0:
         raise UsageError(f"max_draws must be positive, not {max_draws}: draws per prompt")

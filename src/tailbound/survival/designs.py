@@ -67,8 +67,9 @@ class Plan:
     total; `weight_bound` the largest 1 / pi that can occur; `steps`, where hazards fall, chances
     with which prompts are still followed at later draws (`selection` is that of the first);
     `first_level` a level below which the
-    miscoverage curve is not expected to cross alpha. `sample_size`, if not None: pi is the same
-    for all, and exactly so many prompts are followed.
+    miscoverage curve is not expected to cross alpha. `reference_selection` is pi for the prompts
+    that were planned with. `sample_size`, if not None: pi is the same for all, and exactly so many
+    prompts are followed.
     """
 
     selection: FloatArray
@@ -77,6 +78,7 @@ class Plan:
     planned: float
     weight_bound: float
     first_level: float
+    reference_selection: FloatArray
     sample_size: int | None = None
     steps: StepChances | None = None
 
@@ -164,7 +166,8 @@ def plan_weighted(
             total, ref_cost.ravel(), ref_size.ravel(), floor=1.0 / max_weight
         )
         chances = steps.chances_of(rule, cost, size)
-        lowest = float(steps.chances_of(rule, ref_cost, ref_size).min())
+        ref_chances = steps.chances_of(rule, ref_cost, ref_size)
+        lowest = float(ref_chances.min())
         np.maximum(chances, lowest, out=chances)
         return Plan(
             selection=chances[:, 0],
@@ -173,6 +176,7 @@ def plan_weighted(
             planned=float((cost * chances).sum()),
             weight_bound=1.0 / lowest,
             first_level=outlook.level_of(alpha / 2),
+            reference_selection=ref_chances[:, 0],
             steps=StepChances(ends, chances),
         )
 
@@ -193,19 +197,19 @@ def plan_weighted(
         rule = allocation.least_variance(len(ref_cost) * budget, ref_cost)
     else:
         rule = allocation.Scaling(budget, 0.0)
-    pi = rule(cost, size)
-    lowest = float(pi.min())
+    pi = ref_pi = rule(cost, size)
     if reference is not None:
         # The smallest probability among the reference prompts is the smallest that may occur.
-        lowest = float(rule(ref_cost, ref_size).min())
-        np.maximum(pi, lowest, out=pi)
+        ref_pi = rule(ref_cost, ref_size)
+        np.maximum(pi, float(ref_pi.min()), out=pi)
     return Plan(
         selection=pi,
         cap=cap,
         max_level=max_level,
         planned=float(cost @ pi),
-        weight_bound=1.0 / lowest,
+        weight_bound=1.0 / float(ref_pi.min()),
         first_level=outlook.level_of(alpha / 2),
+        reference_selection=ref_pi,
     )
 
 
@@ -251,6 +255,7 @@ def plan_equal(
                 planned=followed * cost,
                 weight_bound=n / followed,
                 first_level=outlook.level_of((allowed + 1) / (followed + 1) / 2),
+                reference_selection=np.full(len(known), followed / n),
                 sample_size=followed,
             )
             best = (length, plan)

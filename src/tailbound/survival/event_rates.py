@@ -177,6 +177,7 @@ def weighted_prompts(
     *,
     first_missing: ArrayLike = 0,
     weight_bound: float | None = None,
+    units: ArrayLike | None = None,
 ) -> FollowedPrompts:
     """Prompts that were followed to the first unsafe draw or their horizon, or not at all.
 
@@ -185,7 +186,9 @@ def weighted_prompts(
     prompt alone, and every followed one was followed as far unless it ended before; `first_unsafe`
     is the first unsafe draw up to there, 0 for none, and likewise `first_missing` a missing verdict
     that ended it. `weight_bound` is the largest weight that could have occurred, by default the
-    largest that did. Raises `UsageError` for shapes that differ or numbers below 0.
+    largest that did. Entries of the same one of `units` (numbers, shape (n,)), such as replicates
+    of one prompt, count as one prompt, by their mean. Raises `UsageError` for shapes that differ or
+    numbers below 0.
 
     >>> followed = weighted_prompts([3, 0, 0], horizons=[5, 8, 6], weights=[2.0, 2.0, 0.0])
     >>> followed.identified_to, followed.unsafe(4).tolist(), followed.maybe(7).tolist()
@@ -202,7 +205,13 @@ def weighted_prompts(
     if any((values < 0).any() for values in (first, horizon, w, lost)):
         raise UsageError("first_unsafe, first_missing, horizons and weights must not be negative")
     largest = float(w.max(initial=1.0)) if weight_bound is None else weight_bound
-    return _Weighted(first, lost, horizon, w, largest)
+    if units is None:
+        return _Weighted(first, lost, horizon, w, largest)
+    names = np.asarray(units)
+    if names.shape != first.shape:
+        raise UsageError(f"units has shape {names.shape}, weights {w.shape}: they must be the same")
+    _, where = np.unique(names, return_inverse=True)
+    return _Weighted(first, lost, horizon, w, largest, where)
 
 
 def mean_limits(values: ArrayLike, *, bound: float, side: float) -> tuple[float, float]:
@@ -296,7 +305,11 @@ class _Weighted:
         horizons: FloatArray,
         weights: FloatArray,
         bound: float,
+        unit: NDArray[np.intp] | None = None,
     ) -> None:
+        single = unit is None or len(np.unique(unit)) == len(unit)
+        self._unit = None if single else unit
+        self._sizes = np.ones(weights.size) if unit is None else np.bincount(unit).astype(float)
         self._event = np.where((first > 0) & (first <= horizons), first, np.inf)
         self._lost = np.where((lost > 0) & (lost <= horizons), lost, np.inf)
         # the last draw that is known to be safe
@@ -306,22 +319,28 @@ class _Weighted:
         self.identified_to = int(horizons.min()) if complete else 0
 
     def __len__(self) -> int:
-        return self._weights.size
+        return self._sizes.size
 
     def unsafe(self, k: int) -> FloatArray:
-        return np.asarray(self._weights * (self._event <= k), dtype=np.float64)
+        return self._mean(self._weights * (self._event <= k))
 
     def maybe(self, k: int) -> FloatArray:
-        return np.asarray(self._weights * (self._safe_to < k), dtype=np.float64)
+        return self._mean(self._weights * (self._safe_to < k))
 
     def unsafe_draws(self, k: int) -> FloatArray:
-        return np.asarray(self._weights * np.maximum(k - self._event, 0.0), dtype=np.float64)
+        return self._mean(self._weights * np.maximum(k - self._event, 0.0))
 
     def maybe_draws(self, k: int) -> FloatArray:
-        return np.asarray(self._weights * np.maximum(k - 1 - self._safe_to, 0.0), dtype=np.float64)
+        return self._mean(self._weights * np.maximum(k - 1 - self._safe_to, 0.0))
 
     def beyond(self, k: int, confidence: float) -> tuple[float, float]:
         return 0.0, 0.0
+
+    def _mean(self, values: FloatArray) -> FloatArray:
+        """Means over the entries of each unit."""
+        if self._unit is None:
+            return np.asarray(values, dtype=np.float64)
+        return np.bincount(self._unit, weights=values) / self._sizes
 
 
 #: Lower confidence limit, the two ends of the estimate, upper confidence limit.

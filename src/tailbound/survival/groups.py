@@ -27,7 +27,7 @@ from tailbound.survival.calibration import bound_at, calibrate_with_record
 from tailbound.survival.designs import PopulationForecast, as_planning, default_max_level
 from tailbound.survival.geometric import MAX_TIME, IntArray
 from tailbound.survival.predicted import PredictedTimes
-from tailbound.survival.record import CalibrationRecord, Observe
+from tailbound.survival.record import CalibrationRecord, Observe, among
 
 #: A group is given no more than this multiple of what all its horizons are expected to cost.
 _AMPLE = 2.0
@@ -99,6 +99,7 @@ class GroupedBound:
             weight_bound=max(bound.weight_bound for bound in parts),
             miscoverage=sum(bound.miscoverage * bound.n_calibration for bound in parts) / n,
             prompts_needed=low.prompts_needed,
+            replicates=min(bound.replicates for bound in parts),
         )
 
     @property
@@ -276,6 +277,9 @@ def calibrate_by_group(
     budgets = share_budget(budget, needs, [who.size for who in members])
     if design == "naive":  # its spend is its budget, whatever comes out
         budgets = np.full(len(names), budget)
+    # Where no group needs what is left of the budget, it is for replicates.
+    given = sum(each * who.size for each, who in zip(budgets, members, strict=True))
+    spare = max(budget * len(predicted) / given, 1.0)
     if max_weight is None or isinstance(max_weight, int | float):
         max_weight = [max_weight] * len(names)
     found = []
@@ -284,7 +288,7 @@ def calibrate_by_group(
         found.append(
             calibrate_with_record(
                 predicted.take(who),
-                _within(observe, who),
+                among(observe, who, len(predicted)),
                 budget=float(budgets[number]),
                 alpha=alpha,
                 guarantee=guarantee,  # type: ignore[arg-type]
@@ -294,6 +298,7 @@ def calibrate_by_group(
                 if reference is None or its_own.size == 0
                 else reference.take(its_own),
                 max_weight=max_weight[number],
+                spare=float(spare),
                 rng=generator,
                 **options,
             )
@@ -331,12 +336,3 @@ def _numbers(groups: ArrayLike, size: int, count: int, name: str) -> IntArray:
     if where.size and not (where.min() >= 0 and where.max() < count):
         raise UsageError(f"{name} must lie in 0 .. {count - 1}: a number for each name")
     return where
-
-
-def _within(observe: Observe, members: IntArray) -> Observe:
-    """`observe` for indices that count within `members`."""
-
-    def inner(indices: IntArray, horizons: IntArray) -> IntArray:
-        return observe(members[indices], horizons)
-
-    return inner

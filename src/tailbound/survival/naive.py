@@ -73,6 +73,7 @@ def calibrate_naive(
     first = np.where(first <= censored, first, 0)
     record = NaiveRecord(
         indices=everyone,
+        copies=np.zeros(n, dtype=np.int64),
         weights=np.ones(n),
         horizons=censored,
         first_event=first,

@@ -102,7 +102,7 @@ def _calibration(result: BoundResult) -> Iterator[tuple[str, str]]:
         return
     yield (
         "calibration",
-        f"{b.n_calibration} prompts, {b.n_selected} followed; draws per prompt: "
+        f"{b.n_calibration} prompts, {b.n_selected} followed{_times(result)}; draws per prompt: "
         f"{b.planned / b.n_calibration:.1f} planned, {b.spent / b.n_calibration:.1f} spent; "
         f"largest weight {b.weight_bound:.1f}"
         + (
@@ -111,6 +111,16 @@ def _calibration(result: BoundResult) -> Iterator[tuple[str, str]]:
             else ""
         ),
     )
+
+
+def _times(result: BoundResult) -> str:
+    """How many independent times of each prompt there are, where there is more than one."""
+    bounds = (result.bound,) if result.groups is None else result.groups.bound.bounds
+    found = sorted({b.replicates for b in bounds})
+    if found[-1] == 1:
+        return ""
+    many = " to ".join(str(number) for number in dict.fromkeys((found[0], found[-1])))
+    return f", {many} replicates of each"
 
 
 def _missing(result: BoundResult) -> str:
@@ -260,6 +270,12 @@ def preview(value: Preview) -> None:
         f"calibration prompts or more. The longest bound is about {need.longest_bound:,} draws, or "
         "longer where predictions show that most prompts are safer."
     )
+    if value.replicates > 1:
+        out.print(
+            "If half of the planned calibration draws or more would not be spent, they go to "
+            f"replicates: up to {value.replicates} independent times of each prompt "
+            "(--replicates), within the same budget."
+        )
 
 
 def endpoints(accounts: dict[str, dict[str, float]], *, what: str = "now") -> None:

@@ -27,6 +27,7 @@ from tailbound.survival import (
     weighted_prompts,
 )
 from tailbound.workflows.bound.groups import Calibrated, Calibration, LowerBound
+from tailbound.workflows.bound.replicates import stopped_by_missing
 from tailbound.workflows.bound.settings import BoundSettings
 
 TRAINING, CALIBRATION = "training draws", "calibration draws"
@@ -119,12 +120,13 @@ def curve_of(
     reference: NDArray[np.float64],
     counts: FixedCounts | None,
     units: Sequence[str],
-    followed: Followed,
+    followed: Sequence[Followed],
 ) -> Curve | None:
     """The curve of a run; None with the design `naive` and p_hat of the user's own.
 
     `p_hat` are those of the calibration prompts, `reference` of the training prompts, whose `units`
-    and `counts` are given where they were sampled; `followed` is where the calibration stopped.
+    and `counts` are given where they were sampled; `followed` is where each copy of the calibration
+    prompts stopped.
     """
     upper = half = None
     if counts is not None:
@@ -162,28 +164,37 @@ def _weighted(
     calibration: Calibration,
     settings: BoundSettings,
     p_hat: NDArray[np.float64],
-    followed: Followed,
+    followed: Sequence[Followed],
 ) -> Rates:
-    """Rates from calibration prompts, each to the horizon that was fixed for it in advance."""
-    weights, horizons = np.zeros(p_hat.shape), np.zeros(p_hat.shape, dtype=np.int64)
+    """Rates from calibration prompts, each to the horizon that was fixed for it in advance.
+
+    Copies of a prompt are one prompt, by their mean.
+    """
+    shape = (len(followed), *p_hat.shape)
+    weights, horizons = np.zeros(shape), np.zeros(shape, dtype=np.int64)
     first, lost = np.zeros_like(horizons), np.zeros_like(horizons)
+    copies = np.ones(p_hat.shape, dtype=np.int64)
     whole: Calibrated = calibration.longest
     bounds = [whole.bound] if whole.groups is None else whole.groups.bound.bounds
     largest = 1.0
     for bound, (members, record) in zip(bounds, calibration.records, strict=True):
-        horizons[members] = np.minimum(quantile(p_hat[members], record.sure_to), bound.cap) - 1
-        mine = members[record.indices]
+        horizons[:, members] = np.minimum(quantile(p_hat[members], record.sure_to), bound.cap) - 1
+        copies[members] = bound.replicates
+        mine = (record.copies, members[record.indices])
         # Prompts that were set aside to plan with are prompts that were not selected.
         share = len(members) / bound.n_calibration
-        weights[mine], largest = share * record.weights, max(largest, share * bound.weight_bound)
-        missing = followed.by_missing[mine]
+        weights[mine] = share * bound.replicates * record.weights
+        largest = max(largest, share * bound.weight_bound)
+        missing = stopped_by_missing(followed, *mine)
         first[mine] = np.where(missing, 0, record.first_event)
         lost[mine] = np.where(missing, record.first_event, 0)
+    made = np.arange(len(followed))[:, None] < copies
     return rates(
         weighted_prompts(
-            *(first, horizons, weights),
-            first_missing=lost,
+            *(first[made], horizons[made], weights[made]),
+            first_missing=lost[made],
             weight_bound=largest,
+            units=np.broadcast_to(np.arange(len(p_hat)), shape)[made],
         ),
         within=settings.within,
     )

@@ -28,7 +28,6 @@ from tailbound.runs.spend import stages_kept
 from tailbound.storage.parquet import write_sealed
 from tailbound.survival import (
     Evaluation,
-    LowerPredictiveBound,
     RecalibratedHazard,
     evaluate,
     quantile,
@@ -50,6 +49,11 @@ from tailbound.workflows.bound.groups import Calibrated, Calibration
 from tailbound.workflows.bound.p_hat import read_p_hat, write_p_hat
 from tailbound.workflows.bound.parts import PromptSplit
 from tailbound.workflows.bound.randomness import rng_for
+from tailbound.workflows.bound.replicates import (
+    FollowedCopies,
+    stopped_by_missing,
+    used_draws,
+)
 from tailbound.workflows.bound.results import (
     BoundAtAlpha,
     BoundResult,
@@ -128,7 +132,7 @@ def calibrated(
         calibration=predictions.calibration,
         test=predictions.test,
     )
-    follow = audit.follow(parts.calibration, stream="calibration")
+    follow = FollowedCopies(audit, parts.calibration)
     calibration = Calibration(
         parts,
         settings,
@@ -143,11 +147,13 @@ def calibrated(
         max_level=settings.max_level,
         planning_p_hat=predictions.hazard,
         max_draws=settings.max_draws,
+        replicates=settings.most_replicates(trained=not parts.supplied),
         rng=rng_for(settings.seed, "selection"),
     )
     longest = calibration.longest
     numbers = calibration.numbers(parts.calibration, predictions.calibration)
-    missing = _missing(calibration, follow.outcome(), predictions.calibration, numbers)
+    outcomes = follow.outcomes()
+    missing = _missing(calibration, outcomes, predictions.calibration, numbers)
     shorter = [calibration.at(alpha) for alpha in settings.other_alphas]
     curve = curve_of(
         calibration,
@@ -156,7 +162,7 @@ def calibrated(
         reference=predictions.reference,
         counts=predictions.counts,
         units=[prompt.unit for prompt in parts.train],
-        followed=follow.outcome(),
+        followed=outcomes,
     )
     evaluations, tested = evaluate_on_test(
         parts,
@@ -175,7 +181,7 @@ def calibrated(
         constant=predictions.constant,
         evaluation=evaluations[0] if evaluations else None,
         made_with=made_with(settings, parts),
-        spend=_spend(ledger, parts, settings, longest.bound, tested),
+        spend=_spend(ledger, parts, settings, outcomes, tested),
         groups=longest.groups,
         curve=curve,
         at_alpha=tuple(
@@ -352,7 +358,7 @@ def _check_missing(counts: FixedCounts, planning: NDArray[np.float64], alpha: fl
 
 def _missing(
     calibration: Calibration,
-    followed: Followed,
+    followed: Sequence[Followed],
     p_hat: NDArray[np.float64],
     numbers: NDArray[np.int64],
 ) -> MissingVerdicts:
@@ -361,11 +367,12 @@ def _missing(
     then = np.ones(len(p_hat), dtype=np.int64)
     stopped, levels = 0, []
     for bound, (members, record) in zip(bounds, calibration.records, strict=True):
-        dismissed = followed.by_missing[members[record.indices]] & (record.first_event > 0)
+        missing = stopped_by_missing(followed, record.copies, members[record.indices])
+        dismissed = missing & (record.first_event > 0)
         without = record.level_without(dismissed) if dismissed.any() else 0.0
         levels.append(max(bound.level, without))
         then[members] = np.minimum(quantile(p_hat[members], levels[-1]), bound.cap)
-        stopped += int(dismissed.sum())
+        stopped += np.unique(record.indices[dismissed]).size
     return MissingVerdicts(
         prompts_stopped=stopped,
         median_bound=median(longest.predict(p_hat, numbers)),
@@ -449,12 +456,12 @@ def _spend(
     ledger: Ledger,
     parts: PromptSplit,
     settings: BoundSettings,
-    bound: LowerPredictiveBound,
+    followed: Sequence[Followed],
     tested: int,
 ) -> dict[str, StreamSpend]:
     used = {
         "train": len(parts.train) * settings.train_draws,
-        "calibration": bound.spent,
+        **used_draws(followed),
         "test": tested,
     }
     return stream_spend(ledger, used)

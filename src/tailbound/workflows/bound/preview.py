@@ -13,6 +13,7 @@ from tailbound.core.prompt import Prompt
 from tailbound.storage.plain import finite
 from tailbound.survival import Requirement, required
 from tailbound.survival.designs import default_max_weight
+from tailbound.survival.replicates import MOST
 from tailbound.targets import Target
 from tailbound.workflows.bound.importance.options import MethodOptions
 from tailbound.workflows.bound.parts import PromptSplit
@@ -51,6 +52,8 @@ class Preview(Result):
     draws_per_second: float
     probe_draws: int
     requirement: Requirement
+    replicates: int
+    """The most independent times of a calibration prompt; predictions say how many there are."""
     samples: tuple[tuple[Prompt, str], ...]
     """Some draws of the probe: prompts and responses, for a judge whose verdicts cost something."""
 
@@ -136,11 +139,19 @@ def preview_bound(
             if method.weighted
             else _requirement(settings, _largest_group(parts, settings))
         ),
+        replicates=1 if method.weighted else _most_replicates(parts, settings),
         samples=tuple(
             (prompts[draw.prompt_id], draw.text)
             for draw in [draw for draw in drawn if draw.missing is None][:SAMPLES]
         ),
     )
+
+
+def _most_replicates(parts: PromptSplit, settings: BoundSettings) -> int:
+    if settings.guarantee == "pac" or settings.design == "naive":
+        return 1
+    asked = settings.most_replicates(trained=not parts.supplied)
+    return MOST if asked is None else asked
 
 
 def _largest_group(parts: PromptSplit, settings: BoundSettings) -> int:

@@ -30,7 +30,9 @@ class BoundSettings:
     the same draws. `max_weight` and `max_level` as for
     `tailbound.survival.calibrate`. `coverage_by` is `p_hat:K` or a column of the prompts: every
     group then has a threshold and a guarantee of its own (`tailbound.workflows.bound.groups`).
-    `within` are numbers of draws, for `tailbound.workflows.bound.curve`.
+    `replicates` is the most independent times of each calibration prompt, None for what the
+    forecast of `tailbound.survival.replicates` admits. `within` are numbers of draws, for
+    `tailbound.workflows.bound.curve`.
     """
 
     budget: float = option(
@@ -116,6 +118,13 @@ class BoundSettings:
         default=None,
         group=GROUP,
     )
+    replicates: int | None = option(
+        "Most independent times of each calibration prompt; what is forecast to be left of the "
+        "budget pays for them (default: up to 10 where the predictor is trained here, not for pac "
+        "or naive; 1: none).",
+        default=None,
+        group=GROUP,
+    )
     within: tuple[int, ...] = option(
         "Report P(unsafe within k draws) over the population for these k.",
         default=(1, 10, 100),
@@ -150,6 +159,7 @@ class BoundSettings:
         if self.max_draws is not None and self.design == "naive":
             raise UsageError("the naive design takes no --max-draws: lower --budget")
         self._check_limits()
+        self._check_replicates()
         self._check_groups()
         if not self.within:
             raise UsageError("--within must name at least one number of draws such as 100")
@@ -203,6 +213,28 @@ class BoundSettings:
     def group_column(self) -> str | None:
         """The column of the prompts that names their groups; None without one."""
         return self.coverage_by if self.groups_of_p_hat is None else None
+
+    def most_replicates(self, *, trained: bool) -> int | None:
+        """The most copies of each calibration prompt; None where the forecast decides.
+
+        Without a number it takes a predictor `trained` here: how far p_hat of the user's own is
+        off has not been measured by any draw, and neither has what is left of the budget.
+        """
+        if self.replicates is None and not trained:
+            return 1
+        return self.replicates
+
+    def _check_replicates(self) -> None:
+        if self.replicates is None or self.replicates == 1:
+            return
+        if self.replicates < 1:
+            raise UsageError(f"--replicates must be at least 1, not {self.replicates}")
+        for name, value in (("--guarantee pac", self.guarantee), ("--design naive", self.design)):
+            if name.split()[1] == value:
+                raise UsageError(
+                    f"--replicates {self.replicates} does not go with {name}, which takes one time "
+                    "of each prompt: remove it"
+                )
 
     def _check_groups(self) -> None:
         if self.coverage_by is None:

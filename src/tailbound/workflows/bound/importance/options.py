@@ -18,7 +18,7 @@ REACH = 1000
 GROUP = "Importance sampling"
 
 NOT_WEIGHTED = (
-    *("design", "max_weight", "max_level", "max_draws", "coverage_by"),
+    *("design", "max_weight", "max_level", "max_draws", "coverage_by", "replicates"),
     *("train_draws", "loss", "head", "allow_missing", "delta", "within"),
 )
 """Options of bounds from plain draws alone."""
