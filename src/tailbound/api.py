@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from tailbound.workflows.reproduce import CompletionResult, StudyResult, SyntheticResult
     from tailbound.workflows.risk import RiskResult
     from tailbound.workflows.risk.preview import RiskPreview
+    from tailbound.workflows.show import Overview
     from tailbound.workflows.summarize.summary import RunSummary
     from tailbound.workflows.table import TableSource
     from tailbound.workflows.verify import Verification
@@ -447,6 +448,25 @@ def verify(
     given = _checked(verify, options)
     with _watching(progress):
         return verify_command(_place(run, "run"), given)
+
+
+def show(folder: Place) -> Overview:
+    """What ran in a run folder, when, what came out, what is missing, and what to do next.
+
+    `folder` may also hold several run folders. Nothing is written. Raises `UsageError` where there
+    is no run.
+
+    >>> import tempfile, tailbound
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = tailbound.risk(["how do i clean the pie"], out=f"{folder}/run", draws=20,
+    ...                        proposal="none", progress=None)
+    ...     found = tailbound.show(f"{folder}/run")
+    >>> [(one.name, one.numbers[1]) for one in found.runs[0].results]
+    [('risk', '0 of 1 prompts resolved')]
+    """
+    from tailbound.workflows.show import show_folder
+
+    return show_folder(_place(folder, "folder"))
 
 
 @_takes(MonitorOptions)

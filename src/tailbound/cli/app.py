@@ -23,6 +23,7 @@ from tailbound.cli.predict import command as predict
 from tailbound.cli.rejudge import command as rejudge
 from tailbound.cli.reproduce import app as reproduce
 from tailbound.cli.risk import command as risk
+from tailbound.cli.show import command as show
 from tailbound.cli.steer import app as steer
 from tailbound.cli.summarize import command as summarize
 from tailbound.cli.verify import command as verify
@@ -49,6 +50,7 @@ _commands: dict[str, Callable[..., None]] = {
     "summarize": summarize,
     "rejudge": rejudge,
     "forecast": forecast,
+    "show": show,
     "verify": verify,
     "monitor": monitor,
     "import": import_,
