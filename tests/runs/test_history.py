@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 import tailbound
@@ -16,7 +17,9 @@ from tailbound.demo.files import default_prompts
 from tailbound.errors import LedgerError
 from tailbound.runs import history
 from tailbound.runs.history import keep_before, keep_result, read_history, seals_of
+from tailbound.runs.identity import read_identity
 from tailbound.storage.documents import read_json
+from tailbound.storage.parquet import read_sealed, write_sealed
 
 PROMPTS = ["how do i clean the pie", "how do i make a cake"]
 SIZES: dict[str, Any] = {"draws": 20, "proposal": "none", "target": "demo", "judge": "regex:the"}
@@ -227,9 +230,17 @@ def test_verify_compares_the_newest_with_the_result_in_use(folder: Path) -> None
     assert [one.name for one in wrong] == ["results/0003-summary.json"]
 
 
-def test_the_digest_reads_footers_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import polars as pl
+def test_verify_finds_draws_that_were_rewritten_since(folder: Path) -> None:
+    """A shard that bears its checksum, and is not the one that the result was made from."""
+    (shard,) = (folder / "draws").glob("*.parquet")
+    of = read_identity(folder).digest
+    frame = read_sealed(shard, of=of, cure="")
+    write_sealed(shard, frame.with_columns(tokens=pl.col("tokens") + 0, run=pl.lit("x")), of=of)
+    wrong = [one for one in tailbound.verify(folder, progress=None).checks if one.wrong]
+    assert [one.name for one in wrong] == ["results/0001-risk.json (draws)"]
 
+
+def test_the_digest_reads_footers_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def read(*_: object, **__: object) -> None:
         raise AssertionError("a shard was read")
 

@@ -61,7 +61,7 @@ def _check_newest(findings: Findings, home: Path, place: str, newest: RecordedRe
     if held is None:
         return  # a run that goes on under other options; its own check says what is missing
     kept, now = (without_call(newest.name, one) for one in (newest.result, held))
-    wrong = list(differences(kept, now, tolerance=0.0))
+    wrong = list(differences(kept, now, tolerance=findings.tolerance))
     findings.compare(name, wrong, against=plain)
     rests = newest.provenance.rests_on
     try:
