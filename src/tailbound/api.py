@@ -42,6 +42,7 @@ from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.bound.importance.options import MethodOptions
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.forecast.settings import ForecastOptions
+from tailbound.workflows.gate.settings import GateOptions
 from tailbound.workflows.import_.settings import ImportOptions
 from tailbound.workflows.monitor.settings import MonitorOptions
 from tailbound.workflows.rejudge.settings import RejudgeOptions
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from tailbound.workflows.bound import BoundResult, PredictedBounds, Preview
     from tailbound.workflows.forecast import ForecastResult
     from tailbound.workflows.forecast.reading import TableSource as EstimateSource
+    from tailbound.workflows.gate import GateResult
     from tailbound.workflows.import_ import ImportResult
     from tailbound.workflows.monitor import MonitorResult
     from tailbound.workflows.opening import JudgeSource, Request, TargetSource
@@ -448,6 +450,27 @@ def verify(
     given = _checked(verify, options)
     with _watching(progress):
         return verify_command(_place(run, "run"), given)
+
+
+@_takes(GateOptions)
+def gate(run: Place, **options: Any) -> GateResult:
+    """Requirements on the results of a run: met only where the draws show it.
+
+    `require` are texts such as `risk<=1e-3`, `coverage>=.88` or `bound>=100@p50`. The result has
+    `passed`, and an outcome for each: met, failed or cannot tell. Raises `UsageError` for what is
+    not a requirement or not a run.
+
+    >>> import tempfile, tailbound
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = tailbound.risk(["how do i clean the pie"], out=f"{folder}/run", draws=20,
+    ...                        proposal="none", progress=None)
+    ...     found = tailbound.gate(f"{folder}/run", require=["risk<=1e-3"])
+    >>> found.passed, found.assessments[0].outcome
+    (False, 'cannot tell')
+    """
+    from tailbound.workflows.gate.command import gate_command
+
+    return gate_command(_place(run, "run"), _checked(gate, options))
 
 
 def show(folder: Place) -> Overview:

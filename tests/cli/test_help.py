@@ -13,6 +13,7 @@ COMMANDS = [
     [],
     *([name] for name in ("demo", "bound", "predict", "risk", "steer", "summarize", "rejudge")),
     ["forecast"],
+    ["gate"],
     ["show"],
     ["verify"],
     *([name] for name in ("monitor", "import", "reproduce", "targets", "judges", "doctor")),

@@ -15,6 +15,7 @@ from tailbound.cli.bound import command as bound
 from tailbound.cli.demo import command as demo
 from tailbound.cli.doctor import command as doctor
 from tailbound.cli.forecast import command as forecast
+from tailbound.cli.gate import command as gate
 from tailbound.cli.help import HELP, Command, Group
 from tailbound.cli.import_ import command as import_
 from tailbound.cli.listing import judges, targets
@@ -50,6 +51,7 @@ _commands: dict[str, Callable[..., None]] = {
     "summarize": summarize,
     "rejudge": rejudge,
     "forecast": forecast,
+    "gate": gate,
     "show": show,
     "verify": verify,
     "monitor": monitor,

@@ -42,6 +42,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "summarize": ("tailbound summarize runs/when --k 1,10,1000",),
     "rejudge": ("tailbound rejudge runs/when --judge 'regex:(?i)bomb' --dry-run",),
     "forecast": ("tailbound forecast runs/how-likely --draws 1000,1000000 --queries 100000",),
+    "gate": ("tailbound gate runs/when --require 'coverage>=.88' --require 'bound>=100@p50'",),
     "show": ("tailbound show runs/when",),
     "verify": ("tailbound verify runs/when",),
     "monitor": ("tailbound monitor runs/how-likely outcomes.jsonl --alpha 0.01",),

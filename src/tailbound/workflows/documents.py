@@ -48,6 +48,7 @@ from tailbound.workflows.bound.results import MissingVerdicts, StreamSpend
 from tailbound.workflows.doctor import Diagnosis
 from tailbound.workflows.doctor import Requirement as Package
 from tailbound.workflows.forecast import ForecastResult
+from tailbound.workflows.gate import GateResult
 from tailbound.workflows.import_ import ImportResult
 from tailbound.workflows.monitor import MonitorResult
 from tailbound.workflows.rejudge import Agreement, Rejudged, StreamComparison
@@ -566,6 +567,7 @@ OUTPUTS: dict[str, Any] = {
         matches=bool,
         checks=ListOf(shape("check", Check)),
     ),
+    "gate": shape("gate", GateResult, schema=ONE, passed=bool),
     "show": shape("overview", Overview, schema=ONE),
     "reproduce": STUDY,
     "reproduce-synthetic": SYNTHETIC,
