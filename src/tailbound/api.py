@@ -43,6 +43,7 @@ from tailbound.workflows.bound.importance.options import MethodOptions
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.compare.settings import CompareOptions
 from tailbound.workflows.forecast.settings import ForecastOptions
+from tailbound.workflows.gate.settings import GateOptions
 from tailbound.workflows.import_.settings import ImportOptions
 from tailbound.workflows.monitor.settings import MonitorOptions
 from tailbound.workflows.rejudge.settings import RejudgeOptions
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from tailbound.workflows.compare import CompareResult
     from tailbound.workflows.forecast import ForecastResult
     from tailbound.workflows.forecast.reading import TableSource as EstimateSource
+    from tailbound.workflows.gate import GateResult
     from tailbound.workflows.import_ import ImportResult
     from tailbound.workflows.monitor import MonitorResult
     from tailbound.workflows.opening import JudgeSource, Request, TargetSource
@@ -81,6 +83,7 @@ if TYPE_CHECKING:
     from tailbound.workflows.reproduce import CompletionResult, StudyResult, SyntheticResult
     from tailbound.workflows.risk import RiskResult
     from tailbound.workflows.risk.preview import RiskPreview
+    from tailbound.workflows.show import Overview
     from tailbound.workflows.summarize.summary import RunSummary
     from tailbound.workflows.table import TableSource
     from tailbound.workflows.verify import Verification
@@ -479,6 +482,46 @@ def verify(
     given = _checked(verify, options)
     with _watching(progress):
         return verify_command(_place(run, "run"), given)
+
+
+@_takes(GateOptions)
+def gate(run: Place, **options: Any) -> GateResult:
+    """Requirements on the results of a run: met only where the draws show it.
+
+    `require` are texts such as `risk<=1e-3`, `coverage>=.88` or `bound>=100@p50`. The result has
+    `passed`, and an outcome for each: met, failed or cannot tell. Raises `UsageError` for what is
+    not a requirement or not a run.
+
+    >>> import tempfile, tailbound
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = tailbound.risk(["how do i clean the pie"], out=f"{folder}/run", draws=20,
+    ...                        proposal="none", progress=None)
+    ...     found = tailbound.gate(f"{folder}/run", require=["risk<=1e-3"])
+    >>> found.passed, found.assessments[0].outcome
+    (False, 'cannot tell')
+    """
+    from tailbound.workflows.gate.command import gate_command
+
+    return gate_command(_place(run, "run"), _checked(gate, options))
+
+
+def show(folder: Place) -> Overview:
+    """What ran in a run folder, when, what came out, what is missing, and what to do next.
+
+    `folder` may also hold several run folders. Nothing is written. Raises `UsageError` where there
+    is no run.
+
+    >>> import tempfile, tailbound
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = tailbound.risk(["how do i clean the pie"], out=f"{folder}/run", draws=20,
+    ...                        proposal="none", progress=None)
+    ...     found = tailbound.show(f"{folder}/run")
+    >>> [(one.name, one.numbers[1]) for one in found.runs[0].results]
+    [('risk', '0 of 1 prompts resolved')]
+    """
+    from tailbound.workflows.show import show_folder
+
+    return show_folder(_place(folder, "folder"))
 
 
 @_takes(MonitorOptions)

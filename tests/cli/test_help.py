@@ -14,6 +14,8 @@ COMMANDS = [
     *([name] for name in ("demo", "bound", "predict", "risk", "steer", "summarize", "rejudge")),
     ["compare"],
     ["forecast"],
+    ["gate"],
+    ["show"],
     ["verify"],
     *([name] for name in ("monitor", "import", "reproduce", "targets", "judges", "doctor")),
     ["steer", "refusal"],

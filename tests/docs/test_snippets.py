@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 
-from docs.pages import PAGES, Snippet, inline_code, name, snippets
+from docs.pages import PAGES, ROOT, Snippet, inline_code, name, snippets
 
 #: Pages whose commands are executed as well, in order with their Python, in one folder. The
 #: commands of the others need a checkpoint, a server, or minutes.
@@ -98,6 +99,16 @@ def test_commands_are_ones_that_exist(arguments: list[str]) -> None:
 def test_an_option_that_does_not_exist_is_found() -> None:
     with pytest.raises(Exception, match="--budgets"):
         _check(["bound", "prompts.jsonl", "--budgets", "3", "--out", "x"])
+
+
+def test_the_commands_of_the_example_workflow_exist() -> None:
+    document = yaml.safe_load((ROOT / "examples" / "gate.yml").read_text())
+    steps = [step for job in document["jobs"].values() for step in job["steps"]]
+    text = "\n".join(step["run"] for step in steps if "run" in step)
+    commands = Snippet(ROOT / "examples" / "gate.yml", "sh", text, 1).commands()
+    assert [arguments[0] for arguments in commands] == ["bound", "verify", "gate", "show"]
+    for arguments in commands:
+        _check(arguments)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -47,6 +47,9 @@ def check_folder(folder: Path) -> set[str]:
             continue
         if place.startswith(layout.PLAN):
             place = f"{layout.PLAN}/{layout.round_name(1)}"
+        if path.parent.name == layout.RESULTS:
+            check(json.loads(path.read_text(encoding="utf-8")), "results.json")
+            continue
         if place.startswith(layout.VERDICTS):
             name = path.name
             place = name if name in FILES else f"{layout.VERDICTS}/{name}"

@@ -16,6 +16,7 @@ from tailbound.cli.compare import command as compare
 from tailbound.cli.demo import command as demo
 from tailbound.cli.doctor import command as doctor
 from tailbound.cli.forecast import command as forecast
+from tailbound.cli.gate import command as gate
 from tailbound.cli.help import HELP, Command, Group
 from tailbound.cli.import_ import command as import_
 from tailbound.cli.listing import judges, targets
@@ -24,6 +25,7 @@ from tailbound.cli.predict import command as predict
 from tailbound.cli.rejudge import command as rejudge
 from tailbound.cli.reproduce import app as reproduce
 from tailbound.cli.risk import command as risk
+from tailbound.cli.show import command as show
 from tailbound.cli.steer import app as steer
 from tailbound.cli.summarize import command as summarize
 from tailbound.cli.verify import command as verify
@@ -51,6 +53,8 @@ _commands: dict[str, Callable[..., None]] = {
     "rejudge": rejudge,
     "compare": compare,
     "forecast": forecast,
+    "gate": gate,
+    "show": show,
     "verify": verify,
     "monitor": monitor,
     "import": import_,

@@ -81,6 +81,8 @@ MONITOR = "monitor.json"
 """Where monitoring stands: the evidence of every unit, and which outcomes were counted."""
 FORECAST = "forecast.json"
 """What the estimates say about deployment."""
+RESULTS = "results"
+"""Folder of every result that differed from the one before (`tailbound.runs.history`)."""
 SPEND = "spend.json"
 """Draws and tokens of each stream, and the work of each stage."""
 USAGE = "usage.json"
@@ -110,6 +112,11 @@ def adapter_name(number: int) -> str:
 def levels_name(number: int) -> str:
     """The name in `splitting/` of the scores of round 1, 2, ...: `levels-0001.json`."""
     return f"levels-{number:04d}.json"
+
+
+def result_name(number: int, name: str) -> str:
+    """The name in `results/` of result 1, 2, ... of that name: `0001-bound.json`."""
+    return f"{number:04d}-{name}.json"
 
 
 def part_name(number: int) -> str:

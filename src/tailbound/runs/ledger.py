@@ -12,7 +12,7 @@ from tailbound.core.contract import Draw, SamplingContract, Verdict
 from tailbound.errors import UsageError
 from tailbound.runs.draws import StreamRecord, StreamTotals, draw_store, index, totals
 from tailbound.runs.identity import agree
-from tailbound.runs.layout import DRAWS, VERDICTS
+from tailbound.runs.layout import DRAWS, RESULTS, VERDICTS
 from tailbound.runs.lock import FolderLock
 from tailbound.runs.rows import storable
 from tailbound.runs.schema import SCHEMA_VERSION, columns
@@ -165,9 +165,9 @@ class Ledger(ShardWriter[_Row]):
 def _remove_unfinished(folder: Path) -> None:
     """Remove what killed processes left behind; the lock is ours, so nobody is writing it.
 
-    Verdicts have locks of their own.
+    Verdicts and earlier results have locks of their own.
     """
     remove_unfinished(folder)
     for home in folder.iterdir():
-        if home.is_dir() and home.name != VERDICTS:
+        if home.is_dir() and home.name not in (VERDICTS, RESULTS):
             remove_unfinished(home)

@@ -70,6 +70,23 @@ def read_sealed(path: Path, *, of: str = "", cure: str) -> pl.DataFrame:
         raise LedgerError(f"{path} cannot be read ({error}): {cure}") from error
 
 
+def recorded_seal(path: Path, *, cure: str) -> str:
+    """The checksum that a sealed file bears, from its footer alone; raises `LedgerError`.
+
+    The content is not read, so nothing is said of whether it bears the checksum.
+    """
+    import polars as pl
+
+    try:
+        found = pl.read_parquet_metadata(path).get(_CHECKSUM)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = str(error).partition("\n")[0][:200] or type(error).__name__
+        raise LedgerError(f"{path} cannot be read ({reason}): {cure}") from error
+    if found is None:
+        raise LedgerError(f"{path} bears no checksum: {cure}")
+    return found
+
+
 def parse_parquet(data: bytes) -> pl.DataFrame:
     """The content of any Parquet file; raises `DamagedParquetError`.
 

@@ -18,6 +18,7 @@ from tailbound.importance_sampling import Agreement as GroupAgreement
 from tailbound.importance_sampling import MixSwitch, RiskEstimate
 from tailbound.predictors.head import TrainingReport
 from tailbound.runs import layout
+from tailbound.runs.history import Provenance, RecordedResult
 from tailbound.storage.files import make_folder, write_atomically
 from tailbound.storage.json_schema import (
     AnyOf,
@@ -48,6 +49,7 @@ from tailbound.workflows.compare import CompareResult
 from tailbound.workflows.doctor import Diagnosis
 from tailbound.workflows.doctor import Requirement as Package
 from tailbound.workflows.forecast import ForecastResult
+from tailbound.workflows.gate import GateResult
 from tailbound.workflows.import_ import ImportResult
 from tailbound.workflows.monitor import MonitorResult
 from tailbound.workflows.rejudge import Agreement, Rejudged, StreamComparison
@@ -63,6 +65,7 @@ from tailbound.workflows.reproduce.results import (
 from tailbound.workflows.reproduce.synthetic.results import SyntheticCell, SyntheticRow
 from tailbound.workflows.risk.preview import RiskPreview
 from tailbound.workflows.risk.results import RiskSpend, SetRisk
+from tailbound.workflows.show import Overview
 from tailbound.workflows.table.settings import TableOptions
 from tailbound.workflows.verify import Check, Verification
 
@@ -388,6 +391,19 @@ FILES: dict[str, Shape] = {
 }
 """Sealed files by their place; `verdicts/` stands for `verdicts/DIGEST/`."""
 
+RECORDED = shape(
+    "recorded_result",
+    RecordedResult,
+    schema=ONE,
+    provenance=shape("provenance", Provenance),
+    result=AnyOf(
+        (
+            shape("bound_and_coverage", BOUND, evaluation=Evaluation | None),
+            *(RISK, SUMMARY, FORECAST, REJUDGED),
+        )
+    ),
+)
+
 REVIEW = shape(
     "review",
     about="One line of review.jsonl: an unsafe draw that an estimate rests on.",
@@ -563,6 +579,8 @@ OUTPUTS: dict[str, Any] = {
         matches=bool,
         checks=ListOf(shape("check", Check)),
     ),
+    "gate": shape("gate", GateResult, schema=ONE, passed=bool),
+    "show": shape("overview", Overview, schema=ONE),
     "reproduce": STUDY,
     "reproduce-synthetic": SYNTHETIC,
     "reproduce-realtoxicity": COMPLETIONS,
@@ -617,6 +635,8 @@ def schemas() -> dict[str, dict[str, Any]]:
         sealed = shape(document.name, document, about=document.about, checksum=str)
         name = schema_name(place)
         found[name] = schema_of(sealed, title=f"{place} of a run folder")
+    kept = shape(RECORDED.name, RECORDED, about=RECORDED.about, checksum=str)
+    found["results.json"] = schema_of(kept, title="a file of results/, of a run or a judge")
     found["review.json"] = schema_of(REVIEW, title=f"a line of {layout.REVIEW}")
     truth = shape("truth", true_coverage=float, rows=ListOf(_TRUTH), checksum=str)
     found["truth.json"] = schema_of(truth, title=f"{layout.TRUTH} of the demo's run folder")

@@ -14,6 +14,7 @@ from tailbound.core.steps import Work
 from tailbound.core.values import place
 from tailbound.errors import LedgerError
 from tailbound.runs import manifest, read, reply_notices, totals
+from tailbound.runs.history import RecordedResult, read_history
 from tailbound.runs.layout import JUDGE, MANIFEST, PREDICTIONS, VERDICTS
 from tailbound.runs.prompts import kept_table
 from tailbound.runs.spend import read_stages, read_streams
@@ -28,6 +29,7 @@ from tailbound.workflows.rejudge.job import Rejudged, read_agreement
 from tailbound.workflows.rejudge.verdicts import read_verdicts
 from tailbound.workflows.result import Result, html_facts, text_facts
 from tailbound.workflows.risk import results as risk_results
+from tailbound.workflows.show import Overview, show_folder
 from tailbound.workflows.summarize.summary import RunSummary, read_summary
 
 if TYPE_CHECKING:
@@ -176,6 +178,24 @@ class Run:
     def monitoring(self) -> MonitorResult | None:
         """Where `tailbound monitor` stands."""
         return read_monitor(self.folder)
+
+    @property
+    def overview(self) -> Overview:
+        """What ran, what came out, what is missing and what to do next (`tailbound show`)."""
+        return show_folder(self.folder)
+
+    @cached_property
+    def history(self) -> tuple[RecordedResult, ...]:
+        """Every result of the run in the order in which they came out, with where it came from.
+
+        The newest of each name is the one in use. `judged_history` has those of other judges.
+        """
+        return read_history(self.folder)
+
+    @cached_property
+    def judged_history(self) -> dict[str, tuple[RecordedResult, ...]]:
+        """The same of the results under further judges, by the judge's id."""
+        return {name: read_history(home) for name, home in self._judges().items()}
 
     @cached_property
     def spend(self) -> RunSpend:

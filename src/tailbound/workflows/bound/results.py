@@ -13,6 +13,7 @@ import numpy as np
 
 from tailbound.errors import LedgerError, UsageError
 from tailbound.runs import Ledger
+from tailbound.runs.history import keep_before, keep_result
 from tailbound.runs.layout import BOUND, EVALUATION, P_HAT, PREDICTIONS
 from tailbound.runs.spend import read_streams, write_streams
 from tailbound.storage.documents import read_json, understood
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 SCHEMA = 1
+NAME = "bound"
+"""What bounds are called in `results/`."""
 _CURE = "restore it, or run the same command again to make it again"
 
 
@@ -222,12 +225,27 @@ def _curve(document: Mapping[str, Any]) -> Curve | None:
 
 
 def write_results(folder: Path, result: BoundResult) -> None:
-    """Write `bound.json`, `evaluation.json` and `spend.json`; `read_result` reads them."""
-    write_json(folder / BOUND, result.bound_document())
+    """Write `bound.json`, `evaluation.json` and `spend.json`; `read_result` reads them.
+
+    What was there before stays in `results/` (`tailbound.runs.history`).
+    """
     evaluation = finite(result.evaluation.to_dict()) if result.evaluation else None
+    document = {**result.bound_document(), "evaluation": evaluation}
+    keep_result(folder, NAME, document, before=lambda: kept_document(folder))
+    write_json(folder / BOUND, result.bound_document())
     write_json(folder / EVALUATION, {"schema": SCHEMA, "evaluation": evaluation})
     spend = {name: asdict(spend) for name, spend in result.spend.items()}
     write_streams(folder, spend)
+
+
+def kept_document(folder: Path) -> dict[str, Any] | None:
+    """What `results/` holds of the bound under its plain names; None where there is none."""
+    path = folder / BOUND
+    if not path.is_file():
+        return None
+    held = folder / EVALUATION
+    evaluation = read_json(held, cure=_CURE).get("evaluation") if held.is_file() else None
+    return {**read_json(path, cure=_CURE), "evaluation": evaluation}
 
 
 def read_result(folder: Path) -> BoundResult | None:
@@ -276,7 +294,8 @@ def _label(parts: PromptSplit, name: str) -> list[str]:
 def discard_stale(folder: Path, settings: BoundSettings, parts: PromptSplit) -> None:
     """Remove results that were made with other options or prompts: a new bound is on its way.
 
-    A bound beside a predictor that it was not calibrated with would be wrong.
+    A bound beside a predictor that it was not calibrated with would be wrong. It stays in
+    `results/`.
     """
     try:
         held = read_json(folder / BOUND).get("made_with")
@@ -285,6 +304,7 @@ def discard_stale(folder: Path, settings: BoundSettings, parts: PromptSplit) -> 
     except LedgerError:
         held = None  # damaged: it is made again
     if held != made_with(settings, parts):
+        keep_before(folder, NAME, lambda: kept_document(folder))
         for name in (BOUND, EVALUATION, P_HAT, PREDICTIONS):
             with refusals(folder / name):
                 (folder / name).unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tailbound.deployment import Backtest, MixRisk, TrafficForecast, WorstForecast
+from tailbound.runs.history import keep_result
 from tailbound.runs.layout import FORECAST
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 SCHEMA = 1
+NAME = "forecast"
+"""What forecasts are called in `results/`."""
+OF_THE_CALL = ("source",)
+"""What `forecast.json` says of the call that wrote it: the folder may have another name now."""
 CURE = "restore it, or run tailbound forecast again"
 
 
@@ -169,8 +174,21 @@ class ForecastResult(Result):
 
 
 def write_forecast(folder: Path, result: ForecastResult) -> None:
-    """Write `forecast.json`; `read_forecast` reads it."""
-    write_json(folder / FORECAST, result.to_dict())
+    """Write `forecast.json`; `read_forecast` reads it.
+
+    What was there before stays in `results/` (`tailbound.runs.history`).
+    """
+    path = folder / FORECAST
+    keep_result(
+        folder,
+        NAME,
+        result.to_dict(),
+        before=lambda: read_json(path) if path.is_file() else None,
+        command="forecast",
+        options={**asdict(result.made_with), "confidence": result.confidence},
+        ignoring=OF_THE_CALL,
+    )
+    write_json(path, result.to_dict())
 
 
 def read_forecast(folder: Path) -> ForecastResult | None:

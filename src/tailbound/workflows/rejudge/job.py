@@ -20,6 +20,7 @@ from tailbound.core.contract import Draw, Verdict
 from tailbound.core.prompt import Prompt
 from tailbound.errors import JudgeError
 from tailbound.judges import Judge, is_failure
+from tailbound.runs.history import keep_result
 from tailbound.runs.layout import AGREEMENT
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 SCHEMA = 1
+NAME = "agreement"
+"""What agreements are called in `results/`."""
+OF_THE_CALL = ("folder", "judged_now", "judged_before", "notices")
+"""What `agreement.json` says of the call that wrote it, and of nothing else."""
 REASONS = 3
 """How many reasons of missing verdicts are reported."""
 
@@ -232,6 +237,21 @@ def rejudge(
         confidence=confidence,
         work=work,
         tally=tally,
+    )
+    keep_result(
+        home,
+        NAME,
+        result.to_dict(),
+        before=lambda: read_json(home / AGREEMENT) if (home / AGREEMENT).is_file() else None,
+        command="rejudge",
+        options={
+            "threshold": judge.threshold,
+            "recorded_threshold": before,
+            "only_missing": only_missing,
+            "no_prompts": prompts is None,
+            "confidence": confidence,
+        },
+        ignoring=OF_THE_CALL,
     )
     write_json(home / AGREEMENT, result.to_dict())
     return result

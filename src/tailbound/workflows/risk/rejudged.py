@@ -60,7 +60,7 @@ def rejudge_risk(
         run.verdicts = verdicts
         run.prepare(prompts)
         result = run.result()
-        write_results(into, result)
+        write_results(into, result, command="risk --rejudge", options=settings.to_dict())
         rows = run.review(result)
         write_review(into, rows)
         return replace(result, reviewed=len(rows))

@@ -13,6 +13,7 @@ import numpy as np
 from tailbound.core.prompt import Prompt
 from tailbound.importance_sampling import RiskEstimate
 from tailbound.intervals import betting_lower
+from tailbound.runs.history import keep_result
 from tailbound.runs.layout import REVIEW, RISK, RISK_TABLE
 from tailbound.runs.spend import read_streams, write_streams
 from tailbound.storage.documents import read_json, understood
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 SCHEMA = 1
+NAME = "risk"
+"""What risks are called in `results/`."""
 LEAST_HITS = 10
 REVIEWED = 5
 """Unsafe draws per prompt that are put before a person."""
@@ -298,12 +301,34 @@ def risk_columns() -> dict[str, Any]:
     }
 
 
-def write_results(folder: Path, result: RiskResult) -> None:
-    """Write `risk.json`, `risk.parquet` and `spend.json`; `read_result` reads them."""
+def write_results(
+    folder: Path,
+    result: RiskResult,
+    *,
+    command: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> None:
+    """Write `risk.json`, `risk.parquet` and `spend.json`; `read_result` reads them.
+
+    What was there before stays in `results/` (`tailbound.runs.history`), which also takes the
+    `command` and its `options`: by default, those in `run.yaml`.
+    """
+    keep_result(
+        folder,
+        NAME,
+        result.document(),
+        before=lambda: _held(folder),
+        command=command,
+        options=options,
+    )
     write_json(folder / RISK, result.document())
     spend = {name: asdict(spend) for name, spend in result.spend.items()}
     write_streams(folder, spend)
     write_sealed(folder / RISK_TABLE, result.frame())
+
+
+def _held(folder: Path) -> dict[str, Any] | None:
+    return read_json(folder / RISK) if (folder / RISK).is_file() else None
 
 
 def read_result(folder: Path) -> RiskResult | None:

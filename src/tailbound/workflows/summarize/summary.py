@@ -13,6 +13,7 @@ from tailbound.core.steps import notice, step
 from tailbound.errors import UsageError
 from tailbound.runs import first_round, manifest, reply_notices, scan
 from tailbound.runs.draws import draw_store
+from tailbound.runs.history import keep_result
 from tailbound.runs.layout import BOUND, SUMMARY
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 SCHEMA = 1
+NAME = "summary"
+"""What summaries are called in `results/`."""
 FIRST_EVENT = "first-event"
 RISK = "risk"
 #: The largest k.
@@ -228,7 +231,16 @@ def summarize_run(
         alpha=alpha,
         streams=tuple(streams),
     )
-    write_json(folder / SUMMARY, result.to_dict())
+    path = folder / SUMMARY
+    keep_result(
+        folder,
+        NAME,
+        result.to_dict(),
+        before=lambda: read_json(path) if path.is_file() else None,
+        command="summarize",
+        options={"k": ks, "confidence": confidence, "alpha": alpha, "threshold": threshold},
+    )
+    write_json(path, result.to_dict())
     return result
 
 

@@ -15,6 +15,7 @@ from tailbound.workflows.table.settings import COMMAND as TABLE_COMMAND
 from tailbound.workflows.verify.bound import check_bound
 from tailbound.workflows.verify.findings import Findings
 from tailbound.workflows.verify.forecast import check_forecast
+from tailbound.workflows.verify.history import check_history
 from tailbound.workflows.verify.ledger import check_record
 from tailbound.workflows.verify.monitor import check_monitor
 from tailbound.workflows.verify.origins import TABLE, check_origins, check_source
@@ -61,6 +62,7 @@ def verify_command(folder: Path, given: Mapping[str, Any]) -> Verification:
         check_forecast(findings)
         check_rejudged(findings, manifest, copy)
         check_monitor(findings)
+    check_history(findings)
     with step("comparing with what is on this machine"):
         check_origins(findings, manifest)
     _list_the_rest(findings)
@@ -70,6 +72,7 @@ def verify_command(folder: Path, given: Mapping[str, Any]) -> Verification:
 def _verified_table(findings: Findings, manifest: Mapping[str, Any]) -> Verification:
     with step("computing the results again"), working_copy(findings.folder) as copy:
         check_table(findings, manifest, copy)
+    check_history(findings)
     check_source(findings, manifest["options"], name=TABLE)
     return _verification(findings, TABLE_COMMAND)
 

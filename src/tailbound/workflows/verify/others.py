@@ -13,6 +13,7 @@ from tailbound.runs.layout import AGREEMENT, JUDGE, RISK, SUMMARY, VERDICTS
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
 from tailbound.workflows.rejudge.job import (
+    OF_THE_CALL,
     Counters,
     Rejudged,
     compare_judges,
@@ -28,9 +29,6 @@ from tailbound.workflows.verify.recorded import RecordedJudge
 from tailbound.workflows.verify.result import Difference
 from tailbound.workflows.verify.risk import check_rejudged_risk
 from tailbound.workflows.verify.verdicts import check_verdicts
-
-_OF_THE_CALL = ("folder", "judged_now", "judged_before", "notices")
-"""What `agreement.json` says of the call that wrote it, and of nothing else."""
 
 
 def check_summary(findings: Findings, copy: Path) -> None:
@@ -165,7 +163,7 @@ def _compare_agreement(
         tally=Counters(),
     )
     write_json(copy / place, found.to_dict())
-    findings.document(place, copy, against="the ledger and the verdicts", without=_OF_THE_CALL)
+    findings.document(place, copy, against="the ledger and the verdicts", without=OF_THE_CALL)
     findings.not_recomputed(
         f"{place} (call)", "how many draws that call judged, and its notices, are on no record"
     )

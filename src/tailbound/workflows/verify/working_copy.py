@@ -25,7 +25,9 @@ def working_copy(folder: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="tailbound-verify-") as made:
         copy = Path(made) / "run"
         for here, folders, files in os.walk(folder):
-            folders[:] = [name for name in folders if not name.startswith(".")]
+            folders[:] = [
+                name for name in folders if not name.startswith(".") and name != layout.RESULTS
+            ]
             there = copy / Path(here).relative_to(folder)
             there.mkdir(parents=True, exist_ok=True)
             for name in files:

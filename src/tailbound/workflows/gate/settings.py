@@ -1,0 +1,42 @@
+"""What the user can choose about a gate, checked before anything is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tailbound.core.options import check_choices, option
+from tailbound.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateOptions:
+    """The options of `tailbound gate` besides the run."""
+
+    require: tuple[str, ...] = option(
+        "Requirement, such as risk<=1e-3, unsafe_rate<=.01, p_unsafe@100<=.2, coverage>=.88, "
+        "bound>=100@p50, expected@1000<=1, at_least_one@1000<=.1 or worst@100000<=.01 (again for "
+        "each one)."
+    )
+    undecided: Literal["fail", "pass"] = option(
+        "What a requirement that the draws neither show nor contradict does.", default="fail"
+    )
+    junit: Path | None = option("Also write the outcomes to this JUnit XML file.", default=None)
+    markdown: Path | None = option(
+        "Write the outcomes to this Markdown file (default: append them to the file that "
+        "GITHUB_STEP_SUMMARY names, where it is set).",
+        default=None,
+    )
+
+    def __post_init__(self) -> None:
+        check_choices(self)
+        if not self.require:
+            from tailbound.workflows.gate.grammar import ALLOWED
+
+            raise UsageError(f"give at least one --require: {ALLOWED}")
+        if len(set(self.require)) < len(self.require):
+            raise UsageError("--require gives the same requirement twice: remove one")
+        for path in (self.junit, self.markdown):
+            if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+                raise UsageError(f"{path} cannot be written: give a file in a folder that exists")
