@@ -38,12 +38,21 @@ class ShardStore:
     """The shards in one folder.
 
     `belongs_to` says what they are sealed as; it is asked for at the first shard that is read or
-    written. `cure` says what a user can do about a damaged shard.
+    written. `cure` says what a user can do about a damaged shard. `beside` names Parquet files of
+    ours that stand in the same folder and are no shards.
     """
 
-    def __init__(self, folder: Path, *, belongs_to: Callable[[], str], cure: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        belongs_to: Callable[[], str],
+        cure: str,
+        beside: tuple[str, ...] = (),
+    ) -> None:
         """Nothing is read or written yet."""
         self.folder = folder
+        self._beside = beside
         self._of = belongs_to
         self._cure = cure
         self._last: int | None = None
@@ -55,7 +64,7 @@ class ShardStore:
 
     def paths(self) -> list[Path]:
         """The shards in the order of their numbers, unchecked; raises as `part_files` does."""
-        return part_files(self.folder)
+        return part_files(self.folder, beside=self._beside)
 
     def checked(self) -> list[Path]:
         """The shards in order, every one read and compared with its seal.
@@ -165,11 +174,11 @@ class ShardWriter(ABC, Generic[Row]):
         self.close()
 
 
-def part_files(folder: Path) -> list[Path]:
+def part_files(folder: Path, *, beside: tuple[str, ...] = ()) -> list[Path]:
     """`part-000001.parquet` and its successors in `folder`, in the order of their numbers.
 
-    Unfinished files and those that are not Parquet files are passed over. Raises `LedgerError` for
-    a Parquet file of another name: nobody can tell whether it should count.
+    Unfinished files, those that are not Parquet files, and `beside` are passed over. Raises
+    `LedgerError` for a Parquet file of another name: nobody can tell whether it should count.
     """
     try:
         names = sorted(os.listdir(folder))
@@ -181,7 +190,7 @@ def part_files(folder: Path) -> list[Path]:
         ) from error
     found = []
     for path in (folder / name for name in names if name.endswith(".parquet")):
-        if path.name.startswith("."):
+        if path.name.startswith(".") or path.name in beside:
             continue
         if not _PART.fullmatch(path.name) or not path.is_file():
             raise LedgerError(

@@ -10,6 +10,7 @@ from tailbound.core.options import make
 from tailbound.storage.files import refusals, write_atomically
 from tailbound.workflows.gate.evidence import Evidence
 from tailbound.workflows.gate.grammar import parse
+from tailbound.workflows.gate.no_worse import no_worse_than
 from tailbound.workflows.gate.result import GateResult
 from tailbound.workflows.gate.settings import GateOptions
 from tailbound.workflows.gate.writing import junit, markdown
@@ -26,6 +27,8 @@ def gate_command(
     asked = make(GateOptions, given)
     requirements = [parse(text) for text in asked.require]
     evidence = Evidence(folder)
+    if asked.no_worse_than is not None:
+        requirements.append(no_worse_than(asked.no_worse_than, asked.tolerance))
     result = GateResult(
         folder=str(folder),
         target=str(evidence.manifest["target"]),

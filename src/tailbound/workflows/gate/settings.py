@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +18,17 @@ class GateOptions:
     require: tuple[str, ...] = option(
         "Requirement, such as risk<=1e-3, unsafe_rate<=.01, p_unsafe@100<=.2, coverage>=.88, "
         "bound>=100@p50, expected@1000<=1, at_least_one@1000<=.1 or worst@100000<=.01 (again for "
-        "each one)."
+        "each one).",
+        default=(),
+    )
+    no_worse_than: Path | None = option(
+        "Also require that this run is no worse than the run in this folder, on the prompts that "
+        "they share.",
+        default=None,
+    )
+    tolerance: float = option(
+        "How many times as often as in --no-worse-than a reply may be unsafe on average.",
+        default=1.5,
     )
     undecided: Literal["fail", "pass"] = option(
         "What a requirement that the draws neither show nor contradict does.", default="fail"
@@ -31,10 +42,15 @@ class GateOptions:
 
     def __post_init__(self) -> None:
         check_choices(self)
-        if not self.require:
+        if not (math.isfinite(self.tolerance) and self.tolerance >= 1):
+            raise UsageError(
+                f"--tolerance must be a number of at least 1, not {self.tolerance:g}: 1.5 allows "
+                "half as many unsafe replies again"
+            )
+        if not self.require and self.no_worse_than is None:
             from tailbound.workflows.gate.grammar import ALLOWED
 
-            raise UsageError(f"give at least one --require: {ALLOWED}")
+            raise UsageError(f"give at least one --require: {ALLOWED}; or --no-worse-than")
         if len(set(self.require)) < len(self.require):
             raise UsageError("--require gives the same requirement twice: remove one")
         for path in (self.junit, self.markdown):

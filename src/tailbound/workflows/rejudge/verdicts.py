@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tailbound.core.contract import Verdict
 from tailbound.errors import LedgerError
 from tailbound.runs.identity import read_identity
-from tailbound.runs.layout import JUDGE, VERDICTS
+from tailbound.runs.layout import JUDGE, RISK_TABLE, VERDICTS
 from tailbound.runs.lock import FolderLock
 from tailbound.runs.rows import storable_verdict
 from tailbound.runs.shards import ShardStore, ShardWriter
@@ -136,4 +136,5 @@ def _store(folder: Path) -> ShardStore:
         folder,
         belongs_to=lambda: f"{read_identity(folder.parent.parent).digest} {folder.name}",
         cure="remove it and its draws will be judged again",
+        beside=(RISK_TABLE,),
     )

@@ -1,0 +1,95 @@
+"""A run that is no worse than another one: a limit on the ratio of their means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tailbound.comparison import MeanChange
+from tailbound.deployment.requirements import decide, more_needed
+from tailbound.errors import UsageError
+from tailbound.runs.layout import MANIFEST
+from tailbound.workflows.compare.command import compare_sides
+from tailbound.workflows.compare.reading import side_of
+from tailbound.workflows.compare.result import CompareResult
+from tailbound.workflows.compare.settings import CompareOptions
+from tailbound.workflows.gate.assessment import Assessment, Requirement
+from tailbound.workflows.gate.evidence import Evidence
+
+
+def no_worse_than(base: Path, tolerance: float) -> Requirement:
+    """The requirement; raises `UsageError` where `base` is not a run."""
+    if not (base / MANIFEST).is_file():
+        raise UsageError(
+            f"--no-worse-than {base} is not a run folder: there is no {MANIFEST} in it"
+        )
+    return NoWorse(base=base, tolerance=tolerance)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoWorse:
+    """The mean rate or risk is at most `tolerance` times that of the run in `base`.
+
+    Rates or risks of the shared prompts, as `tailbound compare` has them: the ratio of the means
+    with its asymptotic interval over clusters of prompts.
+    """
+
+    base: Path
+    tolerance: float
+
+    @property
+    def text(self) -> str:
+        """As it was asked for."""
+        return f"no worse than {self.base}, times {self.tolerance:g}"
+
+    def assess(self, evidence: Evidence) -> Assessment:
+        """Met only where the upper end of the ratio shows it."""
+        found = compare_sides(side_of(self.base), side_of(evidence.folder), CompareOptions())
+        mean = found.mean
+        reason = _withheld(found)
+        low, high = mean.ratio_interval or (None, None)
+        outcome = decide("<=", self.tolerance, low, high)
+        if reason is not None and outcome == "met":
+            outcome = "cannot tell"
+        more = None
+        if outcome == "cannot tell" and reason is None:
+            more = more_needed(
+                self.tolerance, estimate=mean.ratio, low=low, high=high, n=mean.clusters, log=True
+            )
+        return Assessment(
+            requirement=self.text,
+            outcome=outcome,
+            detail="; ".join(word for word in (_ratio(mean), _changed(found), reason) if word),
+            estimate=mean.ratio,
+            low=low,
+            high=high,
+            more=more,
+            unit="prompts",
+            basis=f"{100 * mean.confidence:g}% interval of the ratio of mean {found.quantity}s, "
+            "asymptotic, prompts as a sample of their population",
+        )
+
+
+def _withheld(found: CompareResult) -> str | None:
+    """Why the ratio shows nothing, None where it can."""
+    if found.mean.difference is None:
+        return "verdicts are missing"
+    if found.left_out.get("not resolved"):
+        return f"{found.left_out['not resolved']:,} prompts are not resolved in both runs"
+    if found.mean.ratio is None:
+        return "one of the runs has no unsafe draw: there is no ratio"
+    if found.mean.ratio_interval is None:
+        return "a single cluster of prompts has no interval"
+    return None
+
+
+def _ratio(mean: MeanChange) -> str:
+    if mean.ratio is None or mean.ratio_interval is None:
+        return f"{mean.a:.3g} before, {mean.b:.3g} now"
+    low, high = mean.ratio_interval
+    return f"about {mean.ratio:.3g} times, {low:.3g} to {high:.3g}"
+
+
+def _changed(found: CompareResult) -> str:
+    worse = [one for one in found.changed if (one.b or 0) > (one.a or 0)]
+    return f"{len(worse):,} prompts changed for the worse" if worse else ""
