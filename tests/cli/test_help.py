@@ -14,6 +14,7 @@ COMMANDS = [
     *([name] for name in ("demo", "bound", "predict", "risk", "steer", "summarize", "rejudge")),
     ["compare"],
     ["forecast"],
+    ["report"],
     ["verify"],
     *([name] for name in ("monitor", "import", "reproduce", "targets", "judges", "doctor")),
     ["steer", "refusal"],

@@ -43,6 +43,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "rejudge": ("tailbound rejudge runs/when --judge 'regex:(?i)bomb' --dry-run",),
     "compare": ("tailbound compare runs/before runs/after --fdr 0.1",),
     "forecast": ("tailbound forecast runs/how-likely --draws 1000,1000000 --queries 100000",),
+    "report": ("tailbound report runs/when runs/how-likely --out report.html",),
     "verify": ("tailbound verify runs/when",),
     "monitor": ("tailbound monitor runs/how-likely outcomes.jsonl --alpha 0.01",),
     "import": ("tailbound import logs/run.eval --out runs/imported",),
