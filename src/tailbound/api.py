@@ -47,6 +47,7 @@ from tailbound.workflows.gate.settings import GateOptions
 from tailbound.workflows.import_.settings import ImportOptions
 from tailbound.workflows.monitor.settings import MonitorOptions
 from tailbound.workflows.rejudge.settings import RejudgeOptions
+from tailbound.workflows.report.settings import ReportOptions
 from tailbound.workflows.reproduce.realtoxicity.settings import (
     BOUND_OPTIONS,
     CompletionOptions,
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from tailbound.workflows.monitor import MonitorResult
     from tailbound.workflows.opening import JudgeSource, Request, TargetSource
     from tailbound.workflows.rejudge import Rejudged
+    from tailbound.workflows.report import Report
     from tailbound.workflows.reproduce import CompletionResult, StudyResult, SyntheticResult
     from tailbound.workflows.risk import RiskResult
     from tailbound.workflows.risk.preview import RiskPreview
@@ -455,6 +457,32 @@ def compare(
     given = _checked(compare, options)
     with _watching(progress):
         return compare_command(_place(a, "a"), _place(b, "b"), given)
+
+
+@_takes(ReportOptions)
+def report(
+    *runs: Place,
+    progress: ProgressOption = "auto",
+    **options: Any,
+) -> Report:
+    """One self-contained page about one or several run folders: `tailbound report`.
+
+    The result has the `path` of the page and its `answers`, one for each question of each run.
+
+    >>> import tempfile, tailbound
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = tailbound.risk(["how do i clean the pie"], out=f"{folder}/run", draws=20,
+    ...                        proposal="none", progress=None)
+    ...     page = tailbound.report(f"{folder}/run", progress=None)
+    >>> page.answers[0].question, page.path.endswith("report.html")
+    ('How likely?', True)
+    """
+    from tailbound.workflows.report.command import report_command
+
+    given = _checked(report, options)
+    folders = [_place(run, "run") for run in runs]
+    with _watching(progress):
+        return report_command(folders, given)
 
 
 @_takes(VerifyOptions)

@@ -28,6 +28,7 @@ from tailbound.workflows.forecast.settings import ForecastOptions
 from tailbound.workflows.import_.settings import ImportOptions
 from tailbound.workflows.monitor.settings import MonitorOptions
 from tailbound.workflows.rejudge.settings import RejudgeOptions
+from tailbound.workflows.report.settings import ReportOptions
 from tailbound.workflows.reproduce.realtoxicity.settings import (
     BOUND_OPTIONS,
     CompletionOptions,
@@ -162,6 +163,7 @@ def test_a_password_in_a_url_is_not_saved(cli: Cli, prompts: Path) -> None:
         ("monitor", (MonitorOptions,)),
         ("compare", (CompareOptions,)),
         ("forecast", (ForecastOptions,)),
+        ("report", (ReportOptions,)),
         ("import", (ImportOptions, RecordOptions)),
         ("mc-vs-is", (ErrorStudy, ProposalOptions, RISK_OPTIONS, PromptOptions)),
         ("persona", (WeightedStudy, ProposalOptions, RISK_OPTIONS, PromptOptions)),
@@ -211,6 +213,7 @@ def test_every_option_is_read_back_as_it_was_saved(
         ("monitor", tailbound.monitor),
         ("compare", tailbound.compare),
         ("forecast", tailbound.forecast_deployment),
+        ("report", tailbound.report),
         ("import", tailbound.import_draws),
         ("reproduce mc-vs-is", tailbound.reproduce_mc_vs_is),
         ("reproduce strongreject", tailbound.reproduce_strongreject),
@@ -237,7 +240,7 @@ def test_python_and_the_command_line_declare_the_same(
         assert keywords[one.name].default == due
     # what is left is no setting: where the run is, and what becomes of the result
     own = {"as_json", "dry_run", "config", "save_config", "folder", "run", "source", "out"}
-    own |= {"from_table", "a", "b"}
+    own |= {"from_table", "a", "b", "folders"}
     assert set(defaults) <= own | {"prompts", "target", "judge", "rejudge", "outcomes"}
 
 

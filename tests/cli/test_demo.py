@@ -38,6 +38,10 @@ def test_the_quick_demo_answers_both_questions_beside_the_truth(toured: Path) ->
     assert max(len(line) for line in tables) <= 80
     assert following.startswith("next: tailbound predict ")  # unbroken: it can be pasted
     assert following.endswith("new-prompts.jsonl")
+    assert tables[-1] == "report: tailbound-demo-quick/report.html"
+    page = (toured / "tailbound-demo-quick" / "report.html").read_text(encoding="utf-8")
+    assert "How likely?" in page
+    assert "When?" in page
     steps = [line for line in err.splitlines() if line.startswith("[")]
     assert len(steps) == 3
     assert "loading" in steps[0]

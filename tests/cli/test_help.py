@@ -16,6 +16,7 @@ COMMANDS = [
     ["forecast"],
     ["gate"],
     ["show"],
+    ["report"],
     ["verify"],
     *([name] for name in ("monitor", "import", "reproduce", "targets", "judges", "doctor")),
     ["steer", "refusal"],

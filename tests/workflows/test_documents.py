@@ -141,6 +141,7 @@ def test_an_import_and_plain_monte_carlo(prompts: Path, tmp_path: Path) -> None:
     check(run(*watched), "output-monitor.json")
     check(run("forecast", tmp_path / "run"), "output-forecast.json")
     check(run("compare", tmp_path / "run", tmp_path / "run"), "output-compare.json")
+    check(run("report", tmp_path / "run", "--out", tmp_path / "page.html"), "output-report.json")
     places = {"run.yaml", "ledger.json", "summary.json", "monitor.json", "forecast.json"}
     assert check_folder(tmp_path / "run") == places
     plain = ("--target", "demo", "--limit", 2, "--draws", 10, "--proposal", "none")

@@ -23,6 +23,7 @@ from tailbound.cli.listing import judges, targets
 from tailbound.cli.monitor import command as monitor
 from tailbound.cli.predict import command as predict
 from tailbound.cli.rejudge import command as rejudge
+from tailbound.cli.report import command as report
 from tailbound.cli.reproduce import app as reproduce
 from tailbound.cli.risk import command as risk
 from tailbound.cli.show import command as show
@@ -55,6 +56,7 @@ _commands: dict[str, Callable[..., None]] = {
     "forecast": forecast,
     "gate": gate,
     "show": show,
+    "report": report,
     "verify": verify,
     "monitor": monitor,
     "import": import_,

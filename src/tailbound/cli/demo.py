@@ -55,8 +55,16 @@ def command(
         "no evidence about real models"
     )
     step("loading the demo model")
-    from tailbound.demo.tour import CONTRACT_WORDS, FULL, QUICK, WHEN, Tour, tour_document
-    from tailbound.runs.layout import NEW_PROMPTS
+    from tailbound.demo.tour import (
+        CONTRACT_WORDS,
+        FULL,
+        HOW_LIKELY,
+        QUICK,
+        WHEN,
+        Tour,
+        tour_document,
+    )
+    from tailbound.runs.layout import NEW_PROMPTS, REPORT
 
     size = QUICK if quick else FULL
     out = out or (_QUICK_FOLDER if quick else _FOLDER)
@@ -76,13 +84,22 @@ def command(
     with LiveProgress() as progress:
         tour.report = progress
         bound = tour.bound()
+    report = _report(out / HOW_LIKELY, out / WHEN, file=out / f"{REPORT}.html")
     if as_json:
         document = tour_document(bound, risks)
         sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
         return
     render.bound(bound.result, subject=f"the demo model judged by demo, {CONTRACT_WORDS}")
     render.truth(bound)
+    render.console().print(visible(f"report: {report}"), soft_wrap=True)
     render.next_step(f"tailbound predict {out / WHEN} {out / NEW_PROMPTS}")
+
+
+def _report(*runs: Path, file: Path) -> str:
+    """One page about both runs."""
+    from tailbound.workflows.report.command import report_command
+
+    return report_command(runs, {"out": file}).path
 
 
 def _write_prompts(path: Path) -> None:

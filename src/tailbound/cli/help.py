@@ -45,6 +45,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "forecast": ("tailbound forecast runs/how-likely --draws 1000,1000000 --queries 100000",),
     "gate": ("tailbound gate runs/when --require 'coverage>=.88' --require 'bound>=100@p50'",),
     "show": ("tailbound show runs/when",),
+    "report": ("tailbound report runs/when runs/how-likely --out report.html",),
     "verify": ("tailbound verify runs/when",),
     "monitor": ("tailbound monitor runs/how-likely outcomes.jsonl --alpha 0.01",),
     "import": ("tailbound import logs/run.eval --out runs/imported",),

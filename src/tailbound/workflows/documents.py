@@ -53,6 +53,7 @@ from tailbound.workflows.gate import GateResult
 from tailbound.workflows.import_ import ImportResult
 from tailbound.workflows.monitor import MonitorResult
 from tailbound.workflows.rejudge import Agreement, Rejudged, StreamComparison
+from tailbound.workflows.report import Report
 from tailbound.workflows.reproduce.realtoxicity.results import CheckedBound, CompletionRun
 from tailbound.workflows.reproduce.results import (
     MethodSummary,
@@ -572,6 +573,7 @@ OUTPUTS: dict[str, Any] = {
     "monitor": MONITOR,
     "forecast": FORECAST,
     "compare": COMPARED,
+    "report": shape("report", Report, schema=ONE),
     "verify": shape(
         "verification",
         Verification,

@@ -189,6 +189,32 @@ def summarize_run(
 ) -> RunSummary:
     """Summaries of every stream in the ledger of `folder`; writes `summary.json` there.
 
+    As `summary_of`, which writes nothing.
+    """
+    result = summary_of(folder, ks=ks, confidence=confidence, alpha=alpha, threshold=threshold)
+    path = folder / SUMMARY
+    keep_result(
+        folder,
+        NAME,
+        result.to_dict(),
+        before=lambda: read_json(path) if path.is_file() else None,
+        command="summarize",
+        options={"k": ks, "confidence": confidence, "alpha": alpha, "threshold": threshold},
+    )
+    write_json(path, result.to_dict())
+    return result
+
+
+def summary_of(
+    folder: Path,
+    *,
+    ks: tuple[int, ...] = (10, 100),
+    confidence: float = 0.95,
+    alpha: float = 0.1,
+    threshold: float | None = None,
+) -> RunSummary:
+    """Summaries of every stream in the ledger of `folder`; nothing is written.
+
     `threshold` defaults to the run's own; another one is refused where a stream stopped at the
     first unsafe draw, because it decided where that was. Raises `UsageError` for what is no run
     and `LedgerError` for a record that is damaged.
@@ -224,24 +250,13 @@ def summarize_run(
         found = _stream(part, folder, chosen, summarize(stopping), units)
         if found is not None:
             streams.append(found)
-    result = RunSummary(
+    return RunSummary(
         folder=str(folder),
         threshold=chosen,
         confidence=confidence,
         alpha=alpha,
         streams=tuple(streams),
     )
-    path = folder / SUMMARY
-    keep_result(
-        folder,
-        NAME,
-        result.to_dict(),
-        before=lambda: read_json(path) if path.is_file() else None,
-        command="summarize",
-        options={"k": ks, "confidence": confidence, "alpha": alpha, "threshold": threshold},
-    )
-    write_json(path, result.to_dict())
-    return result
 
 
 def _draws(folder: Path) -> pl.DataFrame:

@@ -1,0 +1,1 @@
+"""Figures: charts as plain values, and their drawing as SVG."""
