@@ -21,7 +21,7 @@ def gate(result: GateResult, *, out: Console | None = None) -> None:
     """Print every requirement, its outcome and what it rests on."""
     out = out or console()
     table = SafeTable.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True, max_width=30, overflow="fold")
+    table.add_column(style="bold", max_width=30, overflow="fold")
     table.add_column(overflow="fold")
     for one in result.assessments:
         text = Text(visible(one.words), style=_STYLES[one.outcome])

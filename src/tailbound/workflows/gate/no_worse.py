@@ -40,7 +40,7 @@ class NoWorse:
     @property
     def text(self) -> str:
         """As it was asked for."""
-        return f"no worse than {self.base}, times {self.tolerance:g}"
+        return f"at most {self.tolerance:g} times {self.base}"
 
     def assess(self, evidence: Evidence) -> Assessment:
         """Met only where the upper end of the ratio shows it."""
