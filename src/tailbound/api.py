@@ -62,6 +62,7 @@ from tailbound.workflows.reproduce.settings import (
 from tailbound.workflows.reproduce.synthetic.settings import SyntheticStudy
 from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
 from tailbound.workflows.risk.splitting.settings import SplittingOptions
+from tailbound.workflows.sensitivity.settings import SensitivityOptions
 from tailbound.workflows.settings import PromptOptions, RecordOptions
 from tailbound.workflows.summarize.settings import SummaryOptions
 from tailbound.workflows.table.settings import TableOptions
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     from tailbound.workflows.reproduce import CompletionResult, StudyResult, SyntheticResult
     from tailbound.workflows.risk import RiskResult
     from tailbound.workflows.risk.preview import RiskPreview
+    from tailbound.workflows.sensitivity import SensitivityResult
     from tailbound.workflows.show import Overview
     from tailbound.workflows.summarize.summary import RunSummary
     from tailbound.workflows.table import TableSource
@@ -427,6 +429,35 @@ def forecast_deployment(
         source = _place(source, "source")
     with _watching(progress):
         return forecast_command(source, given)
+
+
+@_takes(SensitivityOptions)
+def sensitivity(
+    source: EstimateSource,
+    *,
+    progress: ProgressOption = "auto",
+    **options: Any,
+) -> SensitivityResult:
+    """How far wordings of the same query differ: `tailbound sensitivity`.
+
+    `source` is a run folder with risks or a summary, or a table of probabilities with the ends of
+    their intervals, as for `forecast_deployment`; rewordings of one query have the same `group`.
+    Nothing is written.
+
+    >>> import tailbound
+    >>> rows = [{"p": p, "low": p, "high": p, "group": g}
+    ...         for p, g in ((0.1, "a"), (0.01, "a"), (0.001, "b"), (0.0001, "b"))]
+    >>> found = tailbound.sensitivity(rows, progress=None)
+    >>> [round(10**one.spread) for one in found.groups], found.components.within
+    ([10, 10], 0.5)
+    """
+    from tailbound.workflows.sensitivity.command import sensitivity_command
+
+    given = _checked(sensitivity, options)
+    if isinstance(source, (str, PathLike)):
+        source = _place(source, "source")
+    with _watching(progress):
+        return sensitivity_command(source, given)
 
 
 @_takes(CompareOptions)

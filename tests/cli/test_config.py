@@ -37,6 +37,7 @@ from tailbound.workflows.reproduce.realtoxicity.settings import (
 from tailbound.workflows.reproduce.settings import RISK_OPTIONS, ErrorStudy, WeightedStudy
 from tailbound.workflows.reproduce.synthetic.settings import SyntheticStudy
 from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
+from tailbound.workflows.sensitivity.settings import SensitivityOptions
 from tailbound.workflows.settings import PromptOptions, RecordOptions
 from tailbound.workflows.summarize.settings import SummaryOptions
 
@@ -162,6 +163,7 @@ def test_a_password_in_a_url_is_not_saved(cli: Cli, prompts: Path) -> None:
         ("summarize", (SummaryOptions,)),
         ("monitor", (MonitorOptions,)),
         ("compare", (CompareOptions,)),
+        ("sensitivity", (SensitivityOptions,)),
         ("forecast", (ForecastOptions,)),
         ("report", (ReportOptions,)),
         ("import", (ImportOptions, RecordOptions)),
@@ -212,6 +214,7 @@ def test_every_option_is_read_back_as_it_was_saved(
         ("summarize", tailbound.summarize),
         ("monitor", tailbound.monitor),
         ("compare", tailbound.compare),
+        ("sensitivity", tailbound.sensitivity),
         ("forecast", tailbound.forecast_deployment),
         ("report", tailbound.report),
         ("import", tailbound.import_draws),

@@ -14,6 +14,7 @@ COMMANDS = [
     *([name] for name in ("demo", "bound", "predict", "risk", "steer", "summarize", "rejudge")),
     ["compare"],
     ["forecast"],
+    ["sensitivity"],
     ["gate"],
     ["show"],
     ["report"],

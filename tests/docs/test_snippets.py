@@ -21,6 +21,7 @@ EXECUTED = (
     "docs/start.md",
     "docs/compare.md",
     "docs/forecast.md",
+    "docs/sensitivity.md",
     "docs/tutorials/demo.md",
     "docs/tutorials/logs.md",
 )
@@ -33,6 +34,7 @@ SHOWN = (
     ("import", "garak."),
     ("summarize", "runs/refusals"),
     ("forecast", "runs/"),
+    ("sensitivity", "runs/"),
 )
 
 #: Options of other programs that the docs speak of.

@@ -141,6 +141,9 @@ def test_an_import_and_plain_monte_carlo(prompts: Path, tmp_path: Path) -> None:
     check(run(*watched), "output-monitor.json")
     check(run("forecast", tmp_path / "run"), "output-forecast.json")
     check(run("compare", tmp_path / "run", tmp_path / "run"), "output-compare.json")
+    groups = tmp_path / "groups.csv"
+    groups.write_text("p,low,high,group\n.1,.1,.1,a\n.2,.2,.2,a\n.3,.3,.3,b\n")
+    check(run("sensitivity", groups), "output-sensitivity.json")
     check(run("report", tmp_path / "run", "--out", tmp_path / "page.html"), "output-report.json")
     places = {"run.yaml", "ledger.json", "summary.json", "monitor.json", "forecast.json"}
     assert check_folder(tmp_path / "run") == places

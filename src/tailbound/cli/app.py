@@ -26,6 +26,7 @@ from tailbound.cli.rejudge import command as rejudge
 from tailbound.cli.report import command as report
 from tailbound.cli.reproduce import app as reproduce
 from tailbound.cli.risk import command as risk
+from tailbound.cli.sensitivity import command as sensitivity
 from tailbound.cli.show import command as show
 from tailbound.cli.steer import app as steer
 from tailbound.cli.summarize import command as summarize
@@ -54,6 +55,7 @@ _commands: dict[str, Callable[..., None]] = {
     "rejudge": rejudge,
     "compare": compare,
     "forecast": forecast,
+    "sensitivity": sensitivity,
     "gate": gate,
     "show": show,
     "report": report,

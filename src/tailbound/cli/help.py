@@ -43,6 +43,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "rejudge": ("tailbound rejudge runs/when --judge 'regex:(?i)bomb' --dry-run",),
     "compare": ("tailbound compare runs/before runs/after --fdr 0.1",),
     "forecast": ("tailbound forecast runs/how-likely --draws 1000,1000000 --queries 100000",),
+    "sensitivity": ("tailbound sensitivity runs/how-likely",),
     "gate": ("tailbound gate runs/when --require 'coverage>=.88' --require 'bound>=100@p50'",),
     "show": ("tailbound show runs/when",),
     "report": ("tailbound report runs/when runs/how-likely --out report.html",),

@@ -16,6 +16,12 @@ from tailbound.deployment.traffic import (
     forecast_traffic,
     mix_risk,
 )
+from tailbound.deployment.wordings import (
+    GroupSpread,
+    VarianceComponents,
+    spread_by_group,
+    variance_components,
+)
 from tailbound.deployment.worst import (
     PublishedForecast,
     Worst,
@@ -26,11 +32,13 @@ from tailbound.deployment.worst import (
 
 __all__ = [
     "Backtest",
+    "GroupSpread",
     "MixRisk",
     "Posteriors",
     "PublishedForecast",
     "Queries",
     "TrafficForecast",
+    "VarianceComponents",
     "Worst",
     "WorstForecast",
     "at_least_one",
@@ -48,6 +56,8 @@ __all__ = [
     "p_of",
     "psi_of",
     "queries_of",
+    "spread_by_group",
     "straightness",
     "usual_top",
+    "variance_components",
 ]

@@ -66,6 +66,7 @@ from tailbound.workflows.reproduce.results import (
 from tailbound.workflows.reproduce.synthetic.results import SyntheticCell, SyntheticRow
 from tailbound.workflows.risk.preview import RiskPreview
 from tailbound.workflows.risk.results import RiskSpend, SetRisk
+from tailbound.workflows.sensitivity import SensitivityResult
 from tailbound.workflows.show import Overview
 from tailbound.workflows.table.settings import TableOptions
 from tailbound.workflows.verify import Check, Verification
@@ -218,6 +219,15 @@ FORECAST = shape(
     ForecastResult,
     without=("what",),
     about="Unsafe outputs of a traffic mix, and the worst of many more queries.",
+    schema=ONE,
+    estimand=str,
+    guarantee=str,
+)
+SENSITIVITY = shape(
+    "sensitivity",
+    SensitivityResult,
+    without=("what",),
+    about="How much the wording of queries matters.",
     schema=ONE,
     estimand=str,
     guarantee=str,
@@ -573,6 +583,7 @@ OUTPUTS: dict[str, Any] = {
     "monitor": MONITOR,
     "forecast": FORECAST,
     "compare": COMPARED,
+    "sensitivity": SENSITIVITY,
     "report": shape("report", Report, schema=ONE),
     "verify": shape(
         "verification",
