@@ -150,8 +150,8 @@ def variance_components(
     parts = _Parts(
         sizes=sizes,
         means=means,
-        squares=np.bincount(places, (x - means[places]) ** 2),
-        noise=np.bincount(places, noise),
+        squares=np.bincount(places, (x - means[places]) ** 2).astype(np.float64),
+        noise=np.bincount(places, noise).astype(np.float64),
     )
     within, between = (float(one[0]) for one in parts.components(np.ones((1, len(names)))))
     counts = np.random.default_rng(seed).multinomial(
