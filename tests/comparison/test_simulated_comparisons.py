@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import stats
-from tests.sizes import size
+from sizes import size
 
 from tailbound.comparison import (
     benjamini_hochberg,

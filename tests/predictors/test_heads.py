@@ -9,6 +9,7 @@ from scipy.special import expit
 from sklearn.tree import DecisionTreeRegressor
 
 import tailbound
+from sizes import size
 from tailbound.cli.render.bound import bound
 from tailbound.demo.files import default_prompts
 from tailbound.errors import LedgerError, MissingExtraError, UsageError
@@ -321,13 +322,13 @@ def test_a_chain_of_nodes_ends() -> None:
 
 @pytest.mark.slow
 def test_the_choice_costs_little_where_ridge_is_right_and_gains_where_it_is_not() -> None:
-    """20 worlds of each kind. By chance alone the ratios stray from their means by about .02.
+    """Worlds of each kind, 20 at full size, where the means of the ratios pass by a wide margin.
 
     A choice by deviance in sample would fail the first: trees then win in every world.
     """
     ratios: dict[str, list[float]] = {"linear": [], "steps": []}
     for name, world in (("linear", linear), ("steps", steps)):
-        for seed in range(20):
+        for seed in range(size(6, 20)):
             x, risk, k = world(700, 100 + seed)
             errors = []
             for head in ("auto", "ridge"):
