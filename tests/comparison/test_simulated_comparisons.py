@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import stats
-from sizes import size
 
+from sizes import size
 from tailbound.comparison import (
     benjamini_hochberg,
     draw_by_draw,

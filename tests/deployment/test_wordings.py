@@ -6,8 +6,8 @@ from itertools import product
 
 import numpy as np
 import pytest
-from sizes import size
 
+from sizes import size
 from tailbound.deployment import Queries, queries_of, spread_by_group, variance_components
 from tailbound.errors import UsageError
 
