@@ -186,3 +186,20 @@ def test_what_is_no_run_is_refused(imported: Callable[..., Path], tmp_path: Path
         compare(a, tmp_path)
     with pytest.raises(UsageError, match="no prompt in common: both must be runs of the same"):
         compare(a, b)
+
+
+def test_groups_of_either_run_make_clusters(tmp_path: Path) -> None:
+    """Prompts that only B knows to belong together are not independent for that."""
+    for name in ("a", "b"):
+        rows = [
+            {"prompt_id": f"p{i}", "response": "x", "score": float(i % 3 == 0)}
+            | ({"group": f"g{i // 10}"} if name == "b" else {})
+            for i in range(40)
+        ]
+        source = tmp_path / f"{name}.jsonl"
+        source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        tailbound.import_draws(source, out=tmp_path / name, progress=None)
+    for one, other in (("a", "b"), ("b", "a")):
+        found = compare(tmp_path / one, tmp_path / other)
+        assert found.mean.clusters == 4
+        assert found.prompts[0].group == "g0"

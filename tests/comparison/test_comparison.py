@@ -169,3 +169,18 @@ def test_only_complete_rounds_count_draw_by_draw() -> None:
     assert unknown is not None
     assert unknown[0] < known[0]
     assert known[1] <= unknown[1] + 1e-12
+
+
+def test_draws_that_are_all_alike_do_not_say_how_far_off_they_are() -> None:
+    """10 of 10 unsafe has a standard error of 0, and is not known to be 1."""
+    assert log_ratio_p_values([1.0], [0.0], [10.0], [0.7], [0.046], [70.0])[0] == 1
+    assert exact_p_values([10], [10], [70], [100])[0] > 0.05
+
+
+def test_the_effective_number_of_clusters() -> None:
+    units = [str(i) for i in range(40)]
+    even = mean_change(np.full(40, 0.1), np.full(40, 0.1), units)
+    assert even.effective == pytest.approx(40)
+    one = mean_change(np.eye(1, 40)[0], np.eye(1, 40)[0], units)
+    assert one.effective == pytest.approx(1)
+    assert mean_change(np.zeros(40), np.zeros(40), units).effective == 0
