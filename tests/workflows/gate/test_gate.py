@@ -323,6 +323,19 @@ def test_bad_calls_come_before_the_run_is_read(tmp_path: Path) -> None:
             tailbound.gate(tmp_path / "none", **options)
 
 
+def test_files_of_others_are_not_replaced(runs: Path, tmp_path: Path) -> None:
+    manifest = (runs / "bound" / "run.yaml").read_bytes()
+    for option in ("junit", "markdown"):
+        with pytest.raises(UsageError, match=r"is not an earlier file of tailbound gate"):
+            tailbound.gate(runs / "bound", require=["risk<=1"], **{option: runs / "bound/run.yaml"})
+    assert (runs / "bound" / "run.yaml").read_bytes() == manifest
+    both = tmp_path / "both"
+    with pytest.raises(UsageError, match="both name"):
+        tailbound.gate(runs / "bound", require=["risk<=1"], junit=both, markdown=both)
+    for _ in range(2):
+        tailbound.gate(runs / "bound", require=["risk<=1"], junit=both)
+
+
 def run_gate(folder: Path, *arguments: str, summary: Path | None = None) -> Any:
     environment = {k: v for k, v in os.environ.items() if k != "GITHUB_STEP_SUMMARY"}
     if summary is not None:

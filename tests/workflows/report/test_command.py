@@ -63,8 +63,13 @@ def test_a_file_of_somebody_elses_is_not_replaced(hostile: Path, tmp_path: Path,
     notes.write_text("mine")
     code, out, err = cli("report", hostile, "--out", notes)
     assert (code, out) == (2, "")
-    assert "exists and is not a report: name another file" in err
+    assert "exists and is not an earlier report of that format: name another file" in err
     assert notes.read_text() == "mine"
+    for words in ("#!/bin/sh\ntailbound report runs/when\n", "<!-- tailbound report -->\n"):
+        notes.write_text(words)  # speaks of the command, or is a report of the other format
+        code, _, err = cli("report", hostile, "--out", notes)
+        assert (code, notes.read_text()) == (2, words)
+        assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
