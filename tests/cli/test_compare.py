@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import tailbound
 from tailbound.cli.app import app
+from tailbound.comparison import benjamini_hochberg
 from tailbound.demo.exact import exact_risks
 from tailbound.demo.files import default_prompts
 from tailbound.errors import UsageError
@@ -203,3 +204,15 @@ def test_groups_of_either_run_make_clusters(tmp_path: Path) -> None:
         found = compare(tmp_path / one, tmp_path / other)
         assert found.mean.clusters == 4
         assert found.prompts[0].group == "g0"
+
+
+def test_prompts_that_are_not_resolved_count_in_the_list(
+    risks: tuple[Path, Path], tmp_path: Path
+) -> None:
+    prompts = sorted(default_prompts(300), key=lambda prompt: -exact_risks([prompt])[0].risk)[:12]
+    tailbound.risk(prompts, out=tmp_path / "few", draws=80, proposal="none", progress=None)
+    found = compare(tmp_path / "few", risks[1], quantity="risk")
+    lacking = found.left_out["not resolved"]
+    assert 0 < lacking == 12 - len(found.prompts)
+    adjusted = benjamini_hochberg([*(one.evidence for one in found.prompts), *[1.0] * lacking])
+    assert [one.adjusted for one in found.prompts] == pytest.approx(list(adjusted)[:-lacking])

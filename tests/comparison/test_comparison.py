@@ -83,6 +83,23 @@ def test_e_values_have_mean_at_most_one(theta: float) -> None:
     assert e.max() > 2
 
 
+def test_e_values_need_draws_that_are_not_negatively_dependent() -> None:
+    """The exact expectation after two pairs, with both draws of a pair from one uniform number."""
+    theta = 0.3
+
+    def expected(pairs: dict[tuple[int, int], float]) -> float:
+        return sum(
+            pairs[one] * pairs[two]
+            * float(paired_e_values([[one[0], two[0]]], [[one[1], two[1]]])[0])
+            for one, two in product(pairs, repeat=2)
+        )  # fmt: skip
+
+    together = {(1, 1): theta, (0, 0): 1 - theta}
+    apart = {(1, 0): theta, (0, 1): theta, (0, 0): 1 - 2 * theta}
+    assert expected(together) <= 1 + 1e-12
+    assert expected(apart) > 1.01
+
+
 def test_missing_verdicts_never_win_in_expectation() -> None:
     """Every third verdict of A is missing, of B every second: the mean stays at most 1."""
     outcomes = np.array(list(product([0.0, 1.0], repeat=8)))

@@ -117,3 +117,12 @@ def test_the_result_says_what_the_page_does(hostile: Path, tmp_path: Path) -> No
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     for one in found.answers:
         assert one.answer.replace("&", "&amp;").replace(">", "&gt;") in text
+
+
+@pytest.mark.parametrize("command", ["show", "compare", "gate", "report"])
+def test_a_name_that_is_too_long_is_one_line(command: str, hostile: Path, cli: Cli) -> None:
+    more = {"compare": [hostile], "gate": ["--require", "risk<=1"]}.get(command, [])
+    code, out, err = cli(command, "x" * 5000, *more)
+    assert (code in (1, 2), out) == (True, "")
+    assert err.startswith("tailbound: error: ")
+    assert err.count("\n") == 1

@@ -240,7 +240,9 @@ def _by_risk(
         )
     first, second = ([risks[name] for name in names] for risks in (a.risks, b.risks))
     evidence = log_ratio_p_values(*_moments(first), *_moments(second))
-    adjusted = benjamini_hochberg(evidence)
+    # What is not resolved counts with a p-value of 1: with fewer draws in one run, it is there
+    # resolved only where it came out high, and a list of the resolved alone is mostly of those.
+    adjusted = benjamini_hochberg(np.pad(evidence, (0, estimated - len(names)), constant_values=1))
     prompts = tuple(
         ComparedPrompt(
             id=name,
