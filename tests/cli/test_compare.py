@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import tailbound
 from tailbound.cli.app import app
+from tailbound.comparison import benjamini_hochberg
 from tailbound.demo.exact import exact_risks
 from tailbound.demo.files import default_prompts
 from tailbound.errors import UsageError
@@ -186,3 +187,32 @@ def test_what_is_no_run_is_refused(imported: Callable[..., Path], tmp_path: Path
         compare(a, tmp_path)
     with pytest.raises(UsageError, match="no prompt in common: both must be runs of the same"):
         compare(a, b)
+
+
+def test_groups_of_either_run_make_clusters(tmp_path: Path) -> None:
+    """Prompts that only B knows to belong together are not independent for that."""
+    for name in ("a", "b"):
+        rows = [
+            {"prompt_id": f"p{i}", "response": "x", "score": float(i % 3 == 0)}
+            | ({"group": f"g{i // 10}"} if name == "b" else {})
+            for i in range(40)
+        ]
+        source = tmp_path / f"{name}.jsonl"
+        source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        tailbound.import_draws(source, out=tmp_path / name, progress=None)
+    for one, other in (("a", "b"), ("b", "a")):
+        found = compare(tmp_path / one, tmp_path / other)
+        assert found.mean.clusters == 4
+        assert found.prompts[0].group == "g0"
+
+
+def test_prompts_that_are_not_resolved_count_in_the_list(
+    risks: tuple[Path, Path], tmp_path: Path
+) -> None:
+    prompts = sorted(default_prompts(300), key=lambda prompt: -exact_risks([prompt])[0].risk)[:12]
+    tailbound.risk(prompts, out=tmp_path / "few", draws=80, proposal="none", progress=None)
+    found = compare(tmp_path / "few", risks[1], quantity="risk")
+    lacking = found.left_out["not resolved"]
+    assert 0 < lacking == 12 - len(found.prompts)
+    adjusted = benjamini_hochberg([*(one.evidence for one in found.prompts), *[1.0] * lacking])
+    assert [one.adjusted for one in found.prompts] == pytest.approx(list(adjusted)[:-lacking])

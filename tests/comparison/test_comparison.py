@@ -83,6 +83,23 @@ def test_e_values_have_mean_at_most_one(theta: float) -> None:
     assert e.max() > 2
 
 
+def test_e_values_need_draws_that_are_not_negatively_dependent() -> None:
+    """The exact expectation after two pairs, with both draws of a pair from one uniform number."""
+    theta = 0.3
+
+    def expected(pairs: dict[tuple[int, int], float]) -> float:
+        return sum(
+            pairs[one] * pairs[two]
+            * float(paired_e_values([[one[0], two[0]]], [[one[1], two[1]]])[0])
+            for one, two in product(pairs, repeat=2)
+        )  # fmt: skip
+
+    together = {(1, 1): theta, (0, 0): 1 - theta}
+    apart = {(1, 0): theta, (0, 1): theta, (0, 0): 1 - 2 * theta}
+    assert expected(together) <= 1 + 1e-12
+    assert expected(apart) > 1.01
+
+
 def test_missing_verdicts_never_win_in_expectation() -> None:
     """Every third verdict of A is missing, of B every second: the mean stays at most 1."""
     outcomes = np.array(list(product([0.0, 1.0], repeat=8)))
@@ -169,3 +186,18 @@ def test_only_complete_rounds_count_draw_by_draw() -> None:
     assert unknown is not None
     assert unknown[0] < known[0]
     assert known[1] <= unknown[1] + 1e-12
+
+
+def test_draws_that_are_all_alike_do_not_say_how_far_off_they_are() -> None:
+    """10 of 10 unsafe has a standard error of 0, and is not known to be 1."""
+    assert log_ratio_p_values([1.0], [0.0], [10.0], [0.7], [0.046], [70.0])[0] == 1
+    assert exact_p_values([10], [10], [70], [100])[0] > 0.05
+
+
+def test_the_effective_number_of_clusters() -> None:
+    units = [str(i) for i in range(40)]
+    even = mean_change(np.full(40, 0.1), np.full(40, 0.1), units)
+    assert even.effective == pytest.approx(40)
+    one = mean_change(np.eye(1, 40)[0], np.eye(1, 40)[0], units)
+    assert one.effective == pytest.approx(1)
+    assert mean_change(np.zeros(40), np.zeros(40), units).effective == 0

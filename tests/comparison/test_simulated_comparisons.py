@@ -20,6 +20,7 @@ from tailbound.comparison import (
     draw_by_draw,
     e_benjamini_hochberg,
     exact_p_values,
+    log_ratio_p_values,
     mean_change,
     paired_e_values,
 )
@@ -154,3 +155,47 @@ def test_intervals_of_the_mean_change_hold(change: float) -> None:
     assert covered["asymptotic"] / repeats >= 0.95 - allowed - 0.015  # risks are skewed
     assert covered["finite sample"] / repeats >= 0.95 - allowed
     assert covered["every look"] / repeats >= 0.95 - allowed
+
+
+def test_resolved_prompts_of_a_smaller_run_are_no_changes() -> None:
+    """Unchanged, but in the smaller run only those that came out high have ten unsafe draws.
+
+    False alarms of the test itself: an allowed .05 is exceeded by chance in less than 1e-4.
+    """
+    rng = np.random.default_rng(7)
+    few, many, alone, padded = 1_000, 10_000, 0, 0
+    repeats = size(200, 500)
+    for _ in range(repeats):
+        a, b = rng.binomial(few, 0.005, PROMPTS), rng.binomial(many, 0.005, PROMPTS)
+        both = (a >= 10) & (b >= 10)
+        moments = [
+            (k / n, np.sqrt(k / n * (1 - k / n) / n), k.astype(float))
+            for k, n in ((a[both], few), (b[both], many))
+        ]
+        p = log_ratio_p_values(*moments[0], *moments[1])
+        alone += bool((benjamini_hochberg(p) <= LEVEL).any())
+        every = np.pad(p, (0, PROMPTS - p.size), constant_values=1)
+        padded += bool((benjamini_hochberg(every) <= LEVEL).any())
+    print(f"any listed: {alone / repeats:.3f} of the resolved alone, {padded / repeats:.3f}")
+    assert alone / repeats > 0.3
+    assert padded <= stats.binom.ppf(1 - 1e-4, repeats, LEVEL)
+
+
+@pytest.mark.parametrize("effective", [0, 10])
+def test_a_ratio_that_hangs_on_one_prompt(effective: int) -> None:
+    """One of 60 prompts has nearly all unsafe draws: how often a ratio at the limit is called met.
+
+    `gate --no-worse-than` asks for ten effective clusters; without that, 2.5% becomes 9%.
+    """
+    rng = np.random.default_rng(11)
+    p, draws, limit, repeats = np.r_[0.3, np.full(59, 0.0005)], 50, 1.5, size(600, 1500)
+    units = [str(i) for i in range(60)]
+    met = 0
+    for _ in range(repeats):
+        own = rng.choice(p, 60)
+        a, b = rng.binomial(draws, own) / draws, rng.binomial(draws, limit * own) / draws
+        found = mean_change(a, b, units, bounded=False)
+        enough = found.effective >= effective
+        met += bool(enough and found.ratio_interval and found.ratio_interval[1] <= limit)
+    print(f"met: {met / repeats:.3f}")
+    assert met / repeats > 0.05 if effective == 0 else met / repeats <= 0.025

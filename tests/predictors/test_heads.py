@@ -371,3 +371,17 @@ def test_the_panel_names_another_head_than_ridge(
     assert ("boosting was asked for" in capsys.readouterr().out) == (asked == "boosting")
     assert FittedPredictor.load(folder / "predictor.npz").report.head == asked
     assert tailbound.verify(folder, progress=None).matches
+
+
+def test_trees_read_a_single_coordinate() -> None:
+    """Leaves have no coordinate: theirs is never looked up, whatever the file says of it."""
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((100, 1))
+    events = rng.binomial(50, np.where(z[:, 0] > 0, 0.4, 0.1)).astype(float)
+    boosting = Boosting(z, np.full(100, -1.5), events, np.full(100, 50.0))
+    moved = boosting.grow()(z)
+    assert moved[z[:, 0] > 0].mean() > moved[z[:, 0] <= 0].mean()
+    arrays = boosting.trees().arrays()
+    far = np.where(arrays["left"] < 0, 10**9, arrays["feature"])
+    read = BoostedTrees.from_arrays({**arrays, "feature": far}, 1)
+    assert (read(z) == moved).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -46,6 +47,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+_OF_NAMES = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)
+"""What the system has against a name that was given, rather than a mistake of ours."""
 _commands: dict[str, Callable[..., None]] = {
     "demo": demo,
     "bound": bound,
@@ -110,6 +113,10 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None or error.errno not in _OF_NAMES:
+            raise
+        _fail(f"{str(error.filename)[:300]}: {error.strerror}: name another file or folder", 2)
     except Exception as error:
         # mistakes on the command line; typer brings its own classes for them, in some versions
         if not hasattr(error, "format_message"):

@@ -23,7 +23,9 @@ class MeanChange:
     known to lie in [0, 1]. `ratio` is B / A with an asymptotic interval on the log scale, None
     where either mean is 0. All are two-sided at `confidence`. With missing verdicts, `difference`
     and `ratio` are None and the intervals run from the smallest to the largest change that they
-    leave possible.
+    leave possible; `a` and `b` then count them as safe. `effective` is the number of clusters that
+    the unsafe outputs come from, (sum c)^2 / sum c^2 of c = A + B, 0 where there are none: the
+    interval of the ratio is good for a few tens.
     """
 
     a: float
@@ -34,6 +36,7 @@ class MeanChange:
     ratio: float | None
     ratio_interval: tuple[float, float] | None
     clusters: int
+    effective: float
     confidence: float
 
 
@@ -100,6 +103,7 @@ def mean_change(
         ratio=ratio,
         ratio_interval=ratio_ends,
         clusters=int(sizes.size),
+        effective=_effective(low_a + low_b),
         confidence=confidence,
     )
 
@@ -167,6 +171,11 @@ def draw_by_draw(
     smallest = filled(second, 0.0) - filled(first, 1.0)
     largest = filled(second, 1.0) - filled(first, 0.0)
     return lowest(smallest), -lowest(-largest)
+
+
+def _effective(values: FloatArray) -> float:
+    """Kish's effective number of values, 0 where all are 0."""
+    return float(values.sum() ** 2 / np.square(values).sum()) if values.any() else 0.0
 
 
 def _t_quantile(confidence: float, freedom: int) -> float | None:

@@ -88,7 +88,8 @@ def log_ratio_p_values(
     against Student's t with Welch and Satterthwaite's degrees of freedom, (v_A + v_B)^2 /
     (v_A^2 / (h_A - 1) + v_B^2 / (h_B - 1)), where h are the effective numbers of hits: weighted
     estimates are skewed, and few hits say little about their own error. Shape (m,); 1 where an
-    estimate has no more than one effective hit, or a risk is 0. Raises `UsageError` for risks or
+    estimate has no more than one effective hit, or a risk or an error is 0: draws that are all
+    alike (all unsafe, say) do not say how far off they are. Raises `UsageError` for risks or
     errors that are negative or not finite.
 
     >>> log_ratio_p_values([1e-4], [1e-5], [40.0], [2e-4], [2e-5], [40.0]).round(6).tolist()
@@ -103,7 +104,7 @@ def log_ratio_p_values(
     if any(not (np.isfinite(one) & (one >= 0)).all() for one in values):
         raise UsageError("risks, errors and effective hits must be finite and at least 0")
     p, se_p, h_p, q, se_q, h_q = values
-    usable = (p > 0) & (q > 0) & (h_p > 1) & (h_q > 1) & (se_p + se_q > 0)
+    usable = (p > 0) & (q > 0) & (h_p > 1) & (h_q > 1) & (se_p > 0) & (se_q > 0)
     result = np.ones(p.shape)
     p, se_p, h_p, q, se_q, h_q = (one[usable] for one in values)
     first, second = (se_p / p) ** 2, (se_q / q) ** 2

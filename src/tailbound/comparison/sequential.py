@@ -26,8 +26,10 @@ def paired_e_values(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     mean over the ratios and both directions, shape (m,): an e-process, so that 1 / e is a p-value
     that stays valid however often one looks, and whenever one stops. A missing verdict counts
     against each direction (A is bet to be worse: A's missing are safe, B's unsafe), which keeps the
-    expectation at most 1. Pairs without a draw on either side multiply by 1. Draws that were made
-    with common random numbers make it conservative: they are positively dependent.
+    expectation at most 1. Pairs without a draw on either side multiply by 1. The draws of a pair
+    must be independent, or positively dependent, as those with common random numbers are where both
+    models turn unsafe on the same numbers: that is conservative. Negatively dependent draws break
+    it.
 
     Raises `UsageError` for other values, or shapes that differ.
 

@@ -64,7 +64,7 @@ class BoostedTrees:
             rows = np.arange(len(mine))[:, None]
             node = np.broadcast_to(self.starts, (len(mine), len(self.starts)))
             while (inner := self.left[node] >= 0).any():
-                low = mine[rows, self.feature[node]] <= self.threshold[node]
+                low = mine[rows, np.where(inner, self.feature[node], 0)] <= self.threshold[node]
                 node = np.where(inner, np.where(low, self.left[node], self.right[node]), node)
             found[start : start + _ROWS] = self.value[node].sum(axis=1)
         return found

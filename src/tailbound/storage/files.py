@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from tailbound.errors import LedgerError
+from tailbound.errors import LedgerError, UsageError
 from tailbound.storage.seal import BLANK, seal
 
 #: Names of unfinished files begin and end so; whatever reads a folder passes over them.
@@ -22,6 +22,9 @@ TEMPORARY_SUFFIX = ".tmp"
 _PROCESS = uuid4().hex[:8]
 """In the names of this process's unfinished files, which are not left-overs."""
 _UNFINISHED = re.compile(r"\..+-[0-9a-f]{8}(?:-[0-9a-f]{8})?\.tmp")
+
+_BEGINNING = 600
+"""Letters of a file in which it says what it is."""
 
 _CURES = {
     errno.ENOSPC: "free some space",
@@ -94,6 +97,26 @@ def refusals(path: Path) -> Iterator[None]:
             f"{shown} cannot be written ({error.strerror or error}): {cure}, then run the same "
             "command again"
         ) from error
+
+
+def check_replaceable(path: Path, mark: str, *, what: str) -> None:
+    """Raise `UsageError` where `path` is something else than an earlier file of ours.
+
+    `mark` stands in the first letters of each of ours; `what` says what they are.
+    """
+    if not path.exists():
+        return
+    beginning = mark
+    if path.is_file():
+        try:
+            with path.open(encoding="utf-8", errors="replace") as held:
+                beginning = held.read(_BEGINNING)
+        except OSError as error:
+            raise UsageError(
+                f"{path} exists and cannot be read ({error.strerror}): name another file"
+            ) from error
+    if not path.is_file() or (beginning and mark not in beginning):
+        raise UsageError(f"{path} exists and is not {what}: name another file")
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -9,9 +10,11 @@ import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from rich.console import Console
 from scipy.stats import binom
@@ -24,12 +27,14 @@ from tailbound.demo.files import default_prompts
 from tailbound.deployment.requirements import decide
 from tailbound.errors import UsageError
 from tailbound.importance_sampling import RiskEstimate
+from tailbound.runs.prompts import keep_table, kept_table
 from tailbound.storage.documents import read_json
 from tailbound.storage.files import write_json
 from tailbound.terminal.safe import SafeConsole
 from tailbound.workflows.gate import GateResult
 from tailbound.workflows.gate.assessment import Assessment
 from tailbound.workflows.gate.grammar import parse
+from tailbound.workflows.gate.quantities import Known, worst
 from tailbound.workflows.gate.writing import junit, markdown
 from tailbound.workflows.risk.results import PromptRisk, whole_set
 
@@ -74,7 +79,11 @@ def assess(folder: Path, *require: str) -> tuple[Assessment, ...]:
 
 
 def edit(path: Path, **values: Any) -> None:
-    write_json(path, {**read_json(path), **values})
+    """Change a result, and its history with it."""
+    document = {**read_json(path), **values}
+    write_json(path, document)
+    for held in path.parent.glob(f"results/*-{path.stem}.json"):
+        write_json(held, {**read_json(held), "result": document})
 
 
 def test_coverage_by_the_ends_of_its_interval(runs: Path) -> None:
@@ -125,7 +134,6 @@ def test_risks_that_are_resolved(runs: Path) -> None:
 def test_nothing_that_is_withheld_is_met(runs: Path) -> None:
     """Unresolved, missing verdicts, no interval: never met, whatever the numbers."""
     document = read_json(runs / "risk" / "risk.json")
-    (runs / "risk" / "results").rename(runs / "elsewhere")
 
     def outcome(**changes: Any) -> Assessment:
         first, *rest = document["prompts"]
@@ -145,7 +153,6 @@ def test_nothing_that_is_withheld_is_met(runs: Path) -> None:
 
 def test_the_certified_lower_bound_contradicts_what_is_not_resolved(runs: Path) -> None:
     whole = read_json(runs / "risk" / "risk.json")["set"]
-    (runs / "risk" / "results").rename(runs / "elsewhere")
     edit(runs / "risk" / "risk.json", set={**whole, "resolved": 0})
     assert whole["certified_lower"] > 1e-6
     assert assess(runs / "risk", "risk<=1e-6")[0].outcome == "failed"
@@ -187,7 +194,6 @@ def test_forecasts(runs: Path) -> None:
 
 def test_a_forecast_of_risks_that_are_not_resolved(runs: Path) -> None:
     forecast = read_json(runs / "risk" / "forecast.json")
-    (runs / "risk" / "results").rename(runs / "elsewhere")
     assert assess(runs / "risk", "expected@10<=1000")[0].outcome == "met"
     edit(runs / "risk" / "forecast.json", resolved=forecast["resolved"] - 1)
     assert assess(runs / "risk", "expected@10<=1000")[0].outcome == "cannot tell"
@@ -212,9 +218,71 @@ def test_a_result_that_is_older_than_its_draws_is_not_relied_on(runs: Path) -> N
     assert "draws were added since risk.json" in found.detail
 
 
+def test_a_result_of_unknown_draws_is_not_relied_on(runs: Path) -> None:
+    """No history, or one that holds another result: nobody knows which draws it rests on."""
+    limits = {"risk": "risk<=1", "bound": "coverage>=0", "import": "unsafe_rate<=1"}
+    for name, text in limits.items():
+        assert assess(runs / name, text)[0].outcome == "met"
+        (runs / name / "results").rename(runs / "elsewhere")
+        (found,) = assess(runs / name, text)
+        assert (found.outcome, found.low) == ("cannot tell", None)
+        assert "does not say which draws" in found.detail
+        (runs / "elsewhere").rename(runs / name / "results")
+    whole = read_json(runs / "risk" / "risk.json")
+    write_json(runs / "risk" / "risk.json", {**whole, "left_out": ["p"]})
+    assert assess(runs / "risk", "risk<=1")[0].outcome == "cannot tell"
+    assert assess(runs / "risk", "expected@10<=1000")[0].outcome == "cannot tell"
+
+
+def test_a_result_under_another_threshold_is_not_relied_on(runs: Path) -> None:
+    tailbound.summarize(runs / "import", threshold=1.0)
+    (found,) = assess(runs / "import", "unsafe_rate<=1")
+    assert (found.outcome, found.high) == ("cannot tell", None)
+    assert "at least 1 as unsafe, the run those of at least 0.5" in found.detail
+    tailbound.forecast_deployment(runs / "import", draws=(100,), progress=None)
+    for text in ("expected@100<=100", "worst@300<=1"):
+        (found,) = assess(runs / "import", text)
+        assert found.outcome == "cannot tell"
+        assert "unsafe is a score >= 0.5" in found.detail
+
+
+def test_a_run_that_stopped_midway_shows_no_rate(runs: Path) -> None:
+    assert assess(runs / "import", "unsafe_rate<=1")[0].outcome == "met"
+    table = kept_table(runs / "import")
+    more = table.head(1).with_columns(id=pl.lit("not drawn"))
+    keep_table(runs / "import", pl.concat([table, more]))
+    (found,) = assess(runs / "import", "unsafe_rate<=1")
+    assert (found.outcome, found.high) == ("cannot tell", None)
+    assert "1 prompts have no draw yet" in found.detail
+
+
+@pytest.mark.parametrize("ends", [(0.0, math.nan), (math.nan, 0.1)])
+def test_the_worst_by_one_tail_alone_cannot_be_told(ends: tuple[float, float]) -> None:
+    """The larger of two ends is not known where one of them is not."""
+
+    def known(*tails: SimpleNamespace) -> Known:
+        forecast = SimpleNamespace(
+            worst=SimpleNamespace(forecasts=tails), what="P(unsafe): score >= 0.5", evaluated=30,
+            resolved=30, confidence=0.95,
+        )  # fmt: skip
+        return worst(SimpleNamespace(forecast=forecast, threshold=0.5), 100)  # type: ignore[arg-type]
+
+    one, other = (
+        SimpleNamespace(queries=100, method=name, median=0.05, interval=(0.01, 0.1))
+        for name in ("gumbel", "pareto")
+    )
+    assert (known(one, other).high, known(one, other).why) == (0.1, None)
+    broken = SimpleNamespace(**{**vars(other), "interval": ends})
+    for tails in ((one,), (one, broken), (broken, one)):
+        assert (known(*tails).high, known(*tails).low) == (None, None)
+        assert known(*tails).why == "not both tails have an interval"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("p_unsafe@1_<=.1", "--require takes risk<=X"),
+        ("p_unsafe@1__0<=.1", "--require takes risk<=X"),
         ("risk", "--require takes risk<=X"),
         ("", "--require takes risk<=X"),
         ("risk<=1e-3; rm", "--require takes risk<=X"),
@@ -253,6 +321,19 @@ def test_bad_calls_come_before_the_run_is_read(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=said):
             tailbound.gate(tmp_path / "none", **options)
+
+
+def test_files_of_others_are_not_replaced(runs: Path, tmp_path: Path) -> None:
+    manifest = (runs / "bound" / "run.yaml").read_bytes()
+    for option in ("junit", "markdown"):
+        with pytest.raises(UsageError, match=r"is not an earlier file of tailbound gate"):
+            tailbound.gate(runs / "bound", require=["risk<=1"], **{option: runs / "bound/run.yaml"})
+    assert (runs / "bound" / "run.yaml").read_bytes() == manifest
+    both = tmp_path / "both"
+    with pytest.raises(UsageError, match="both name"):
+        tailbound.gate(runs / "bound", require=["risk<=1"], junit=both, markdown=both)
+    for _ in range(2):
+        tailbound.gate(runs / "bound", require=["risk<=1"], junit=both)
 
 
 def run_gate(folder: Path, *arguments: str, summary: Path | None = None) -> Any:

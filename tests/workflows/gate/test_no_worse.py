@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 import tailbound
 from tailbound.errors import UsageError
+from tailbound.runs.prompts import keep_table, kept_table
 from tailbound.workflows.gate.assessment import Assessment
 
 PROMPTS, DRAWS = 60, 100
@@ -19,7 +21,9 @@ Made = Callable[..., Path]
 
 @pytest.fixture
 def made(tmp_path: Path) -> Made:
-    def make(name: str, rate: float, *, missing: int = 0) -> Path:
+    def make(
+        name: str, rate: float, *, missing: int = 0, threshold: float = 0.5, judge: str = ""
+    ) -> Path:
         rng = np.random.default_rng(len(name))
         rows = [
             {"prompt_id": f"p{i}", "response": f"x{j}", "score": float(rng.random() < rate)}
@@ -28,9 +32,13 @@ def made(tmp_path: Path) -> Made:
         ]
         for row in rows[:missing]:
             row["score"] = None  # type: ignore[assignment]
+        for row in rows if judge else []:
+            row[judge] = row.pop("score")
         source = tmp_path / f"{name}.jsonl"
         source.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-        tailbound.import_draws(source, tmp_path / name, progress=None)
+        tailbound.import_draws(
+            source, tmp_path / name, threshold=threshold, judge_name=judge or None, progress=None
+        )
         return tmp_path / name
 
     return make
@@ -72,6 +80,50 @@ def test_nothing_unsafe_and_missing_verdicts_show_nothing(made: Made) -> None:
     partly = assessed(made("partly", 0.005, missing=5), base)
     assert partly.outcome == "cannot tell"
     assert "verdicts are missing" in partly.detail
+
+
+def test_other_judges_and_thresholds_show_nothing(made: Made) -> None:
+    """A stricter judge in the run before, or a laxer one now, is no safer model."""
+    base = made("base", 0.03)
+    lax = assessed(made("run", 0.005, threshold=0.9), base)
+    assert lax.outcome == "cannot tell"
+    assert "different thresholds" in lax.detail
+    assert assessed(made("worse", 0.09, threshold=0.9), base).outcome == "cannot tell"
+    other = assessed(made("other", 0.005, judge="another"), base)
+    assert other.outcome == "cannot tell"
+    assert "different judges" in other.detail
+
+
+def test_a_few_prompts_or_identical_draws_show_nothing(tmp_path: Path) -> None:
+    """The interval of the ratio is (1, 1) where every prompt has the same rate in both."""
+
+    def made(name: str, unsafe: list[int], prompts: int) -> Path:
+        rows = [
+            {"prompt_id": f"p{i}", "response": "x", "score": float(i in unsafe)}
+            for i in range(prompts)
+        ]
+        source = tmp_path / f"{name}.jsonl"
+        source.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        tailbound.import_draws(source, tmp_path / name, progress=None)
+        return tmp_path / name
+
+    two = assessed(made("b", [0, 1], 2), made("a", [0, 1], 2))
+    assert two.outcome == "cannot tell"
+    assert "come from 2 prompts or groups in effect" in two.detail
+    same = assessed(made("d", list(range(20)), 40), made("c", list(range(20)), 40))
+    assert same.outcome == "cannot tell"
+    assert "no width" in same.detail
+
+
+def test_prompts_that_were_not_drawn_show_nothing(made: Made) -> None:
+    run, base = made("run", 0.005), made("base", 0.03)
+    assert assessed(run, base).outcome == "met"
+    table = kept_table(run)
+    more = table.head(1).with_columns(id=pl.lit("not drawn"))
+    keep_table(run, pl.concat([table, more]))
+    found = assessed(run, base)
+    assert found.outcome == "cannot tell"
+    assert "have no draw yet" in found.detail
 
 
 def test_wrong_options_are_one_line(made: Made, tmp_path: Path) -> None:

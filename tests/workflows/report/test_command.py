@@ -63,8 +63,13 @@ def test_a_file_of_somebody_elses_is_not_replaced(hostile: Path, tmp_path: Path,
     notes.write_text("mine")
     code, out, err = cli("report", hostile, "--out", notes)
     assert (code, out) == (2, "")
-    assert "exists and is not a report: name another file" in err
+    assert "exists and is not an earlier report of that format: name another file" in err
     assert notes.read_text() == "mine"
+    for words in ("#!/bin/sh\ntailbound report runs/when\n", "<!-- tailbound report -->\n"):
+        notes.write_text(words)  # speaks of the command, or is a report of the other format
+        code, _, err = cli("report", hostile, "--out", notes)
+        assert (code, notes.read_text()) == (2, words)
+        assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -112,3 +117,12 @@ def test_the_result_says_what_the_page_does(hostile: Path, tmp_path: Path) -> No
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     for one in found.answers:
         assert one.answer.replace("&", "&amp;").replace(">", "&gt;") in text
+
+
+@pytest.mark.parametrize("command", ["show", "compare", "gate", "report"])
+def test_a_name_that_is_too_long_is_one_line(command: str, hostile: Path, cli: Cli) -> None:
+    more = {"compare": [hostile], "gate": ["--require", "risk<=1"]}.get(command, [])
+    code, out, err = cli(command, "x" * 5000, *more)
+    assert (code in (1, 2), out) == (True, "")
+    assert err.startswith("tailbound: error: ")
+    assert err.count("\n") == 1

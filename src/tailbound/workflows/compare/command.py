@@ -166,7 +166,7 @@ def _by_rate(
     prompts = tuple(
         ComparedPrompt(
             id=name,
-            group=a.groups.get(name),
+            group=a.groups.get(name) or b.groups.get(name),
             a=_rate(counts[0][i]),
             b=_rate(counts[1][i]),
             interval_a=ends[0][i],
@@ -180,7 +180,7 @@ def _by_rate(
     mean = mean_change(
         events_a / draws_a,
         events_b / draws_b,
-        _units(a, names),
+        _units(a, b, names),
         most_a=(events_a + lost_a) / draws_a,
         most_b=(events_b + lost_b) / draws_b,
         confidence=asked.confidence,
@@ -212,11 +212,11 @@ def _padded(rows: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     return found
 
 
-def _units(side: Side, names: list[str]) -> list[str]:
-    """The cluster of each prompt: its group where it has one."""
-    groups = [side.groups.get(name) for name in names]
+def _units(a: Side, b: Side, names: list[str]) -> list[str]:
+    """The cluster of each prompt: its group where it has one, in A or else in B."""
+    groups = (a.groups.get(name) or b.groups.get(name) for name in names)
     return [
-        name if group is None else f"group {group}"
+        f"prompt {name}" if group is None else f"group {group}"
         for name, group in zip(names, groups, strict=True)
     ]
 
@@ -240,11 +240,13 @@ def _by_risk(
         )
     first, second = ([risks[name] for name in names] for risks in (a.risks, b.risks))
     evidence = log_ratio_p_values(*_moments(first), *_moments(second))
-    adjusted = benjamini_hochberg(evidence)
+    # What is not resolved counts with a p-value of 1: with fewer draws in one run, it is there
+    # resolved only where it came out high, and a list of the resolved alone is mostly of those.
+    adjusted = benjamini_hochberg(np.pad(evidence, (0, estimated - len(names)), constant_values=1))
     prompts = tuple(
         ComparedPrompt(
             id=name,
-            group=a.groups.get(name),
+            group=a.groups.get(name) or b.groups.get(name),
             a=one.risk,
             b=other.risk,
             interval_a=one.interval or (one.certified_lower, one.certified_upper or 1.0),
@@ -258,7 +260,7 @@ def _by_risk(
     mean = mean_change(
         [one.risk for one in first],
         [one.risk for one in second],
-        _units(a, names),
+        _units(a, b, names),
         bounded=False,
         confidence=asked.confidence,
     )
@@ -285,7 +287,7 @@ def _bounds(a: Side, b: Side, shared: list[str], confidence: float) -> BoundChan
         np.array([bounds[name] for name in names], dtype=np.float64)
         for bounds in (a.bounds, b.bounds)
     )
-    ratio, ends = geometric_ratio(first, second, _units(a, names), confidence=confidence)
+    ratio, ends = geometric_ratio(first, second, _units(a, b, names), confidence=confidence)
     return BoundChange(
         prompts=len(names),
         longer=int((second > first).sum()),

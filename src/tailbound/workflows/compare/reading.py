@@ -19,7 +19,7 @@ from tailbound.runs.prompts import kept_table
 from tailbound.runs.rounds import first_round
 from tailbound.storage.parquet import read_sealed
 from tailbound.workflows.risk.results import read_result
-from tailbound.workflows.summarize.counting import check_once
+from tailbound.workflows.summarize.counting import check_once, undrawn_prompts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,8 +36,8 @@ class Side:
     """One of the two runs; `texts` are the messages of each prompt, None where they are not known.
 
     `outcomes` are the draws of each prompt in a stream with a fixed number of them, in order: 0 or
-    1, NaN for a missing verdict. `risks` are the estimates of `tailbound risk`, `bounds` the lower
-    predictive bounds of test prompts.
+    1, NaN for a missing verdict; `undrawn` counts prompts that have none yet. `risks` are the
+    estimates of `tailbound risk`, `bounds` the lower predictive bounds of test prompts.
     """
 
     folder: Path
@@ -45,6 +45,7 @@ class Side:
     texts: Mapping[str, str | None]
     groups: Mapping[str, str | None]
     outcomes: Mapping[str, NDArray[np.float64]]
+    undrawn: int
     risks: Mapping[str, RiskEstimate] | None
     bounds: Mapping[str, int] | None
 
@@ -74,6 +75,7 @@ def side_of(folder: Path) -> Side:
         texts=dict(zip(ids, table["messages"].to_list(), strict=True)),
         groups=dict(zip(ids, table["group"].to_list(), strict=True)),
         outcomes=_outcomes(folder, float(document["threshold"])),
+        undrawn=undrawn_prompts(folder),
         risks=_risks(folder),
         bounds=_bounds(folder),
     )

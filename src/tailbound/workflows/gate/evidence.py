@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from tailbound.workflows.bound import results as bound_results
 from tailbound.workflows.forecast.result import ForecastResult, read_forecast
 from tailbound.workflows.in_use import in_use, without_call
 from tailbound.workflows.risk import results as risk_results
+from tailbound.workflows.summarize.counting import undrawn_prompts
 from tailbound.workflows.summarize.summary import RunSummary, read_summary
 
 if TYPE_CHECKING:
@@ -37,6 +39,12 @@ class Evidence:
     def manifest(self) -> dict[str, object]:
         """What ran."""
         return read_manifest(self.folder)
+
+    @property
+    def threshold(self) -> float:
+        """Scores from this on are unsafe in the run; NaN where it has none."""
+        held = self.manifest["threshold"]
+        return float(held) if isinstance(held, int | float) else math.nan
 
     @cached_property
     def risk(self) -> RiskResult | None:
@@ -84,24 +92,50 @@ class Evidence:
     @cached_property
     def forecast_of_risks(self) -> bool:
         """Whether forecasts in the folder are made from risks, not from counts."""
-        return (self.folder / RISK).is_file()
+        return (self.folder / RISK).is_file() or self.manifest["command"] == "risk"
+
+    @cached_property
+    def undrawn(self) -> int:
+        """How many prompts that should have draws have none."""
+        return undrawn_prompts(self.folder)
 
     @cached_property
     def _history(self) -> tuple[RecordedResult, ...]:
         return read_history(self.folder)
 
     def stale(self, name: str) -> str | None:
-        """Why the result `name` may not be relied on now; None where it may."""
+        """Why the result `name` may not be relied on now; None where it may, or there is none.
+
+        It may where `results/` says that it rests on all draws of the run, under its judge,
+        threshold and contract. What is not known to be so is not relied on.
+        """
         held = in_use(self.folder, name)
-        mine = [one for one in self._history if one.name == name]
-        if held is None or not mine:
+        if held is None:
             return None
         plain = without_call(name, held)
         made = next(
-            (one for one in reversed(mine) if without_call(name, one.result) == plain), None
+            (
+                one.provenance
+                for one in reversed(self._history)
+                if one.name == name and without_call(name, one.result) == plain
+            ),
+            None,
         )
-        if made is None or not made.provenance.rests_on:
-            return None
-        if made.provenance.rests_on != seals_of(self.folder):
+        if made is None or not made.rests_on:
+            return f"results/ does not say which draws {name}.json rests on: repeat its command"
+        if made.rests_on != seals_of(self.folder):
             return f"draws were added since {name}.json was made: repeat its command first"
+        own = self.manifest
+        contract = own["contract"]["digest"] if isinstance(own["contract"], dict) else None
+        if (made.judge_id, made.threshold, made.contract) != (
+            own["judge_id"],
+            own["threshold"],
+            contract,
+        ):
+            return f"run.yaml has changed since {name}.json was made: repeat its command first"
         return None
+
+    def forecast_is_stale(self) -> str | None:
+        """Likewise of the forecast, and of the result that it is made from."""
+        source = "risk" if self.forecast_of_risks else "summary"
+        return self.stale("forecast") or self.stale(source)

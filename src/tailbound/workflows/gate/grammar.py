@@ -20,7 +20,7 @@ from tailbound.workflows.gate.evidence import Evidence
 from tailbound.workflows.gate.quantities import OF_RUN, Known, share_of_bounds
 
 _WRITTEN = re.compile(
-    r"\s*([a-z_]+)(?:@([0-9][0-9_]*))?\s*(<=|>=)\s*([0-9.][0-9._]*(?:e[+-]?[0-9]+)?)"
+    r"\s*([a-z_]+)(?:@([0-9]+(?:_[0-9]+)*))?\s*(<=|>=)\s*([0-9.][0-9._]*(?:e[+-]?[0-9]+)?)"
     r"(?:@p([0-9.]+))?\s*"
 )
 _AT_LEAST = ("coverage", "bound")
@@ -48,8 +48,9 @@ class Limit:
     def assess(self, evidence: Evidence) -> Assessment:
         """Met only where the right end of the interval shows it."""
         home, read = OF_RUN[self.quantity]
-        return _assessed(self.text, self.relation, self.limit, read(evidence, self.of),
-                         evidence.stale(home))  # fmt: skip
+        known = read(evidence, self.of)
+        stale = evidence.forecast_is_stale() if home == "forecast" else evidence.stale(home)
+        return _assessed(self.text, self.relation, self.limit, known, stale)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from tailbound.comparison import MeanChange
 from tailbound.deployment.requirements import decide, more_needed
 from tailbound.errors import UsageError
 from tailbound.runs.layout import MANIFEST
-from tailbound.workflows.compare.command import compare_sides
-from tailbound.workflows.compare.reading import side_of
+from tailbound.workflows.compare.command import FEW, compare_sides
+from tailbound.workflows.compare.reading import Side, side_of
 from tailbound.workflows.compare.result import CompareResult
 from tailbound.workflows.compare.settings import CompareOptions
 from tailbound.workflows.gate.assessment import Assessment, Requirement
@@ -44,12 +44,16 @@ class NoWorse:
 
     def assess(self, evidence: Evidence) -> Assessment:
         """Met only where the upper end of the ratio shows it."""
-        found = compare_sides(side_of(self.base), side_of(evidence.folder), CompareOptions())
+        base, run = side_of(self.base), side_of(evidence.folder)
+        found = compare_sides(base, run, CompareOptions())
         mean = found.mean
-        reason = _withheld(found)
+        apart = _other_measure(base, run)
+        reason = (
+            apart or _stale(found, Evidence(self.base), evidence) or _withheld(found, base, run)
+        )
         low, high = mean.ratio_interval or (None, None)
         outcome = decide("<=", self.tolerance, low, high)
-        if reason is not None and outcome == "met":
+        if apart is not None or (reason is not None and outcome == "met"):
             outcome = "cannot tell"
         more = None
         if outcome == "cannot tell" and reason is None:
@@ -70,8 +74,29 @@ class NoWorse:
         )
 
 
-def _withheld(found: CompareResult) -> str | None:
+def _other_measure(base: Side, run: Side) -> str | None:
+    """Why the two runs do not mean the same by unsafe, None where they do."""
+    if base.manifest["judge_id"] != run.manifest["judge_id"]:
+        return "the runs have different judges: tailbound rejudge asks one of them about both"
+    if base.threshold != run.threshold:
+        return f"the runs have different thresholds: {base.threshold:g} and {run.threshold:g}"
+    return None
+
+
+def _stale(found: CompareResult, *both: Evidence) -> str | None:
+    """Why the risks of one of the runs may not be relied on; rates are those of all draws."""
+    if found.quantity != "risk":
+        return None
+    several = ((one.folder, one.stale("risk")) for one in both)
+    return next((f"{folder}: {why}" for folder, why in several if why is not None), None)
+
+
+def _withheld(found: CompareResult, base: Side, run: Side) -> str | None:
     """Why the ratio shows nothing, None where it can."""
+    for side in (base, run):
+        undrawn = side.undrawn
+        if found.quantity == "rate" and undrawn:
+            return f"{undrawn:,} prompts of {side.name} have no draw yet: the run is not finished"
     if found.mean.difference is None:
         return "verdicts are missing"
     if found.left_out.get("not resolved"):
@@ -80,6 +105,13 @@ def _withheld(found: CompareResult) -> str | None:
         return "one of the runs has no unsafe draw: there is no ratio"
     if found.mean.ratio_interval is None:
         return "a single cluster of prompts has no interval"
+    if found.mean.effective < FEW:
+        return (
+            f"unsafe replies come from {found.mean.effective:.3g} prompts or groups in effect: the "
+            f"interval needs {FEW}"
+        )
+    if found.mean.ratio_interval[0] == found.mean.ratio_interval[1]:
+        return "all prompts are unsafe as often as before: the interval has no width"
     return None
 
 

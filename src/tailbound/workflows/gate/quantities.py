@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isfinite
+from typing import get_args
 
+from tailbound.deployment.worst import Method
 from tailbound.intervals import clopper_pearson
+from tailbound.workflows.forecast.result import ForecastResult
 from tailbound.workflows.gate.evidence import Evidence
 from tailbound.workflows.summarize.summary import FIRST_EVENT, StreamSummary
 
@@ -55,6 +59,7 @@ def mean_risk(evidence: Evidence, _: int | None) -> Known:
         why = f"{open_:,} of {whole.prompts:,} prompts are not resolved"
     elif whole.interval is None:
         why = whole.guarantee.partition(": treats")[0]
+    detail = None if result.estimand.startswith("P(unsafe)") else result.estimand
     if why is not None:
         # what is certified holds whether or not an estimate is resolved; it can only contradict
         lacking = [
@@ -71,13 +76,14 @@ def mean_risk(evidence: Evidence, _: int | None) -> Known:
             basis=f"{100 * level:g}% lower bound, finite-sample (betting)",
             why=why,
             more=max(1, *lacking) if lacking else None,
+            detail=detail,
         )
     assert whole.interval is not None
     low, high = whole.interval
     basis = f"{100 * level:g}% interval, asymptotic, prompts as a sample of their population"
     return Known(
         estimate=estimate, low=low, high=high, n=whole.clusters, unit="prompts", log=True,
-        basis=basis,
+        basis=basis, detail=detail,
     )  # fmt: skip
 
 
@@ -135,9 +141,16 @@ def unsafe_rate(evidence: Evidence, k: int | None) -> Known:
     result = evidence.summary
     if result is None:
         return _nothing("there is no summary.json: run tailbound summarize")
+    if result.threshold != evidence.threshold:
+        return _nothing(
+            f"summary.json counts scores of at least {result.threshold:g} as unsafe, the run those "
+            f"of at least {evidence.threshold:g}: tailbound summarize without --threshold"
+        )
     fixed = [one for one in result.streams if one.stopping != FIRST_EVENT and one.stream != _PILOT]
     if not fixed:
         return _nothing("no stream has a fixed number of draws")
+    if evidence.undrawn:
+        return _nothing(f"{evidence.undrawn:,} prompts have no draw yet: the run is not finished")
     return _of_stream(fixed[0], 1 if k is None else k, result.confidence)
 
 
@@ -176,6 +189,9 @@ def _traffic(evidence: Evidence, n: int | None, field: str) -> Known:
     result = evidence.forecast
     if result is None:
         return _nothing("there is no forecast.json: run tailbound forecast")
+    other = _of_other_threshold(result, evidence)
+    if other is not None:
+        return other
     found = next((one for one in result.traffic if one.draws == n), None)
     if found is None:
         known = ", ".join(f"{one.draws:,}" for one in result.traffic)
@@ -199,11 +215,24 @@ def _traffic(evidence: Evidence, n: int | None, field: str) -> Known:
     )
 
 
+def _of_other_threshold(result: ForecastResult, evidence: Evidence) -> Known | None:
+    """A forecast says in words what it is of, and ends with the threshold."""
+    if result.what.endswith(f">= {evidence.threshold:g}"):
+        return None
+    return _nothing(
+        f"forecast.json is of {result.what}, and unsafe is a score >= {evidence.threshold:g}: "
+        "repeat tailbound summarize or risk, then forecast"
+    )
+
+
 def worst(evidence: Evidence, n: int | None) -> Known:
     """The largest p among n new queries: the wider of both tails (`tailbound forecast`)."""
     result = evidence.forecast
     if result is None:
         return _nothing("there is no forecast.json: run tailbound forecast")
+    other = _of_other_threshold(result, evidence)
+    if other is not None:
+        return other
     every = () if result.worst is None else result.worst.forecasts
     found = [one for one in every if one.queries == n]
     if not found:
@@ -211,6 +240,9 @@ def worst(evidence: Evidence, n: int | None) -> Known:
         return _nothing(f"forecast.json has {known}: tailbound forecast --queries {n}")
     lost = result.evaluated - result.resolved
     why = f"{lost:,} of {result.evaluated:,} queries are not resolved" if lost else None
+    ends = [end for one in found for end in one.interval]
+    if {one.method for one in found} != set(get_args(Method)) or not all(map(isfinite, ends)):
+        why = "not both tails have an interval"
     return Known(
         estimate=max(one.median for one in found),
         low=None if why else min(one.interval[0] for one in found),

@@ -9,6 +9,11 @@ from typing import Literal
 
 from tailbound.core.options import check_choices, option
 from tailbound.errors import UsageError
+from tailbound.storage.files import check_replaceable
+
+JUNIT_MARK = '<testsuite name="tailbound gate"'
+MARKDOWN_MARK = "### tailbound gate: "
+"""By which earlier files are known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,3 +61,8 @@ class GateOptions:
         for path in (self.junit, self.markdown):
             if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
                 raise UsageError(f"{path} cannot be written: give a file in a folder that exists")
+        if self.junit is not None and self.junit == self.markdown:
+            raise UsageError(f"--junit and --markdown both name {self.junit}: give two files")
+        for path, mark in ((self.junit, JUNIT_MARK), (self.markdown, MARKDOWN_MARK)):
+            if path is not None:
+                check_replaceable(path, mark, what="an earlier file of tailbound gate")

@@ -7,6 +7,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from tailbound.core.outside import visible
 from tailbound.workflows.gate.result import GateResult
+from tailbound.workflows.gate.settings import JUNIT_MARK, MARKDOWN_MARK
 
 _MARKS = {"met": "✅", "failed": "❌", "cannot tell": "❔"}
 _SPECIAL = re.compile(r"[&<>\\`*_{}\[\]#!|~@]|:(?=//)|(?<=www)\.")
@@ -35,7 +36,7 @@ def junit(result: GateResult) -> str:
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f"<testsuites {counts}>\n"
-        f'  <testsuite name="tailbound gate" {counts}>\n{body}\n  </testsuite>\n</testsuites>\n'
+        f"  {JUNIT_MARK} {counts}>\n{body}\n  </testsuite>\n</testsuites>\n"
     )
 
 
@@ -48,7 +49,7 @@ def markdown(result: GateResult) -> str:
         for one in result.assessments
     )
     return (
-        f"### tailbound gate: {verdict}\n\n"
+        f"{MARKDOWN_MARK}{verdict}\n\n"
         f"Run {_plain(result.folder)}, target {_plain(result.target)}, judge "
         f"{_plain(result.judge)}. A requirement is met only where the draws show it; undecided: "
         f"{result.undecided}.\n\n"

@@ -12,14 +12,11 @@ from tailbound.core.options import make
 from tailbound.core.steps import step
 from tailbound.errors import UsageError
 from tailbound.runs.layout import REPORT
-from tailbound.storage.files import make_folder, write_atomically
+from tailbound.storage.files import check_replaceable, make_folder, write_atomically
 from tailbound.workflows.report.page import Browser, Page
 from tailbound.workflows.report.reading import ReportedRun, reported
 from tailbound.workflows.report.result import Report, ReportAnswer
 from tailbound.workflows.report.settings import ReportOptions
-
-_BEGINNING = 600
-"""Letters of a file in which a report says what it is."""
 
 
 def report_command(folders: Sequence[Path], given: Mapping[str, Any]) -> Report:
@@ -44,13 +41,11 @@ def _place(folders: Sequence[Path], asked: ReportOptions) -> Path:
     out = asked.out or (folders[0] / name if len(folders) == 1 else Path(name))
     if out.is_dir():
         raise UsageError(f"--out {out} is a folder: name a file, such as {out / name}")
-    from tailbound.workflows.report.html import GENERATOR
+    from tailbound.workflows.report.html import MARK as HTML
+    from tailbound.workflows.report.markdown import MARK as MARKDOWN
 
-    if out.exists():
-        with out.open(encoding="utf-8", errors="replace") as held:
-            beginning = held.read(_BEGINNING)
-        if beginning and GENERATOR not in beginning:
-            raise UsageError(f"--out {out} exists and is not a report: name another file")
+    mark = HTML if asked.format == "html" else MARKDOWN
+    check_replaceable(out, mark, what="an earlier report of that format")
     return out
 
 

@@ -19,6 +19,8 @@ from tailbound.workflows.report.page import Browser, Cell, Figure, Page
 from tailbound.workflows.report.words import count, cut, probability
 
 GENERATOR = "tailbound report"
+MARK = f'<meta name="generator" content="{GENERATOR}">'
+"""By which an earlier report is known."""
 FIRST_ROWS = 25
 """Rows that stand in the page itself: what is seen without JavaScript."""
 LONGEST = 240

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from tailbound.errors import LedgerError
 from tailbound.missing_verdicts import unsafe_or_missing
+from tailbound.runs import scan
 from tailbound.runs.prompts import kept_table
 
 if TYPE_CHECKING:
     import polars as pl
+
+_FIXED_PARTS = ("train", "risk", "import")
 
 
 def check_once(frame: pl.DataFrame, folder: Path) -> None:
@@ -55,6 +58,18 @@ def first_event_counts(draws: pl.DataFrame, threshold: float) -> pl.DataFrame:
     earlier = pl.col("event").cum_sum().over("prompt_id") - pl.col("event")
     counted = draws.with_columns(event).filter(pl.col("index") == place).filter(earlier == 0)
     return fixed_counts(counted, threshold)
+
+
+def undrawn_prompts(folder: Path) -> int:
+    """How many prompts that a fixed number of draws was planned of have none: a run that stopped.
+
+    Those that it did not come to are no random part of all.
+    """
+    import polars as pl
+
+    drawn = scan(folder).select("prompt_id").unique().collect()["prompt_id"]
+    planned = kept_table(folder).filter(pl.col("part").is_in(_FIXED_PARTS))
+    return int((~planned["id"].is_in(drawn.implode())).sum())
 
 
 def clusters(folder: Path) -> dict[str, str]:
