@@ -7,6 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from tailbound.errors import UsageError
 
+_BLOCK = 2**20
+"""Most numbers in one temporary array."""
 RATIOS = (2.0, 4.0, 8.0)
 """Ratios of the two probabilities that are bet on, in both directions, with equal stakes."""
 
@@ -49,6 +51,14 @@ def paired_e_values(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     for one in (first, second):
         if not (np.isnan(one) | np.isin(one, (-1.0, 0.0, 1.0))).all():
             raise UsageError("draws must be 0 or 1, NaN (missing verdict) or -1 (no draw)")
+    step = max(1, _BLOCK // max(1, first.shape[1]))
+    parts = [_e_values(first[i : i + step], second[i : i + step]) for i in
+             range(0, len(first), step)]  # fmt: skip
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _e_values(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same for checked draws of a few prompts."""
     paired = (first != -1) & (second != -1)
     logs = []
     for risky, other in ((first, second), (second, first)):
