@@ -248,3 +248,11 @@ def test_the_digest_reads_footers_alone(folder: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(pl, "scan_parquet", read)
     monkeypatch.setattr(Path, "read_bytes", read)
     assert seals_of(folder)["draws"].files == 1
+
+
+def test_a_foreign_file_in_results_is_found_before_anything_is_drawn(folder: Path) -> None:
+    (folder / "results" / "999999999-risk.json").write_text("{}")
+    before = tailbound.load_run(folder).draws.height
+    with pytest.raises(LedgerError, match="does not have the name of a file that tailbound writes"):
+        tailbound.risk(PROMPTS, out=folder, progress=None, **{**SIZES, "draws": 40})
+    assert tailbound.load_run(folder).draws.height == before

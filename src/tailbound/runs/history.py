@@ -41,7 +41,7 @@ CURE = "restore it, or remove it and that result is forgotten"
 WAIT_SECONDS = 10.0
 """How long a command waits for another that is writing to `results/`."""
 
-_NAME = re.compile(r"([0-9]{4,9})-([a-z]+)\.json")
+_NAME = re.compile(r"([0-9]{4,8})-([a-z]+)\.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +138,14 @@ def keep_before(home: Path, name: str, before: Callable[[], Mapping[str, Any] | 
         numbers = _numbers(folder)
         if _newest(folder, numbers, name) is None:
             _adopt(folder, numbers, name, before, _provenance(home, None, None))
+
+
+def check_history(home: Path) -> None:
+    """Raise `LedgerError` for a file in `home/results/` that has no business there.
+
+    Asked before anything is drawn: otherwise the result could not be kept at the end.
+    """
+    _numbers(home / layout.RESULTS)
 
 
 def read_history(home: Path) -> tuple[RecordedResult, ...]:

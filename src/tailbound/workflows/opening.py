@@ -25,6 +25,7 @@ from tailbound.judges import Judge
 from tailbound.judges.registry import load_judge
 from tailbound.prompts import PromptSet, PromptSource, prompt_set
 from tailbound.runs import manifest, reply_notices
+from tailbound.runs.history import check_history
 from tailbound.targets import Target
 from tailbound.targets.capabilities import capabilities_of, late_notices_of, notices_of
 from tailbound.targets.options import EndpointOptions, EngineOptions
@@ -104,6 +105,7 @@ class Opening:
         if judge is not None:
             known |= {"judge_id": judge.id, "threshold": judge.threshold}
         manifest.check_manifest(self.out, known, prompts or ())
+        check_history(self.out)
 
     def load_judge(self) -> Judge:
         """The judge, with the threshold that was asked for."""
