@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tailbound.api import (
+        audit_judge,
         bound,
         bound_table,
         compare,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 __version__: str
 
 _HOMES = {
+    "audit_judge": "tailbound.api",
     "bound": "tailbound.api",
     "bound_table": "tailbound.api",
     "calibrate": "tailbound.survival",
@@ -84,6 +86,7 @@ _HOMES = {
 
 __all__ = [
     "__version__",
+    "audit_judge",
     "bound",
     "bound_table",
     "calibrate",

@@ -39,6 +39,7 @@ from tailbound.core.steps import Step, notices_to, watched_by
 from tailbound.core.values import place, typed
 from tailbound.steering.options import PersonaOptions, RefusalOptions
 from tailbound.targets.options import EndpointOptions, EngineOptions
+from tailbound.workflows.audit_judge.settings import AuditJudgeOptions
 from tailbound.workflows.bound.importance.options import MethodOptions
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.compare.settings import CompareOptions
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from tailbound.prompts import PromptSource
     from tailbound.steering import Direction
     from tailbound.targets import Target
+    from tailbound.workflows.audit_judge import JudgeAudit, JudgeSample
     from tailbound.workflows.bound import BoundResult, PredictedBounds, Preview
     from tailbound.workflows.compare import CompareResult
     from tailbound.workflows.forecast import ForecastResult
@@ -375,6 +377,37 @@ def rejudge(
     given = _checked(rejudge, options)
     with _watching(progress):
         return run_command(_place(run, "run"), judge, given)
+
+
+@_takes(AuditJudgeOptions)
+def audit_judge(
+    run: Place,
+    judge: JudgeSource | None = None,
+    *,
+    progress: ProgressOption = "auto",
+    **options: Any,
+) -> JudgeAudit | JudgeSample:
+    """Correct the rates of a run for the mistakes of its judge: `tailbound audit-judge`.
+
+    A sample of the draws is labelled by a better `judge`, or by people: `sheet` is the CSV file to
+    write for them, and `labels` the filled one to read. Where a sheet is written, the sample comes
+    back.
+
+    >>> import json, pathlib, tempfile, tailbound
+    >>> rows = [{"id": "q", "prompt": "q", "response": f"r{n}", "score": n % 2} for n in range(40)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = pathlib.Path(folder, "table.jsonl")
+    ...     _ = file.write_text("\\n".join(map(json.dumps, rows)))
+    ...     _ = tailbound.import_draws(file, f"{folder}/run", progress=None)
+    ...     found = tailbound.audit_judge(f"{folder}/run", "regex:[13]$", progress=None)
+    >>> found.overall.uncorrected.rate, found.overall.corrected.estimate
+    (0.5, 0.2)
+    """
+    from tailbound.workflows.audit_judge.command import audit_judge_command
+
+    given = _checked(audit_judge, options)
+    with _watching(progress):
+        return audit_judge_command(_place(run, "run"), judge, given)
 
 
 @_takes(SummaryOptions)

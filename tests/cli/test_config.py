@@ -22,6 +22,7 @@ from tailbound.core.contract import SamplingOptions
 from tailbound.core.options import Option, options_of
 from tailbound.demo.files import default_prompts
 from tailbound.targets.options import EndpointOptions, EngineOptions
+from tailbound.workflows.audit_judge.settings import AuditJudgeOptions
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.compare.settings import CompareOptions
 from tailbound.workflows.forecast.settings import ForecastOptions
@@ -162,6 +163,7 @@ def test_a_password_in_a_url_is_not_saved(cli: Cli, prompts: Path) -> None:
         ("rejudge", (RejudgeOptions,)),
         ("summarize", (SummaryOptions,)),
         ("monitor", (MonitorOptions,)),
+        ("audit-judge", (AuditJudgeOptions,)),
         ("compare", (CompareOptions,)),
         ("sensitivity", (SensitivityOptions,)),
         ("forecast", (ForecastOptions,)),
@@ -213,6 +215,7 @@ def test_every_option_is_read_back_as_it_was_saved(
         ("rejudge", tailbound.rejudge),
         ("summarize", tailbound.summarize),
         ("monitor", tailbound.monitor),
+        ("audit-judge", tailbound.audit_judge),
         ("compare", tailbound.compare),
         ("sensitivity", tailbound.sensitivity),
         ("forecast", tailbound.forecast_deployment),

@@ -12,6 +12,7 @@ import pytest
 COMMANDS = [
     [],
     *([name] for name in ("demo", "bound", "predict", "risk", "steer", "summarize", "rejudge")),
+    ["audit-judge"],
     ["compare"],
     ["forecast"],
     ["sensitivity"],

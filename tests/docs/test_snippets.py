@@ -20,6 +20,7 @@ from docs.pages import PAGES, ROOT, Snippet, inline_code, name, snippets
 EXECUTED = (
     "docs/start.md",
     "docs/compare.md",
+    "docs/judge-error.md",
     "docs/forecast.md",
     "docs/sensitivity.md",
     "docs/tutorials/demo.md",

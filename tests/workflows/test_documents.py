@@ -18,7 +18,7 @@ from tailbound.demo.tour import prompt_lines
 from tailbound.runs import layout
 from tailbound.storage.documents import read_json
 from tailbound.storage.json_schema import Nullable, schema_of, shape
-from tailbound.workflows.documents import FILES, OUTPUTS, schema_name, schemas, text_of
+from tailbound.workflows.documents import FILES, OUTPUTS, command_of, schema_name, schemas, text_of
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 
@@ -50,7 +50,9 @@ def check_folder(folder: Path) -> set[str]:
         if path.parent.name == layout.RESULTS:
             check(json.loads(path.read_text(encoding="utf-8")), "results.json")
             continue
-        if place.startswith(layout.VERDICTS):
+        if place.startswith((f"{layout.VERDICTS}/", f"{layout.JUDGE_AUDIT}/")) and (
+            path.name != layout.SAMPLE
+        ):
             name = path.name
             place = name if name in FILES else f"{layout.VERDICTS}/{name}"
         text = path.read_text(encoding="utf-8")
@@ -144,8 +146,13 @@ def test_an_import_and_plain_monte_carlo(prompts: Path, tmp_path: Path) -> None:
     groups = tmp_path / "groups.csv"
     groups.write_text("p,low,high,group\n.1,.1,.1,a\n.2,.2,.2,a\n.3,.3,.3,b\n")
     check(run("sensitivity", groups), "output-sensitivity.json")
+    sheet = tmp_path / "sheet.csv"
+    audit = ("audit-judge", tmp_path / "run")
+    check(run(*audit, "--sheet", sheet), "output-audit-judge-sheet.json")
+    check(run(*audit, "--judge", "regex:x", "--no-prompts"), "output-audit-judge.json")
     check(run("report", tmp_path / "run", "--out", tmp_path / "page.html"), "output-report.json")
     places = {"run.yaml", "ledger.json", "summary.json", "monitor.json", "forecast.json"}
+    places |= {"judge-audit.json", "judge-audit/sample.json", "verdicts/judge.json"}
     assert check_folder(tmp_path / "run") == places
     plain = ("--target", "demo", "--limit", 2, "--draws", 10, "--proposal", "none")
     check(run("risk", prompts, *plain, "--out", tmp_path / "plain"), "output-risk.json")
@@ -246,7 +253,7 @@ def test_every_command_that_prints_json_has_a_schema() -> None:
 
     from tailbound.cli.app import app
 
-    named = {name.partition("-")[0] for name in OUTPUTS}
+    named = {command_of(name) for name in OUTPUTS}
     for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
         nested = getattr(command, "commands", {}).values() or [command]
         for one in nested:

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import typer
 
+from tailbound.cli.audit_judge import command as audit_judge
 from tailbound.cli.bound import command as bound
 from tailbound.cli.compare import command as compare
 from tailbound.cli.demo import command as demo
@@ -56,6 +57,7 @@ _commands: dict[str, Callable[..., None]] = {
     "risk": risk,
     "summarize": summarize,
     "rejudge": rejudge,
+    "audit-judge": audit_judge,
     "compare": compare,
     "forecast": forecast,
     "sensitivity": sensitivity,

@@ -41,6 +41,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "summarize": ("tailbound summarize runs/when --k 1,10,1000",),
     "rejudge": ("tailbound rejudge runs/when --judge 'regex:(?i)bomb' --dry-run",),
+    "audit-judge": ("tailbound audit-judge runs/imported --sheet labels.csv",),
     "compare": ("tailbound compare runs/before runs/after --fdr 0.1",),
     "forecast": ("tailbound forecast runs/how-likely --draws 1000,1000000 --queries 100000",),
     "sensitivity": ("tailbound sensitivity runs/how-likely",),

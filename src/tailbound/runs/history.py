@@ -41,7 +41,7 @@ CURE = "restore it, or remove it and that result is forgotten"
 WAIT_SECONDS = 10.0
 """How long a command waits for another that is writing to `results/`."""
 
-_NAME = re.compile(r"([0-9]{4,8})-([a-z]+)\.json")
+_NAME = re.compile(r"([0-9]{4,8})-([a-z]+(?:-[a-z]+)*)\.json")
 
 
 @dataclass(frozen=True, kw_only=True)

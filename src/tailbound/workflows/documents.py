@@ -34,6 +34,7 @@ from tailbound.summaries import PromptSummary, SetSummary
 from tailbound.survival import Evaluation, LowerPredictiveBound, UpperPredictiveBound
 from tailbound.targets.endpoint.cost import Usage
 from tailbound.targets.endpoint.probe import Capabilities
+from tailbound.workflows.audit_judge import JudgeAudit, JudgeSample
 from tailbound.workflows.bound import (
     BoundAtAlpha,
     BoundSettings,
@@ -213,6 +214,20 @@ SUMMARY = shape(
             prompts=ListOf(shape("prompt_summary", PromptSummary, id=str)),
         )
     ),
+)
+AUDITED = shape(
+    "judge_audit",
+    JudgeAudit,
+    about="Rates of unsafe draws, corrected for the mistakes of the judge by labels of a sample.",
+    schema=ONE,
+    estimand=str,
+    guarantee=str,
+)
+JUDGE_SAMPLE = shape(
+    "judge_sample",
+    JudgeSample,
+    about="Draws to label, and how they were chosen.",
+    schema=ONE,
 )
 FORECAST = shape(
     "forecast",
@@ -399,6 +414,8 @@ FILES: dict[str, Shape] = {
     layout.SUMMARY: SUMMARY,
     layout.MONITOR: MONITOR,
     layout.FORECAST: FORECAST,
+    layout.AUDITED: AUDITED,
+    f"{layout.JUDGE_AUDIT}/{layout.SAMPLE}": JUDGE_SAMPLE,
 }
 """Sealed files by their place; `verdicts/` stands for `verdicts/DIGEST/`."""
 
@@ -410,7 +427,7 @@ RECORDED = shape(
     result=AnyOf(
         (
             shape("bound_and_coverage", BOUND, evaluation=Evaluation | None),
-            *(RISK, SUMMARY, FORECAST, REJUDGED),
+            *(RISK, SUMMARY, FORECAST, AUDITED, REJUDGED),
         )
     ),
 )
@@ -582,6 +599,8 @@ OUTPUTS: dict[str, Any] = {
     "summarize": SUMMARY,
     "monitor": MONITOR,
     "forecast": FORECAST,
+    "audit-judge": AUDITED,
+    "audit-judge-sheet": JUDGE_SAMPLE,
     "compare": COMPARED,
     "sensitivity": SENSITIVITY,
     "report": shape("report", Report, schema=ONE),
@@ -638,7 +657,10 @@ OUTPUTS: dict[str, Any] = {
         risks=ListOf(shape("demo_risk", RiskEstimate, id=str, exact_risk=float, **ESTIMATE)),
     ),
 }
-"""What `tailbound COMMAND --json` prints; `-plan` with `--dry-run`, `-rejudge` with `--rejudge`."""
+"""What `tailbound COMMAND --json` prints; `-plan` with `--dry-run`, `-rejudge` with `--rejudge`.
+
+`-sheet` with `--sheet`.
+"""
 
 
 def schemas() -> dict[str, dict[str, Any]]:
@@ -657,9 +679,19 @@ def schemas() -> dict[str, dict[str, Any]]:
         sealed = shape(kind.name, kind, about=kind.about, checksum=str)
         found[f"{name}.json"] = schema_of(sealed, title=title)
     for command, document in OUTPUTS.items():
-        title = f"what tailbound {command.partition('-')[0]} --json prints ({command})"
+        title = f"what tailbound {command_of(command)} --json prints ({command})"
         found[f"output-{command}.json"] = schema_of(document, title=title)
     return dict(sorted(found.items()))
+
+
+def command_of(output: str) -> str:
+    """The command that prints a document of `OUTPUTS`.
+
+    >>> command_of("bound-plan"), command_of("audit-judge-sheet")
+    ('bound', 'audit-judge')
+    """
+    named = "audit-judge"  # the one command with a hyphen
+    return named if output.startswith(named) else output.partition("-")[0]
 
 
 def schema_name(place: str) -> str:

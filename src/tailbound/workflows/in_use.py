@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from tailbound.storage.documents import read_json
+from tailbound.workflows.audit_judge import result as audit_judge
 from tailbound.workflows.bound import results as bound
 from tailbound.workflows.forecast import result as forecast
 from tailbound.workflows.rejudge import job as rejudge
 
-_OF_THE_CALL = {forecast.NAME: forecast.OF_THE_CALL, rejudge.NAME: rejudge.OF_THE_CALL}
+_OF_THE_CALL = {one.NAME: one.OF_THE_CALL for one in (forecast, rejudge, audit_judge)}
 
 
 def in_use(home: Path, name: str) -> dict[str, Any] | None:

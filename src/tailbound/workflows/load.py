@@ -21,6 +21,7 @@ from tailbound.runs.spend import read_stages, read_streams
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.parquet import read_sealed
 from tailbound.storage.plain import finite
+from tailbound.workflows.audit_judge.result import JudgeAudit, read_audit
 from tailbound.workflows.bound import results as bound_results
 from tailbound.workflows.costs import read_accounts
 from tailbound.workflows.forecast.result import ForecastResult, read_forecast
@@ -173,6 +174,11 @@ class Run:
     def forecast(self) -> ForecastResult | None:
         """What `tailbound forecast` found."""
         return read_forecast(self.folder)
+
+    @cached_property
+    def judge_audit(self) -> JudgeAudit | None:
+        """What `tailbound audit-judge` found."""
+        return read_audit(self.folder)
 
     @cached_property
     def monitoring(self) -> MonitorResult | None:

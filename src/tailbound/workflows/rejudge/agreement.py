@@ -127,7 +127,13 @@ def count_agreement(frame: pl.DataFrame) -> Agreement:
 
 def _rate(label: str, unsafe: pl.Series, confidence: float) -> Rate:
     """The rate of one judge's verdicts, null where they are missing."""
-    draws, events, missing = unsafe.len(), int(unsafe.sum()), unsafe.null_count()
+    return rate_of(
+        label, unsafe.len(), int(unsafe.sum()), unsafe.null_count(), confidence=confidence
+    )
+
+
+def rate_of(label: str, draws: int, events: int, missing: int, *, confidence: float) -> Rate:
+    """The rate of so many draws with so many unsafe and missing ones."""
     low = clopper_pearson(events, draws, confidence=confidence)[0]
     possible = missing_counts_as_unsafe(events, missing)
     high = clopper_pearson(possible, draws, confidence=confidence)[1]

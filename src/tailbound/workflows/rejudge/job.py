@@ -213,10 +213,10 @@ def rejudge(
             report(tally.asked, work.waiting)
 
         progressed()
-        _ask(new, judge, prompts, writer, tally, progressed)
+        judge_draws(new, judge, prompts, writer, tally, progressed)
         usable = bool(done) or tally.asked > tally.failed
         try:
-            _ask(again, judge, prompts, writer, tally, progressed)
+            judge_draws(again, judge, prompts, writer, tally, progressed)
         except JudgeError as error:
             if not usable:
                 raise
@@ -283,7 +283,7 @@ def _judged(home: Path) -> tuple[set[Key], set[Key]]:
     return done, failed
 
 
-def _ask(
+def judge_draws(
     batches: Iterator[list[Draw]],
     judge: Judge,
     prompts: Mapping[str, Prompt] | None,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tailbound.storage.documents import understood
+from tailbound.workflows.audit_judge.result import JudgeAudit
 from tailbound.workflows.bound.results import BoundResult
 from tailbound.workflows.forecast.result import ForecastResult
 from tailbound.workflows.rejudge.job import Rejudged
@@ -84,6 +85,17 @@ def _forecast(document: Mapping[str, Any]) -> Words:
     return tuple(found), f"intervals {100 * result.confidence:g}%, asymptotic"
 
 
+def _judge_audit(document: Mapping[str, Any]) -> Words:
+    result = JudgeAudit.from_dict(document)
+    plain, corrected = result.overall.uncorrected.rate, result.overall.corrected
+    low, high = corrected.interval
+    words = [
+        "not known" if value is None else number(value) for value in (plain, corrected.estimate)
+    ]
+    line = f"P(unsafe) as judged {words[0]}; corrected {words[1]}, {number(low)} to {number(high)}"
+    return (line,), f"intervals {100 * result.confidence:g}%, labels by {result.labels_by}"
+
+
 def _agreement(document: Mapping[str, Any]) -> Words:
     result = Rejudged.from_dict(document)
     agreed = result.agreement
@@ -98,6 +110,7 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], Words]] = {
     "risk": _risk,
     "summary": _summary,
     "forecast": _forecast,
+    "judge-audit": _judge_audit,
     "agreement": _agreement,
 }
 

@@ -26,7 +26,7 @@ from tailbound.workflows.show.result import (
     StreamState,
 )
 
-_PLAIN = ("bound", "risk", "summary", "forecast")
+_PLAIN = ("bound", "risk", "summary", "forecast", "judge-audit")
 _OF_JUDGE = ("agreement", "risk")
 _WORDS = {"alphas": "alpha", "shares": "split", "family": "proposal_family"}
 """What `run.yaml` calls by another name than the command line."""

@@ -12,6 +12,7 @@ from tailbound.errors import LedgerError, UsageError
 from tailbound.runs import layout
 from tailbound.runs.manifest import read_manifest
 from tailbound.workflows.table.settings import COMMAND as TABLE_COMMAND
+from tailbound.workflows.verify.audit_judge import check_judge_audit
 from tailbound.workflows.verify.bound import check_bound
 from tailbound.workflows.verify.findings import Findings
 from tailbound.workflows.verify.forecast import check_forecast
@@ -60,6 +61,7 @@ def verify_command(folder: Path, given: Mapping[str, Any]) -> Verification:
             check_risk(findings, manifest, copy)
         check_summary(findings, copy)
         check_forecast(findings)
+        check_judge_audit(findings)
         check_rejudged(findings, manifest, copy)
         check_monitor(findings)
     check_history(findings)
