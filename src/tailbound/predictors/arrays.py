@@ -16,10 +16,17 @@ from numpy.typing import NDArray
 from tailbound.errors import LedgerError, UsageError
 from tailbound.storage.files import write_atomically
 
+_NAMES = "arrays"
+
 
 def save_arrays(path: Path, document: dict[str, Any], **arrays: NDArray[Any]) -> None:
-    """Write arrays and a JSON document as one `.npz` file, atomically; nothing is pickled."""
-    text = np.frombuffer(json.dumps(document, allow_nan=False).encode(), dtype=np.uint8)
+    """Write arrays and a JSON document as one `.npz` file, atomically; nothing is pickled.
+
+    The document names the arrays: where the directory of the file is damaged, one that it lost is
+    missed.
+    """
+    named = {**document, _NAMES: sorted(arrays)}
+    text = np.frombuffer(json.dumps(named, allow_nan=False).encode(), dtype=np.uint8)
     buffer = BytesIO()
     np.savez(buffer, allow_pickle=False, document=text, **arrays)
     write_atomically(path, buffer.getvalue())
@@ -43,6 +50,8 @@ def load_arrays(
             arrays = {name: loaded[name] for name in loaded.files}
         document = json.loads(arrays.pop("document").tobytes())
         version = document["schema"]
+        if document.pop(_NAMES, sorted(arrays)) != sorted(arrays):
+            raise ValueError("arrays are missing, or are too many")
     except FileNotFoundError as error:
         raise UsageError(f"no file {path}: run `tailbound bound` first") from error
     except (
