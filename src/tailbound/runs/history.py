@@ -309,13 +309,17 @@ def _write(
     document: dict[str, Any],
 ) -> None:
     number = max((number for number, _, _ in numbers), default=0) + 1
-    found = RecordedResult(number=number, name=name, provenance=made, result=document)
     file = layout.result_name(number, name)
-    write_json(folder / file, {"schema": SCHEMA, **finite(asdict(found))})
+    found = {"schema": SCHEMA, "number": number, "name": name, "provenance": finite(asdict(made))}
+    write_json(folder / file, {**found, "result": document}, indent=None)
     numbers.append((number, name, file))
 
 
 def _plain(document: Mapping[str, Any]) -> dict[str, Any]:
     """What JSON makes of it, so that two documents can be compared."""
-    found: dict[str, Any] = json.loads(json.dumps(finite(dict(document)), default=str))
+    try:
+        text = json.dumps(dict(document), default=str, allow_nan=False)
+    except ValueError:
+        text = json.dumps(finite(dict(document)), default=str)
+    found: dict[str, Any] = json.loads(text)
     return found

@@ -49,13 +49,15 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
     write_durably(Path(path), lambda temporary: temporary.write_bytes(data))
 
 
-def write_json(path: str | os.PathLike[str], document: Mapping[str, Any]) -> None:
+def write_json(
+    path: str | os.PathLike[str], document: Mapping[str, Any], *, indent: int | None = 2
+) -> None:
     """Write a JSON object atomically and sealed: indented, keys in the given order, no NaN.
 
     The last key is the checksum (`tailbound.storage.seal`), and `read_json` in
     `tailbound.storage.documents` reads it back.
     """
-    text = json.dumps({**document, "checksum": BLANK}, indent=2, allow_nan=False) + "\n"
+    text = json.dumps({**document, "checksum": BLANK}, indent=indent, allow_nan=False) + "\n"
     write_atomically(path, seal(text.encode()))
 
 

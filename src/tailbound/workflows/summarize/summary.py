@@ -192,16 +192,16 @@ def summarize_run(
     As `summary_of`, which writes nothing.
     """
     result = summary_of(folder, ks=ks, confidence=confidence, alpha=alpha, threshold=threshold)
-    path = folder / SUMMARY
+    path, document = folder / SUMMARY, result.to_dict()
     keep_result(
         folder,
         NAME,
-        result.to_dict(),
+        document,
         before=lambda: read_json(path) if path.is_file() else None,
         command="summarize",
         options={"k": ks, "confidence": confidence, "alpha": alpha, "threshold": threshold},
     )
-    write_json(path, result.to_dict())
+    write_json(path, document)
     return result
 
 
