@@ -35,6 +35,7 @@ SHOWN = (
     ("import", "garak."),
     ("summarize", "runs/refusals"),
     ("forecast", "runs/"),
+    ("compare", "runs/monday"),
     ("sensitivity", "runs/"),
 )
 

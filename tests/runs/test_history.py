@@ -161,7 +161,7 @@ def test_a_kill_before_the_first_write_leaves_the_old_result(
     tailbound.summarize(folder, k=(3,))
     before = (folder / "summary.json").read_bytes()
 
-    def full(path: Path, document: object) -> None:
+    def full(path: Path, document: object, **options: object) -> None:
         raise LedgerError("no space")
 
     monkeypatch.setattr(history, "write_json", full)

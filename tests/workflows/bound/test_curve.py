@@ -97,7 +97,8 @@ def test_it_is_written_down_and_verified(name, request, tmp_path):
     del document["checksum"]
     document["curve"]["rates"]["within"][0]["lower"] += 1e-3
     write_json(copy / "bound.json", document)
-    (wrong,) = [check for check in tailbound.verify(copy, progress=None).checks if check.wrong]
+    checks = [check for check in tailbound.verify(copy, progress=None).checks if check.wrong]
+    (wrong,) = [check for check in checks if "results/" not in check.name]
     assert [one.place for one in wrong.differences] == ["curve.rates.within[0].lower"]
 
 

@@ -116,7 +116,8 @@ def test_another_number_of_replicates_is_found(whole, tmp_path):
     del document["checksum"]
     document["bound"]["replicates"] = 3
     write_json(copy / "bound.json", document)
-    (wrong,) = [check for check in tailbound.verify(copy, progress=None).checks if check.wrong]
+    checks = [check for check in tailbound.verify(copy, progress=None).checks if check.wrong]
+    (wrong,) = [check for check in checks if "results/" not in check.name]
     assert [one.place for one in wrong.differences] == ["bound.replicates"]
 
 

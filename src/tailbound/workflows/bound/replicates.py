@@ -59,9 +59,15 @@ class FollowedCopies:
 def stopped_by_missing(
     outcomes: Sequence[Followed], copies: NDArray[np.int64], prompts: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Whether each copy of a prompt ended at a missing verdict; shapes (m,)."""
+    """Whether each copy of a prompt ended at a missing verdict; shapes (m,).
+
+    A copy of which nothing was asked (every horizon was 0) is in no outcome, and did not.
+    """
     everywhere = np.stack([one.by_missing for one in outcomes])
-    return np.asarray(everywhere[copies, prompts], dtype=np.bool_)
+    found = np.zeros(len(copies), dtype=np.bool_)
+    followed = copies < len(outcomes)
+    found[followed] = everywhere[copies[followed], prompts[followed]]
+    return found
 
 
 def used_draws(outcomes: Sequence[Followed]) -> dict[str, int]:

@@ -61,11 +61,6 @@ def kaplan_meier(
 
     Source: Kaplan and Meier (1958); intervals on the log-log scale, as `scipy.stats.ecdf` makes
     them; where they are undefined (no prompt left, or no event yet) they are the estimate itself.
-
-    >>> import numpy as np
-    >>> found = kaplan_meier(np.array([1, 2, 2, 4]), np.array([True, False, True, False]))
-    >>> found.t.tolist(), found.survival.round(3).tolist()
-    ([0.0, 1.0, 2.0, 4.0], [1.0, 0.75, 0.5, 0.5])
     """
     from scipy.stats import CensoredData, ecdf
 
