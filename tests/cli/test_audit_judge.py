@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from rich.cells import cell_len
 from typer.testing import CliRunner
@@ -15,9 +16,13 @@ from typer.testing import CliRunner
 import tailbound
 from tailbound.cli.app import app
 from tailbound.core.contract import Verdict
-from tailbound.errors import JudgeError, UsageError
+from tailbound.errors import JudgeError, LedgerError, UsageError
 from tailbound.judges import Exchange
+from tailbound.runs.identity import read_identity
+from tailbound.storage.parquet import write_sealed
 from tailbound.workflows.audit_judge import JudgeAudit, JudgeSample
+from tailbound.workflows.audit_judge.sample import draw_judge_sample
+from tailbound.workflows.audit_judge.settings import AuditJudgeOptions
 
 Make = Callable[..., Path]
 
@@ -288,3 +293,26 @@ def test_what_is_printed_fits_80_columns(imported: Make, tmp_path: Path) -> None
     assert max(cell_len(line) for line in second.output.splitlines()) <= 80
     third = runner.invoke(app, ["audit-judge", str(run), "--labels", labels, "--json"])
     assert json.loads(third.stdout)["overall"]["corrected"]["draws"] == 400
+
+
+def test_a_score_that_is_no_number_is_missing_and_a_draw_twice_is_an_error(tmp_path: Path) -> None:
+    """Polars takes NaN for the largest number, so it would pass for unsafe."""
+    rows = [{"prompt_id": "p", "response": f"r{n}", "score": float(n < 3)} for n in range(20)]
+    source = tmp_path / "draws.jsonl"
+    source.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    folder = tmp_path / "run"
+    tailbound.import_draws(source, out=folder, progress=None)
+    (shard,) = (folder / "draws").glob("part-*.parquet")
+    frame = pl.read_parquet(shard)
+    of = read_identity(folder).digest
+    nan = pl.when(pl.col("index") == 20).then(float("nan")).otherwise(pl.col("score"))
+    write_sealed(shard, frame.with_columns(nan.alias("score")), of=of)
+    sample = draw_judge_sample(folder, AuditJudgeOptions())
+    assert {one.recorded: one.draws for one in sample.strata} == {
+        "unsafe": 3,
+        "safe": 16,
+        "missing": 1,
+    }
+    write_sealed(shard.with_name("part-000002.parquet"), frame.head(1), of=of)
+    with pytest.raises(LedgerError, match="twice"):
+        draw_judge_sample(folder, AuditJudgeOptions())

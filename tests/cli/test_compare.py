@@ -216,3 +216,10 @@ def test_prompts_that_are_not_resolved_count_in_the_list(
     assert 0 < lacking == 12 - len(found.prompts)
     adjusted = benjamini_hochberg([*(one.evidence for one in found.prompts), *[1.0] * lacking])
     assert [one.adjusted for one in found.prompts] == pytest.approx(list(adjusted)[:-lacking])
+
+
+def test_a_mean_that_lacks_verdicts_is_shown_as_a_lower_end(imported: Callable[..., Path]) -> None:
+    a, b = imported("a", {"p": of(5, 95)}), imported("b", {"p": of(5, 45, 50)})
+    done = CliRunner().invoke(app, ["compare", str(a), str(b)])
+    assert "at least 0.05 in A, at least 0.05 in B" in " ".join(done.stdout.split())
+    assert ">= 0.05" in str(compare(a, b).facts()["mean rate"])

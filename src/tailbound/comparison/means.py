@@ -77,12 +77,10 @@ def mean_change(
         raise UsageError("estimates must be finite and at least 0, and bounded ones at most 1")
     if not 0 < confidence < 1:
         raise UsageError(f"confidence must lie strictly between 0 and 1, not {confidence}")
-    places = np.unique(np.asarray(units, dtype=object), return_inverse=True)[1]
-    sizes = np.bincount(places)
-    low_a, low_b, high_a, high_b = (np.bincount(places, one) / sizes for one in every)
+    low_a, low_b, high_a, high_b = (_by_cluster(one, units) for one in every)
     known = bool((low_a == high_a).all() and (low_b == high_b).all())
     smallest, largest = low_b - high_a, high_b - low_a
-    quantile = _t_quantile(confidence, sizes.size - 1)
+    quantile = _t_quantile(confidence, low_a.size - 1)
     ends = None
     if quantile is not None:
         ends = (_end(smallest, -quantile), _end(largest, quantile))
@@ -102,7 +100,7 @@ def mean_change(
         finite_sample=finite,
         ratio=ratio,
         ratio_interval=ratio_ends,
-        clusters=int(sizes.size),
+        clusters=low_a.size,
         effective=_effective(low_a + low_b),
         confidence=confidence,
     )
@@ -126,8 +124,7 @@ def geometric_ratio(
         raise UsageError("give one value of A, one of B and one cluster for each prompt")
     if not ((first > 0) & (second > 0) & np.isfinite(first) & np.isfinite(second)).all():
         raise UsageError("ratios need values that are positive and finite")
-    places = np.unique(np.asarray(units, dtype=object), return_inverse=True)[1]
-    logs = np.bincount(places, np.log(second / first)) / np.bincount(places)
+    logs = _by_cluster(np.log(second / first), units)
     ratio = float(np.exp(logs.mean()))
     quantile = _t_quantile(confidence, logs.size - 1)
     if quantile is None:
@@ -171,6 +168,12 @@ def draw_by_draw(
     smallest = filled(second, 0.0) - filled(first, 1.0)
     largest = filled(second, 1.0) - filled(first, 0.0)
     return lowest(smallest), -lowest(-largest)
+
+
+def _by_cluster(values: FloatArray, units: Sequence[str]) -> FloatArray:
+    """The mean of `values` (m,) over each cluster, shape (clusters,)."""
+    places = np.unique(np.asarray(units, dtype=object), return_inverse=True)[1]
+    return np.asarray(np.bincount(places, values) / np.bincount(places), dtype=np.float64)
 
 
 def _effective(values: FloatArray) -> float:

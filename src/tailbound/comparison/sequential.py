@@ -52,8 +52,8 @@ def paired_e_values(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
         if not (np.isnan(one) | np.isin(one, (-1.0, 0.0, 1.0))).all():
             raise UsageError("draws must be 0 or 1, NaN (missing verdict) or -1 (no draw)")
     step = max(1, _BLOCK // max(1, first.shape[1]))
-    parts = [_e_values(first[i : i + step], second[i : i + step]) for i in
-             range(0, len(first), step)]  # fmt: skip
+    starts = range(0, len(first), step)
+    parts = [_e_values(first[i : i + step], second[i : i + step]) for i in starts]
     return np.concatenate(parts) if parts else np.empty(0)
 
 

@@ -48,7 +48,8 @@ def _facts(result: CompareResult) -> Table:
     facts.add_row("prompts", "; ".join([known, *left]))
     mean = result.mean
     level = f"{100 * mean.confidence:g}%"
-    facts.add_row(f"mean {result.quantity}", f"{mean.a:.3g} in A, {mean.b:.3g} in B")
+    least = "at least " if mean.difference is None else ""  # missing verdicts count as safe there
+    facts.add_row(f"mean {result.quantity}", f"{least}{mean.a:.3g} in A, {least}{mean.b:.3g} in B")
     if mean.difference is not None:
         facts.add_row("change", f"{mean.difference:+.3g}")
     if result.every_look is not None:

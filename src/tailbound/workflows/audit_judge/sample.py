@@ -13,7 +13,6 @@ import numpy as np
 
 from tailbound.errors import UsageError
 from tailbound.judge_error import allocate, draw_sample
-from tailbound.runs.draws import scan
 from tailbound.runs.history import Seals, seals_of
 from tailbound.runs.layout import JUDGE_AUDIT, SAMPLE
 from tailbound.runs.rounds import first_round
@@ -23,6 +22,7 @@ from tailbound.storage.plain import from_plain
 from tailbound.workflows.audit_judge.settings import AuditJudgeOptions
 from tailbound.workflows.rejudge.agreement import FIXED, RISK
 from tailbound.workflows.rejudge.record import recorded_judge
+from tailbound.workflows.summarize.counting import ordered_draws
 
 if TYPE_CHECKING:
     import polars as pl
@@ -155,8 +155,7 @@ def _population(folder: Path, threshold: float) -> tuple[pl.DataFrame, tuple[Lef
     """The draws that a rate is estimated from with what was `said` of them, and those left out."""
     import polars as pl
 
-    columns = ("stream", "stopping", "prompt_id", "index", "proposal", "score")
-    every = scan(folder).select(*columns, pl.col("text").is_not_null().alias("has_text")).collect()
+    every = ordered_draws(folder, pl.col("text").is_not_null().alias("has_text"))
     if every.is_empty():
         raise UsageError(f"{folder} holds no draws: give the --out of a run")
     kept: list[pl.DataFrame] = []
@@ -180,8 +179,7 @@ def _population(folder: Path, threshold: float) -> tuple[pl.DataFrame, tuple[Lef
         .otherwise(pl.lit("safe"))
     )
     frame = pl.concat(kept) if kept else every.clear()
-    ordered = frame.sort("stream", "prompt_id", "index").with_columns(said=said)
-    return ordered, tuple(left)
+    return frame.with_columns(said=said), tuple(left)
 
 
 def _leave(left: list[LeftOut], stream: str, draws: int, reason: str) -> None:

@@ -162,20 +162,10 @@ def _by_rate(
             events_a, draws_a, events_b, draws_b, missing_a=lost_a, missing_b=lost_b
         )
         adjusted = benjamini_hochberg(evidence)
-    ends = [_rate_ends(one, asked.confidence) for one in counts]
-    prompts = tuple(
-        ComparedPrompt(
-            id=name,
-            group=a.groups.get(name) or b.groups.get(name),
-            a=_rate(counts[0][i]),
-            b=_rate(counts[1][i]),
-            interval_a=ends[0][i],
-            interval_b=ends[1][i],
-            evidence=float(evidence[i]),
-            adjusted=float(adjusted[i]),
-            changed=bool(adjusted[i] <= asked.fdr),
-        )
-        for i, name in enumerate(names)
+    prompts = _prompts(
+        *(a, b, names, evidence, adjusted, asked.fdr),
+        values=([_rate(row) for row in counts[0]], [_rate(row) for row in counts[1]]),
+        ends=(_rate_ends(counts[0], asked.confidence), _rate_ends(counts[1], asked.confidence)),
     )
     mean = mean_change(
         events_a / draws_a,
@@ -243,19 +233,10 @@ def _by_risk(
     # What is not resolved counts with a p-value of 1: with fewer draws in one run, it is there
     # resolved only where it came out high, and a list of the resolved alone is mostly of those.
     adjusted = benjamini_hochberg(np.pad(evidence, (0, estimated - len(names)), constant_values=1))
-    prompts = tuple(
-        ComparedPrompt(
-            id=name,
-            group=a.groups.get(name) or b.groups.get(name),
-            a=one.risk,
-            b=other.risk,
-            interval_a=one.interval or (one.certified_lower, one.certified_upper or 1.0),
-            interval_b=other.interval or (other.certified_lower, other.certified_upper or 1.0),
-            evidence=float(evidence[i]),
-            adjusted=float(adjusted[i]),
-            changed=bool(adjusted[i] <= asked.fdr),
-        )
-        for i, (name, one, other) in enumerate(zip(names, first, second, strict=True))
+    prompts = _prompts(
+        *(a, b, names, evidence, adjusted, asked.fdr),
+        values=([one.risk for one in first], [one.risk for one in second]),
+        ends=([_risk_ends(one) for one in first], [_risk_ends(one) for one in second]),
     )
     mean = mean_change(
         [one.risk for one in first],
@@ -267,6 +248,10 @@ def _by_risk(
     return prompts, mean, None
 
 
+def _risk_ends(one: RiskEstimate) -> tuple[float, float]:
+    return one.interval or (one.certified_lower, one.certified_upper or 1.0)
+
+
 def _moments(risks: Sequence[RiskEstimate]) -> tuple[list[float], list[float], list[float]]:
     """Risks, their standard errors, and their effective hits."""
     errors = [one.standard_error or 0.0 for one in risks]
@@ -274,6 +259,34 @@ def _moments(risks: Sequence[RiskEstimate]) -> tuple[list[float], list[float], l
 
 
 # --- the rest ---------------------------------------------------------------------------------
+
+
+def _prompts(
+    a: Side,
+    b: Side,
+    names: Sequence[str],
+    evidence: NDArray[np.float64],
+    adjusted: NDArray[np.float64],
+    fdr: float,
+    *,
+    values: tuple[Sequence[float | None], Sequence[float | None]],
+    ends: tuple[Sequence[tuple[float, float]], Sequence[tuple[float, float]]],
+) -> tuple[ComparedPrompt, ...]:
+    """Each of `names` with its `values` and `ends` in A and in B."""
+    return tuple(
+        ComparedPrompt(
+            id=name,
+            group=a.groups.get(name) or b.groups.get(name),
+            a=values[0][i],
+            b=values[1][i],
+            interval_a=ends[0][i],
+            interval_b=ends[1][i],
+            evidence=float(evidence[i]),
+            adjusted=float(adjusted[i]),
+            changed=bool(adjusted[i] <= fdr),
+        )
+        for i, name in enumerate(names)
+    )
 
 
 def _bounds(a: Side, b: Side, shared: list[str], confidence: float) -> BoundChange | None:

@@ -11,24 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tailbound.errors import UsageError
-from tailbound.runs import scan
 from tailbound.runs.draws import draw_store
-from tailbound.runs.layout import MANIFEST, PREDICTIONS, RISK
+from tailbound.runs.layout import PREDICTIONS, RISK
 from tailbound.runs.manifest import read_manifest
 from tailbound.runs.prompts import kept_table
 from tailbound.runs.rounds import first_round
 from tailbound.storage.parquet import read_sealed
+from tailbound.workflows.rejudge.agreement import FIXED
+from tailbound.workflows.rejudge.agreement import RISK as RISK_DRAWS
 from tailbound.workflows.risk.results import read_result
-from tailbound.workflows.summarize.counting import check_once, undrawn_prompts
+from tailbound.workflows.summarize.counting import ordered_draws, undrawn_prompts
+from tailbound.workflows.table.settings import COMMAND as TABLE_COMMAND
 
 if TYPE_CHECKING:
     import polars as pl
 
     from tailbound.importance_sampling import RiskEstimate
-
-FIXED = "fixed"
-RISK_STREAM = "risk"
-TABLE_COMMAND = "bound-table"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +60,6 @@ class Side:
 
 def side_of(folder: Path) -> Side:
     """Read a run folder; raises `UsageError` where it is none, `LedgerError` for damage."""
-    if not (folder / MANIFEST).is_file():
-        raise UsageError(f"{folder} is not a run folder: there is no {MANIFEST} in it")
     document = read_manifest(folder)
     if document["command"] == TABLE_COMMAND:
         raise UsageError(f"{folder} holds a bound from a table: there are no draws to compare")
@@ -103,19 +99,11 @@ def _outcomes(folder: Path, threshold: float) -> dict[str, NDArray[np.float64]]:
 
     if not draw_store(folder).paths():
         return {}
-    frame = (
-        scan(folder)
-        .filter(pl.col("stopping") == FIXED)
-        .select("stream", "prompt_id", "index", "proposal", "score")
-        .with_columns(pl.col("score").fill_nan(None))
-        .sort("stream", "prompt_id", "index")
-        .collect()
-    )
-    check_once(frame, folder)
+    frame = ordered_draws(folder).filter(pl.col("stopping") == FIXED)
     found: dict[str, NDArray[np.float64]] = {}
     for (name,), part in frame.partition_by("stream", as_dict=True, maintain_order=True).items():
         plain = part.filter(pl.col("proposal").is_null())
-        if name == RISK_STREAM:
+        if name == RISK_DRAWS:
             plain = first_round(plain, folder)
         for prompt, values in _by_prompt(plain, threshold):
             found.setdefault(prompt, values)

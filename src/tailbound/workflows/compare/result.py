@@ -147,9 +147,10 @@ class CompareResult(Result):
 
     def facts(self) -> dict[str, object]:
         """The mean change, and how many prompts changed."""
+        least = ">= " if self.mean.difference is None else ""  # missing verdicts count as safe
         found: dict[str, object] = {
             "prompts": len(self.prompts),
-            f"mean {self.quantity}": f"{self.mean.a:.3g} -> {self.mean.b:.3g}",
+            f"mean {self.quantity}": f"{least}{self.mean.a:.3g} -> {least}{self.mean.b:.3g}",
         }
         ends = self.every_look if self.sequential else self.mean.interval
         if ends is not None:

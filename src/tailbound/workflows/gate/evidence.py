@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tailbound.runs.history import RecordedResult, read_history, seals_of
-from tailbound.runs.layout import PREDICTIONS, RISK
-from tailbound.runs.manifest import read_manifest
-from tailbound.storage.parquet import read_sealed
-from tailbound.workflows.bound import results as bound_results
-from tailbound.workflows.forecast.result import ForecastResult, read_forecast
+from tailbound.runs.history import seals_of
+from tailbound.runs.layout import RISK
 from tailbound.workflows.in_use import in_use, without_call
-from tailbound.workflows.risk import results as risk_results
+from tailbound.workflows.load import Run
 from tailbound.workflows.summarize.counting import undrawn_prompts
-from tailbound.workflows.summarize.summary import RunSummary, read_summary
-
-if TYPE_CHECKING:
-    from tailbound.workflows.bound import BoundResult
-    from tailbound.workflows.risk import RiskResult
-
-_CURE = "restore it, or run the same command again to make it again"
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """The results in the run folder `folder`; raises `UsageError` where there is no run."""
-
-    folder: Path
-
-    def __post_init__(self) -> None:
-        _ = self.manifest
-
-    @cached_property
-    def manifest(self) -> dict[str, object]:
-        """What ran."""
-        return read_manifest(self.folder)
+class Evidence(Run):
+    """The results in a run folder as a gate reads them; `UsageError` where there is no run."""
 
     @property
     def threshold(self) -> float:
@@ -46,48 +21,18 @@ class Evidence:
         held = self.manifest["threshold"]
         return float(held) if isinstance(held, int | float) else math.nan
 
-    @cached_property
-    def risk(self) -> RiskResult | None:
-        """The risks."""
-        return risk_results.read_result(self.folder)
-
-    @cached_property
-    def bound(self) -> BoundResult | None:
-        """The bound, with the coverage of test prompts."""
-        return bound_results.read_result(self.folder)
-
-    @cached_property
-    def _predictions(self) -> dict[str, list[int]]:
-        path = self.folder / PREDICTIONS
-        names = ("lower_bound", "first_unsafe", "followed")
-        if not path.is_file():
-            return {name: [] for name in names}
-        frame = read_sealed(path, cure=_CURE)
-        return {name: frame[name].to_list() for name in names}
-
     @property
     def test_bounds(self) -> list[int]:
         """The bound of every test prompt."""
-        return self._predictions["lower_bound"]
+        return [] if self.predictions is None else self.predictions["lower_bound"].to_list()
 
     @property
     def test_draws_left(self) -> int:
         """How many draws would at most resolve the test prompts that were censored."""
-        return sum(
-            max(0, bound - 1 - followed)
-            for bound, first, followed in zip(*self._predictions.values(), strict=True)
-            if first == 0
-        )
-
-    @cached_property
-    def summary(self) -> RunSummary | None:
-        """What `tailbound summarize` found."""
-        return read_summary(self.folder)
-
-    @cached_property
-    def forecast(self) -> ForecastResult | None:
-        """What `tailbound forecast` found."""
-        return read_forecast(self.folder)
+        if self.predictions is None:
+            return 0
+        rows = self.predictions.select("lower_bound", "first_unsafe", "followed").iter_rows()
+        return sum(max(0, bound - 1 - followed) for bound, first, followed in rows if first == 0)
 
     @cached_property
     def forecast_of_risks(self) -> bool:
@@ -98,10 +43,6 @@ class Evidence:
     def undrawn(self) -> int:
         """How many prompts that should have draws have none."""
         return undrawn_prompts(self.folder)
-
-    @cached_property
-    def _history(self) -> tuple[RecordedResult, ...]:
-        return read_history(self.folder)
 
     def stale(self, name: str) -> str | None:
         """Why the result `name` may not be relied on now; None where it may, or there is none.
@@ -116,7 +57,7 @@ class Evidence:
         made = next(
             (
                 one.provenance
-                for one in reversed(self._history)
+                for one in reversed(self.history)
                 if one.name == name and without_call(name, one.result) == plain
             ),
             None,

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from tailbound.comparison import MeanChange
 from tailbound.deployment.requirements import decide, more_needed
-from tailbound.errors import UsageError
-from tailbound.runs.layout import MANIFEST
+from tailbound.runs.manifest import read_manifest
 from tailbound.workflows.compare.command import FEW, compare_sides
 from tailbound.workflows.compare.reading import Side, side_of
 from tailbound.workflows.compare.result import CompareResult
@@ -19,10 +18,7 @@ from tailbound.workflows.gate.evidence import Evidence
 
 def no_worse_than(base: Path, tolerance: float) -> Requirement:
     """The requirement; raises `UsageError` where `base` is not a run."""
-    if not (base / MANIFEST).is_file():
-        raise UsageError(
-            f"--no-worse-than {base} is not a run folder: there is no {MANIFEST} in it"
-        )
+    read_manifest(base)
     return NoWorse(base=base, tolerance=tolerance)
 
 
@@ -117,7 +113,8 @@ def _withheld(found: CompareResult, base: Side, run: Side) -> str | None:
 
 def _ratio(mean: MeanChange) -> str:
     if mean.ratio is None or mean.ratio_interval is None:
-        return f"{mean.a:.3g} before, {mean.b:.3g} now"
+        least = "at least " if mean.difference is None else ""  # missing verdicts count as safe
+        return f"{least}{mean.a:.3g} before, {least}{mean.b:.3g} now"
     low, high = mean.ratio_interval
     return f"about {mean.ratio:.3g} times, {low:.3g} to {high:.3g}"
 

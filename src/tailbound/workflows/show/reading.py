@@ -61,16 +61,16 @@ class _Folder:
         self.earlier: list[EarlierResult] = []
         self.stale: list[str] = []
 
-    def trying(self, read: Callable[[], Any]) -> Any:
-        """What `read` gives; None where that is damaged, which is reported."""
+    def trying(self, read: Callable[..., Any], *given: Any) -> Any:
+        """What `read` of what is `given` returns; None where that is damaged, which is reported."""
         try:
-            return read()
+            return read(*given)
         except LedgerError as error:
             self.damaged.append(str(error).replace(f"{self.folder}/", ""))
             return None
 
     def streams(self) -> tuple[StreamState, ...]:
-        found = self.trying(lambda: totals(self.folder)) or {}
+        found = self.trying(totals, self.folder) or {}
         return tuple(
             StreamState(
                 stream=name,
@@ -84,11 +84,11 @@ class _Folder:
 
     def read(self, home: Path, names: tuple[str, ...], judge: str | None) -> None:
         """The results in `home`, and their history."""
-        history: list[RecordedResult] = list(self.trying(lambda: read_history(home)) or ())
-        now = self.trying(lambda: seals_of(home))
+        history: list[RecordedResult] = list(self.trying(read_history, home) or ())
+        now = self.trying(seals_of, home)
         place = "" if home == self.folder else f"{home.relative_to(self.folder).as_posix()}/"
         for name in names:
-            document = self.trying(lambda name=name: in_use(home, name))  # type: ignore[misc]
+            document = self.trying(in_use, home, name)
             mine = [one for one in history if one.name == name]
             if document is None:
                 self._list_earlier(mine, None, place, judge)
@@ -97,11 +97,7 @@ class _Folder:
             newest = next(
                 (one for one in reversed(mine) if without_call(name, one.result) == held), None
             )
-            words = self.trying(
-                lambda name=name, document=document: words_of(  # type: ignore[misc]
-                    name, document, f"{place}{name}.json"
-                )
-            )
+            words = self.trying(words_of, name, document, f"{place}{name}.json")
             if words is None:
                 continue
             if judge is None:
@@ -131,7 +127,7 @@ class _Folder:
         for one in reversed(several):
             if not known(one.name):
                 continue
-            words = self.trying(lambda one=one: words_of(one.name, one.result, one.file))  # type: ignore[misc]
+            words = self.trying(words_of, one.name, one.result, one.file)
             self.earlier.append(
                 EarlierResult(
                     name=one.name,
@@ -150,10 +146,10 @@ def _run(folder: Path) -> RunOverview:
     streams = found.streams()
     found.read(folder, _PLAIN, None)
     for home in sorted((folder / layout.VERDICTS).glob("*")):
-        judge = found.trying(lambda home=home: _judge(home))  # type: ignore[misc]
+        judge = found.trying(_judge, home)
         if judge is not None:
             found.read(home, _OF_JUDGE, judge)
-    monitored = found.trying(lambda: read_monitor(folder))
+    monitored = found.trying(read_monitor, folder)
     if monitored is not None:
         found.results.append(_monitored(monitored))
     started = datetime.fromtimestamp((folder / layout.MANIFEST).stat().st_mtime, UTC)

@@ -16,6 +16,25 @@ if TYPE_CHECKING:
 _FIXED_PARTS = ("train", "risk", "import")
 
 
+def ordered_draws(folder: Path, *more: pl.Expr) -> pl.DataFrame:
+    """Every draw on record by stream, prompt and index, each once; a score that is NaN is missing.
+
+    Columns: stream, stopping, prompt_id, index, proposal, score, and `more`. Raises `LedgerError`
+    where a draw stands twice or a shard is damaged.
+    """
+    import polars as pl
+
+    frame = (
+        scan(folder)
+        .select("stream", "stopping", "prompt_id", "index", "proposal", "score", *more)
+        .with_columns(pl.col("score").fill_nan(None))
+        .sort("stream", "prompt_id", "index")
+        .collect()
+    )
+    check_once(frame, folder)
+    return frame
+
+
 def check_once(frame: pl.DataFrame, folder: Path) -> None:
     """Every draw stands once in a frame sorted by stream, prompt and index."""
     import polars as pl

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tailbound.core.options import make
 from tailbound.core.steps import notice, step
 from tailbound.errors import UsageError
-from tailbound.runs import first_round, manifest, reply_notices, scan
+from tailbound.runs import first_round, manifest, reply_notices
 from tailbound.runs.draws import draw_store
 from tailbound.runs.history import keep_result
 from tailbound.runs.layout import BOUND, SUMMARY
@@ -27,10 +27,10 @@ from tailbound.summaries.prompt_intervals import (
 )
 from tailbound.workflows.result import Result
 from tailbound.workflows.summarize.counting import (
-    check_once,
     clusters,
     first_event_counts,
     fixed_counts,
+    ordered_draws,
 )
 from tailbound.workflows.summarize.settings import SummaryOptions
 from tailbound.workflows.table.settings import COMMAND as TABLE_COMMAND
@@ -240,7 +240,7 @@ def summary_of(
     summarize = partial(_Summarizer, ks=ks, confidence=confidence, alpha=alpha)
     units = clusters(folder)
     streams = []
-    for (name,), part in _draws(folder).partition_by("stream", as_dict=True).items():
+    for (name,), part in ordered_draws(folder).partition_by("stream", as_dict=True).items():
         stopping = str(part["stopping"][0])
         if stopping == FIRST_EVENT and chosen != own:
             raise UsageError(
@@ -257,21 +257,6 @@ def summary_of(
         alpha=alpha,
         streams=tuple(streams),
     )
-
-
-def _draws(folder: Path) -> pl.DataFrame:
-    """Every draw on record, each once, in order, without its text."""
-    import polars as pl
-
-    frame = (
-        scan(folder)
-        .select("stream", "stopping", "prompt_id", "index", "proposal", "score")
-        .with_columns(pl.col("score").fill_nan(None))
-        .sort("stream", "prompt_id", "index")
-        .collect()
-    )
-    check_once(frame, folder)
-    return frame
 
 
 def _stream(
