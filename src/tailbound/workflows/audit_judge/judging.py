@@ -6,6 +6,7 @@ are used where they are there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -65,7 +66,8 @@ def judge_sample(
     labels: dict[str, bool | None] = {}
     for key, row in keys.items():
         score = scores.get(key)
-        labels[row] = None if score is None else score >= judge.threshold
+        # a score that is no number lies below every threshold, and is not safe
+        labels[row] = None if score is None or math.isnan(score) else score >= judge.threshold
     return labels
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from tailbound.core.outside import clean_text, visible
 from tailbound.workflows.report.figures.svg import STYLE, draw
 from tailbound.workflows.report.page import Browser, Cell, Figure, Page
-from tailbound.workflows.report.words import count, cut, probability
+from tailbound.workflows.words import count, cut, probability
 
 GENERATOR = "tailbound report"
 MARK = f'<meta name="generator" content="{GENERATOR}">'

@@ -25,7 +25,7 @@ from tailbound.workflows.report.page import (
     Section,
     Table,
 )
-from tailbound.workflows.report.words import cut
+from tailbound.workflows.words import cut
 
 ROWS = 100
 """Rows of a long table: a page of text is not searched or sorted."""

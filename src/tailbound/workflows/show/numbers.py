@@ -12,6 +12,7 @@ from tailbound.workflows.forecast.result import ForecastResult
 from tailbound.workflows.rejudge.job import Rejudged
 from tailbound.workflows.risk.results import RiskResult
 from tailbound.workflows.summarize.summary import FIRST_EVENT, RunSummary
+from tailbound.workflows.words import count
 
 Words = tuple[tuple[str, ...], str | None]
 """The numbers, and the guarantee."""
@@ -123,11 +124,6 @@ def known(name: str) -> bool:
 def number(value: float) -> str:
     """Three digits; what is not known is not 0."""
     return "not known" if value != value else f"{value:.3g}"
-
-
-def count(value: float) -> str:
-    """A number of draws, with its decimal where it has one."""
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
 
 
 def _between(low: float, high: float, digits: str) -> str:

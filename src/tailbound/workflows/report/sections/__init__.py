@@ -22,7 +22,7 @@ from tailbound.workflows.report.sections import (
     survival,
     weights,
 )
-from tailbound.workflows.report.words import plural
+from tailbound.workflows.words import plural
 
 OF_A_RUN: tuple[Callable[[ReportedRun], Section | None], ...] = (
     survival.section,

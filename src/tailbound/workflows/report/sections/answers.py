@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tailbound.workflows.report.page import Block, Heading, Paragraph, Section, Table
 from tailbound.workflows.report.reading import ReportedRun
-from tailbound.workflows.report.words import (
+from tailbound.workflows.words import (
     amount,
     count,
     decimal,

@@ -7,7 +7,7 @@ from tailbound.workflows.bound.importance.report import WeightedCoverage
 from tailbound.workflows.report.figures.chart import Axis, Row, Rows, Rule
 from tailbound.workflows.report.page import Figure, Paragraph, Section, Table
 from tailbound.workflows.report.reading import ReportedRun
-from tailbound.workflows.report.words import count, percent, percents
+from tailbound.workflows.words import count, percent, percents
 
 MOST = 40
 """Groups that are drawn: of more, those with most prompts."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tailbound.runs import scan
 from tailbound.workflows.report.page import Example, Examples, Paragraph, Section
 from tailbound.workflows.report.reading import ReportedRun
-from tailbound.workflows.report.words import cut, percent, plural
+from tailbound.workflows.words import cut, percent, plural
 
 MOST = 20
 LONGEST = 4_000

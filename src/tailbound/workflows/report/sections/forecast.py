@@ -8,7 +8,7 @@ from tailbound.workflows.report.figures.chart import Plot, Points
 from tailbound.workflows.report.figures.scale import around
 from tailbound.workflows.report.page import Block, Figure, Paragraph, Section, Table
 from tailbound.workflows.report.reading import ReportedRun
-from tailbound.workflows.report.words import (
+from tailbound.workflows.words import (
     amount,
     count,
     decimal,

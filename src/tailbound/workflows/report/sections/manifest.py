@@ -7,7 +7,7 @@ from typing import Any
 
 from tailbound.workflows.report.page import Block, Facts, Paragraph, Section
 from tailbound.workflows.report.reading import ReportedRun
-from tailbound.workflows.report.words import count, cut
+from tailbound.workflows.words import count, cut
 
 _LONGEST = 400
 

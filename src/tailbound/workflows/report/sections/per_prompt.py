@@ -19,8 +19,8 @@ from tailbound.workflows.report.page import (
     Table,
 )
 from tailbound.workflows.report.reading import ReportedRun
-from tailbound.workflows.report.words import count, interval, plural, probability
 from tailbound.workflows.risk.results import LEAST_HITS
+from tailbound.workflows.words import count, interval, plural, probability
 
 if TYPE_CHECKING:
     from tailbound.importance_sampling import RiskEstimate

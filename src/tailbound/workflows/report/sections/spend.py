@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tailbound.workflows.report.page import Block, Paragraph, Section, Table
 from tailbound.workflows.report.reading import ReportedRun
-from tailbound.workflows.report.words import count, seconds
+from tailbound.workflows.words import count, seconds
 
 
 def section(run: ReportedRun) -> Section | None:

@@ -25,8 +25,8 @@ from tailbound.workflows.report.figures.chart import Axis, Band, Line, Plot
 from tailbound.workflows.report.page import Figure, Paragraph, Section
 from tailbound.workflows.report.page import Table as PageTable
 from tailbound.workflows.report.reading import IMPORT, ReportedRun
-from tailbound.workflows.report.words import count, percent, percents, plural
 from tailbound.workflows.table.settings import COMMAND as TABLE_COMMAND
+from tailbound.workflows.words import count, percent, percents, plural
 
 if TYPE_CHECKING:
     import polars as pl

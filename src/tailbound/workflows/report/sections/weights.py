@@ -11,7 +11,7 @@ from tailbound.workflows.report.figures.chart import Axis, Plot, Points, Row, Ro
 from tailbound.workflows.report.figures.scale import around
 from tailbound.workflows.report.page import Block, Facts, Figure, Paragraph, Section, Table
 from tailbound.workflows.report.reading import ReportedRun
-from tailbound.workflows.report.words import count, percent, plural, probability
+from tailbound.workflows.words import count, percent, plural, probability
 
 if TYPE_CHECKING:
     from tailbound.workflows.bound.importance.report import WeightedReport

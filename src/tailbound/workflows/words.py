@@ -1,4 +1,4 @@
-"""Numbers as the report writes them."""
+"""Numbers as reports and overviews write them."""
 
 from __future__ import annotations
 
