@@ -23,7 +23,7 @@ class GroupSpread:
     `worst` and `best` are the places of the resolved wordings with the largest and smallest p, and
     `spread` is the difference of their log10, which noise makes too large and wordings that are not
     resolved too small. `sd` is the standard deviation of log10 p with the noise of the estimates
-    taken off (0 where noise explains it all), None for fewer than two resolved wordings.
+    removed (0 where noise explains it all), None for fewer than two resolved wordings.
     """
 
     group: str
@@ -127,7 +127,7 @@ def variance_components(
     groups with a resolved wording, or none with two.
 
     Source: Searle, Casella and McCulloch (1992), "Variance Components", section 3.6 (unbalanced
-    one-way classification), with the noise taken off.
+    one-way classification), with the noise removed.
 
     >>> from tailbound.deployment import queries_of
     >>> found = variance_components(queries_of([0.1, 0.01, 0.001, 0.0001]), ["a", "a", "b", "b"])

@@ -57,9 +57,9 @@ class SensitivityResult(Result):
         """What the numbers are."""
         return (
             f"intervals {100 * self.confidence:g}%, asymptotic (bootstrap over groups, as a random "
-            "sample of queries, each with a random sample of its wordings); standard deviations "
-            "have the noise of the estimates taken off, differences of the worst and the best "
-            "wording have not"
+            "sample of queries, each with a random sample of its wordings); the noise of the "
+            "estimates is removed from the standard deviations, not from the differences between "
+            "the worst and the best wording"
         )
 
     def to_dict(self) -> dict[str, Any]:
