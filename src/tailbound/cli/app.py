@@ -7,32 +7,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from typing import NoReturn
 
 import typer
 
-from tailbound.cli.audit_judge import command as audit_judge
-from tailbound.cli.bound import command as bound
-from tailbound.cli.compare import command as compare
-from tailbound.cli.demo import command as demo
-from tailbound.cli.doctor import command as doctor
-from tailbound.cli.forecast import command as forecast
-from tailbound.cli.gate import command as gate
-from tailbound.cli.help import HELP, Command, Group
-from tailbound.cli.import_ import command as import_
-from tailbound.cli.listing import judges, targets
-from tailbound.cli.monitor import command as monitor
-from tailbound.cli.predict import command as predict
-from tailbound.cli.rejudge import command as rejudge
-from tailbound.cli.report import command as report
-from tailbound.cli.reproduce import app as reproduce
-from tailbound.cli.risk import command as risk
-from tailbound.cli.sensitivity import command as sensitivity
-from tailbound.cli.show import command as show
-from tailbound.cli.steer import app as steer
-from tailbound.cli.summarize import command as summarize
-from tailbound.cli.verify import command as verify
+from tailbound.cli.commands import Root
+from tailbound.cli.help import HELP
 from tailbound.core.interrupts import keeps_nothing, kept_in
 from tailbound.core.outside import visible
 from tailbound.terminal.console import guard
@@ -42,7 +22,7 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="tailbound",
     help="Measures how rarely a language model misbehaves.",
-    cls=Group,
+    cls=Root,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -50,31 +30,6 @@ app = typer.Typer(
 )
 _OF_NAMES = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)
 """What the system has against a name that was given, rather than a mistake of ours."""
-_commands: dict[str, Callable[..., None]] = {
-    "demo": demo,
-    "bound": bound,
-    "predict": predict,
-    "risk": risk,
-    "summarize": summarize,
-    "rejudge": rejudge,
-    "audit-judge": audit_judge,
-    "compare": compare,
-    "forecast": forecast,
-    "sensitivity": sensitivity,
-    "gate": gate,
-    "show": show,
-    "report": report,
-    "verify": verify,
-    "monitor": monitor,
-    "import": import_,
-    "targets": targets,
-    "judges": judges,
-    "doctor": doctor,
-}
-for _name, _command in _commands.items():
-    app.command(_name, cls=Command)(_command)
-app.add_typer(steer)
-app.add_typer(reproduce)
 
 
 def _show_version(asked: bool) -> None:

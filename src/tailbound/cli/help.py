@@ -168,7 +168,10 @@ class Group(_Help, TyperGroup):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """The commands, then the options."""
-        named = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        rows = [(name, " ".join((one.help or "").split())) for name, one in named if one]
-        _write({"Commands": rows}, formatter)
+        _write({"Commands": self.rows(ctx)}, formatter)
         super().format_options(ctx, formatter)
+
+    def rows(self, ctx: Any) -> list[tuple[str, str]]:
+        """Every command and its help, in one line."""
+        named = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        return [(name, " ".join((one.help or "").split())) for name, one in named if one]

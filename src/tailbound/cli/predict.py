@@ -22,9 +22,10 @@ def command(
     as_json: opt.Json = False,
     **options: Any,
 ) -> None:
-    """Print the lower bound for each prompt: JSON lines {"id", "lower_bound", "p_hat"}.
+    """Print the lower bound for each prompt, as JSON lines.
 
-    Where the run has bounds at several miscoverages, the smaller ones follow under "at_alpha".
+    A line is {"id", "lower_bound", "p_hat"}. Where the run has bounds at several miscoverages, the
+    smaller ones follow under "at_alpha".
     """
     from tailbound.terminal.progress import LiveProgress
     from tailbound.workflows.bound.prediction import predict_command

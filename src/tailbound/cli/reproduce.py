@@ -34,6 +34,7 @@ app = typer.Typer(
     help="Run a study of methods again: tables and figures beside the truth.",
     cls=Group,
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
 )
 

@@ -22,6 +22,7 @@ app = typer.Typer(
     help="Find and save a direction that makes a model unsafe.",
     cls=Group,
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
 )
 
