@@ -45,6 +45,7 @@ from tailbound.workflows.bound import (
 from tailbound.workflows.bound.curve import Curve, TwoSided
 from tailbound.workflows.bound.groups import Groups, LowerBound
 from tailbound.workflows.bound.importance.report import WeightedReport
+from tailbound.workflows.bound.recalibration import Recalibration
 from tailbound.workflows.bound.results import MissingVerdicts, StreamSpend
 from tailbound.workflows.compare import CompareResult
 from tailbound.workflows.doctor import Diagnosis
@@ -148,6 +149,8 @@ BOUND = shape(
     # null with the design naive and p_hat of one's own
     curve=CURVE,
     weighted=WeightedReport | None,
+    # null where p_hat is used as it was given, or was predicted here
+    recalibration=Recalibration | None,
 )
 EVALUATION = shape(
     "evaluation",
@@ -157,11 +160,10 @@ EVALUATION = shape(
 )
 
 FOUND: dict[str, Any] = {
-    "least_effect": MapOf(float),
-    "mean_weight": float,
-    "mean_weight_z": float | None,
+    "least_effect": Omittable(MapOf(float)),
+    "mean_weight": Omittable(float),
+    "mean_weight_z": Omittable(float | None),
 }
-MAYBE_FOUND: dict[str, Any] = {name: Omittable(kind) for name, kind in FOUND.items()}
 ESTIMATE: dict[str, Any] = {
     "agreement": Nullable(shape("group_agreement", GroupAgreement, agrees=bool | None))
 }
@@ -178,7 +180,7 @@ RISK = shape(
     checks=shape(
         "checks",
         about="What the self-checks found; empty without a proposal.",
-        **MAYBE_FOUND,
+        **FOUND,
     ),
     left_out=list[str],
 )
@@ -364,9 +366,9 @@ FILES: dict[str, Shape] = {
     layout.CHECKS: shape(
         "self_checks",
         about="What the self-checks of a proposal found, and a digest of what they depend on.",
-        schema=ONE,
+        schema=Literal[2],
         digest=str,
-        **FOUND,
+        least_effect=MapOf(float),
     ),
     layout.WEIGHTED: shape(
         "weighted_draws",

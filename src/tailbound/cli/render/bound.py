@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tailbound.survival import Coverage
     from tailbound.workflows.bound import BoundAtAlpha, BoundResult, Preview
     from tailbound.workflows.bound.groups import Groups
+    from tailbound.workflows.bound.recalibration import Recalibration
 
 _LIMITS = {
     "alpha": "alpha: the estimated miscoverage reached it",
@@ -172,6 +173,14 @@ def held(one: BoundAtAlpha) -> str:
     return seen + (one.statement if low else "the same guarantee")
 
 
+def recalibrated(made: Recalibration, units: str) -> tuple[str, str]:
+    """What p_hat of the user's own was recalibrated on."""
+    return (
+        "p_hat",
+        f"recalibrated on {made.units:,} {units}: {made.events:,} events in {made.draws:,} draws",
+    )
+
+
 def _predictor(result: BoundResult) -> Iterator[tuple[str, str]]:
     """How good the predictor is, and what the bound would be without one."""
     if result.predictor is not None:
@@ -182,6 +191,8 @@ def _predictor(result: BoundResult) -> Iterator[tuple[str, str]]:
         )
         if result.predictor["head"] != "ridge":
             yield "head", f"{result.predictor['head']}: {result.predictor['choice']}"
+    if result.recalibration is not None:
+        yield recalibrated(result.recalibration, "training prompts")
     if result.constant is not None:
         more = " or more" if result.constant.or_more else ""
         yield "no predictor", f"about L = {result.constant.bound:,}{more} for every prompt"

@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.panel import Panel
 
-from tailbound.cli.render.bound import console, count, coverage, held
+from tailbound.cli.render.bound import console, count, coverage, held, recalibrated
 from tailbound.terminal.safe import SafeTable
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def bound(result: BoundResult, *, subject: str, out: Console | None = None) -> N
         facts.add_row(
             f"at alpha {one.bound.alpha:g}", f"median L = {count(one.median_bound)}; {held(one)}"
         )
+    if result.recalibration is not None:
+        facts.add_row(*recalibrated(result.recalibration, "training units"))
     stopped = result.missing.prompts_stopped
     facts.add_row(
         "censored",

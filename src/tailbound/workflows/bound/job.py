@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tailbound.audit import Audit, FixedCounts, Followed, Reporter, silent
 from tailbound.audit.judge_queue import no_verdicts
 from tailbound.core.prompt import Prompt
-from tailbound.core.steps import step
+from tailbound.core.steps import notice, step
 from tailbound.errors import UnreachableError
 from tailbound.intervals import clopper_pearson
 from tailbound.judges import Judge
@@ -49,6 +49,7 @@ from tailbound.workflows.bound.groups import Calibrated, Calibration
 from tailbound.workflows.bound.p_hat import read_p_hat, write_p_hat
 from tailbound.workflows.bound.parts import PromptSplit
 from tailbound.workflows.bound.randomness import rng_for
+from tailbound.workflows.bound.recalibration import Recalibration, recalibration_of
 from tailbound.workflows.bound.replicates import (
     FollowedCopies,
     stopped_by_missing,
@@ -128,6 +129,7 @@ def calibrated(
     write_p_hat(
         folder,
         parts,
+        recalibrated=predictions.recalibration is not None,
         train=predictions.reference,
         calibration=predictions.calibration,
         test=predictions.test,
@@ -147,7 +149,7 @@ def calibrated(
         max_level=settings.max_level,
         planning_p_hat=predictions.hazard,
         max_draws=settings.max_draws,
-        replicates=settings.most_replicates(trained=not parts.supplied),
+        replicates=settings.most_replicates(trained=predictions.counts is not None),
         rng=rng_for(settings.seed, "selection"),
     )
     longest = calibration.longest
@@ -184,6 +186,7 @@ def calibrated(
         spend=_spend(ledger, parts, settings, outcomes, tested),
         groups=longest.groups,
         curve=curve,
+        recalibration=predictions.recalibration,
         at_alpha=tuple(
             BoundAtAlpha(
                 bound=one.bound,
@@ -211,6 +214,7 @@ class Predictions:
         report: dict[str, Any] | None,
         constant: ConstantBound | None,
         counts: FixedCounts | None = None,
+        recalibration: Recalibration | None = None,
     ) -> None:
         self.calibration = calibration
         self.test = test
@@ -219,6 +223,7 @@ class Predictions:
         self.report = report
         self.constant = constant
         self.counts = counts
+        self.recalibration = recalibration
 
     @classmethod
     def make(
@@ -226,14 +231,7 @@ class Predictions:
     ) -> Predictions:
         """Predictions of the user's own where there are any; else fit a predictor."""
         if parts.supplied:
-            return cls(
-                calibration=parts.supplied_p_hat(parts.calibration),
-                test=parts.supplied_p_hat(parts.test),
-                reference=parts.supplied_p_hat(parts.train),
-                hazard=None,
-                report=None,
-                constant=None,
-            )
+            return cls._supplied(parts, audit, settings, folder)
         chosen, _ = choose_features(settings.features, target)
         with step("preparing the features"):
             features_of = feature_source(chosen, target, parts.train)
@@ -261,6 +259,35 @@ class Predictions:
         )
 
     @classmethod
+    def _supplied(
+        cls, parts: PromptSplit, audit: Audit, settings: BoundSettings, folder: Path
+    ) -> Predictions:
+        """Predictions of the user's own, recalibrated on training draws where that is asked for."""
+        train, calibration, test = (parts.supplied_p_hat(part) for part in parts.all)
+        counts, recalibration, hazard = None, None, None
+        if settings.recalibrate == "on":
+            counts = audit.sample_fixed(parts.train, settings.train_draws, stream="train")
+            _check_verdicts(counts, folder, audit.judge_id)
+            recalibration = recalibration_of(train, counts.unsafe, counts.draws - counts.missing)
+            if recalibration is None:
+                notice("p_hat stays as it was given: not one training draw was unsafe")
+            else:
+                train, calibration, test = (recalibration(p) for p in (train, calibration, test))
+            hazard = _hazard(train, counts)
+            if not settings.allow_missing:
+                _check_missing(counts, as_hazard(hazard, calibration), settings.alpha)
+        return cls(
+            calibration=calibration,
+            test=test,
+            reference=train,
+            hazard=hazard,
+            report=None,
+            constant=None,
+            counts=counts,
+            recalibration=recalibration,
+        )
+
+    @classmethod
     def recorded(
         cls, parts: PromptSplit, audit: Audit, settings: BoundSettings, folder: Path
     ) -> Predictions:
@@ -268,19 +295,18 @@ class Predictions:
 
         Nothing is predicted: the report of the training is read back.
         """
+        if parts.supplied:
+            return cls._supplied(parts, audit, settings, folder)
         p_hat = read_p_hat(folder)
         calibration, test, reference = (
             np.array([p_hat[prompt.id] for prompt in part], dtype=np.float64)
             for part in (parts.calibration, parts.test, parts.train)
         )
-        if parts.supplied:
-            hazard, report, constant, counts = None, None, None, None
-        else:
-            counts = audit.sample_fixed(parts.train, settings.train_draws, stream="train")
-            hazard = _hazard(reference, counts)
-            known = FittedPredictor.load(folder / PREDICTOR).report.to_dict()
-            report = {"features": chosen_features(folder), **known}
-            constant = _constant(parts, counts, settings)
+        counts = audit.sample_fixed(parts.train, settings.train_draws, stream="train")
+        hazard = _hazard(reference, counts)
+        known = FittedPredictor.load(folder / PREDICTOR).report.to_dict()
+        report = {"features": chosen_features(folder), **known}
+        constant = _constant(parts, counts, settings)
         return cls(
             calibration=calibration,
             test=test,

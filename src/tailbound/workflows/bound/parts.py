@@ -64,7 +64,12 @@ def divide(prompts: PromptSet, settings: BoundSettings) -> PromptSplit:
         prompts.p_hat_by_id(),
         _labels(prompts, settings.group_column),
     )
-    least_train = 0 if parts.supplied else MINIMUM_TRAIN
+    if settings.recalibrate == "on" and not parts.supplied:
+        raise UsageError(
+            f"--recalibrate is for p_hat of your own, and {prompts.source} has no column p_hat: "
+            "leave it out (a predictor that is trained here is always recalibrated)"
+        )
+    least_train = 0 if parts.supplied and settings.recalibrate != "on" else MINIMUM_TRAIN
     least = (least_train, MINIMUM_CALIBRATION, 1 if settings.shares[2] > 0 else 0)
     for name, part, need in zip(("training", "calibration", "test"), parts.all, least, strict=True):
         if len(part) < need:

@@ -28,7 +28,7 @@ from tailbound.workflows.bound.features import (
     read_features,
     stored_features,
 )
-from tailbound.workflows.bound.results import read_bounds, read_curve, supplied
+from tailbound.workflows.bound.results import read_bounds, read_curve, read_recalibration, supplied
 from tailbound.workflows.opening import report, target_of_run
 from tailbound.workflows.result import Result
 from tailbound.workflows.settings import PromptOptions
@@ -207,7 +207,8 @@ def predict_bounds(
     else:
         _check_supplied(folder, prompts)
         assert prompts.p_hat is not None
-        p_hat = prompts.p_hat
+        change = read_recalibration(folder)
+        p_hat = prompts.p_hat if change is None else change(prompts.p_hat)
     groups, numbers = bound.groups, np.zeros(len(prompts), dtype=np.int64)
     if groups is not None:
         numbers = groups.numbers(p_hat, labels)

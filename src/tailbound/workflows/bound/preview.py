@@ -89,6 +89,11 @@ class Preview(Result):
         return pl.DataFrame([asdict(stream) for stream in self.streams])
 
 
+def trains(parts: PromptSplit, settings: BoundSettings) -> bool:
+    """Whether training prompts are drawn: to fit a predictor, or to recalibrate p_hat."""
+    return not parts.supplied or settings.recalibrate == "on"
+
+
 def planned(
     parts: PromptSplit, settings: BoundSettings, method: MethodOptions
 ) -> list[tuple[str, Sequence[Prompt], float]]:
@@ -100,7 +105,7 @@ def planned(
         calibration = method.weighted_draws + method.checked_share * settings.budget
         test = method.weighted_draws + (settings.test_draws if method.plain_test else 0)
     return [
-        ("train", parts.train, 0 if parts.supplied else train),
+        ("train", parts.train, train if trains(parts, settings) else 0),
         ("calibration", parts.calibration, calibration),
         ("test", parts.test, test),
     ]
@@ -114,7 +119,7 @@ def preview_bound(
     method: MethodOptions | None = None,
 ) -> Preview:
     """Count the draws of every part; time and tokens come from `PROBE_DRAWS` real draws."""
-    everyone = (*(() if parts.supplied else parts.train), *parts.calibration, *parts.test)
+    everyone = (*(parts.train if trains(parts, settings) else ()), *parts.calibration, *parts.test)
     tokens, counted, rate, drawn = measure(target, everyone, settings.seed)
     prompts = {prompt.id: prompt for prompt in everyone}
     method = method or MethodOptions()
@@ -150,7 +155,7 @@ def preview_bound(
 def _most_replicates(parts: PromptSplit, settings: BoundSettings) -> int:
     if settings.guarantee == "pac" or settings.design == "naive":
         return 1
-    asked = settings.most_replicates(trained=not parts.supplied)
+    asked = settings.most_replicates(trained=trains(parts, settings))
     return MOST if asked is None else asked
 
 

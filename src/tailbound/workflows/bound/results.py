@@ -25,6 +25,7 @@ from tailbound.workflows.bound.curve import Curve
 from tailbound.workflows.bound.groups import Calibrated, Groups, LowerBound
 from tailbound.workflows.bound.importance.report import WeightedReport
 from tailbound.workflows.bound.parts import PromptSplit
+from tailbound.workflows.bound.recalibration import Recalibration
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.result import Result
 
@@ -114,6 +115,7 @@ class BoundResult(Result):
     `--coverage-by`, `groups` has the bound of each group, and `bound` is one that no group's falls
     short of, for prompts of any kind. `curve` has event rates and upper bounds from the same draws.
     `weighted` is what a bound from weighted draws rests on, None for one from plain draws.
+    `recalibration` is what p_hat of the user's own became, None where it stayed as it was.
     """
 
     bound: LowerPredictiveBound
@@ -128,6 +130,7 @@ class BoundResult(Result):
     groups: Groups | None = None
     curve: Curve | None = None
     weighted: WeightedReport | None = None
+    recalibration: Recalibration | None = None
 
     @property
     def statement(self) -> str:
@@ -159,6 +162,7 @@ class BoundResult(Result):
             groups=_groups(document),
             curve=_curve(document),
             weighted=from_plain(WeightedReport | None, document.get("weighted")),
+            recalibration=from_plain(Recalibration | None, document.get("recalibration")),
         )
 
     def facts(self) -> dict[str, object]:
@@ -213,6 +217,7 @@ class BoundResult(Result):
             "at_alpha": [one.to_dict() for one in self.at_alpha],
             "curve": self.curve.to_dict() if self.curve else None,
             "weighted": finite(asdict(self.weighted)) if self.weighted else None,
+            "recalibration": asdict(self.recalibration) if self.recalibration else None,
         }
 
 
@@ -324,6 +329,16 @@ def read_bounds(folder: Path) -> tuple[Calibrated, ...]:
     )
 
 
+def read_recalibration(folder: Path) -> Recalibration | None:
+    """What the bound in `folder` makes of p_hat of the user's own; None where nothing."""
+    document = _document(folder)
+    with understood(folder / BOUND, cure=_CURE):
+        found: Recalibration | None = from_plain(
+            Recalibration | None, document.get("recalibration")
+        )
+    return found
+
+
 def read_curve(folder: Path) -> Curve | None:
     """Rates and upper bounds in `bound.json`; None where they have none."""
     return _curve(_document(folder))
@@ -342,7 +357,8 @@ def _document(folder: Path) -> dict[str, Any]:
             _groups(one)
         _curve(document)
         names = ("predictor", "bound", "groups", "at_alpha", "curve")
-        return {name: document[name] for name in names}
+        held = {name: document[name] for name in names}
+        return {**held, "recalibration": document.get("recalibration")}
 
 
 def median(values: np.ndarray[Any, Any]) -> float:

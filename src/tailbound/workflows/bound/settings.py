@@ -12,6 +12,7 @@ Guarantee = Literal["plug-in", "marginal", "pac"]
 Design = Literal["naive", "basic", "trimmed", "optimized", "balanced"]
 Loss = Literal["binomial", "geometric"]
 Head = Literal["auto", "ridge", "mlp", "boosting"]
+Recalibrate = Literal["auto", "on", "off"]
 GROUP = "Statistics"
 
 
@@ -77,6 +78,12 @@ class BoundSettings:
     head: Head = option(
         "What predicts from the features: ridge, mlp (a small network), boosting (trees, extra "
         "tfidf), or auto, which takes another than ridge where it is clearly better out of fold.",
+        default="auto",
+        group=GROUP,
+    )
+    recalibrate: Recalibrate = option(
+        "Recalibrate p_hat of your own on counts of training prompts or units: on, off, or auto, "
+        "which does so in tables. For prompts it takes --train-draws of each training prompt.",
         default="auto",
         group=GROUP,
     )

@@ -10,7 +10,7 @@ the other end of a bracket, as for missing verdicts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,11 @@ from tailbound.survival import (
     evaluate,
 )
 from tailbound.survival.calibration import aside_size
+from tailbound.workflows.bound.recalibration import (
+    LEAST_UNITS,
+    Recalibration,
+    recalibration_of,
+)
 from tailbound.workflows.bound.results import (
     BoundAtAlpha,
     BoundResult,
@@ -159,6 +164,8 @@ def run_table(
     too small, before anything is written.
     """
     settings = options.settings(parts.follow_up)
+    recalibration = recalibration_by(table.take(parts.train), options)
+    given, table = table, table.recalibrated(recalibration)
     calibration = table.take(parts.calibration)
     reference = table.take(parts.train).predicted if len(parts.train) else None
     predicted = calibration.predicted
@@ -200,10 +207,32 @@ def run_table(
         level_if_safe=longest.level,
         median_if_safe=median(longest.predict(predicted)),
     )
-    write_sealed(folder / TABLE, table.frame())
-    result = _result(table, parts, settings, [bound, *shorter], missing, options, folder)
+    write_sealed(folder / TABLE, given.frame())
+    result = replace(
+        _result(table, parts, settings, [bound, *shorter], missing, folder),
+        made_with=made_with(given, options),
+        recalibration=recalibration,
+    )
     write_results(folder, result)
     return result
+
+
+def recalibration_by(train: TimeTable, options: TableOptions) -> Recalibration | None:
+    """What p_hat becomes by the times of the training units; None where it stays as it is.
+
+    Raises `UsageError` where it was asked for and cannot be had.
+    """
+    if options.recalibrate == "off":
+        return None
+    found = None
+    if train.p_hat is not None and train.time is not None and train.event is not None:
+        found = recalibration_of(train.p_hat, train.event.astype(np.int64), train.time)
+    if found is None and options.recalibrate == "on":
+        raise UsageError(
+            f"--recalibrate on needs p_hat, and at least {LEAST_UNITS} training units with an "
+            "event among them: give more, or leave it out"
+        )
+    return found
 
 
 def read_table(folder: Path) -> TimeTable:
@@ -218,7 +247,6 @@ def _result(
     settings: BoundSettings,
     bounds: list[LowerPredictiveBound],
     missing: MissingVerdicts,
-    options: TableOptions,
     folder: Path,
 ) -> BoundResult:
     bound, *shorter = bounds
@@ -231,7 +259,7 @@ def _result(
         predictor=None,
         constant=None,
         evaluation=evaluations[0] if evaluations else None,
-        made_with=made_with(table, options),
+        made_with={},
         spend={"calibration": _spend(bound, missing)},
         at_alpha=tuple(
             BoundAtAlpha(

@@ -7,14 +7,15 @@ from pathlib import Path
 from tailbound.errors import UsageError
 from tailbound.runs.manifest import read_manifest
 from tailbound.workflows.bound.prediction import PredictedBound
-from tailbound.workflows.bound.results import read_bounds
+from tailbound.workflows.bound.results import read_bounds, read_recalibration
 from tailbound.workflows.table.reading import TableSource, table_of
 
 
 def predict_table(folder: Path, given: TableSource) -> tuple[PredictedBound, ...]:
     """The bound of each unit of a table with the predictions that the run in `folder` used.
 
-    `p_hat` of a `PredictedBound` is the number of predicted events per draw. Raises `UsageError`
+    `p_hat` of a `PredictedBound` is the number of predicted events per draw, recalibrated as in the
+    run. Raises `UsageError`
     where the predictions are of another kind: calibrated is the predictor, not the table.
     """
     bound, *others = (one.bound for one in read_bounds(folder))
@@ -25,6 +26,7 @@ def predict_table(folder: Path, given: TableSource) -> tuple[PredictedBound, ...
             f"the bound in {folder} was calibrated with {held}, and {units.source} has "
             f"{units.kind}: give predictions of the same predictor"
         )
+    units = units.recalibrated(read_recalibration(folder))
     predicted = units.predicted
     limits, risk = bound.predict(predicted), units.risk()
     shorter = {f"{one.alpha:.10g}": one.predict(predicted) for one in others}

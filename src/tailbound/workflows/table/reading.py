@@ -6,8 +6,8 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 PARTS = ("train", "calibration", "test")
 _HAZARD = re.compile(r"h([1-9][0-9]*)")
 _LATEST = 2**31 - 1
+
+Recalibrated = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -94,6 +96,12 @@ class TimeTable:
             hazards=part(self.hazards),
             tail=part(self.tail),
         )
+
+    def recalibrated(self, change: Recalibrated | None) -> TimeTable:
+        """The table with p_hat changed; as it is without `change`, or with hazards by step."""
+        if change is None or self.p_hat is None:
+            return self
+        return replace(self, p_hat=change(self.p_hat))
 
     def digest(self) -> str:
         """A digest of everything in it but where it came from."""

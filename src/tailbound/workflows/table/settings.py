@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from tailbound.core.options import check_choices, option
-from tailbound.workflows.bound.settings import BoundSettings
+from tailbound.workflows.bound.settings import BoundSettings, Recalibrate
 
 Guarantee = Literal["plug-in", "marginal", "pac"]
 TableDesign = Literal["basic", "trimmed", "optimized", "balanced"]
@@ -48,6 +48,12 @@ class TableOptions:
     )
     design: TableDesign = option(
         "Sampling design: balanced, optimized, trimmed or basic.", default="balanced", group=GROUP
+    )
+    recalibrate: Recalibrate = option(
+        "Recalibrate p_hat on the times of training units: on, off, or auto, which does so where "
+        "there are 10 with an event among them. Hazards by step stay as they are.",
+        default="auto",
+        group=GROUP,
     )
     shares: tuple[float, float, float] = option(
         "Shares of training, calibration and test units.",

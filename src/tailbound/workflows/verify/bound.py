@@ -19,7 +19,7 @@ from tailbound.runs.prompts import kept_table
 from tailbound.survival import recalibrate_hazard
 from tailbound.workflows.bound.features import WORDS, chosen_features
 from tailbound.workflows.bound.job import Predictions, calibrated
-from tailbound.workflows.bound.p_hat import p_hat_table
+from tailbound.workflows.bound.p_hat import given_p_hat, p_hat_table
 from tailbound.workflows.bound.parts import PromptSplit
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.verify.compare import differences
@@ -152,7 +152,7 @@ def _parts(folder: Path) -> PromptSplit:
     def part(name: str) -> tuple[Prompt, ...]:
         return tuple(known[key] for key, own, _ in rows if own == name)
 
-    supplied = {key: p for key, _, p in rows} if _supplied(folder) else {}
+    supplied = given_p_hat(folder) if _supplied(folder) else {}
     labels = dict(table.select("id", "label").rows()) if "label" in table.columns else {}
     return PromptSplit(part("train"), part("calibration"), part("test"), supplied, labels)
 

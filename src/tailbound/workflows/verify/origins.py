@@ -15,7 +15,7 @@ from tailbound.prompts import read_prompts
 from tailbound.runs.layout import P_HAT
 from tailbound.runs.prompts import kept_table
 from tailbound.targets.registry import provider
-from tailbound.workflows.bound.p_hat import read_p_hat
+from tailbound.workflows.bound.p_hat import given_p_hat
 from tailbound.workflows.verify.compare import differences
 from tailbound.workflows.verify.findings import Findings
 from tailbound.workflows.verify.prompts import prompts_of
@@ -64,7 +64,7 @@ def _check_prompts(findings: Findings, source: str) -> None:
     try:
         held = prompts_of(kept_table(findings.folder))
         given = read_prompts(source)
-        own = read_p_hat(findings.folder) if (findings.folder / P_HAT).is_file() else {}
+        own = given_p_hat(findings.folder) if (findings.folder / P_HAT).is_file() else {}
     except UsageError as error:
         findings.not_recomputed(PROMPTS, f"{source} cannot be read as it is: {error}")
         return

@@ -20,6 +20,7 @@ GROUP = "Importance sampling"
 NOT_WEIGHTED = (
     *("design", "max_weight", "max_level", "max_draws", "coverage_by", "replicates"),
     *("train_draws", "loss", "head", "allow_missing", "delta", "within"),
+    "recalibrate",
 )
 """Options of bounds from plain draws alone."""
 
