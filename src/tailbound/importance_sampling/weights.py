@@ -138,18 +138,24 @@ def standard_error(values: ArrayLike, strata: ArrayLike | None = None) -> float:
     return float(np.sqrt(total)) / n
 
 
-def mean_weight(log_weights: ArrayLike, strata: ArrayLike | None = None) -> tuple[float, float]:
+def mean_weight(
+    log_weights: ArrayLike, strata: ArrayLike | None = None, *, largest: float | None = None
+) -> tuple[float, float]:
     r"""The mean weight, 1 in expectation, and its z-score: the first test of everything.
 
     z = (mean - 1) / sqrt(se^2 + (max w / n)^2). The second term is what one draw more or less of
     the largest kind would change: the sample's own standard error is far too small when the draws
-    of large weight are so rare that none was met. `log_weights` and `strata` as in
+    of large weight are so rare that none was met. Where it is known how large a weight can be,
+    `largest` stands for the largest that was met. `log_weights` and `strata` as in
     `standard_error`, shape (n,). A z beyond 4 says that a density is wrong, not that the estimate
     is noisy; the converse does not hold for weights without a bound.
 
     >>> mean, z = mean_weight(np.log([0.5, 1.5, 1.0, 1.0]))
     >>> round(mean, 12), abs(z) < 1e-12
     (1.0, True)
+    >>> mean, z = mean_weight(np.log([0.1, 0.1, 0.1, 0.1]), largest=10)
+    >>> round(mean, 12), round(z, 2)
+    (0.1, -0.36)
     """
     with np.errstate(over="ignore"):
         w = np.exp(check_log_weights(log_weights))
@@ -158,5 +164,6 @@ def mean_weight(log_weights: ArrayLike, strata: ArrayLike | None = None) -> tupl
         return float("inf"), float("inf")
     if (w == 1).all():
         return 1.0, 0.0
+    most = float(w.max()) if largest is None else max(float(w.max()), largest)
     error = standard_error(w, strata) if w.size > 1 else 0.0
-    return mean, float((mean - 1) / np.hypot(error, w.max() / w.size)) if w.max() > 0 else -np.inf
+    return mean, float((mean - 1) / np.hypot(error, most / w.size)) if most > 0 else -np.inf

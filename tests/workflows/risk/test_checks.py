@@ -16,7 +16,11 @@ from tailbound.errors import TargetError, UsageError
 from tailbound.importance_sampling import make_ladder
 from tailbound.steering import Ablate, Add
 from tailbound.targets.decoding.proposals import ProposalModel, heated, steered
-from tailbound.workflows.risk.checks import check_engine, difference_of_densities
+from tailbound.workflows.risk.checks import (
+    check_engine,
+    check_mean_weight,
+    difference_of_densities,
+)
 from tailbound.workflows.risk.proposal_mixture import HEAT, HEATED, Family
 
 PROMPTS = [prompt(number, words=2 + 4 * number) for number in range(3)]
@@ -49,35 +53,68 @@ def engine(kind: str, how: str, **options: object) -> ProposalModel:
 @pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
 @pytest.mark.parametrize("how", ["ablate", "add"])
 def test_they_pass_on_every_architecture(kind: str, how: str) -> None:
-    """The mean weight of 120 draws lies within 5 of its errors."""
-    found = check_engine(engine(kind, how), FAMILY, PROMPTS, seed=0)
+    found = check_engine(engine(kind, how), PROMPTS, seed=0)
     assert set(found["least_effect"]) == {"1", "0.6", HEATED}
     assert min(found["least_effect"].values()) > 1e-4
-    assert 0.2 < found["mean_weight"] < 5
 
 
 @pytest.mark.parametrize(
     "options", [{"top_p": 0.8}, {"top_k": 7}, {"temperature": 0.6}, {"half": True}]
 )
 def test_they_pass_under_other_contracts(options: dict[str, object]) -> None:
-    found = check_engine(engine("llama", "ablate", **options), FAMILY, PROMPTS, seed=0)
-    assert abs(found["mean_weight_z"]) < 5
+    found = check_engine(engine("llama", "ablate", **options), PROMPTS, seed=0)
+    assert min(found["least_effect"].values()) > 1e-4
 
 
-@pytest.mark.parametrize(("draws", "pilot"), [(None, 40), (20, 10), (400, 20), (4000, 40)])
-def test_the_pilot_is_a_twentieth_of_the_run(draws: int | None, pilot: int) -> None:
-    """Of the draws of two prompts, within 10 and 40 for each."""
+def test_nothing_is_drawn_for_the_mean_weight_alone() -> None:
     made = engine("llama", "ablate")
-    drawn: list[tuple[str, str]] = []
-    sample = made.draw
 
     def draw(requests: Sequence[DrawRequest], *, seed: int) -> Iterator[Draw]:
-        drawn.extend((one.prompt.id, one.stream) for one in requests)
-        return sample(requests, seed=seed)
+        raise AssertionError("trial draws are traced")
 
     made.draw = draw  # type: ignore[method-assign]
-    check_engine(made, FAMILY, PROMPTS[:2], seed=0, draws=draws)
-    assert drawn == [(one.id, "check-weights") for one in PROMPTS[:2] for _ in range(pilot)]
+    check_engine(made, PROMPTS[:2], seed=0)
+
+
+@pytest.mark.parametrize("chance", [1.0, 0.1])
+def test_right_weights_pass_however_few_of_the_safe_draws_are_scored(chance: float) -> None:
+    """2,000 runs of 40 draws, 4 of them of the target with most of the weight: none is refused."""
+    rng = np.random.default_rng(5)
+    for _ in range(2000):
+        log_shares, strata = some_draws(rng, chance, wrong=1.0)
+        check_mean_weight(log_shares, strata, largest=10 / chance)
+
+
+def test_a_wrong_density_is_refused_in_the_end() -> None:
+    """Weights that are three times too large, in runs of 24,000 draws of which a tenth is scored.
+
+    z is about 10 there; in 4,000 draws it is 4, which chance explains.
+    """
+    rng = np.random.default_rng(6)
+    for _ in range(20):
+        drawn = [some_draws(rng, 0.1, wrong=3.0) for _ in range(600)]
+        log_shares = np.concatenate([shares for shares, _ in drawn])
+        strata = np.concatenate([2 * n + which for n, (_, which) in enumerate(drawn)])
+        with pytest.raises(TargetError, match="a density is wrong"):
+            check_mean_weight(log_shares, strata, largest=10 / 0.1)
+
+
+def some_draws(
+    rng: np.random.Generator, chance: float, *, wrong: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of 40 draws, a tenth from the target: log w / P(scored), and the proposal of each.
+
+    The target says one of two replies with .99 and .01, the other proposal with .01 and .99;
+    the second is unsafe, and always scored.
+    """
+    target, other = np.array([0.99, 0.01]), np.array([0.01, 0.99])
+    strata = np.repeat([0, 1], [4, 36])
+    said = np.where(rng.random(40) < np.where(strata == 0, target[1], other[1]), 1, 0)
+    weights = target / (0.1 * target + 0.9 * other)
+    scored = (said == 1) | (rng.random(40) < chance)
+    shares = wrong * weights[said] / np.where(said == 1, 1.0, chance)
+    with np.errstate(divide="ignore"):
+        return np.where(scored, np.log(shares), -np.inf), strata
 
 
 def test_a_variant_that_speaks_with_another_density_is_found_and_named() -> None:
@@ -93,14 +130,14 @@ def test_a_variant_that_speaks_with_another_density_is_found_and_named() -> None
 
     made.score_all = wrong  # type: ignore[method-assign]
     with pytest.raises(TargetError, match=r"proposal 0\.6: tokens of replies"):
-        check_engine(made, FAMILY, PROMPTS, seed=0)
+        check_engine(made, PROMPTS, seed=0)
 
 
 def test_a_variant_that_does_nothing_is_found_and_named() -> None:
     made = engine("llama", "ablate")
     made.variants = (*made.variants[:3], replace(made.variants[0], name=HEATED))
     with pytest.raises(UsageError, match="proposal heated does not change the model"):
-        check_engine(made, FAMILY, PROMPTS, seed=0)
+        check_engine(made, PROMPTS, seed=0)
 
 
 def test_densities_are_compared_as_the_precision_allows() -> None:

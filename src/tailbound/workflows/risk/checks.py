@@ -5,8 +5,10 @@ numbers that look right. A few short draws show, for every variant, that
 
 * it moves the distribution of every token of a response (scoring);
 * the log-probability that each token was sampled with is the one that scoring gives it under the
-  variant that spoke it, also after a change of variants (so sampling does the same as scoring);
-* weights have mean 1 over a small pilot of the family that is going to be used.
+  variant that spoke it, also after a change of variants (so sampling does the same as scoring).
+
+That weights have mean 1 is checked on the draws of the run, after every round of them: draws made
+for this alone were a twelfth of all positions read.
 
 What was found stands in DIR/checks.json, with a digest of everything that it depends on: once a run
 has ended, the same command checks nothing again.
@@ -28,24 +30,19 @@ from tailbound.core.contract import DrawRequest, SamplingContract
 from tailbound.core.prompt import Prompt
 from tailbound.core.steps import step
 from tailbound.errors import TargetError, UsageError
-from tailbound.importance_sampling import balance_heuristic, mean_weight
+from tailbound.importance_sampling import mean_weight
 from tailbound.runs.layout import BOUND, CHECKS, RISK
 from tailbound.runs.manifest import versions
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
 from tailbound.storage.plain import finite
 from tailbound.targets.capabilities import ProposalEngine, Traced
-from tailbound.workflows.risk.proposal_mixture import Family, Segments, proposal_of_draw
-from tailbound.workflows.risk.scores import score_replies, table_of
+from tailbound.workflows.risk.proposal_mixture import Family, Segments
 
-SCHEMA = 1
+SCHEMA = 2
 AGAIN = "remove it, and the checks are made again"
-FOUND = ("least_effect", "mean_weight", "mean_weight_z")
+FOUND = ("least_effect",)
 PROMPTS = 3
-PILOT_DRAWS, LEAST_PILOT_DRAWS, PILOT_SHARE = 40, 10, 0.05
-"""Pilot draws of each prompt that is tried, at most and at least; within these limits the pilot is
-a twentieth of the draws of the run. In a short run a longer one would be a large part of the work,
-and every prompt's own mean weight is another check."""
 TRIALS, TURNS = 3, (2, 4)
 """Trial draws of a variant, at least; from the first of `TURNS` to the second the target speaks."""
 LEAST_EFFECT = 1e-6
@@ -62,28 +59,14 @@ LARGEST_BIAS = 0.05
 LARGEST_Z = 5.0
 
 
-def check_engine(
-    engine: ProposalEngine,
-    family: Family,
-    prompts: Sequence[Prompt],
-    *,
-    seed: int,
-    draws: int | None = None,
-) -> dict[str, Any]:
+def check_engine(engine: ProposalEngine, prompts: Sequence[Prompt], *, seed: int) -> dict[str, Any]:
     """Run the checks on the first few prompts; what was found, for the record.
 
-    `draws` is how many the run will make of each prompt, None where that is not known: the pilot of
-    the mean weight is in proportion to all of them.
-
     Raises `UsageError` for a variant that changes nothing and `TargetError` where sampling and
-    scoring disagree or weights do not have mean 1.
+    scoring disagree.
     """
-    some = list(prompts[:PROMPTS])
     with step("checking the proposal", stage="self-checks"):
-        effects = _check_voices(engine, some, seed)
-        pilot = PILOT_DRAWS if draws is None else _pilot_draws(draws * len(prompts), len(some))
-        mean, z = _check_weights(engine, family, some, seed, pilot)
-    return dict(zip(FOUND, (effects, mean, z), strict=True))
+        return {"least_effect": _check_voices(engine, list(prompts[:PROMPTS]), seed)}
 
 
 def check_learned(
@@ -106,7 +89,6 @@ def recorded_checks(
     *,
     proposal: str,
     seed: int,
-    draws: int | None = None,
 ) -> dict[str, Any]:
     """As `check_engine`, or what it found for the same when the run in `folder` ended.
 
@@ -130,15 +112,9 @@ def recorded_checks(
         with understood(path, cure=AGAIN):
             if held["digest"] == digest:
                 return {name: held[name] for name in FOUND}
-    found = check_engine(engine, family, prompts, seed=seed, draws=draws)
+    found = check_engine(engine, prompts, seed=seed)
     write_json(path, {"schema": SCHEMA, "digest": digest, **finite(found)})
     return found
-
-
-def _pilot_draws(planned: int, prompts: int) -> int:
-    """Pilot draws of each of `prompts`, in a run of `planned` draws."""
-    share = round(PILOT_SHARE * planned / prompts)
-    return min(max(share, LEAST_PILOT_DRAWS), PILOT_DRAWS)
 
 
 def _check_voices(engine: ProposalEngine, prompts: Sequence[Prompt], seed: int) -> dict[str, float]:
@@ -234,34 +210,20 @@ def difference_of_densities(gap: NDArray[np.float64], contract: SamplingContract
     return None
 
 
-def _check_weights(
-    engine: ProposalEngine, family: Family, prompts: Sequence[Prompt], seed: int, pilot: int
+def check_mean_weight(
+    log_shares: NDArray[np.float64], strata: NDArray[np.int64], *, largest: float
 ) -> tuple[float, float]:
-    """Mean weight and its z-score over `pilot` draws of each prompt, pooled."""
-    counts = family.counts(pilot, [])
-    labels = np.tile(proposal_of_draw(counts), len(prompts))
-    coins = np.random.default_rng([seed, 0x636F696E])
-    requests = [
-        DrawRequest(
-            prompt=prompts[number // pilot],
-            stream="check-weights",
-            index=number % pilot + 1,
-            segments=family.segments(int(label), coins),
-        )
-        for number, label in enumerate(labels)
-    ]
-    place = {(one.prompt.id, one.index): number for number, one in enumerate(requests)}
-    draws = sorted(
-        engine.draw(requests, seed=seed), key=lambda draw: place[draw.prompt_id, draw.index]
-    )
-    asked = [request.prompt for request in requests]
-    tokens, lengths = table_of(score_replies(engine, asked, [draw.token_ids for draw in draws]))
-    densities = family.log_densities(tokens, lengths)
-    weights = balance_heuristic(densities[0], densities, counts)
-    mean, z = mean_weight(weights, labels)
+    """The mean weight of the draws of a run so far, which must be 1, and its z-score.
+
+    `log_shares` (n,) are logarithms of w / P(scored), -inf for draws that were not scored; `strata`
+    (n,) says of each draw from which proposal it came, in a number fixed in advance; `largest` is
+    the most that w / P(scored) can be. Raises `TargetError` where no chance explains the
+    difference.
+    """
+    mean, z = mean_weight(log_shares, strata, largest=largest)
     if abs(z) > LARGEST_Z:
         raise TargetError(
-            f"the mean weight of {len(prompts) * pilot} pilot draws is {mean:.3g} "
-            f"(z = {z:.1f}), and should be 1: a density is wrong"
+            f"the mean weight of {log_shares.size:,} draws is {mean:.3g} (z = {z:.1f}), and should "
+            "be 1: a density is wrong, and so would be every estimate from these draws"
         )
     return mean, z

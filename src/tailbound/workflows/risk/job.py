@@ -34,7 +34,7 @@ from tailbound.targets.capabilities import (
     WhiteBox,
 )
 from tailbound.workflows.risk.adapters import Adapters
-from tailbound.workflows.risk.checks import recorded_checks
+from tailbound.workflows.risk.checks import check_mean_weight, recorded_checks
 from tailbound.workflows.risk.families import make_family
 from tailbound.workflows.risk.lessons import Lessons
 from tailbound.workflows.risk.pilot import choose_setting, grid_for, tuning_prompts
@@ -176,7 +176,6 @@ class RiskJob:
             self._prompts,
             proposal=proposal.id,
             seed=settings.seed,
-            draws=settings.draws,
         )
 
     def _choose(self) -> MixSwitch:
@@ -306,6 +305,20 @@ class RiskJob:
                 self._record,
                 unsafe_from=self._unsafe_from,
             )
+            self._check_weights()
+
+    def _check_weights(self) -> tuple[float, float]:
+        """The mean weight of all draws so far, and its z-score; refuse where it cannot be 1."""
+        batches = [batch for prompt in self._prompts for batch in self._batches(prompt)]
+        strata, first = [], 0
+        for batch in batches:
+            strata.append(first + batch.labels)
+            first += batch.counts.size
+        return check_mean_weight(
+            np.concatenate([batch.log_shares for batch in batches]),
+            np.concatenate(strata),
+            largest=max(batch.largest_share for batch in batches),
+        )
 
     @property
     def _unsafe_from(self) -> float:
@@ -414,7 +427,7 @@ class RiskJob:
                 "id": self._proposal.id,
                 "parts": self._proposal.evidence,
             },
-            checks=self._checks if steered else {},
+            checks=self._found() if steered else {},
             left_out=self._left_out,
             spend={
                 name: RiskSpend(
@@ -426,6 +439,11 @@ class RiskJob:
                 for name, total in self._ledger.totals().items()
             },
         )
+
+    def _found(self) -> dict[str, Any]:
+        """What the self-checks found, before the run and on its draws."""
+        mean, z = self._check_weights()
+        return {**self._checks, "mean_weight": mean, "mean_weight_z": z}
 
     def _known_replies(self) -> KnownReplies | None:
         """What the bound by distinct replies rests on, None where it does not hold.

@@ -125,6 +125,17 @@ class Batch:
         return weights
 
     @property
+    def largest_weight(self) -> float:
+        """The most that a weight can be, by the share of the draws that the target gave."""
+        return self.harm.size / max(int(self.counts[0]), 1)
+
+    @property
+    def largest_share(self) -> float:
+        """The most that w / P(scored) can be."""
+        least = 1.0 if self.chance is None else float(self.chance.min(initial=1.0))
+        return self.largest_weight / least
+
+    @property
     def log_shares(self) -> FloatArray:
         """Log of w / P(scored), -inf where not scored: their mean is that of all weights, (n,)."""
         if self.chance is None:
@@ -319,7 +330,7 @@ class Family:
             np.concatenate([batch.log_weights for batch in batches]),
             harm,
             groups=self._groupings(batches, labels),
-            weight_bound=max(b.harm.size / max(int(b.counts[0]), 1) for b in batches),
+            weight_bound=max(batch.largest_weight for batch in batches),
             confidence=confidence,
             strata=strata,
             batches=number if self.main is None else None,

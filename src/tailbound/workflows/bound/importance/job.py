@@ -305,7 +305,9 @@ def train_draws(
     rng = rng_for(settings.seed, "importance/training")
     counts = rng.multinomial(int(record.made_for["draws"]), shares, size=len(parts.train))
     sampler.draw(1, parts.train, counts)
-    return [sampler.found(prompt, shares) for prompt in parts.train]
+    draws = [sampler.found(prompt, shares) for prompt in parts.train]
+    pooled_mean_weight(draws, shares)
+    return draws
 
 
 def calibrate_weighted(
@@ -335,6 +337,7 @@ def calibrate_weighted(
     sampler.draw(number, parts.calibration, rng.multinomial(sizes, shares))
     draws = [sampler.found(prompt, shares) for prompt in parts.calibration]
     _check_verdicts(draws, folder, sampler)
+    mean, z = pooled_mean_weight(draws, shares)
     with step("calibrating"):
         curve = _curve(draws, p_hat, positions, chance, method)
         alphas = [settings.alpha, *settings.other_alphas]
@@ -363,7 +366,6 @@ def calibrate_weighted(
         if method.plain_test
         else ([], 0)
     )
-    mean, z = pooled_mean_weight(draws)
     median_bound = median(bounds[0].predict(p_hat))
     safe = _if_missing_were_safe(draws, curve, positions, chance, method, levels[0], alphas[0])
     used = {STREAM: sum(total.draws for name, total in ledger.totals().items() if name == STREAM)}

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from tailbound.audit import Audit, Reporter, silent
 from tailbound.core.prompt import Prompt
-from tailbound.importance_sampling import adaptive_allocation, balance_heuristic, mean_weight
+from tailbound.importance_sampling import adaptive_allocation, balance_heuristic
 from tailbound.judges import Judge
 from tailbound.missing_verdicts import unsafe_or_missing
 from tailbound.runs import Ledger, StreamRecord
-from tailbound.workflows.risk.checks import recorded_checks
+from tailbound.workflows.risk.checks import check_mean_weight, recorded_checks
 from tailbound.workflows.risk.families import make_family
 from tailbound.workflows.risk.job import engine_with
 from tailbound.workflows.risk.plan import Plan, scoring_chance
@@ -218,6 +218,12 @@ class WeightedSampler:
         return found
 
 
-def pooled_mean_weight(draws: Sequence[PromptDraws]) -> tuple[float, float]:
-    """The mean weight of all draws, 1 in expectation, and its z-score."""
-    return mean_weight(np.concatenate([one.log_shares for one in draws]))
+def pooled_mean_weight(draws: Sequence[PromptDraws], shares: FloatArray) -> tuple[float, float]:
+    """The mean weight of all draws from proposals in `shares` (K,), and its z-score.
+
+    Raises `TargetError` where it cannot be 1.
+    """
+    found = np.concatenate([one.log_shares for one in draws])
+    least = min((one.chance for one in draws), default=1.0)
+    largest = 1 / (float(shares[0]) * least)
+    return check_mean_weight(found, np.zeros(found.size, dtype=np.int64), largest=largest)

@@ -83,7 +83,10 @@ def _of_risk(run: ReportedRun, risks: Sequence[PromptRisk]) -> list[Block]:
     checks = result.checks
     if checks.get("mean_weight") is not None:
         facts.append(
-            ("mean weight of a pilot", f"{checks['mean_weight']:.3g} (1 if every density is right)")
+            (
+                "mean weight of all draws",
+                f"{checks['mean_weight']:.3g} (1 if every density is right)",
+            )
         )
     weak = sum(one.estimate.ess_harm < ENOUGH for one in risks)
     facts.append(("fewer than 10 effective hits", plural(weak, "prompt")))
