@@ -114,25 +114,56 @@ class Schedule:
     ) -> None:
         self.prompts = tuple(prompts)
         self.script = script
+        # asked once: it takes longer than everything else that is done for a draw
+        self._continuing = script if isinstance(script, ContinuingScript) else None
         self.stream = stream
         self._threshold = threshold
         self._stop_at_event = stop_at_event
         self._width = width
         self._position = {prompt.id: i for i, prompt in enumerate(self.prompts)}
         self._pursuits = [PromptProgress() for _ in self.prompts]
+        self._to_come = [0] * len(self.prompts)
+        self._remaining = 0  # the sum of these
         self._waiting: list[int] = []  # positions not yet worked on, in reverse order
         self._open: list[tuple[int, int]] = []  # heap of (draws in flight, position)
-        for name, draws in (record or {}).items():
-            position = self._position.get(name)
-            if position is not None:
-                for index, score in zip(draws.indices.tolist(), draws.scores.tolist(), strict=True):
-                    self._note(position, index, score)
+        self._resume({name: r for name, r in (record or {}).items() if name in self._position})
+
+    def _resume(self, record: dict[str, StreamRecord]) -> None:
+        """Note the draws on record, of all prompts at once: there may be millions.
+
+        Indices of a record are unique and rise. Those from 1 on without a gap are judged so far;
+        only what comes after a gap is looked at one by one.
+        """
+        held = [(self._position[name], one) for name, one in record.items() if one.indices.size]
+        if not held:
+            return
+        sizes = np.array([one.indices.size for _, one in held])
+        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        indices = np.concatenate([one.indices for _, one in held])
+        scores = np.concatenate([one.scores for _, one in held])
+        in_row = indices == np.arange(len(indices)) - np.repeat(starts, sizes) + 1
+        event = unsafe_or_missing(scores, self._threshold)
+        never = np.iinfo(np.int64).max
+        first = np.minimum.reduceat(np.where(event, indices, never), starts)
+        judged = np.add.reduceat(in_row, starts, dtype=np.int64)
+        missing = np.isnan(scores) & (indices == np.repeat(first, sizes))
+        by_missing = np.logical_or.reduceat(missing, starts)
+        rows = zip(held, judged.tolist(), first.tolist(), by_missing.tolist(), strict=True)
+        for (position, _), judged_to, earliest, is_missing in rows:
+            pursuit = self._pursuits[position]
+            pursuit.judged_to = pursuit.issued = judged_to
+            if earliest != never:
+                pursuit.event, pursuit.missing = earliest, is_missing
+        prompt_of = np.repeat([position for position, _ in held], sizes)
+        for row in np.flatnonzero(~in_row).tolist():
+            self._pursuits[prompt_of[row]].beyond.add(int(indices[row]))
 
     def extend(self, positions: NDArray[np.int64], horizons: NDArray[np.int64]) -> None:
         """Ask for the prompts at `positions` to be followed at least to `horizons`."""
         for position, horizon in zip(positions.tolist(), horizons.tolist(), strict=True):
             pursuit = self._pursuits[position]
             pursuit.horizon = max(pursuit.horizon, horizon)
+            self._recount(position)
         self._waiting = [
             position
             for position in reversed(positions.tolist())
@@ -155,12 +186,13 @@ class Schedule:
                 continue  # asked for in full, or stopped by an event
             pursuit.issued = index
             pursuit.in_flight += 1
+            self._recount(position)
             heapq.heappush(self._open, (pursuit.in_flight, position))
             prompt = self.prompts[position]
             segments = () if self.script is None else self.script.segments(prompt.id, index)
             beginning = None
-            if isinstance(self.script, ContinuingScript):
-                beginning = self.script.beginning(prompt.id, index)
+            if self._continuing is not None:
+                beginning = self._continuing.beginning(prompt.id, index)
             requests.append(
                 DrawRequest(
                     prompt=prompt,
@@ -183,11 +215,18 @@ class Schedule:
         """Record a verdict; a missing one is NaN."""
         event = bool(unsafe_or_missing(score, self._threshold))
         self._pursuits[position].judged(index, event=event, missing=score != score)
+        self._recount(position)
         return event
 
+    def _recount(self, position: int) -> None:
+        """Bring the sum of the draws to come up to date after a change to one prompt."""
+        now = self._pursuits[position].to_come(self._stop_at_event)
+        self._remaining += now - self._to_come[position]
+        self._to_come[position] = now
+
     def remaining(self) -> int:
-        """The most draws that may still be asked for."""
-        return sum(pursuit.to_come(self._stop_at_event) for pursuit in self._pursuits)
+        """The most draws that may still be asked for; known at any time without a look at a prompt."""
+        return self._remaining
 
     def first_events(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Index of the first event within the horizon, 0 where there is none; same shape.
