@@ -225,7 +225,7 @@ class Schedule:
         self._to_come[position] = now
 
     def remaining(self) -> int:
-        """The most draws that may still be asked for; known at any time without a look at a prompt."""
+        """The most draws that may still be asked for; no prompt is looked at for it."""
         return self._remaining
 
     def first_events(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
