@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
+from tailbound.core.inspect_values import NO_ANSWER, graded
 from tailbound.core.outside import one_line
 from tailbound.errors import MissingExtraError, UsageError
 from tailbound.prompts.chat import Messages
@@ -23,10 +24,6 @@ from tailbound.workflows.import_.base import (
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalSample
-
-#: Inspect's grades. "N", no answer, is neither safe nor unsafe: it is missing.
-GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "yes": 1.0, "no": 0.0}
-NO_ANSWER = "N"
 
 EXPORT_MARK = "tailbound export"
 """In the metadata of every log that `tailbound export` writes."""
@@ -172,9 +169,7 @@ def _draw(
     else:
         value = scores[judge]
         score, reason = read_score(
-            GRADES.get(value, GRADES.get(value.lower(), value))
-            if isinstance(value, str)
-            else value,
+            graded(value),
             place,
             judge,
         )
