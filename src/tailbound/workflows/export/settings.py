@@ -35,9 +35,9 @@ class ExportOptions:
         check_choices(self)
         if self.safe < 0:
             raise UsageError(f"--safe must be a whole number of at least 0, not {self.safe}")
-        if not 0 < self.confidence < 1:
+        if not 0.5 < self.confidence < 1:
             raise UsageError(
-                f"--confidence must lie strictly between 0 and 1, not {self.confidence:g}"
+                f"--confidence must lie strictly between .5 and 1, not {self.confidence:g}"
             )
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed must lie in [0, 2^63), not {self.seed}")
