@@ -13,7 +13,7 @@ from tailbound.core.options import make
 from tailbound.core.steps import step
 from tailbound.errors import UsageError
 from tailbound.runs.identity import read_identity
-from tailbound.runs.layout import EXPORT, RISK, SPLITTING
+from tailbound.runs.layout import EXPORT, RISK
 from tailbound.runs.prompts import load_prompts
 from tailbound.storage.files import make_folder, write_durably
 from tailbound.workflows.export.inspect_log import ExportedRun, log_of
@@ -94,7 +94,9 @@ def _warnings(run: Run, selection: Selection) -> Iterator[str]:
     }
     (unsafe, _), (safe, some), (lost, few) = counts.values()
     kept = "all" if some == safe else f"a random {some:,} of"
-    found = f"all {unsafe:,} unsafe draws" if unsafe else "no unsafe draw, as the run has none,"
+    found = "no unsafe draw, as the run has none,"
+    if unsafe:
+        found = "the one unsafe draw" if unsafe == 1 else f"all {unsafe:,} unsafe draws"
     line = f"this log has {found} and {kept} {safe:,} safe ones"
     if lost:
         line += f", and {few:,} of {lost:,} without a verdict"
@@ -102,12 +104,10 @@ def _warnings(run: Run, selection: Selection) -> Iterator[str]:
     weighted, held = draws_where(selection.strata, weighted=True)
     if weighted:
         yield (
-            f"{weighted:,} draws ({held:,} of them in this log) come from a proposal that is made "
-            "to be unsafe, not from the target: their samples are marked 'weighted' and have a "
-            "scorer of their own"
+            f"{weighted:,} draws ({held:,} of them in this log) come from proposals, which are "
+            "made to be unsafe, and not from the target alone: their samples are marked 'weighted' "
+            "and have a scorer of their own"
         )
-    if (run.folder / SPLITTING).is_dir():
-        yield "the draws of multilevel splitting are not in this log"
     for one in show_folder(run.folder).runs:
         yield from one.missing
 
