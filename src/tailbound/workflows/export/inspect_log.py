@@ -63,11 +63,12 @@ def log_of(run: ExportedRun) -> EvalLog:
 
     names = _Names(run.selection.prompt_streams)
     samples = [_sample(row, run, names) for row in run.selection.frame.iter_rows(named=True)]
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     config = _config(run.manifest["contract"])
     command = str(run.manifest["command"])
     log = EvalLog(
         status="success",
-        eval=_spec(run, sorted({str(one.id) for one in samples})),
+        eval=_spec(run, sorted({str(one.id) for one in samples}), now),
         plan=EvalPlan(
             name=f"tailbound {command}",
             steps=[EvalPlanStep(solver=f"tailbound {command}")],
@@ -80,7 +81,8 @@ def log_of(run: ExportedRun) -> EvalLog:
             scores=list(scores_of(run.summary, run.bound, run.risk)),
             metadata={"counted": "all draws of the run, whether they are in this log or not"},
         ),
-        stats=EvalStats(),
+        # the viewer shows the time between the two: that of the export, which is none
+        stats=EvalStats(started_at=now, completed_at=now),
         samples=samples,
     )
     # its constructor takes reductions beside results as they stand in JSON alone
@@ -233,13 +235,12 @@ def _output(row: Mapping[str, Any], run: ExportedRun, unique: str) -> ModelOutpu
     )
 
 
-def _spec(run: ExportedRun, ids: list[str]) -> Any:
+def _spec(run: ExportedRun, ids: list[str], now: str) -> Any:
     from inspect_ai.log import EvalConfig, EvalDataset, EvalSpec
 
     held = run.manifest
     command = str(held["command"])
-    frame, strata = run.selection.frame, run.selection.strata
-    epochs: Any = frame["index"].max()
+    strata = run.selection.strata
     digest = _digest(run.run_id, *(f"{k}={v}" for k, v in sorted(run.options.items())))
     facts = {
         EXPORT_MARK: 1,
@@ -259,7 +260,7 @@ def _spec(run: ExportedRun, ids: list[str]) -> Any:
     return EvalSpec(
         eval_id=digest,
         run_id=run.run_id,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=now,
         task=f"tailbound-{command}",
         task_id=digest,
         task_display_name=f"tailbound {command}: {literal(run.folder.name)}",
@@ -271,7 +272,7 @@ def _spec(run: ExportedRun, ids: list[str]) -> Any:
         ),
         model=literal(str(held["target"])),
         model_generate_config=_config(held["contract"]),
-        config=EvalConfig(epochs=int(epochs)),
+        config=EvalConfig(),
         packages={"tailbound": version("tailbound"), "inspect_ai": version("inspect_ai")},
         tags=["tailbound", "sampled"],
         metadata=finite(facts),
