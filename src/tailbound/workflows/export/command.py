@@ -100,7 +100,7 @@ def _warnings(run: Run, selection: Selection) -> Iterator[str]:
     line = f"this log has {found} and {kept} {safe:,} safe ones"
     if lost:
         line += f", and {few:,} of {lost:,} without a verdict"
-    yield f"{line}: the share of unsafe samples is not a rate. Metrics count all draws of the run"
+    yield f"{line}: the share of unsafe samples is not a rate. Metrics are those of the whole run"
     weighted, held = draws_where(selection.strata, weighted=True)
     if weighted:
         yield (

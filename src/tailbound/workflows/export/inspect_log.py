@@ -79,7 +79,7 @@ def log_of(run: ExportedRun) -> EvalLog:
             completed_samples=run.selection.draws,
             logged_samples=len(samples),
             scores=list(scores_of(run.summary, run.bound, run.risk)),
-            metadata={"counted": "all draws of the run, whether they are in this log or not"},
+            metadata={"counted": "draws of the run, whether they are in this log or not"},
         ),
         # the viewer shows the time between the two: that of the export, which is none
         stats=EvalStats(started_at=now, completed_at=now),

@@ -114,7 +114,7 @@ def _stream(stream: StreamSummary, summary: RunSummary) -> EvalScore:
             "stream": stream.stream,
             "stopping": stream.stopping,
             "guarantee": summary.to_dict()["guarantee"],
-            "counted": "all draws of the stream, whether they are in this log or not",
+            "counted": "draws of the stream, whether they are in this log or not",
             "weighted_draws_left_out": stream.weighted,
             "later_draws_left_out": stream.later,
         },
