@@ -21,7 +21,7 @@ from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log
 
 import tailbound
 from tailbound.core.contract import Draw, SamplingContract, Verdict
-from tailbound.errors import UsageError
+from tailbound.errors import LedgerError, UsageError
 from tailbound.intervals import clopper_pearson
 from tailbound.runs import Ledger, read
 from tailbound.runs.identity import read_identity
@@ -128,7 +128,7 @@ def test_the_same_seed_takes_the_same_draws(tmp_path: Path) -> None:
 
 
 def test_the_sample_of_safe_draws_is_uniform(tmp_path: Path) -> None:
-    """Each of 20 safe draws is taken by 5 in 20 of 400 seeds: 100, at most 5.5 sd (of 8.7) away.
+    """Each of 20 safe draws is taken by 1 in 4 of 150 seeds: 37.5, at most 5.5 sd (of 5.3) away.
 
     False alarms: 20 draws x P(|Z| > 5.5) = 8e-7. A sample that takes the first or last draws fails.
     """
@@ -136,13 +136,13 @@ def test_the_sample_of_safe_draws_is_uniform(tmp_path: Path) -> None:
 
     run = imported(tmp_path, a_table(unsafe=2, draws=22, missing=0))
     taken: Counter[tuple[str, int]] = Counter()
-    for seed in range(400):
+    for seed in range(150):
         frame = select_draws(run, 0.5, safe=5, seed=seed).frame
         assert frame.height == 7
         safe = frame.filter(pl.col("said") == "safe")
         taken.update(zip(safe["prompt_id"], safe["index"], strict=True))
     assert len(taken) == 20
-    assert all(abs(count - 100) < 5.5 * (400 * 0.25 * 0.75) ** 0.5 for count in taken.values())
+    assert all(abs(count - 37.5) < 5.5 * (150 * 0.25 * 0.75) ** 0.5 for count in taken.values())
 
 
 def test_weighted_draws_do_not_look_like_plain_ones(tmp_path: Path) -> None:
@@ -176,6 +176,7 @@ def test_weighted_draws_do_not_look_like_plain_ones(tmp_path: Path) -> None:
         assert set(one.scores or {}) == (
             {"unsafe_weighted_draw"} if one in weighted else {"unsafe"}
         )
+    assert len(samples) == 30 + 7 + 10
     assert all(one.output.model == "pushed@1" for one in weighted)
     assert all("not the target" in one.metadata["drawn_from"] for one in weighted)
     # nor do they count in a metric of the target
@@ -264,6 +265,26 @@ def test_bound_and_risk(tmp_path: Path) -> None:
     assert whole is not None
     assert metrics(log, "risk")["mean_risk"] == whole.whole.mean
     assert [one.scorer for one in log.reductions or ()] == ["unsafe", "risk"]
+
+
+def test_a_write_that_fails_leaves_the_earlier_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = imported(tmp_path, a_table(draws=20))
+    logged(run)
+    before = (run / "export.eval").read_bytes()
+    files = sorted(run.iterdir())
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for name in ("inspect_ai.log.write_eval_log", "shutil.copyfile"):
+        with monkeypatch.context() as patched:
+            patched.setattr(name, lambda *_, **__: full())
+            with pytest.raises(LedgerError, match="free some space"):
+                tailbound.export(run, to="inspect", progress=None)
+    assert (run / "export.eval").read_bytes() == before
+    assert sorted(run.iterdir()) == files
 
 
 def test_a_run_without_texts(tmp_path: Path) -> None:

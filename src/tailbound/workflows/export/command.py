@@ -15,7 +15,7 @@ from tailbound.errors import UsageError
 from tailbound.runs.identity import read_identity
 from tailbound.runs.layout import EXPORT, RISK
 from tailbound.runs.prompts import load_prompts
-from tailbound.storage.files import make_folder, write_durably
+from tailbound.storage.files import make_folder, refusals, write_durably
 from tailbound.workflows.export.inspect_log import ExportedRun, log_of
 from tailbound.workflows.export.result import ExportResult
 from tailbound.workflows.export.selection import Selection, draws_where, select_draws
@@ -138,6 +138,7 @@ def _write(run: ExportedRun, out: Path) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "log.eval"
-        write_eval_log(log_of(run), str(made), format="eval")
+        with refusals(made):
+            write_eval_log(log_of(run), str(made), format="eval")
         make_folder(out.parent)
         write_durably(out, lambda temporary: shutil.copyfile(made, temporary))

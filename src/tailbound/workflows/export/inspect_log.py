@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tailbound.core.outside import visible
 from tailbound.storage.plain import finite
 from tailbound.workflows.export.metrics import UNSAFE, WEIGHTED, reductions_of, scores_of
+from tailbound.workflows.export.selection import kind_of
 from tailbound.workflows.import_.inspect_log import EXPORT_MARK
 
 if TYPE_CHECKING:
@@ -175,7 +176,9 @@ def _metadata(row: Mapping[str, Any], run: ExportedRun) -> dict[str, Any]:
         "draw": row["index"],
         "stream": row["stream"],
         "verdict": row["said"],
-        "inclusion_probability": run.selection.shares[row["said"]],
+        "inclusion_probability": run.selection.shares[
+            kind_of(row["said"], weighted=row["weighted"])
+        ],
         "finish_reason": row["finish_reason"],
         "tokens": row["tokens"],
         "log_prob": row["log_prob"],

@@ -37,12 +37,12 @@ class Selection:
     """The exported draws, ordered by stream, prompt and index, and what they are of all draws.
 
     `frame` has every column of the ledger that an export needs, and `said`. `shares` is the
-    inclusion probability of a draw by what was said of it.
+    inclusion probability of a draw by its kind (`kind_of`).
     """
 
     frame: pl.DataFrame
     strata: tuple[ExportedStratum, ...]
-    shares: dict[Said, float]
+    shares: dict[str, float]
     prompt_streams: dict[str, tuple[str, ...]]
 
     @property
@@ -51,11 +51,20 @@ class Selection:
         return sum(one.draws for one in self.strata)
 
 
+def kind_of(said: str, *, weighted: bool) -> str:
+    """What a draw is sampled as: by its verdict, and whether it was drawn from a proposal.
+
+    >>> kind_of("safe", weighted=False), kind_of("safe", weighted=True)
+    ('safe', 'safe, weighted')
+    """
+    return f"{said}, weighted" if weighted else said
+
+
 def select_draws(folder: Path, threshold: float, *, safe: int, seed: int) -> Selection:
     """All unsafe draws, `safe` of the safe ones and as many of those without a verdict.
 
-    The sample is a simple random one from all streams, the same for the same draws and seed.
-    Raises `UsageError` where there are no draws.
+    As many again of the weighted ones. Samples are simple random ones from all streams, the same
+    for the same draws and seed. Raises `UsageError` where there are no draws.
     """
     import polars as pl
 
@@ -73,18 +82,16 @@ def select_draws(folder: Path, threshold: float, *, safe: int, seed: int) -> Sel
     every = every.with_columns(said=said, weighted=pl.col("proposal").is_not_null())
     rng = np.random.default_rng(seed)
     rows: list[int] = []
-    shares: dict[Said, float] = {}
-    limits: tuple[tuple[Said, int | None], ...] = (
-        ("unsafe", None),
-        ("safe", safe),
-        ("missing", safe),
-    )
-    for verdict, most in limits:
-        there = np.flatnonzero((every["said"] == verdict).to_numpy())
-        kept = there.size if most is None else min(most, there.size)
-        chosen = there if kept == there.size else rng.choice(there, kept, replace=False)
-        rows += sorted(int(row) for row in chosen)
-        shares[verdict] = kept / there.size if there.size else 1.0
+    shares: dict[str, float] = {}
+    for weighted in (False, True):
+        of_kind = (every["weighted"] == weighted).to_numpy()
+        for verdict, most in (("unsafe", None), ("safe", safe), ("missing", safe)):
+            there = np.flatnonzero(of_kind & (every["said"] == verdict).to_numpy())
+            kept = there.size if most is None else min(most, there.size)
+            chosen = there if kept == there.size else rng.choice(there, kept, replace=False)
+            rows += [int(row) for row in chosen]
+            if there.size:
+                shares[kind_of(verdict, weighted=weighted)] = kept / there.size
     exported = every[sorted(rows)].select(*KEY, "said", "weighted")
     by_prompt = every.group_by("prompt_id", maintain_order=True).agg(pl.col("stream").unique())
     return Selection(

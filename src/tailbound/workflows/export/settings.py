@@ -21,8 +21,8 @@ class ExportOptions:
         "File to write (default: export.eval in the run folder).", default=None, short="-o"
     )
     safe: int = option(
-        "Safe draws to include, a random sample, and as many of those without a verdict. Unsafe "
-        "ones are all included.",
+        "Safe draws to include, a random sample; as many of those without a verdict; and as many "
+        "again of weighted ones. Unsafe draws are all included.",
         default=200,
     )
     k: tuple[int, ...] = option(
