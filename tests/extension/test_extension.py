@@ -100,6 +100,7 @@ def test_the_entry_point_has_the_name_of_the_package() -> None:
     assert found.value == "tailbound.inspect_extension"
 
 
+@pytest.mark.slow
 def test_inspect_eval_with_epochs(tmp_path: Path) -> None:
     """A real `inspect eval`: the reducer makes Inspect's accuracy .5, and changes none of ours."""
     reducer = "max"

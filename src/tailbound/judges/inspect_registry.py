@@ -25,6 +25,8 @@ from tailbound.judges.inspect_scorer import NEEDS_SANDBOX, SEVERAL_VALUES
 if TYPE_CHECKING:
     from inspect_ai.scorer import Scorer
 
+_OF_FILE = "tailbound_scorer_"
+"""How modules begin that are a file of the user's."""
 _SANDBOX = {"sandbox", "sandbox_with", "sandbox_default"}
 
 
@@ -85,7 +87,7 @@ def _from_file(name: str) -> Callable[..., Any]:
     if not path.is_file():
         raise _refused(name, f"there is no file {file}: check the path")
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
-    spec = importlib.util.spec_from_file_location(f"tailbound_scorer_{digest}", path)
+    spec = importlib.util.spec_from_file_location(f"{_OF_FILE}{digest}", path)
     if spec is None or spec.loader is None:
         raise _refused(name, f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
@@ -210,6 +212,8 @@ def _known(value: Any) -> Any:
 
 def _version(package: str) -> Iterator[str]:
     """The version of the distribution that brings a top-level package, where there is one."""
+    if package.startswith(_OF_FILE):
+        return
     try:
         yield importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:  # its name is another one, perhaps

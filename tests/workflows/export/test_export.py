@@ -17,7 +17,15 @@ from urllib.request import urlopen
 
 import polars as pl
 import pytest
-from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log
+from inspect_ai.log import (
+    EvalConfig,
+    EvalDataset,
+    EvalLog,
+    EvalSpec,
+    list_eval_logs,
+    read_eval_log,
+    write_eval_log,
+)
 
 import tailbound
 from tailbound.core.contract import Draw, SamplingContract, Verdict
@@ -301,7 +309,14 @@ def test_wrong_usage_is_one_line_and_nothing_of_others_is_overwritten(
 ) -> None:
     run = imported(tmp_path, a_table(draws=20))
     foreign = tmp_path / "foreign.eval"
-    subprocess.run([sys.executable, "-c", _FOREIGN, str(foreign)], check=True, capture_output=True)
+    spec = EvalSpec(
+        created="2026-01-01T00:00:00+00:00",
+        task="theirs",
+        dataset=EvalDataset(),
+        model="m",
+        config=EvalConfig(),
+    )
+    write_eval_log(EvalLog(eval=spec, status="success", samples=[]), str(foreign))
     (tmp_path / "text.eval").write_text("mine")
     before = {path: path.read_bytes() for path in tmp_path.glob("*.eval")}
     for arguments, message in (
@@ -325,15 +340,6 @@ def test_wrong_usage_is_one_line_and_nothing_of_others_is_overwritten(
     assert "next: inspect view --log-dir" in out
     code, out, err = cli("export", run, "--to", "inspect", "--json")  # over the earlier one
     assert (code, json.loads(out)["draws"]) == (0, 20)
-
-
-_FOREIGN = """
-import sys
-from inspect_ai.log import EvalConfig, EvalDataset, EvalLog, EvalSpec, write_eval_log
-spec = EvalSpec(created="2026-01-01T00:00:00+00:00", task="t", dataset=EvalDataset(), model="m",
-                config=EvalConfig())
-write_eval_log(EvalLog(eval=spec, status="success", samples=[]), sys.argv[1])
-"""
 
 
 def test_without_inspect_it_names_the_extra(
