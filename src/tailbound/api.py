@@ -43,6 +43,7 @@ from tailbound.workflows.audit_judge.settings import AuditJudgeOptions
 from tailbound.workflows.bound.importance.options import MethodOptions
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.compare.settings import CompareOptions
+from tailbound.workflows.export.settings import ExportOptions
 from tailbound.workflows.forecast.settings import ForecastOptions
 from tailbound.workflows.gate.settings import GateOptions
 from tailbound.workflows.import_.settings import ImportOptions
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from tailbound.workflows.audit_judge import JudgeAudit, JudgeSample
     from tailbound.workflows.bound import BoundResult, PredictedBounds, Preview
     from tailbound.workflows.compare import CompareResult
+    from tailbound.workflows.export import ExportResult
     from tailbound.workflows.forecast import ForecastResult
     from tailbound.workflows.forecast.reading import TableSource as EstimateSource
     from tailbound.workflows.gate import GateResult
@@ -669,6 +671,33 @@ def import_draws(
     given = _checked(import_draws, options)
     with _watching(progress):
         return import_command(_place(source, "source"), _place(out), given)
+
+
+@_takes(ExportOptions)
+def export(
+    run: Place,
+    *,
+    progress: ProgressOption = "auto",
+    **options: Any,
+) -> ExportResult:
+    """The draws of a run in the format of another tool: `tailbound export`.
+
+    `to="inspect"` writes a log for `inspect view`: all unsafe draws, a random sample of the others,
+    and the results of the run, which count all draws. Needs the extra `inspect`.
+
+    >>> import tempfile, tailbound
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = tailbound.risk(["how do i clean the pie"], out=f"{folder}/run", draws=20,
+    ...                        proposal="none", progress=None)
+    ...     found = tailbound.export(f"{folder}/run", to="inspect", safe=5, progress=None)
+    >>> found.draws, found.exported < 20
+    (20, True)
+    """
+    from tailbound.workflows.export.command import export_command
+
+    given = _checked(export, options)
+    with _watching(progress):
+        return export_command(_place(run, "run"), given)
 
 
 @_takes(

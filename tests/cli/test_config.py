@@ -25,6 +25,7 @@ from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.audit_judge.settings import AuditJudgeOptions
 from tailbound.workflows.bound.settings import BoundSettings
 from tailbound.workflows.compare.settings import CompareOptions
+from tailbound.workflows.export.settings import ExportOptions
 from tailbound.workflows.forecast.settings import ForecastOptions
 from tailbound.workflows.import_.settings import ImportOptions
 from tailbound.workflows.monitor.settings import MonitorOptions
@@ -169,6 +170,7 @@ def test_a_password_in_a_url_is_not_saved(cli: Cli, prompts: Path) -> None:
         ("forecast", (ForecastOptions,)),
         ("report", (ReportOptions,)),
         ("import", (ImportOptions, RecordOptions)),
+        ("export", (ExportOptions,)),
         ("mc-vs-is", (ErrorStudy, ProposalOptions, RISK_OPTIONS, PromptOptions)),
         ("persona", (WeightedStudy, ProposalOptions, RISK_OPTIONS, PromptOptions)),
         ("synthetic", (SyntheticStudy,)),
@@ -221,6 +223,7 @@ def test_every_option_is_read_back_as_it_was_saved(
         ("forecast", tailbound.forecast_deployment),
         ("report", tailbound.report),
         ("import", tailbound.import_draws),
+        ("export", tailbound.export),
         ("reproduce mc-vs-is", tailbound.reproduce_mc_vs_is),
         ("reproduce strongreject", tailbound.reproduce_strongreject),
         ("reproduce persona", tailbound.reproduce_persona),

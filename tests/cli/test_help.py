@@ -23,7 +23,10 @@ COMMANDS = [
     ["show"],
     ["report"],
     ["verify"],
-    *([name] for name in ("monitor", "import", "reproduce", "targets", "judges", "doctor")),
+    *(
+        [name]
+        for name in ("monitor", "import", "export", "reproduce", "targets", "judges", "doctor")
+    ),
     ["steer", "refusal"],
     ["steer", "persona"],
     *(["reproduce", name] for name in ("mc-vs-is", "strongreject", "persona")),

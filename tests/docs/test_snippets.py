@@ -23,6 +23,7 @@ EXECUTED = (
     "docs/judge-error.md",
     "docs/forecast.md",
     "docs/sensitivity.md",
+    "docs/inspect.md",
     "docs/tutorials/demo.md",
     "docs/tutorials/logs.md",
 )
@@ -37,6 +38,7 @@ SHOWN = (
     ("forecast", "runs/"),
     ("compare", "runs/monday"),
     ("sensitivity", "runs/"),
+    ("bound", "prompts.jsonl"),
 )
 
 #: Options of other programs that the docs speak of.

@@ -229,6 +229,7 @@ class Stub:
         document: dict[str, Any] = {"choices": choices}
         if self.faults.usage:
             document["usage"] = {"prompt_tokens": words, "completion_tokens": tokens}
+            document["usage"]["total_tokens"] = words + tokens
         if self.faults.fingerprint:
             document["system_fingerprint"] = self.faults.fingerprint
         if self.faults.model:

@@ -84,6 +84,7 @@ COMMANDS = {
         "import_:command",
         "Import finished evaluations into a run folder, for `tailbound summarize`.",
     ),
+    "export": Entry("export:command", "Write the draws of a run as a log that Inspect shows."),
     "reproduce": Entry(
         "reproduce:app", "Run a study of methods again: tables and figures beside the truth."
     ),

@@ -51,6 +51,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "verify": ("tailbound verify runs/when",),
     "monitor": ("tailbound monitor runs/how-likely outcomes.jsonl --alpha 0.01",),
     "import": ("tailbound import logs/run.eval --out runs/imported",),
+    "export": ("tailbound export runs/when --to inspect --out logs/when.eval",),
     "reproduce": ("tailbound reproduce mc-vs-is --quick --out studies/quick",),
     "mc-vs-is": (
         "tailbound reproduce mc-vs-is --target hf:Qwen/Qwen2.5-0.5B-Instruct",

@@ -15,6 +15,7 @@ MODULES = {
     "embeddings": ("sentence_transformers",),
     "tfidf": ("sklearn",),
     "import": ("inspect_ai",),
+    "inspect": ("inspect_ai",),
     "plot": ("matplotlib",),
 }
 """The modules that each extra of the package brings."""

@@ -19,6 +19,7 @@ BUILT_IN = {
     "classifier": "tailbound.judges.classifier:load",
     "demo": "tailbound.demo.judge:load",
     "guard": "tailbound.judges.guard:load",
+    "inspect": "tailbound.judges.inspect_scorer:load",
     "keywords": "tailbound.judges.pattern:load_keywords",
     "python": "tailbound.judges.function:load",
     "regex": "tailbound.judges.pattern:load_regex",

@@ -9,12 +9,15 @@ from tailbound.summaries.prompt_intervals import (
     summarize_fixed,
     unbiased,
 )
+from tailbound.summaries.repeated import mean_of_these, restricted_time
 
 __all__ = [
     "AtLeastOne",
     "PromptSummary",
     "SetSummary",
     "implied_bound",
+    "mean_of_these",
+    "restricted_time",
     "summarize_first_event",
     "summarize_fixed",
     "summarize_set",

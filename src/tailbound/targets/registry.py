@@ -19,6 +19,7 @@ GROUP = "tailbound.targets"
 BUILT_IN = {
     "demo": "tailbound.demo.target:provider",
     "hf": "tailbound.targets.huggingface:provider",
+    "inspect-model": "tailbound.targets.inspect_model:provider",
     "openai": "tailbound.targets.endpoint:provider",
 }
 """Found even where the package's entry points are not installed (a bare checkout)."""

@@ -50,6 +50,7 @@ from tailbound.workflows.bound.results import MissingVerdicts, StreamSpend
 from tailbound.workflows.compare import CompareResult
 from tailbound.workflows.doctor import Diagnosis
 from tailbound.workflows.doctor import Requirement as Package
+from tailbound.workflows.export import ExportResult
 from tailbound.workflows.forecast import ForecastResult
 from tailbound.workflows.gate import GateResult
 from tailbound.workflows.import_ import ImportResult
@@ -606,6 +607,7 @@ OUTPUTS: dict[str, Any] = {
     "compare": COMPARED,
     "sensitivity": SENSITIVITY,
     "report": shape("report", Report, schema=ONE),
+    "export": shape("export", ExportResult, schema=ONE, draws=int, exported=int),
     "verify": shape(
         "verification",
         Verification,

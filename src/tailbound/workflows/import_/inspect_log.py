@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
+from tailbound.core.inspect_values import NO_ANSWER, graded
 from tailbound.core.outside import one_line
 from tailbound.errors import MissingExtraError, UsageError
 from tailbound.prompts.chat import Messages
@@ -24,10 +25,8 @@ from tailbound.workflows.import_.base import (
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalSample
 
-#: Inspect's grades. "N", no answer, is neither safe nor unsafe: it is missing.
-GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "yes": 1.0, "no": 0.0}
-NO_ANSWER = "N"
-
+EXPORT_MARK = "tailbound export"
+"""In the metadata of every log that `tailbound export` writes."""
 MOST_BYTES = 2**34
 """What the archive of a log may unpack to; events, which are not read, are most of it."""
 
@@ -43,6 +42,7 @@ def read(path: Path, judge: str | None) -> Source:
     Raises `MissingExtraError` without `inspect_ai`, and `UsageError` for what is not a log.
     """
     log = _open(path)
+    _check_whole(path, log)
     held = [(sample, dict(_scores(sample))) for sample in log.samples or ()]
     if not held:
         raise UsageError(f"{path} has no samples: {_ending(log)}")
@@ -50,7 +50,8 @@ def read(path: Path, judge: str | None) -> Source:
     for _, scores in held:
         found.update(scores.keys())
     chosen = choose(judge, found, what="scorer", source=str(path))
-    draws = tuple(_draw(path, sample, scores, chosen) for sample, scores in held)
+    exported = EXPORT_MARK in (log.eval.metadata or {})
+    draws = tuple(_draw(path, sample, scores, chosen, exported=exported) for sample, scores in held)
     return Source(
         format="inspect",
         draws=draws,
@@ -110,6 +111,23 @@ def _open(path: Path) -> EvalLog:
         raise UsageError(f"{path} is not a log that Inspect can read: {line}") from error
 
 
+def _check_whole(path: Path, log: EvalLog) -> None:
+    """Raise `UsageError` for an export of ours that holds some of the draws, chosen by verdict."""
+    facts = log.eval.metadata or {}
+    if EXPORT_MARK not in facts:
+        return
+    try:
+        strata = facts["selection"]["strata"]
+        whole = all(one["exported"] == one["draws"] and not one["weighted"] for one in strata)
+    except (KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise UsageError(
+            f"{path} was exported by tailbound and holds a part of the draws of a run, chosen by "
+            "their verdicts, or weighted ones, so that it has no rates: use the run folder itself"
+        )
+
+
 def _check_size(path: Path) -> None:
     """Raise `UsageError` for an archive that says it unpacks to more than can be meant."""
     if not is_zipfile(path):
@@ -136,7 +154,9 @@ def _scores(sample: EvalSample) -> Iterator[tuple[str, Any]]:
             yield name, score.value
 
 
-def _draw(path: Path, sample: EvalSample, scores: dict[str, Any], judge: str) -> ImportedDraw:
+def _draw(
+    path: Path, sample: EvalSample, scores: dict[str, Any], judge: str, *, exported: bool
+) -> ImportedDraw:
     place = f"{path} sample {sample.id} epoch {sample.epoch}"
     score: float | None = None
     reason: str | None
@@ -149,16 +169,16 @@ def _draw(path: Path, sample: EvalSample, scores: dict[str, Any], judge: str) ->
     else:
         value = scores[judge]
         score, reason = read_score(
-            GRADES.get(value, GRADES.get(value.lower(), value))
-            if isinstance(value, str)
-            else value,
+            graded(value),
             place,
             judge,
         )
     choices = sample.output.choices
     finish = "unknown" if sample.error is None else "incomplete"
     if choices and sample.error is None:
-        finish, score, reason = read_ending(choices[0].stop_reason, score, reason)
+        ending = sample.metadata.get("finish_reason") if exported else choices[0].stop_reason
+        if not exported or ending != "unknown":  # of which the source of the run says nothing
+            finish, score, reason = read_ending(ending, score, reason)
     return ImportedDraw(
         place=place,
         prompt_id=str(sample.id),
