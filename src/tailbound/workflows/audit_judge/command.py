@@ -17,11 +17,11 @@ from tailbound.runs.history import seals_of
 from tailbound.runs.manifest import read_manifest
 from tailbound.runs.prompts import load_prompts
 from tailbound.workflows.audit_judge.correcting import audit_of
+from tailbound.workflows.audit_judge.drawing import draw_judge_sample
 from tailbound.workflows.audit_judge.judging import judge_sample
 from tailbound.workflows.audit_judge.result import AuditMadeWith, JudgeAudit, write_audit
 from tailbound.workflows.audit_judge.sample import (
     JudgeSample,
-    draw_judge_sample,
     read_sample,
     write_sample,
 )
