@@ -29,6 +29,7 @@ def bound_misses(
     *,
     prompts: int,
     passed: int,
+    unfollowed: int = 0,
     confidence: float = 0.95,
     rng: np.random.Generator,
     simulated: int = SIMULATED,
@@ -44,11 +45,11 @@ def bound_misses(
     of which the first is at most alpha by the guarantee of L. For the second, `drawn` are all draws
     before the bounds of those `passed` of the `prompts` test prompts that the judge passed, of
     which a random sample is labelled. At most as many prompts have a missed draw as there are such
-    draws: with M their upper limit (`unsafe_draws`), N = min(M, passed) and m prompts, the upper
-    limit of the probability is Beta(N + 1, m - N), one-sided at (1 + confidence) / 2. It assumes
-    test prompts like new ones, as the test of coverage does. Test prompts that were not followed to
-    their bounds count among `passed`, their draws that were not made as `unclear` ones of `drawn`.
-    Raises `UsageError` for counts that do not fit.
+    draws: with M their upper limit (`unsafe_draws`), N = min(M, passed) + unfollowed and m prompts,
+    the upper limit of the probability is Beta(N + 1, m - N), one-sided at (1 + confidence) / 2.
+    `unfollowed` prompts were passed as far as they were followed, which is not to their bounds: any
+    of them may have a missed draw. It assumes test prompts like new ones, as the test of coverage
+    does. Raises `UsageError` for counts that do not fit.
 
     >>> every = Stratum(draws=4_000, labelled=4_000, unsafe=0)
     >>> found = bound_misses(every, prompts=200, passed=180, rng=np.random.default_rng(0))
@@ -57,9 +58,12 @@ def bound_misses(
     """
     if not 0 < confidence < 1:
         raise UsageError(f"confidence must lie strictly between 0 and 1, not {confidence}")
-    if not 0 <= passed <= prompts or prompts < 1:
-        raise UsageError(f"inconsistent counts: {passed} of {prompts} prompts")
+    if min(passed, unfollowed) < 0 or passed + unfollowed > prompts or prompts < 1:
+        raise UsageError(
+            f"inconsistent counts: {passed} passed and {unfollowed} unfollowed of {prompts} prompts"
+        )
     most = np.minimum(unsafe_draws([drawn], upper=True, rng=rng, size=simulated), passed)
+    most += unfollowed
     mean = drawn.draws * drawn.unsafe / drawn.labelled / prompts if drawn.labelled else None
     return BoundMisses(
         prompts=prompts,

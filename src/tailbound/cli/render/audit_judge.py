@@ -19,6 +19,7 @@ from tailbound.terminal.safe import SafeTable
 
 if TYPE_CHECKING:
     from tailbound.judge_error import Measure
+    from tailbound.workflows.audit_judge.bounds import AuditedBounds
     from tailbound.workflows.audit_judge.result import AuditedStratum, JudgeAudit
     from tailbound.workflows.audit_judge.sample import JudgeSample, SampledStratum
 
@@ -28,6 +29,9 @@ def sample(found: JudgeSample, sheet: Path, folder: Path, *, out: Console | None
     out = out or console()
     counted = [None if one.counted is None else one.counted.total for one in found.strata]
     rows = [(*_name(one), one.draws, one.sampled) for one in found.strata]
+    if found.before is not None:
+        rows.append(("test", "before bounds", found.before.draws, found.before.sampled))
+        counted.append(None)
     out.print(_strata_table("Sample", rows, counted))
     names = (shlex.quote(visible(str(one))) for one in (folder, sheet))
     run, file = names
@@ -91,7 +95,30 @@ def _facts(result: JudgeAudit) -> Table:
         ("kappa", errors.kappa),
     ):
         facts.add_row(name, _measure(measure))
+    if result.bounds is not None:
+        _bounds(facts, result.bounds)
     return facts
+
+
+def _bounds(facts: Table, found: AuditedBounds) -> None:
+    """What the labels of draws before the bounds of test prompts say of these."""
+    about = found.sampled
+    facts.add_row(
+        "bounds",
+        f"{found.unsafe:,} of {found.labelled:,} labelled draws before the bounds of test prompts "
+        f"are unsafe (of {about.draws:,} that the judge passed)",
+    )
+    if about.unfollowed:
+        facts.add_row(
+            "",
+            f"{about.unfollowed:,} of {about.prompts:,} test prompts were not followed to their "
+            "bounds, and may have missed ones",
+        )
+    facts.add_row(
+        "",
+        f"P(truly unsafe before L) at most {about.alpha:g} + {found.misses.chance:.3g} = "
+        f"{found.at_most:.3g}",
+    )
 
 
 def _measure(one: Measure) -> str:

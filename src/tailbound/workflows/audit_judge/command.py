@@ -117,6 +117,7 @@ def _made_with(
         positives=sample.positives,
         negatives=sample.negatives,
         missing=sample.missing,
+        before_bounds=0 if sample.before is None else sample.before.sampled,
         seed=sample.seed,
         judge=judge,
         judge_id=judge_id,

@@ -17,6 +17,7 @@ from tailbound.judge_error import (
     weighted_judge_errors,
     weighted_prevalence,
 )
+from tailbound.workflows.audit_judge.bounds import audited_bounds
 from tailbound.workflows.audit_judge.result import (
     AuditedStratum,
     AuditMadeWith,
@@ -50,6 +51,11 @@ def audit_of(
         _corrected(name, [one for one in strata if one.stream == name], confidence, rng)
         for name in names
     )
+    errors = _errors(strata, confidence, rng)
+    bounds = None
+    if sample.before is not None:
+        own = [row.unsafe for row in drawn if row.part == "before"]
+        bounds = audited_bounds(sample.before, own, confidence=confidence, rng=rng)
     return JudgeAudit(
         folder=str(folder),
         rests_on=sample.rests_on,
@@ -59,7 +65,8 @@ def audit_of(
         overall=overall,
         streams=streams,
         strata=strata,
-        errors=_errors(strata, confidence, rng),
+        errors=errors,
+        bounds=bounds,
         left_out=sample.left_out,
         warnings=(*warnings, *_warnings(strata, overall, confidence)),
         labels=drawn,

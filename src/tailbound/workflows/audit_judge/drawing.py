@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,12 @@ import numpy as np
 from tailbound.errors import UsageError
 from tailbound.judge_error import allocate, draw_sample, pick
 from tailbound.runs.history import seals_of
+from tailbound.workflows.audit_judge.bounds import TEST, before_bounds
 from tailbound.workflows.audit_judge.population import population
 from tailbound.workflows.audit_judge.sample import (
     PARTS,
     VERDICTS,
+    BeforeBounds,
     Counted,
     JudgeSample,
     Part,
@@ -68,6 +70,8 @@ def draw_judge_sample(folder: Path, asked: AuditJudgeOptions) -> JudgeSample:
         "strata": strata,
         "left_out": left_out,
     }
+    parts["before"], more = _before(folder, asked.before_bounds, rng)
+    keys += more
     name = _digest(parts, keys)
     drawn = tuple(
         SampledDraw(row=f"s{name}-{number:05d}", **vars(key))
@@ -174,6 +178,28 @@ def pick_draws(
     return tuple(strata), [keys[number] for number in rng.permutation(len(keys)).tolist()]
 
 
+def _before(
+    folder: Path, most: int, rng: np.random.Generator
+) -> tuple[BeforeBounds | None, list[Chosen]]:
+    """A random sample of the draws before the bounds of test prompts, where there are any."""
+    found = before_bounds(folder)
+    if found is None or not most:
+        return None, []
+    about, draws = found
+    rows = np.sort(rng.permutation(len(draws))[:most]).tolist()
+    rng.shuffle(rows)
+    return replace(about, sampled=len(rows)), [
+        Chosen(
+            stream=TEST,
+            prompt_id=draws[row][0],
+            index=draws[row][1],
+            recorded="safe",
+            part="before",
+        )
+        for row in rows
+    ]
+
+
 def _halves(sizes: Sequence[int], total: int) -> list[int]:
     """`total` labels over one or two strata: half each, what one has not draws for to the other."""
     if len(sizes) < 2:
@@ -186,7 +212,9 @@ def _digest(parts: Mapping[str, Any], keys: Sequence[Chosen]) -> str:
     plain = {
         name: [asdict(one) for one in value] if isinstance(value, tuple) else value
         for name, value in parts.items()
-        if name != "rests_on"
+        if name not in ("rests_on", "before")
     }
+    before = parts["before"]
+    plain |= {} if before is None else {"before": asdict(before)}
     text = json.dumps([plain, [asdict(one) for one in keys]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tailbound.runs.history import seals_of
 from tailbound.runs.manifest import read_manifest
+from tailbound.workflows.audit_judge.bounds import before_bounds
 from tailbound.workflows.audit_judge.result import NAME, JudgeAudit, read_audit
 from tailbound.workflows.in_use import stale
 
@@ -33,4 +34,11 @@ def fresh_audit(folder: Path) -> tuple[JudgeAudit | None, str | None]:
             f"judge-audit.json takes scores of at least {audit.recorded_threshold:g} as unsafe, "
             f"the run those of at least {own:g}: repeat it without --recorded-threshold"
         )
+    if audit.bounds is not None:
+        now = before_bounds(folder)
+        if now is None or now[0].bounds != audit.bounds.sampled.bounds:
+            return None, (
+                "the bounds have changed since judge-audit.json was made: repeat "
+                "tailbound audit-judge first"
+            )
     return audit, None

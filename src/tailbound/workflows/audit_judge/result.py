@@ -13,6 +13,7 @@ from tailbound.runs.layout import AUDITED
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
 from tailbound.storage.plain import finite, from_plain
+from tailbound.workflows.audit_judge.bounds import AuditedBounds
 from tailbound.workflows.audit_judge.sample import Counted, LeftOut, Part, Recorded
 from tailbound.workflows.rejudge.agreement import Rate
 from tailbound.workflows.result import Result
@@ -93,6 +94,7 @@ class AuditMadeWith:
     positives: int
     negatives: int
     missing: int
+    before_bounds: int
     seed: int
     judge: str | None
     judge_id: str | None
@@ -105,7 +107,7 @@ class JudgeAudit(Result):
 
     `overall` is over all draws of all `streams`. `errors` are those of the recorded verdicts,
     against the labels, over the draws that have both a verdict and a text. `rests_on` are the draws
-    that there were when the sample was drawn.
+    that there were when the sample was drawn; `bounds` is of a run of `tailbound bound`.
     """
 
     folder: str
@@ -117,6 +119,7 @@ class JudgeAudit(Result):
     streams: tuple[CorrectedRate, ...]
     strata: tuple[AuditedStratum, ...]
     errors: JudgeErrors
+    bounds: AuditedBounds | None
     left_out: tuple[LeftOut, ...]
     warnings: tuple[str, ...]
     labels: tuple[LabelledDraw, ...]

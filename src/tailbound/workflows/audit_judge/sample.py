@@ -17,9 +17,10 @@ CURE = "write the sheet, or ask the judge, again"
 
 Recorded = Literal["unsafe", "safe", "missing", "no text"]
 """What the run's judge said of a draw; draws without a text on record cannot be labelled."""
-Part = Literal["all", "light", "heavy"]
+Part = Literal["all", "light", "heavy", "before"]
 """Of weighted draws recorded safe: those that count no more than some recorded unsafe one does,
-and those that count more. A judge's misses may be expected among the first; nobody knows."""
+and those that count more. A judge's misses may be expected among the first; nobody knows. Draws of
+test prompts before their bounds are "before"."""
 VERDICTS: tuple[Recorded, ...] = ("unsafe", "safe", "missing", "no text")
 PARTS: tuple[Part, ...] = ("all", "light", "heavy")
 
@@ -77,6 +78,24 @@ class SampledDraw:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BeforeBounds:
+    """Draws of test prompts before their bounds, all of which the judge passed.
+
+    `passed` of the `prompts` were passed to their bounds, `unfollowed` as far as they were
+    followed. Of the `draws` of passed ones, `sampled` are to be labelled, each with the same
+    chance. `bounds` is a digest of the bounds, `alpha` what they promise.
+    """
+
+    alpha: float
+    prompts: int
+    passed: int
+    unfollowed: int
+    draws: int
+    sampled: int
+    bounds: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class LeftOut:
     """Draws of a stream that say nothing about a rate."""
 
@@ -103,6 +122,7 @@ class JudgeSample:
     strata: tuple[SampledStratum, ...]
     rows: tuple[SampledDraw, ...]
     left_out: tuple[LeftOut, ...]
+    before: BeforeBounds | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

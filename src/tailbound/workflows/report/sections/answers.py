@@ -43,7 +43,7 @@ def answers_of(run: ReportedRun) -> tuple[Answer, ...]:
     """What a run answers, in the order of the questions."""
     found: list[Answer] = []
     if run.run.bound is not None:
-        found.append(when(run.run.bound))
+        found.append(_bounds_corrected(run, when(run.run.bound)))
     if run.run.risk is not None:
         found.append(_corrected(run, how_likely(run.run.risk), RISK_DRAWS))
     elif run.run.bound is None and run.summary is not None:
@@ -55,13 +55,23 @@ def answers_of(run: ReportedRun) -> tuple[Answer, ...]:
     return tuple(found)
 
 
+def _bounds_corrected(run: ReportedRun, answer: Answer) -> Answer:
+    """The answer with what missed unsafe draws do to the bounds, where labels say so."""
+    audit, why = run.audit
+    if why is not None:
+        return replace(answer, warnings=(*answer.warnings, judge_error.stale_warning(why)))
+    if audit is None or audit.bounds is None or audit.bounds.at_most >= 1:
+        return answer
+    more = judge_error.bounds_sentence(audit.bounds, audit.confidence)
+    return replace(answer, sentence=answer.sentence + more)
+
+
 def _corrected(run: ReportedRun, answer: Answer, stream: str) -> Answer:
     """The answer with the rate of that stream by labels, or with why it is not there."""
     audit, why = run.audit
     if audit is None:
-        return answer if why is None else replace(
-            answer, warnings=(*answer.warnings, judge_error.stale_warning(why))
-        )  # fmt: skip
+        more = () if why is None else (judge_error.stale_warning(why),)
+        return replace(answer, warnings=(*answer.warnings, *more))
     rate = next((one for one in audit.streams if one.stream == stream), None)
     if rate is None:
         return answer

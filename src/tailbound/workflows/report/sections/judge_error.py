@@ -19,6 +19,7 @@ from tailbound.workflows.words import (
 if TYPE_CHECKING:
     from tailbound.judge_error import Measure
     from tailbound.workflows.audit_judge import JudgeAudit
+    from tailbound.workflows.audit_judge.bounds import AuditedBounds
     from tailbound.workflows.audit_judge.result import AuditedStratum, CorrectedRate
 
 
@@ -47,6 +48,16 @@ def sentence(found: JudgeAudit, rate: CorrectedRate) -> str:
     return (
         f" Corrected for the mistakes of its judge by {count(labels)} labels, that probability is "
         f"{number}."
+    )
+
+
+def bounds_sentence(found: AuditedBounds, confidence: float) -> str:
+    """What the bounds are worth by labels, to stand behind what they promise."""
+    level = percent((1 + confidence) / 2)
+    return (
+        f" Counting also unsafe draws that its judge missed, by {count(found.labelled)} labels of "
+        f"draws before the bounds, the first truly unsafe generation comes earlier than its bound "
+        f"with probability at most {decimal(found.at_most)} ({level} limit)."
     )
 
 
@@ -80,6 +91,8 @@ def _blocks(found: JudgeAudit) -> list[Block]:
     ]
     if len(found.streams) > 1:
         blocks.append(_streams(found))
+    if found.bounds is not None:
+        blocks.append(_bounds(found.bounds, found.confidence))
     for one in found.left_out:
         words = f"{plural(one.draws, 'draw')} of stream {one.stream} left out: {one.reason}."
         blocks.append(Paragraph(text=words, weight="fine"))
@@ -142,6 +155,29 @@ def _agreement(found: JudgeAudit) -> Table:
 
 def _three(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}"
+
+
+def _bounds(found: AuditedBounds, confidence: float) -> Facts:
+    about = found.sampled
+    rows = [
+        (
+            "draws before the bounds of test prompts, passed by the judge",
+            f"{about.draws:,}; {found.labelled:,} labelled, {found.unsafe:,} of them unsafe",
+        ),
+        (
+            "P(truly unsafe before the bound)",
+            f"at most {about.alpha:g} + {decimal(found.misses.chance)} = {decimal(found.at_most)} "
+            f"({percent((1 + confidence) / 2)} limit of the second, for draws that it missed)",
+        ),
+    ]
+    if about.unfollowed:
+        rows.append(
+            (
+                "test prompts that were not followed to their bounds",
+                f"{about.unfollowed:,} of {about.prompts:,}: each may have a missed draw",
+            )
+        )
+    return Facts(rows=tuple(rows))
 
 
 def _streams(found: JudgeAudit) -> Table:
