@@ -58,7 +58,7 @@ def corrected_change(
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         least, most = low_b / high_a, high_b / low_a
-    top = float(np.quantile(np.nan_to_num(most, nan=np.inf), 1 - tail, method="higher"))
+    top = float(np.quantile(np.nan_to_num(most, nan=np.inf, posinf=np.inf), 1 - tail, method="higher"))
     return Change(
         difference=(
             float(np.quantile(low_b - high_a, tail, method="lower")),
