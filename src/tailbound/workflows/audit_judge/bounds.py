@@ -94,10 +94,9 @@ def before_bounds(folder: Path) -> tuple[BeforeBounds, list[tuple[str, int]]] | 
         .sort("prompt_id", "index")
         .collect()
     )
-    texts = frame["has_text"].all() and frame.height > 0
-    passed = [name for name in to_pass if name in reached or to_pass[name] == 0]
-    if not rows or not texts:
+    if not rows or not frame["has_text"].all():
         return None
+    passed = [name for name in to_pass if name in reached or to_pass[name] == 0]
     known = set(passed)
     draws = [
         (name, index)

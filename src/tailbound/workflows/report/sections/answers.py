@@ -60,9 +60,10 @@ def _bounds_corrected(run: ReportedRun, answer: Answer) -> Answer:
     audit, why = run.audit
     if why is not None:
         return replace(answer, warnings=(*answer.warnings, judge_error.stale_warning(why)))
-    if audit is None or audit.bounds is None or audit.bounds.at_most >= 1:
+    found = None if audit is None else audit.bounds
+    if audit is None or found is None or not found.labelled or found.at_most >= 1:
         return answer
-    more = judge_error.bounds_sentence(audit.bounds, audit.confidence)
+    more = judge_error.bounds_sentence(found, audit.confidence)
     return replace(answer, sentence=answer.sentence + more)
 
 
