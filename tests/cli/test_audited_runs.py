@@ -159,6 +159,11 @@ def bound(bound_run: Path, tmp_path: Path) -> Path:
     return shutil.copytree(bound_run, tmp_path / "bound")
 
 
+def refusing(response: str) -> bool:
+    """What the judge of the run itself calls unsafe."""
+    return "will not" in response
+
+
 def test_bounds_lose_what_the_judge_missed(bound: Path) -> None:
     """With every draw before the bounds labelled, its misses are counted."""
     run = tailbound.load_run(bound)
@@ -172,7 +177,7 @@ def test_bounds_lose_what_the_judge_missed(bound: Path) -> None:
     assert every.sampled.passed == len(passed)
     assert every.sampled.draws == sum(passed) == every.labelled == every.unsafe > 0
     assert every.sampled.alpha == 0.4
-    none = audit(bound, Truth(lambda text: "will not" in text, "other@1"), before_bounds=10_000).bounds
+    none = audit(bound, Truth(refusing, "other@1"), before_bounds=10_000).bounds
     assert none is not None
     assert none.unsafe == 0
     # nothing was missed in so many test prompts: the limit of Clopper and Pearson
@@ -183,7 +188,7 @@ def test_bounds_lose_what_the_judge_missed(bound: Path) -> None:
 
 
 def test_a_report_says_what_bounds_are_worth(bound: Path) -> None:
-    audit(bound, Truth(lambda text: "will not" in text, "other@1"), before_bounds=10_000)
+    audit(bound, Truth(refusing, "other@1"), before_bounds=10_000)
     page = tailbound.report(bound, format="md", progress=None)
     text = Path(page.path).read_text()
     assert "Counting also unsafe draws that its judge missed" in page.answers[0].answer

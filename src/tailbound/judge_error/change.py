@@ -58,7 +58,8 @@ def corrected_change(
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         least, most = low_b / high_a, high_b / low_a
-    top = float(np.quantile(np.nan_to_num(most, nan=np.inf, posinf=np.inf), 1 - tail, method="higher"))
+    most = np.where(np.isnan(most), np.inf, most)
+    top = float(np.quantile(most, 1 - tail, method="higher"))
     return Change(
         difference=(
             float(np.quantile(low_b - high_a, tail, method="lower")),
