@@ -148,7 +148,7 @@ def test_what_is_printed_of_weighted_draws(weighted: Path) -> None:
 def bound_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bound") / "run"
     tailbound.bound(
-        default_prompts(60), out=folder, judge="regex:will not", budget=8, train_draws=4,
+        default_prompts(40), out=folder, judge="regex:will not", budget=8, train_draws=4,
         test_draws=60, alpha=0.4, max_new_tokens=4, replicates=1, progress=None,
     )  # fmt: skip
     return folder
