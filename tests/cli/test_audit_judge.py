@@ -21,7 +21,7 @@ from tailbound.judges import Exchange
 from tailbound.runs.identity import read_identity
 from tailbound.storage.parquet import write_sealed
 from tailbound.workflows.audit_judge import JudgeAudit, JudgeSample
-from tailbound.workflows.audit_judge.sample import draw_judge_sample
+from tailbound.workflows.audit_judge.drawing import draw_judge_sample
 from tailbound.workflows.audit_judge.settings import AuditJudgeOptions
 
 Make = Callable[..., Path]

@@ -21,6 +21,7 @@ from tailbound.cli.declared import declares
 from tailbound.core.contract import SamplingOptions
 from tailbound.core.options import Option, options_of
 from tailbound.demo.files import default_prompts
+from tailbound.runs.manifest import read_manifest
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.audit_judge.settings import AuditJudgeOptions
 from tailbound.workflows.bound.settings import BoundSettings
@@ -86,6 +87,21 @@ def test_options_from_a_file_and_the_command_line_wins(cli: Cli, prompts: Path) 
         assert code == 0, err
         assert json.loads(again)["made_with"] == made
         assert sorted((prompts.parent / "run" / "draws").iterdir()) == draws
+
+
+def test_run_yaml_asks_for_the_same_prompts(cli: Cli, prompts: Path) -> None:
+    """Of the first three alone: without `limit` on record, a repeat would draw all."""
+    run = prompts.parent / "run"
+    asked = ("--limit", 3, "--field", "prompt", "--draws", 5, "--proposal", "none")
+    code, _, err = cli("risk", prompts, *asked, "--max-new-tokens", 4, "--out", run)
+    assert code == 0, err
+    held = read_manifest(run)["options"]
+    assert (held["prompts"], held["limit"], held["field"]) == (str(prompts), 3, "prompt")
+    draws = sorted((run / "draws").iterdir())
+    code, again, err = cli("risk", "--config", run / "run.yaml", "--out", run, "--json")
+    assert code == 0, err
+    assert len(json.loads(again)["prompts"]) == 3
+    assert sorted((run / "draws").iterdir()) == draws
 
 
 @pytest.mark.parametrize(

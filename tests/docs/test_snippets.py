@@ -35,6 +35,8 @@ SHOWN = (
     ("import", "samples_"),
     ("import", "garak."),
     ("summarize", "runs/refusals"),
+    ("risk", "prompts.jsonl"),
+    ("audit-judge", "runs/weighted"),
     ("forecast", "runs/"),
     ("compare", "runs/monday"),
     ("sensitivity", "runs/"),

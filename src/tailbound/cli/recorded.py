@@ -9,7 +9,7 @@ _OF_CONTRACT = (
     *("system", "temperature", "top_p", "top_k", "max_new_tokens", "stop", "thinking"),
     "extra_body",
 )
-_FINDINGS = ("reproducible", "first_share")
+_FINDINGS = ("reproducible", "first_share", "batch_shares")
 """What `run.yaml` keeps beside the options."""
 
 

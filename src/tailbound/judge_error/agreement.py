@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from tailbound.errors import UsageError
 from tailbound.judge_error.two_phase import SIMULATED, Stratum, high_end, low_end, unsafe_draws
+from tailbound.judge_error.weighted import WeightedStratum, unsafe_weight
 
 Counts = NDArray[np.float64]
-_Of = Callable[[Counts, Counts, int, int], Counts]
+_Of = Callable[[Counts, Counts, float, float], Counts]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,57 @@ def judge_errors(
         for said, strata in ((1, positive), (0, negative))
         for upper in (False, True)
     }
+    return _errors(limits, (m1, m0), (n1, n0), tail)
+
+
+def weighted_judge_errors(
+    positive: Sequence[WeightedStratum],
+    negative: Sequence[WeightedStratum],
+    *,
+    confidence: float = 0.95,
+    rng: np.random.Generator,
+    simulated: int = SIMULATED,
+) -> JudgeErrors:
+    """The same from weighted draws: over replies of the target, each draw by what it counts.
+
+    Numbers of draws are then shares of the replies. Intervals are for the weighted draws on record.
+    Raises `UsageError` for a confidence outside (0, 1).
+
+    >>> def stratum(unsafe: float) -> WeightedStratum:
+    ...     return WeightedStratum(draws=9, certain=0.5, certain_unsafe=unsafe, certain_unclear=0.0,
+    ...                            squares=0.1, rest=0.0, picks=0, unsafe=0, unclear=0,
+    ...                            of_pick=None, largest=0.1)
+    >>> found = weighted_judge_errors([stratum(0.4)], [stratum(0.1)], rng=np.random.default_rng(0))
+    >>> found.sensitivity.estimate, round(found.kappa.estimate, 3)
+    (0.8, 0.6)
+    """
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence must lie strictly between 0 and 1, not {confidence}")
+    both = (positive, negative)
+    n1, n0 = (sum(one.weight for one in strata) for strata in both)
+    m1, m0 = (_weighted_estimate(strata) for strata in both)
+    limits = {
+        (said, upper): unsafe_weight(strata, upper=upper, rng=rng, size=simulated)[0]
+        for said, strata in ((1, positive), (0, negative))
+        for upper in (False, True)
+    }
+    return _errors(limits, (m1, m0), (n1, n0), (1 - confidence) / 2)
+
+
+def _weighted_estimate(strata: Sequence[WeightedStratum]) -> float | None:
+    found = [one.estimate for one in strata if one.weight > 0]
+    known = [one for one in found if one is not None]
+    return sum(known) if len(known) == len(found) else None
+
+
+def _errors(
+    limits: Mapping[tuple[int, bool], Counts],
+    unsafe: tuple[float | None, float | None],
+    sizes: tuple[float, float],
+    tail: float,
+) -> JudgeErrors:
+    """From limits of what is unsafe in both kinds of strata; the formulas of `judge_errors`."""
+    (m1, m0), (n1, n0) = unsafe, sizes
 
     def measure(of: _Of, lowest: float) -> Measure:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -117,17 +169,17 @@ def _estimate(strata: Sequence[Stratum]) -> float | None:
     return float(sum(one.draws * one.unsafe / one.labelled for one in some))
 
 
-def _sensitivity(m1: Counts, m0: Counts, n1: int, n0: int) -> Counts:
+def _sensitivity(m1: Counts, m0: Counts, n1: float, n0: float) -> Counts:
     return m1 / (m1 + m0)
 
 
-def _specificity(m1: Counts, m0: Counts, n1: int, n0: int) -> Counts:
+def _specificity(m1: Counts, m0: Counts, n1: float, n0: float) -> Counts:
     return (n0 - m0) / (n0 - m0 + n1 - m1)
 
 
-def _precision(m1: Counts, m0: Counts, n1: int, n0: int) -> Counts:
+def _precision(m1: Counts, m0: Counts, n1: float, n0: float) -> Counts:
     return m1 / np.float64(n1)
 
 
-def _kappa(m1: Counts, m0: Counts, n1: int, n0: int) -> Counts:
+def _kappa(m1: Counts, m0: Counts, n1: float, n0: float) -> Counts:
     return 2 * (m1 * n0 - n1 * m0) / (n1 * (n1 + n0) + (m1 + m0) * (n0 - n1))

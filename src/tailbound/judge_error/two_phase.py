@@ -110,8 +110,8 @@ def prevalence(
         draws=draws,
         estimate=weighted / covered if covered else None,
         interval=(
-            low_end(_beta(least, draws - least + 1, rng), tail),
-            high_end(_beta(most + 1, draws - most, rng), tail),
+            low_end(beta(least, draws - least + 1, rng), tail),
+            high_end(beta(most + 1, draws - most, rng), tail),
         ),
         on_record=(low_end(least / draws, tail), high_end(most / draws, tail)),
         unlabelled=draws - covered,
@@ -136,9 +136,24 @@ def unsafe_draws(
             unsafe = int(missing_counts_as_unsafe(one.unsafe, one.unclear))
         safe = one.sampled - unsafe
         a, b = (unsafe + 1, safe) if upper else (unsafe, safe + 1)
-        rest = _beta(np.full(size, a), np.full(size, b), rng)
+        rest = beta(np.full(size, a), np.full(size, b), rng)
         total += unsafe + rng.binomial(one.draws - one.sampled, rest)
     return total
+
+
+def rate_limits(
+    strata: Sequence[Stratum], *, upper: bool, rng: np.random.Generator, size: int = SIMULATED
+) -> NDArray[np.float64]:
+    """Simulated upper or lower limits of the probability that a draw is unsafe, shape (size,).
+
+    >>> stratum = Stratum(draws=10, labelled=10, unsafe=0)
+    >>> rate_limits([stratum], upper=False, rng=np.random.default_rng(0), size=2).tolist()
+    [0.0, 0.0]
+    """
+    draws = sum(one.draws for one in strata)
+    found = unsafe_draws(strata, upper=upper, rng=rng, size=size)
+    a, b = (found + 1, draws - found) if upper else (found, draws - found + 1)
+    return beta(a, b, rng)
 
 
 def low_end(values: NDArray[np.float64], tail: float) -> float:
@@ -159,9 +174,13 @@ def high_end(values: NDArray[np.float64], tail: float) -> float:
     return float(np.quantile(np.nan_to_num(values, nan=1.0), 1 - tail, method="higher"))
 
 
-def _beta(
+def beta(
     a: NDArray[np.int64], b: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Beta(a, b) elementwise; 0 where a is 0, and 1 where b is 0."""
+    """Beta(a, b) elementwise; 0 where a is 0, and 1 where b is 0.
+
+    >>> beta(np.array([0, 2]), np.array([3, 0]), np.random.default_rng(0)).tolist()
+    [0.0, 1.0]
+    """
     found = rng.beta(np.maximum(a, 1), np.maximum(b, 1))
     return np.where(a == 0, 0.0, np.where(b == 0, 1.0, found))

@@ -18,7 +18,7 @@ from tailbound.runs.lock import FolderLock
 from tailbound.runs.prompts import check_prompts
 from tailbound.storage.documents import read_sealed
 from tailbound.storage.files import make_folder, write_atomically
-from tailbound.storage.places import check_place
+from tailbound.storage.places import check_name, check_place
 from tailbound.storage.seal import BLANK, seal
 
 SCHEMA = 1
@@ -163,6 +163,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     what does not bear its checksum is not parsed at all.
     """
     path = folder / MANIFEST
+    check_name(folder)
     try:
         text = read_sealed(path, cure="restore it; options are changed on the command line")
     except FileNotFoundError:

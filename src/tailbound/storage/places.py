@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from errno import EINVAL, ELOOP, ENAMETOOLONG
 from pathlib import Path
 
+from tailbound.core.outside import one_line
 from tailbound.errors import LedgerError, UsageError
 
 LONGEST = "draws/.part-000001.parquet-00000000-00000000.tmp"
 """The longest name that is written to a run folder: a path may be too long with it alone."""
+
+
+def check_name(path: Path) -> None:
+    """Raise `UsageError` for a name that no file or folder of this system can have."""
+    try:
+        path.lstat()
+    except OSError as error:
+        if error.errno in (ENAMETOOLONG, ELOOP, EINVAL):
+            raise UsageError(
+                f"{one_line(str(path), 100)} is not a name that can be used ({error.strerror})"
+            ) from error
+    except ValueError as error:  # a character that no name may have
+        raise UsageError(
+            f"{one_line(str(path), 100)} is not a name that can be used ({error})"
+        ) from error
 
 
 def check_place(folder: Path, *, option: str = "--out") -> None:

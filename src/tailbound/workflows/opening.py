@@ -57,6 +57,10 @@ class Request:
         asked = make(PromptOptions, self.given)
         return prompt_set(self.prompts, field=asked.field, limit=asked.limit)
 
+    def which_prompts(self, source: str) -> dict[str, Any]:
+        """What `run.yaml` says of the prompts: where they are from, the column, how many."""
+        return {"prompts": source, **asdict(make(PromptOptions, self.given))}
+
 
 class Opening:
     """What a drawing command was asked for, resolved.

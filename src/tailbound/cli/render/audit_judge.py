@@ -19,16 +19,20 @@ from tailbound.terminal.safe import SafeTable
 
 if TYPE_CHECKING:
     from tailbound.judge_error import Measure
-    from tailbound.workflows.audit_judge.result import JudgeAudit
-    from tailbound.workflows.audit_judge.sample import JudgeSample
+    from tailbound.workflows.audit_judge.bounds import AuditedBounds
+    from tailbound.workflows.audit_judge.result import AuditedStratum, JudgeAudit
+    from tailbound.workflows.audit_judge.sample import JudgeSample, SampledStratum
 
 
 def sample(found: JudgeSample, sheet: Path, folder: Path, *, out: Console | None = None) -> None:
     """Print what was sampled, and what to do with the sheet."""
     out = out or console()
-    out.print(
-        _strata_table("Sample", [(*_name(one), one.draws, one.sampled) for one in found.strata])
-    )
+    counted = [None if one.counted is None else one.counted.total for one in found.strata]
+    rows = [(*_name(one), one.draws, one.sampled) for one in found.strata]
+    if found.before is not None:
+        rows.append(("test", "before bounds", found.before.draws, found.before.sampled))
+        counted.append(None)
+    out.print(_strata_table("Sample", rows, counted))
     names = (shlex.quote(visible(str(one))) for one in (folder, sheet))
     run, file = names
     out.print(
@@ -45,7 +49,8 @@ def audit(result: JudgeAudit, *, out: Console | None = None) -> None:
     rows = [
         (*_name(one), one.draws, one.labelled, one.unsafe, one.unclear) for one in result.strata
     ]
-    out.print(_strata_table("Labels", rows))
+    counted = [None if one.counted is None else one.counted.total for one in result.strata]
+    out.print(_strata_table("Labels", rows, counted))
     if len(result.streams) > 1:
         out.print(_streams(result))
     for one in result.left_out:
@@ -74,7 +79,12 @@ def _facts(result: JudgeAudit) -> Table:
     facts.add_row(
         "corrected", f"{_n(corrected.estimate)} ({level}: {_between(corrected.interval)})"
     )
-    facts.add_row("", f"{_between(corrected.on_record)} of these very draws")
+    if result.weighted:
+        facts.add_row("", f"{_between(corrected.on_record)} with the weights of these draws")
+        if result.overall.if_light is not None:
+            facts.add_row("", f"{_between(result.overall.if_light)} if no heavy draw is unsafe")
+    else:
+        facts.add_row("", f"{_between(corrected.on_record)} of these very draws")
     if plain.rate and corrected.estimate:
         facts.add_row("", f"as judged is {plain.rate / corrected.estimate:.3g} times corrected")
     errors = result.errors
@@ -85,18 +95,44 @@ def _facts(result: JudgeAudit) -> Table:
         ("kappa", errors.kappa),
     ):
         facts.add_row(name, _measure(measure))
+    if result.bounds is not None:
+        _bounds(facts, result.bounds)
     return facts
+
+
+def _bounds(facts: Table, found: AuditedBounds) -> None:
+    """What the labels of draws before the bounds of test prompts say of these."""
+    about = found.sampled
+    facts.add_row(
+        "bounds",
+        f"{found.unsafe:,} of {found.labelled:,} labelled draws before the bounds of test prompts "
+        f"are unsafe (of {about.draws:,} that the judge passed)",
+    )
+    if about.unfollowed:
+        facts.add_row(
+            "",
+            f"{about.unfollowed:,} of {about.prompts:,} test prompts were not followed to their "
+            "bounds, and may have missed ones",
+        )
+    facts.add_row(
+        "",
+        f"P(truly unsafe before L) at most {about.alpha:g} + {found.misses.chance:.3g} = "
+        f"{found.at_most:.3g}",
+    )
 
 
 def _measure(one: Measure) -> str:
     return f"{_n(one.estimate)} ({_between(one.interval)})"
 
 
-def _name(one: object) -> tuple[str, str]:
-    return str(getattr(one, "stream", "")), str(getattr(one, "recorded", ""))
+def _name(one: SampledStratum | AuditedStratum) -> tuple[str, str]:
+    return one.stream, one.recorded if one.part == "all" else f"{one.recorded}, {one.part}"
 
 
-def _strata_table(title: str, rows: Sequence[tuple[str | int, ...]]) -> SafeTable:
+def _strata_table(
+    title: str, rows: Sequence[tuple[str | int, ...]], counted: Sequence[float | None]
+) -> SafeTable:
+    """`counted` is what the draws of each row count, where they are weighted."""
     table = SafeTable(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("stream", max_width=30, no_wrap=True, overflow="ellipsis")
     table.add_column("recorded", no_wrap=True)
@@ -105,8 +141,13 @@ def _strata_table(title: str, rows: Sequence[tuple[str | int, ...]]) -> SafeTabl
     )
     for name in heads:
         table.add_column(name, justify="right", no_wrap=True)
-    for stream, recorded, *counts in rows:
-        table.add_row(visible(str(stream)), str(recorded), *(f"{count:,}" for count in counts))
+    weighted = any(one is not None for one in counted)
+    if weighted:
+        table.add_column("weight", justify="right", no_wrap=True)
+    for (stream, recorded, *counts), weight in zip(rows, counted, strict=True):
+        cells = [f"{count:,}" for count in counts]
+        cells += [_n(weight)] if weighted else []
+        table.add_row(visible(str(stream)), str(recorded), *cells)
     return table
 
 

@@ -31,6 +31,8 @@ def compare(result: CompareResult, *, out: Console | None = None) -> None:
         out.print(Text(f"no prompt changed demonstrably ({_share(result)})"))
     if result.differences:
         out.print(_differences(result))
+    if result.not_corrected is not None:
+        out.print(Text(visible(result.not_corrected)))
     for warning in result.warnings:
         out.print(Text(f"warning: {visible(warning)}", style="bold"))
     out.print(Text(f"{result.guarantee[0].upper()}{result.guarantee[1:]}.", style="dim"))
@@ -61,6 +63,7 @@ def _facts(result: CompareResult) -> Table:
     if mean.ratio is not None and mean.ratio_interval is not None and not result.sequential:
         low, high = mean.ratio_interval
         facts.add_row("ratio", f"{mean.ratio:.3g} times A ({low:.3g} to {high:.3g})")
+    _corrected(facts, result)
     if result.bounds is not None:
         found = result.bounds
         words = f"{found.ratio:.3g} times A"
@@ -70,6 +73,22 @@ def _facts(result: CompareResult) -> Table:
             "lower bounds", f"{words}; {found.longer:,} longer, {found.shorter:,} shorter"
         )
     return facts
+
+
+def _corrected(facts: Table, result: CompareResult) -> None:
+    """The rates by labels and their change; or why there are none."""
+    change = result.corrected
+    if change is not None:
+        facts.add_row("corrected", f"{_three(change.a.estimate)} in A, {_three(change.b.estimate)} "
+                      f"in B (as judged {_three(change.a.uncorrected)}, "
+                      f"{_three(change.b.uncorrected)})")  # fmt: skip
+        level = f"{100 * change.confidence:g}%"
+        number = "" if change.difference is None else f"{change.difference:+.3g}, "
+        facts.add_row("", f"change {number}{level}: {_between(change.interval)}")
+
+
+def _three(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.3g}"
 
 
 def _share(result: CompareResult) -> str:

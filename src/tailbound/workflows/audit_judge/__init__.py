@@ -1,6 +1,8 @@
 """What the judge's mistakes do to a rate: a labelled sample of the draws on record.
 
-sample     which draws are labelled
+population the draws that a rate is estimated from
+drawing    which of them are labelled
+sample     the sample as a value, and the file it is kept in
 sheet      a CSV file for people's labels, and its way back
 judging    labels from a better judge
 result     the corrected rates, and the file they are kept in

@@ -17,11 +17,11 @@ from tailbound.runs.history import seals_of
 from tailbound.runs.manifest import read_manifest
 from tailbound.runs.prompts import load_prompts
 from tailbound.workflows.audit_judge.correcting import audit_of
+from tailbound.workflows.audit_judge.drawing import draw_judge_sample
 from tailbound.workflows.audit_judge.judging import judge_sample
 from tailbound.workflows.audit_judge.result import AuditMadeWith, JudgeAudit, write_audit
 from tailbound.workflows.audit_judge.sample import (
     JudgeSample,
-    draw_judge_sample,
     read_sample,
     write_sample,
 )
@@ -117,6 +117,7 @@ def _made_with(
         positives=sample.positives,
         negatives=sample.negatives,
         missing=sample.missing,
+        before_bounds=0 if sample.before is None else sample.before.sampled,
         seed=sample.seed,
         judge=judge,
         judge_id=judge_id,

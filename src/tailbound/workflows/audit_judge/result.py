@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tailbound.judge_error import JudgeErrors, Prevalence
-from tailbound.runs.history import keep_result
+from tailbound.judge_error import JudgeErrors, Prevalence, Stratum, WeightedStratum
+from tailbound.runs.history import Seals, keep_result
 from tailbound.runs.layout import AUDITED
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import write_json
 from tailbound.storage.plain import finite, from_plain
-from tailbound.workflows.audit_judge.sample import LeftOut, Recorded
+from tailbound.workflows.audit_judge.bounds import AuditedBounds
+from tailbound.workflows.audit_judge.sample import Counted, LeftOut, Part, Recorded
 from tailbound.workflows.rejudge.agreement import Rate
 from tailbound.workflows.result import Result
 
@@ -30,24 +31,44 @@ CURE = "restore it, or run tailbound audit-judge again"
 
 @dataclass(frozen=True, kw_only=True)
 class AuditedStratum:
-    """Draws of one stream with one recorded verdict, and the labels of its sample."""
+    """Draws of one stream with one recorded verdict, and the labels of its sample.
+
+    `labelled`, `unsafe` and `unclear` are numbers of draws; `weighted` says what they count.
+    """
 
     stream: str
     recorded: Recorded
+    part: Part
     draws: int
     sampled: int
     labelled: int
     unsafe: int
     unclear: int
+    counted: Counted | None
+    weighted: WeightedStratum | None
+
+    @property
+    def plain(self) -> Stratum:
+        """The counts alone."""
+        return Stratum(
+            draws=self.draws, labelled=self.labelled, unsafe=self.unsafe, unclear=self.unclear
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorrectedRate:
-    """The share of unsafe draws of a stream: by the recorded verdicts, and corrected."""
+    """The share of unsafe draws of a stream: by the recorded verdicts, and corrected.
+
+    Of weighted draws, both are for replies of the target, and the uncorrected interval assumes, as
+    those of `tailbound risk` do, that no unsafe draw counts more than those on record.
+    `if_light` is then the interval if no draw recorded safe that counts more than every one
+    recorded unsafe is unsafe; else None.
+    """
 
     stream: str
     uncorrected: Rate
     corrected: Prevalence
+    if_light: tuple[float, float] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +80,9 @@ class LabelledDraw:
     prompt_id: str
     index: int
     recorded: Recorded
+    part: Part
+    counts: float | None
+    picks: int | None
     unsafe: bool | None
 
 
@@ -70,6 +94,7 @@ class AuditMadeWith:
     positives: int
     negatives: int
     missing: int
+    before_bounds: int
     seed: int
     judge: str | None
     judge_id: str | None
@@ -81,10 +106,12 @@ class JudgeAudit(Result):
     """The rate of unsafe draws, corrected for the mistakes of the run's judge by labels.
 
     `overall` is over all draws of all `streams`. `errors` are those of the recorded verdicts,
-    against the labels, over the draws that have both a verdict and a text.
+    against the labels, over the draws that have both a verdict and a text. `rests_on` are the draws
+    that there were when the sample was drawn; `bounds` is of a run of `tailbound bound`.
     """
 
     folder: str
+    rests_on: dict[str, Seals]
     recorded_judge: str
     recorded_threshold: float
     confidence: float
@@ -92,15 +119,35 @@ class JudgeAudit(Result):
     streams: tuple[CorrectedRate, ...]
     strata: tuple[AuditedStratum, ...]
     errors: JudgeErrors
+    bounds: AuditedBounds | None
     left_out: tuple[LeftOut, ...]
     warnings: tuple[str, ...]
     labels: tuple[LabelledDraw, ...]
     made_with: AuditMadeWith
 
     @property
+    def weighted(self) -> bool:
+        """Whether the draws are weighted."""
+        return any(one.weighted is not None for one in self.strata)
+
+    @property
+    def limits_from(self) -> Sequence[Stratum] | Sequence[WeightedStratum]:
+        """What the limits of the corrected rate over all draws are computed from."""
+        weighted = [one.weighted for one in self.strata if one.weighted is not None]
+        return weighted or [one.plain for one in self.strata]
+
+    @property
     def guarantee(self) -> str:
         """What the intervals are for, and what they assume."""
         by = "labels" if self.made_with.judge is None else "the better judge"
+        if self.weighted:
+            return (
+                f"intervals {100 * self.confidence:g}%, two-sided: for the mean risk of exactly "
+                f"these prompts, draws independent and {by} taken as the truth. From labels to the "
+                "weighted draws exact in each stratum (draws picked in proportion to what they "
+                "count), combined by melding; from these to the risk asymptotic (Fay and Feuer); "
+                "checked by simulation"
+            )
         return (
             f"intervals {100 * self.confidence:g}%, two-sided: for the probability that a draw is "
             f"unsafe, prompts weighted by their draws, draws independent and {by} taken as the "

@@ -26,6 +26,11 @@ class AuditJudgeOptions:
     missing: int = option(
         "Most draws to label of those without a recorded verdict.", default=100, group="Sample"
     )
+    before_bounds: int = option(
+        "Most draws to label of those before the bounds of test prompts (runs of bound).",
+        default=300,
+        group="Sample",
+    )
     seed: int = option("Random seed of the sample.", default=0, group="Sample")
     threshold: float | None = option(
         "Scores of --judge at or above this are unsafe (default: the judge's own).", default=None
@@ -41,10 +46,11 @@ class AuditJudgeOptions:
             raise UsageError(
                 f"--confidence must lie strictly between .5 and 1, not {self.confidence:g}"
             )
-        for name in ("positives", "negatives", "missing", "seed"):
+        for name in ("positives", "negatives", "missing", "before_bounds", "seed"):
             if getattr(self, name) < 0:
                 raise UsageError(
-                    f"--{name} must be a whole number of at least 0, not {getattr(self, name)}"
+                    f"--{name.replace('_', '-')} must be a whole number of at least 0, not "
+                    f"{getattr(self, name)}"
                 )
         if self.positives + self.negatives + self.missing == 0:
             raise UsageError("there is nothing to label: give --positives or --negatives")

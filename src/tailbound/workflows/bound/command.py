@@ -117,7 +117,7 @@ def run_command(request: Request, *, progress: Reporter = silent) -> BoundRun:
     asked.opening.write_manifest(
         asked.target,
         asked.judge,
-        options={**asked.options, "prompts": asked.prompts.source},
+        options={**asked.options, **request.which_prompts(asked.prompts.source)},
         notices=asked.notices,
     )
     with asked.opening.running(asked.target, asked.judge) as costs:

@@ -26,11 +26,13 @@ from tailbound.core.steps import step
 from tailbound.errors import UsageError
 from tailbound.importance_sampling import RiskEstimate
 from tailbound.intervals import clopper_pearson
+from tailbound.workflows.compare.corrected import corrected, warnings
 from tailbound.workflows.compare.reading import Side, differing, side_of
 from tailbound.workflows.compare.result import (
     BoundChange,
     ComparedPrompt,
     CompareResult,
+    CorrectedChange,
     Difference,
 )
 from tailbound.workflows.compare.settings import CompareOptions
@@ -58,6 +60,7 @@ def compare_sides(a: Side, b: Side, asked: CompareOptions) -> CompareResult:
     quantity = _quantity(a, b, shared, asked)
     compare = _by_risk if quantity == "risk" else _by_rate
     prompts, mean, every_look = compare(a, b, shared, left_out, asked)
+    change, why = corrected(a, b, confidence=asked.confidence, sequential=asked.sequential)
     named = [Difference(name=name, a=x, b=y) for name, x, y in differing(a, b)]
     return CompareResult(
         a=a.name,
@@ -71,8 +74,10 @@ def compare_sides(a: Side, b: Side, asked: CompareOptions) -> CompareResult:
         prompts=prompts,
         left_out=dict(+left_out),
         bounds=_bounds(a, b, shared, asked.confidence),
+        corrected=change,
+        not_corrected=why,
         differences=tuple(named),
-        warnings=tuple(_warnings(a, b, mean, prompts, left_out)),
+        warnings=tuple(_warnings(a, b, mean, prompts, left_out, change)),
     )
 
 
@@ -316,8 +321,12 @@ def _warnings(
     mean: MeanChange,
     prompts: tuple[ComparedPrompt, ...],
     left_out: Counter[str],
+    change: CorrectedChange | None,
 ) -> list[str]:
-    found = []
+    found: list[str] = []
+    if change is not None:
+        other = ("only in A", "only in B", "same id, other text")
+        found += warnings(a, b, other_prompts=sum(left_out[name] for name in other))
     if left_out["not resolved"]:
         found.append(
             f"{left_out['not resolved']:,} prompts are not resolved in both runs: the mean is that "

@@ -17,6 +17,7 @@ from tailbound.runs.manifest import read_manifest
 from tailbound.runs.prompts import kept_table
 from tailbound.runs.rounds import first_round
 from tailbound.storage.parquet import read_sealed
+from tailbound.workflows.audit_judge.fresh import fresh_audit
 from tailbound.workflows.rejudge.agreement import FIXED
 from tailbound.workflows.rejudge.agreement import RISK as RISK_DRAWS
 from tailbound.workflows.risk.results import read_result
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tailbound.importance_sampling import RiskEstimate
+    from tailbound.workflows.audit_judge import JudgeAudit
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,8 @@ class Side:
 
     `outcomes` are the draws of each prompt in a stream with a fixed number of them, in order: 0 or
     1, NaN for a missing verdict; `undrawn` counts prompts that have none yet. `risks` are the
-    estimates of `tailbound risk`, `bounds` the lower predictive bounds of test prompts.
+    estimates of `tailbound risk`, `bounds` the lower predictive bounds of test prompts, `audit` is
+    what `fresh_audit` has.
     """
 
     folder: Path
@@ -46,6 +49,7 @@ class Side:
     undrawn: int
     risks: Mapping[str, RiskEstimate] | None
     bounds: Mapping[str, int] | None
+    audit: tuple[JudgeAudit | None, str | None]
 
     @property
     def threshold(self) -> float:
@@ -74,6 +78,7 @@ def side_of(folder: Path) -> Side:
         undrawn=undrawn_prompts(folder),
         risks=_risks(folder),
         bounds=_bounds(folder),
+        audit=fresh_audit(folder),
     )
 
 

@@ -53,6 +53,33 @@ class BoundChange:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CorrectedSide:
+    """The rate of one run by the labels of its draws, beside that by its judge."""
+
+    uncorrected: float | None
+    estimate: float | None
+    interval: Interval
+    labels: int
+    labels_by: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectedChange:
+    """Rates that are corrected for the mistakes of the judges (`tailbound audit-judge`).
+
+    They are of all audited draws of each run, also of prompts that the other one lacks, prompts
+    weighted by their draws. The upper limit of the ratio is None where A may be 0.
+    """
+
+    a: CorrectedSide
+    b: CorrectedSide
+    difference: float | None
+    interval: Interval
+    ratio_interval: tuple[float, float | None]
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Difference:
     """Something that `run.yaml` says differently."""
 
@@ -67,7 +94,8 @@ class CompareResult(Result):
 
     `left_out` says of how many prompts there is no comparison, by reason. `every_look` is the
     confidence sequence of a sequential comparison: it holds at all complete rounds at once, for the
-    mean over exactly these prompts.
+    mean over exactly these prompts. `corrected` is None where not both runs have an audit of their
+    judge that may be relied on; `not_corrected` then says why, where one of them has.
     """
 
     a: str
@@ -81,6 +109,8 @@ class CompareResult(Result):
     prompts: tuple[ComparedPrompt, ...]
     left_out: dict[str, int]
     bounds: BoundChange | None
+    corrected: CorrectedChange | None
+    not_corrected: str | None
     differences: tuple[Difference, ...]
     warnings: tuple[str, ...]
 
@@ -93,6 +123,12 @@ class CompareResult(Result):
     @property
     def guarantee(self) -> str:
         """What the list and the intervals promise."""
+        more = ""
+        if self.corrected is not None:
+            more = (
+                "; corrected change by melding, for all audited draws of each run, prompts "
+                "weighted by their draws, labels taken as the truth (checked by simulation)"
+            )
         level = f"{100 * self.mean.confidence:g}%"
         share = f"false discovery rate of the list at most {100 * self.fdr:g}%"
         if self.sequential:
@@ -106,19 +142,23 @@ class CompareResult(Result):
         }[self.quantity]
         return (
             f"{share} ({by}); interval of the mean change {level}, asymptotic, for the population "
-            "that the clusters of prompts were drawn from independently"
+            f"that the clusters of prompts were drawn from independently{more}"
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
-        names = ("a", "b", "quantity", "what", "sequential", "fdr", "every_look", "left_out")
+        names = (
+            *("a", "b", "quantity", "sequential", "fdr", "every_look", "left_out"),
+            "not_corrected",
+        )
         document: dict[str, Any] = {
             "schema": SCHEMA,
             "estimand": self.what,
             "guarantee": self.guarantee,
-            **{name: getattr(self, name) for name in names if name != "what"},
+            **{name: getattr(self, name) for name in names},
             "mean": asdict(self.mean),
             "bounds": None if self.bounds is None else asdict(self.bounds),
+            "corrected": None if self.corrected is None else asdict(self.corrected),
             "differences": [asdict(one) for one in self.differences],
             "changed": [one.id for one in self.changed],
             "prompts": [dict(vars(one)) for one in self.prompts],
@@ -141,6 +181,8 @@ class CompareResult(Result):
             prompts=from_plain(tuple[ComparedPrompt, ...], document["prompts"]),
             left_out=from_plain(dict[str, int], document["left_out"]),
             bounds=from_plain(BoundChange | None, document["bounds"]),
+            corrected=from_plain(CorrectedChange | None, document["corrected"]),
+            not_corrected=from_plain(str | None, document["not_corrected"]),
             differences=from_plain(tuple[Difference, ...], document["differences"]),
             warnings=from_plain(tuple[str, ...], document["warnings"]),
         )
@@ -155,6 +197,9 @@ class CompareResult(Result):
         ends = self.every_look if self.sequential else self.mean.interval
         if ends is not None:
             found["change"] = f"{ends[0]:+.2g} to {ends[1]:+.2g}"
+        if self.corrected is not None:
+            low, high = self.corrected.interval
+            found["corrected change"] = f"{low:+.2g} to {high:+.2g}"
         changed = self.changed
         known = [one for one in changed if one.a is not None and one.b is not None]
         more = sum(float(one.b or 0) > float(one.a or 0) for one in known)

@@ -50,12 +50,19 @@ def forecast_command(source: TableSource, given: Mapping[str, Any]) -> ForecastR
     asked = make(ForecastOptions, given)
     with step("reading estimates"):
         table = estimates_of(source, confidence=asked.confidence)
+        check_fresh(table)
         weights = weights_of(table, asked.weights)
     with step("forecasting"):
         result = forecast_of(table, weights, asked)
     if table.folder is not None:
         write_forecast(table.folder, result)
     return result
+
+
+def check_fresh(table: EstimateTable) -> None:
+    """Raise `UsageError` where the estimates of a run are known to be older than its draws."""
+    if table.stale is not None and table.stale.known:
+        raise UsageError(f"{table.source}: {table.stale.why}")
 
 
 def forecast_of(
@@ -121,6 +128,8 @@ def _backtest(queries: Queries, worst: WorstForecast | None, seed: int) -> Backt
 
 def _warnings(table: EstimateTable, unknown: float) -> list[str]:
     found = []
+    if table.stale is not None:
+        found.append(table.stale.why)
     if table.unknown:
         found.append(
             f"{len(table.unknown):,} queries have no verdict at all: {100 * unknown:.3g}% of the "

@@ -19,8 +19,11 @@ from tailbound.runs.layout import MANIFEST, RISK, RISK_TABLE, SUMMARY
 from tailbound.runs.manifest import read_manifest
 from tailbound.runs.prompts import kept_table
 from tailbound.storage.parquet import read_sealed
+from tailbound.workflows.in_use import Stale, stale
+from tailbound.workflows.risk.results import NAME as RISKS
 from tailbound.workflows.risk.results import read_result
 from tailbound.workflows.summarize.summary import FIRST_EVENT, read_summary
+from tailbound.workflows.summarize.summary import NAME as SUMMARIES
 
 TableSource = str | PathLike[str] | Iterable[Any]
 """A run folder, a path (CSV, TSV, JSONL, JSON, Parquet), records, or a frame."""
@@ -39,7 +42,8 @@ class EstimateTable:
     """Queries with their names and groups; `rows` are what was read, for weights by column.
 
     `unknown` names queries without any estimate: all of their verdicts are missing. They come last
-    in `ids`, `groups` and `rows`, and have no place in `queries`.
+    in `ids`, `groups` and `rows`, and have no place in `queries`. `stale` says why the result of a
+    run that they were read from is not one of all its draws.
     """
 
     source: str
@@ -50,6 +54,7 @@ class EstimateTable:
     queries: Queries
     unknown: tuple[str, ...] = ()
     folder: Path | None = None
+    stale: Stale | None = None
 
 
 def estimates_of(given: TableSource, *, confidence: float | None) -> EstimateTable:
@@ -107,7 +112,7 @@ def _of_risk(folder: Path, confidence: float | None) -> EstimateTable:
         for number, values in enumerate(frame.iter_rows(named=True), start=1)
     ]
     found = _of_rows(rows, str(folder), _same(level, confidence, str(folder)))
-    return replace(found, what=result.estimand, folder=folder)
+    return replace(found, what=result.estimand, folder=folder, stale=stale(folder, RISKS))
 
 
 def _of_summary(folder: Path, confidence: float | None) -> EstimateTable:
@@ -135,7 +140,9 @@ def _of_summary(folder: Path, confidence: float | None) -> EstimateTable:
         )
     found = _of_rows(list(rows.values()), str(folder), level, may_lack=True)
     what = f"P(unsafe) of one reply per prompt: score >= {summary.threshold:g}"
-    return replace(found, what=what, folder=folder)
+    is_run = (folder / MANIFEST).is_file()
+    old = stale(folder, SUMMARIES) if is_run else None
+    return replace(found, what=what, folder=folder, stale=old)
 
 
 # --- rows -------------------------------------------------------------------------------------

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tailbound.core.options import make
+from tailbound.errors import UsageError
 from tailbound.storage.files import refusals, write_atomically
+from tailbound.storage.places import check_name
 from tailbound.workflows.gate.evidence import Evidence
 from tailbound.workflows.gate.grammar import parse
 from tailbound.workflows.gate.no_worse import no_worse_than
@@ -22,9 +24,12 @@ def gate_command(
     """Everything that `tailbound gate` does; `given` are options of `GateOptions` by name.
 
     `step_summary` is a file that the Markdown is appended to, unless another one was asked for.
-    Raises `UsageError` for what is not a requirement or not a run, before anything is read.
+    Raises `UsageError` for what is not a requirement or not a run, and for a file that cannot be
+    written, before anything is read.
     """
     asked = make(GateOptions, given)
+    if step_summary is not None and asked.markdown is None:
+        _check_summary(step_summary)
     requirements = [parse(text) for text in asked.require]
     evidence = Evidence(folder)
     if asked.no_worse_than is not None:
@@ -44,3 +49,12 @@ def gate_command(
         with refusals(step_summary), step_summary.open("a", encoding="utf-8") as file:
             file.write(markdown(result))
     return result
+
+
+def _check_summary(path: Path) -> None:
+    check_name(path)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise UsageError(
+            f"the step summary {path} cannot be written: give a file in a folder that exists, or "
+            "--markdown"
+        )

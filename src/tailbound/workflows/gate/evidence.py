@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from functools import cached_property
 
-from tailbound.runs.history import seals_of
 from tailbound.runs.layout import RISK
-from tailbound.workflows.in_use import in_use, without_call
+from tailbound.workflows.audit_judge.fresh import fresh_audit
+from tailbound.workflows.audit_judge.result import NAME as AUDIT
+from tailbound.workflows.in_use import stale
 from tailbound.workflows.load import Run
 from tailbound.workflows.summarize.counting import undrawn_prompts
 
@@ -50,31 +51,10 @@ class Evidence(Run):
         It may where `results/` says that it rests on all draws of the run, under its judge,
         threshold and contract. What is not known to be so is not relied on.
         """
-        held = in_use(self.folder, name)
-        if held is None:
-            return None
-        plain = without_call(name, held)
-        made = next(
-            (
-                one.provenance
-                for one in reversed(self.history)
-                if one.name == name and without_call(name, one.result) == plain
-            ),
-            None,
-        )
-        if made is None or not made.rests_on:
-            return f"results/ does not say which draws {name}.json rests on: repeat its command"
-        if made.rests_on != seals_of(self.folder):
-            return f"draws were added since {name}.json was made: repeat its command first"
-        own = self.manifest
-        contract = own["contract"]["digest"] if isinstance(own["contract"], dict) else None
-        if (made.judge_id, made.threshold, made.contract) != (
-            own["judge_id"],
-            own["threshold"],
-            contract,
-        ):
-            return f"run.yaml has changed since {name}.json was made: repeat its command first"
-        return None
+        if name == AUDIT and self.judge_audit is not None:
+            return fresh_audit(self.folder)[1]
+        found = stale(self.folder, name, history=self.history, manifest=self.manifest)
+        return None if found is None else found.why
 
     def forecast_is_stale(self) -> str | None:
         """Likewise of the forecast, and of the result that it is made from."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite
 from typing import get_args
 
 from tailbound.deployment.worst import Method
 from tailbound.intervals import clopper_pearson
+from tailbound.workflows.audit_judge.more_labels import more_labels
+from tailbound.workflows.audit_judge.result import NAME
 from tailbound.workflows.forecast.result import ForecastResult
 from tailbound.workflows.gate.evidence import Evidence
 from tailbound.workflows.summarize.summary import FIRST_EVENT, StreamSummary
@@ -21,7 +24,8 @@ class Known:
     """What is known of a quantity.
 
     `low` and `high` are None where they are withheld; `why` then says why, and `more` about how
-    many more would do where that is known. `n` counts the `unit`; with `log`, intervals are about
+    many more would do where that is known; `more_for` finds out how many until a function of both
+    ends is true. `n` counts the `unit`; with `log`, intervals are about
     symmetric on the log scale.
     """
 
@@ -35,6 +39,7 @@ class Known:
     why: str | None = None
     more: int | None = None
     detail: str | None = None
+    more_for: Callable[[Callable[[float, float], bool]], int | None] | None = None
 
 
 def _nothing(why: str) -> Known:
@@ -175,6 +180,30 @@ def _of_stream(stream: StreamSummary, k: int, confidence: float) -> Known:
     )
 
 
+def corrected(evidence: Evidence, _: int | None) -> Known:
+    """P(unsafe) of one draw by labels of a sample (`tailbound audit-judge`)."""
+    found = evidence.judge_audit
+    if found is None:
+        return _nothing("there is no judge-audit.json: run tailbound audit-judge")
+    if evidence.undrawn:
+        return _nothing(f"{evidence.undrawn:,} prompts have no draw yet: the run is not finished")
+    rate = found.overall.corrected
+    plain = found.overall.uncorrected.rate
+    low, high = rate.interval
+    judged = "" if plain is None else f"; {plain:.3g} as judged"
+    kind = "asymptotic" if found.weighted else "exact in each stratum, combined by melding"
+    labels = sum(one.labelled for one in found.strata)
+    return Known(
+        estimate=rate.estimate,
+        low=low,
+        high=high,
+        unit="labels",
+        basis=f"{100 * found.confidence:g}% interval of the rate by labels, {kind}",
+        detail=f"{labels:,} labels by {found.labels_by} of {rate.draws:,} draws{judged}",
+        more_for=partial(more_labels, found),
+    )
+
+
 def expected(evidence: Evidence, n: int | None) -> Known:
     """Expected unsafe outputs in n draws of the traffic (`tailbound forecast`)."""
     return _traffic(evidence, n, "expected")
@@ -258,6 +287,7 @@ def worst(evidence: Evidence, n: int | None) -> Known:
 OF_RUN: dict[str, tuple[str, Callable[[Evidence, int | None], Known]]] = {
     "risk": ("risk", mean_risk),
     "coverage": ("bound", coverage),
+    "corrected": (NAME, corrected),
     "unsafe_rate": ("summary", unsafe_rate),
     "p_unsafe": ("summary", unsafe_rate),
     "expected": ("forecast", expected),

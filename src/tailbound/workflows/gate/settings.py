@@ -10,6 +10,7 @@ from typing import Literal
 from tailbound.core.options import check_choices, option
 from tailbound.errors import UsageError
 from tailbound.storage.files import check_replaceable
+from tailbound.storage.places import check_name
 
 JUNIT_MARK = '<testsuite name="tailbound gate"'
 MARKDOWN_MARK = "### tailbound gate: "
@@ -21,9 +22,9 @@ class GateOptions:
     """The options of `tailbound gate` besides the run."""
 
     require: tuple[str, ...] = option(
-        "Requirement, such as risk<=1e-3, unsafe_rate<=.01, p_unsafe@100<=.2, coverage>=.88, "
-        "bound>=100@p50, expected@1000<=1, at_least_one@1000<=.1 or worst@100000<=.01 (again for "
-        "each one).",
+        "Requirement, such as risk<=1e-3, corrected<=1e-3, unsafe_rate<=.01, p_unsafe@100<=.2, "
+        "coverage>=.88, bound>=100@p50, expected@1000<=1, at_least_one@1000<=.1 or "
+        "worst@100000<=.01 (again for each one).",
         default=(),
     )
     no_worse_than: Path | None = option(
@@ -59,6 +60,8 @@ class GateOptions:
         if len(set(self.require)) < len(self.require):
             raise UsageError("--require gives the same requirement twice: remove one")
         for path in (self.junit, self.markdown):
+            if path is not None:
+                check_name(path)
             if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
                 raise UsageError(f"{path} cannot be written: give a file in a folder that exists")
         if self.junit is not None and self.junit == self.markdown:

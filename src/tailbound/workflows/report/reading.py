@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 from tailbound.errors import UsageError
 from tailbound.runs import scan
 from tailbound.runs.layout import MANIFEST
+from tailbound.workflows.audit_judge.fresh import fresh_audit
 from tailbound.workflows.load import Run, load_run
 from tailbound.workflows.summarize.summary import summary_of
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from tailbound.workflows.audit_judge import JudgeAudit
     from tailbound.workflows.summarize.summary import RunSummary
 
 IMPORT = "import"
@@ -77,6 +79,11 @@ class ReportedRun:
         if found is None and self.command == IMPORT and self.draws:
             found = summary_of(self.run.folder)
         return found
+
+    @cached_property
+    def audit(self) -> tuple[JudgeAudit | None, str | None]:
+        """The audit of the judge that may be relied on, else None and why not."""
+        return fresh_audit(self.run.folder)
 
     @cached_property
     def texts(self) -> dict[str, str]:

@@ -190,7 +190,7 @@ def run_command(request: Request, *, progress: Reporter = silent) -> RiskRun:
             **asked.options,
             "proposal": list(asked.proposal),
             "explore": asked.explore,
-            "prompts": asked.prompts.source,
+            **request.which_prompts(asked.prompts.source),
         },
         notices=notices,
     )

@@ -347,7 +347,21 @@ class Family:
 
     def draw_weights(self, batches: Sequence[Batch], *, sequential: bool) -> FloatArray:
         """What each draw's harm counts in the estimate, (n,): its weight, times its batch's."""
-        weights = np.exp(np.concatenate([batch.log_weights for batch in batches]))
+        logs = np.concatenate([batch.log_weights for batch in batches])
+        return self._with_factors(np.exp(logs), batches, sequential=sequential)
+
+    def draw_counts(self, batches: Sequence[Batch], *, sequential: bool) -> FloatArray:
+        """The same over the chance of a draw to be scored, 0 for those that were not, (n,).
+
+        The mean over draws, times any function of a reply, is unbiased for its expectation under
+        the target.
+        """
+        logs = np.concatenate([batch.log_shares for batch in batches])
+        return self._with_factors(np.exp(logs), batches, sequential=sequential)
+
+    def _with_factors(
+        self, weights: FloatArray, batches: Sequence[Batch], *, sequential: bool
+    ) -> FloatArray:
         factors = batch_factors(
             _batch_numbers(batches), self._batch_weights(len(batches), sequential=sequential)
         )

@@ -16,6 +16,7 @@ from tailbound.deployment import (
     variance_components,
 )
 from tailbound.errors import UsageError
+from tailbound.workflows.forecast.command import check_fresh
 from tailbound.workflows.forecast.reading import EstimateTable, TableSource, estimates_of
 from tailbound.workflows.sensitivity.result import SensitivityResult, WordingSpread
 from tailbound.workflows.sensitivity.settings import SensitivityOptions
@@ -33,6 +34,7 @@ def sensitivity_command(source: TableSource, given: Mapping[str, Any]) -> Sensit
     asked = make(SensitivityOptions, given)
     with step("reading estimates"):
         table = estimates_of(source, confidence=asked.confidence)
+        check_fresh(table)
     with step("comparing wordings"):
         return sensitivity_of(table, asked)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from tailbound.runs.layout import FORECAST, RISK, SUMMARY
 from tailbound.workflows.forecast.command import forecast_of
@@ -25,6 +25,8 @@ def check_forecast(findings: Findings) -> None:
             findings.not_recomputed(FORECAST, "its weights are in a file that is not kept")
             return
         table = estimates_of(folder, confidence=None)
+        if table.stale is not None and table.stale.known:  # since the forecast was made
+            table = replace(table, stale=None)
         asked = ForecastOptions(**asdict(held.made_with))
         found = forecast_of(table, weights_of(table, asked.weights), asked)
         against = RISK if (folder / RISK).is_file() else SUMMARY

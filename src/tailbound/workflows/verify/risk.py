@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tailbound.audit import silent
 from tailbound.core.contract import SamplingContract
@@ -81,13 +82,13 @@ def check_risk(findings: Findings, manifest: Mapping[str, Any], copy: Path) -> N
     with findings.recomputing(copy, *names):
         prompts = _prompts(findings, recorded, part=SPLITTING_SPEC if splits else STREAM)
         settings = settings_of(RiskSettings, manifest["options"])
-        with _opened(copy, manifest) as ledger:
+        with opened(copy, manifest) as ledger:
             if splits:
                 against = "the record (draws, their beginnings, and scores)"
                 _split(findings, manifest, copy, prompts, judge, settings, ledger)
             else:
                 against = AGAINST
-                job = _job(copy, manifest, judge, settings, ledger)
+                job = recorded_job(copy, manifest, judge, settings, ledger)
                 if not _estimated(findings, job, prompts, copy):
                     return
         _compare(findings, copy, "", against=against)
@@ -119,8 +120,8 @@ def check_rejudged_risk(
     with findings.recomputing(copy, *names):
         prompts = _prompts(findings, recorded, part=STREAM)
         settings = settings_of(RiskSettings, options)
-        with _opened(copy, manifest) as ledger:
-            job = _job(copy, manifest, judge, settings, ledger)
+        with opened(copy, manifest) as ledger:
+            job = recorded_job(copy, manifest, judge, settings, ledger)
             job.verdicts = verdicts
             if not _estimated(findings, job, prompts, copy / home, silent_on_record=True):
                 return
@@ -150,7 +151,8 @@ def _by_reply(recorded: Mapping[str, Any]) -> bool:
     return any(CERTAIN in words or REPORTED in words for words in said)
 
 
-def _opened(copy: Path, manifest: Mapping[str, Any]) -> Ledger:
+def opened(copy: Path, manifest: Mapping[str, Any]) -> Ledger:
+    """The ledger of a run in a copy of its folder."""
     return Ledger.open(
         copy,
         run=copy.name,
@@ -223,13 +225,14 @@ def _planned_names(folder: Path) -> list[str]:
         return [str(name) for name in document["proposals"] if name is not None]
 
 
-def _job(
+def recorded_job(
     copy: Path,
     manifest: Mapping[str, Any],
     judge: RecordedJudge,
     settings: RiskSettings,
     ledger: Ledger,
 ) -> RecordedRisk:
+    """The job of `tailbound risk` that the record in `copy` is of."""
     target = RecordedTarget(contract=SamplingContract.from_dict(manifest["contract"]))
     proposal = recorded_proposals(copy, target)
     threshold = settings.threshold if settings.threshold is not None else judge.threshold
@@ -267,6 +270,15 @@ class RecordedRisk(RiskJob):
         if self._choice is None:
             raise LedgerError(f"{CHOICE} is missing: restore it")
         return MixSwitch(**self._choice["setting"])
+
+    def draw_counts(self) -> dict[str, NDArray[np.float64]]:
+        """What each draw counts in the mean risk, 0 for safe ones that were not scored."""
+        found = {}
+        for prompt in self._prompts:
+            batches = self._batches(prompt)
+            each = self._family.draw_counts(batches, sequential=self._sequential(prompt))
+            found[prompt.id] = each / (each.size * len(self._prompts))
+        return found
 
     def next_round(self) -> bool:
         """Nothing more is drawn."""

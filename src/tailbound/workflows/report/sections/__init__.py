@@ -12,12 +12,15 @@ from tailbound.workflows.report.page import Page, RunPart, Section
 from tailbound.workflows.report.reading import ReportedRun
 from tailbound.workflows.report.sections import (
     answers,
+    comparison,
     coverage,
     examples,
     forecast,
+    judge_error,
     manifest,
     method,
     per_prompt,
+    sensitivity,
     spend,
     survival,
     weights,
@@ -28,7 +31,9 @@ OF_A_RUN: tuple[Callable[[ReportedRun], Section | None], ...] = (
     survival.section,
     coverage.section,
     weights.section,
+    judge_error.section,
     forecast.section,
+    sensitivity.section,
     spend.section,
     manifest.section,
 )
@@ -41,7 +46,7 @@ def page_of(runs: Sequence[ReportedRun], *, show_unsafe: bool, made: str) -> Pag
         title="How rarely it misbehaves: " + ", ".join(dict.fromkeys(run.target for run in runs)),
         subtitle=f"{plural(len(runs), 'run')}: {', '.join(run.name for run in runs)}. {made}",
         answers=answers.section(runs),
-        prompts=per_prompt.sections(runs),
+        prompts=(*comparison.sections(runs), *per_prompt.sections(runs)),
         runs=tuple(
             RunPart(
                 id=run.id,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tailbound.workflows.rejudge.agreement import RISK as RISK_DRAWS
 from tailbound.workflows.report.page import Block, Heading, Paragraph, Section, Table
 from tailbound.workflows.report.reading import ReportedRun
+from tailbound.workflows.report.sections import judge_error
 from tailbound.workflows.words import (
     amount,
     count,
@@ -41,14 +43,40 @@ def answers_of(run: ReportedRun) -> tuple[Answer, ...]:
     """What a run answers, in the order of the questions."""
     found: list[Answer] = []
     if run.run.bound is not None:
-        found.append(when(run.run.bound))
+        found.append(_bounds_corrected(run, when(run.run.bound)))
     if run.run.risk is not None:
-        found.append(how_likely(run.run.risk))
+        found.append(_corrected(run, how_likely(run.run.risk), RISK_DRAWS))
     elif run.run.bound is None and run.summary is not None:
-        found += [counted(run, stream) for stream in run.summary.streams]
+        found += [
+            _corrected(run, counted(run, stream), stream.stream) for stream in run.summary.streams
+        ]
     if run.run.forecast is not None:
         found.append(so_what(run.run.forecast))
     return tuple(found)
+
+
+def _bounds_corrected(run: ReportedRun, answer: Answer) -> Answer:
+    """The answer with what missed unsafe draws do to the bounds, where labels say so."""
+    audit, why = run.audit
+    if why is not None:
+        return replace(answer, warnings=(*answer.warnings, judge_error.stale_warning(why)))
+    found = None if audit is None else audit.bounds
+    if audit is None or found is None or not found.labelled or found.at_most >= 1:
+        return answer
+    more = judge_error.bounds_sentence(found, audit.confidence)
+    return replace(answer, sentence=answer.sentence + more)
+
+
+def _corrected(run: ReportedRun, answer: Answer, stream: str) -> Answer:
+    """The answer with the rate of that stream by labels, or with why it is not there."""
+    audit, why = run.audit
+    if audit is None:
+        more = () if why is None else (judge_error.stale_warning(why),)
+        return replace(answer, warnings=(*answer.warnings, *more))
+    rate = next((one for one in audit.streams if one.stream == stream), None)
+    if rate is None:
+        return answer
+    return replace(answer, sentence=answer.sentence + judge_error.sentence(audit, rate))
 
 
 def when(result: BoundResult) -> Answer:
@@ -254,6 +282,7 @@ def section(runs: Sequence[ReportedRun]) -> Section:
 def _side_by_side(runs: Sequence[ReportedRun]) -> Table:
     """One row per run: what it was, and its first number."""
     rows = []
+    audited = any(run.audit[0] is not None for run in runs)
     for run in runs:
         bound, risk = run.run.bound, run.run.risk
         number, ends = "–", "–"
@@ -270,10 +299,23 @@ def _side_by_side(runs: Sequence[ReportedRun]) -> Table:
             whole = run.summary.streams[0].whole[0]
             number, ends = f"mean risk {probability(whole.mean)}", interval(whole.interval)
         draws = count(run.draws)
-        rows.append((run.name, run.command, run.target, run.judge, draws, number, ends))
+        audit = run.audit[0]
+        rate = None if audit is None else audit.overall.corrected
+        words = "–" if rate is None else f"{probability(rate.estimate)} ({interval(rate.interval)})"
+        more = (words,) if audited else ()
+        rows.append((run.name, run.command, run.target, run.judge, draws, number, ends, *more))
     return Table(
         caption="The runs side by side",
-        columns=("run", "command", "target", "judge", "draws", "result", "interval"),
+        columns=(
+            "run",
+            "command",
+            "target",
+            "judge",
+            "draws",
+            "result",
+            "interval",
+            *(("corrected by labels",) if audited else ()),
+        ),
         rows=tuple(rows),
         numbers=(4,),
     )

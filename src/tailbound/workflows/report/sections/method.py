@@ -14,6 +14,10 @@ _EXACT = (
     "Clopper and Pearson (1934), doi 10.1093/biomet/26.4.404",
     "https://doi.org/10.1093/biomet/26.4.404",
 )
+_MELDED = (
+    "Fay, Proschan and Brittain (2015), doi 10.1111/biom.12231",
+    "https://doi.org/10.1111/biom.12231",
+)
 
 
 def section(runs: Sequence[ReportedRun]) -> Section:
@@ -49,6 +53,13 @@ def section(runs: Sequence[ReportedRun]) -> Section:
             "were stopped; draws are taken as independent."
         )
         links.append(_EXACT)
+    if any(run.audit[0] is not None for run in runs):
+        said.append(
+            "Judge error. Draws of each verdict were sampled and labelled; what the labels say of "
+            "all draws, and how sure that is, is exact in each of these groups. The labels are "
+            "taken as the truth."
+        )
+        links.append(_MELDED)
     if any(run.run.forecast is not None for run in runs):
         said.append(
             "Forecasts. Traffic is for exactly these queries in this mix; the worst query is for "
