@@ -22,6 +22,7 @@ COMMANDS = [
     ["gate"],
     ["show"],
     ["report"],
+    ["view"],
     ["verify"],
     *([name] for name in ("monitor", "import", "reproduce", "targets", "judges", "doctor")),
     ["steer", "refusal"],
