@@ -36,6 +36,10 @@ class MissingExtraError(UsageError):
         self.extra = extra
 
 
+class NoChatTemplateError(UsageError):
+    """A chat was asked of a model that has no chat template."""
+
+
 class RunLockedError(UsageError):
     """Another process is writing to the run folder."""
 
