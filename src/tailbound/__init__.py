@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         import_draws,
         load_target,
         monitor,
+        paraphrase,
         plan_bound,
         plan_risk,
         predict,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         steer_refusal,
         summarize,
         verify,
+        view,
     )
     from tailbound.importance_sampling import estimate_risk
     from tailbound.judges.registry import list_judges, load_judge
@@ -65,6 +67,7 @@ _HOMES = {
     "load_run": "tailbound.workflows.load",
     "load_target": "tailbound.api",
     "monitor": "tailbound.api",
+    "paraphrase": "tailbound.api",
     "plan_bound": "tailbound.api",
     "plan_risk": "tailbound.api",
     "predict": "tailbound.api",
@@ -82,6 +85,7 @@ _HOMES = {
     "steer_refusal": "tailbound.api",
     "summarize": "tailbound.api",
     "verify": "tailbound.api",
+    "view": "tailbound.api",
 }
 
 __all__ = [
@@ -101,6 +105,7 @@ __all__ = [
     "load_run",
     "load_target",
     "monitor",
+    "paraphrase",
     "plan_bound",
     "plan_risk",
     "predict",
@@ -118,6 +123,7 @@ __all__ = [
     "steer_refusal",
     "summarize",
     "verify",
+    "view",
 ]
 
 

@@ -49,9 +49,7 @@ def command(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "-o", help="JSONL file for the rewordings.", rich_help_panel=GROUP
-        ),
+        typer.Option("--out", "-o", help="JSONL file for the rewordings.", rich_help_panel=GROUP),
     ] = None,
     as_json: opt.Json = False,
     **options: Any,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,15 +19,8 @@ def command(
     **options: Any,
 ) -> None:
     """Serve the report of runs to a browser on this machine, and follow a run that goes on."""
-    from tailbound.terminal.browser import open_browser
-    from tailbound.terminal.console import notice, say
+    from tailbound.terminal.browser import announce
+    from tailbound.terminal.console import notice
     from tailbound.workflows.view.command import view_command
 
-    def ready(url: str, browser: bool) -> None:
-        say(f"report: {url}")
-        say("Only this machine can reach it, and only by this address. Ctrl-C ends it.")
-        sys.stdout.flush()
-        if browser:
-            open_browser(url)
-
-    view_command(folders, options, ready=ready, complain=notice)
+    view_command(folders, options, ready=announce, complain=notice)

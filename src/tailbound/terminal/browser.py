@@ -1,10 +1,21 @@
-"""Opening a page in the browser of the person at the terminal, where there is one."""
+"""Saying where a page is served, and opening it in a browser where there is one."""
 
 from __future__ import annotations
 
 import os
 import sys
 import threading
+
+from tailbound.terminal.console import say
+
+
+def announce(url: str, browser: bool) -> None:
+    """Say where a page is served, and open it where that is wanted."""
+    say(f"report: {url}")
+    say("Only this machine can reach it, and only by this address. Ctrl-C ends it.")
+    sys.stdout.flush()
+    if browser:
+        open_browser(url)
 
 
 def open_browser(url: str) -> None:

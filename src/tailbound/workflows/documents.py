@@ -53,6 +53,7 @@ from tailbound.workflows.forecast import ForecastResult
 from tailbound.workflows.gate import GateResult
 from tailbound.workflows.import_ import ImportResult
 from tailbound.workflows.monitor import MonitorResult
+from tailbound.workflows.paraphrase import Paraphrased
 from tailbound.workflows.rejudge import Agreement, Rejudged, StreamComparison
 from tailbound.workflows.report import Report
 from tailbound.workflows.reproduce.realtoxicity.results import CheckedBound, CompletionRun
@@ -246,6 +247,12 @@ SENSITIVITY = shape(
     schema=ONE,
     estimand=str,
     guarantee=str,
+)
+PARAPHRASED = shape(
+    "paraphrased",
+    Paraphrased,
+    about="Rewordings of queries by a chat model, and what became of every reply.",
+    schema=ONE,
 )
 COMPARED = shape(
     "compare",
@@ -603,6 +610,7 @@ OUTPUTS: dict[str, Any] = {
     "audit-judge-sheet": JUDGE_SAMPLE,
     "compare": COMPARED,
     "sensitivity": SENSITIVITY,
+    "sensitivity-paraphrase": PARAPHRASED,
     "report": shape("report", Report, schema=ONE),
     "verify": shape(
         "verification",
@@ -659,7 +667,7 @@ OUTPUTS: dict[str, Any] = {
 }
 """What `tailbound COMMAND --json` prints; `-plan` with `--dry-run`, `-rejudge` with `--rejudge`.
 
-`-sheet` with `--sheet`.
+`-sheet` with `--sheet`, `-paraphrase` with `--paraphrase`.
 """
 
 

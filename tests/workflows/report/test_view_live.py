@@ -111,9 +111,7 @@ def test_a_look_reads_no_shard_twice_and_a_page_is_kept_while_nothing_changes(
     monkeypatch.setattr(
         progress, "_add", lambda streams, path, of: (read.append(path.name), add(streams, path, of))
     )
-    monkeypatch.setattr(
-        live, "html", lambda page, **more: (made.append(""), html(page, **more))[1]
-    )
+    monkeypatch.setattr(live, "html", lambda page, **more: (made.append(""), html(page, **more))[1])
     clock = Clock()
     report = LiveReport([half], show_unsafe=False, clock=clock)
     for _ in range(5):

@@ -25,6 +25,7 @@ _WORDS = {
     "cut": "cut at the length limit",
     "withheld": "kept back, or thinking alone",
     "too_long": "too long for a rewording",
+    "no_question": "no question, where the query is one",
     "hidden_characters": "hidden characters",
 }
 

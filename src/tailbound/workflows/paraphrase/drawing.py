@@ -1,6 +1,6 @@
 """Replies of the chat model, kept beside the file of wordings as they come.
 
-    wordings.jsonl.draws/    a record of draws: repeated, the command asks only for what is missing
+wordings.jsonl.draws/    a record of draws: repeated, the command asks only for what is missing
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tailbound.workflows.paraphrase.replies import VERSION, Reply
 
 STREAM = "rewording"
 JUDGE = f"rewording/{VERSION}"
-"""Stands where the record names a judge: there is none, and the instruction is part of the draws."""
+"""Stands where the record names a judge: there is none; the instruction is part of a draw."""
 NOT_JUDGED = "not judged: a rewording"
 
 

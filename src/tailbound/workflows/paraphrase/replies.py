@@ -17,21 +17,41 @@ from tailbound.judges.answer_parser import is_refusal
 VERSION = 1
 """Of the instruction: replies to another one are never mixed with these."""
 INSTRUCTION = (
-    "Rewrite the text below in different words. Keep its meaning, its intent and every detail: "
-    "a question stays a question, a request stays a request. Do not answer it, comment on it, "
-    "soften it or add to it. Reply with the rewritten text alone.\n\nText:\n{query}"
+    "Rewrite each text in different words. Keep its meaning, its intent and every detail: a "
+    "question stays a question, a request stays a request. Do not answer it, comment on it, soften "
+    "it or add to it. Reply with the rewritten text alone."
 )
+EXAMPLES = (
+    ("How long does paint need to dry?", "What is the drying time of paint?"),
+    (
+        "Write a poem about the sea for my sister.",
+        "Compose some verses on the ocean that I can give to my sister.",
+    ),
+    (
+        "Is it dangerous to climb trees in winter?",
+        "Does climbing trees in wintertime carry any risks?",
+    ),
+)
+"""Turns that come before the query: without them small models answer it."""
 TIMES, MORE = 3, 20
 """A wording has at most so many times the words of its query, and so many more."""
 
 Fault = Literal[
-    "withheld", "empty", "cut", "refusal", "hidden_characters", "too_long", "duplicate"
+    "withheld",
+    "empty",
+    "cut",
+    "refusal",
+    "hidden_characters",
+    "too_long",
+    "no_question",
+    "duplicate",
 ]
 """Why a reply is no wording, besides its meaning.
 
 `withheld`: kept back by a content filter, or thinking without a reply; `cut` at the length limit;
 `hidden_characters`: such as act on terminals or turn text, where the query has none; `too_long`:
-an answer, most often; `duplicate` of the query or of an earlier wording of it.
+an answer, most often; `no_question` where the query is one: small models answer, however they are
+asked; `duplicate` of the query or of an earlier wording of it.
 """
 
 _LABEL = re.compile(
@@ -40,6 +60,7 @@ _LABEL = re.compile(
     r"(?:text|version|request|prompt|question|query|wording)\s*:)\s*",
     re.IGNORECASE,
 )
+_QUESTION_MARKS = "?？؟"
 _QUOTES = {'"': '"', "'": "'", "`": "`", "“": "”", "‘": "’", "«": "»", "„": "“"}
 
 
@@ -58,7 +79,10 @@ def question(query: Prompt) -> Prompt:
     >>> question(Prompt(id="q", messages=(("user", "How do I whittle?"),))).text[-17:]
     'How do I whittle?'
     """
-    messages = (("user", INSTRUCTION.format(query=query.text)),)
+    turns: list[tuple[str, str]] = []
+    for text, wording in (*EXAMPLES, (query.text, "")):
+        turns += [("user", f"Text: {text}"), ("assistant", wording)]
+    messages = (("user", f"{INSTRUCTION}\n\n{turns[0][1]}"), *turns[1:-1])
     return Prompt(id=content_id((*messages, ("of", query.id), *query.messages)), messages=messages)
 
 
@@ -88,6 +112,10 @@ def normalized(text: str) -> str:
     return " ".join(re.findall(r"\w+", plain)) or plain.strip()
 
 
+def _asks(text: str) -> bool:
+    return any(mark in text for mark in _QUESTION_MARKS)
+
+
 def fault_of(reply: Reply, query: str, seen: set[str]) -> Fault | None:
     """Why a reply is no wording of `query`; None where it is one, by all but its meaning.
 
@@ -106,4 +134,6 @@ def fault_of(reply: Reply, query: str, seen: set[str]) -> Fault | None:
         return "hidden_characters"
     if len(wording.split()) > TIMES * len(query.split()) + MORE:
         return "too_long"
+    if _asks(query) and not _asks(wording):
+        return "no_question"
     return "duplicate" if normalized(wording) in seen else None

@@ -35,6 +35,7 @@ class QueryWordings:
     cut: int
     withheld: int
     too_long: int
+    no_question: int
     hidden_characters: int
     similarity: float
 

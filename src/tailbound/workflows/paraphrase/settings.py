@@ -23,14 +23,16 @@ class ParaphraseOptions:
     25 for each query are those of the study of worst queries (Jones et al. 2025, arXiv 2502.16797).
     """
 
-    count: int = option("Rewordings of each query, beside its own wording.", default=25, group=GROUP)
+    count: int = option(
+        "Rewordings of each query, beside its own wording.", default=25, group=GROUP
+    )
     tries: int = option(
         "Replies to ask for at most, for each rewording wanted.", default=4, group=GROUP
     )
     min_similarity: float = option(
         "Cosine similarity to the query below which a rewording is off its meaning (0: not "
         "checked).",
-        default=0.6,
+        default=0.5,
         group=GROUP,
     )
     encoder: str = option(
@@ -44,6 +46,4 @@ class ParaphraseOptions:
             if getattr(self, name) < 1:
                 raise UsageError(f"--{name} must be at least 1, not {getattr(self, name)}")
         if not 0 <= self.min_similarity < 1:
-            raise UsageError(
-                f"--min-similarity must lie in [0, 1), not {self.min_similarity:g}"
-            )
+            raise UsageError(f"--min-similarity must lie in [0, 1), not {self.min_similarity:g}")

@@ -1,5 +1,5 @@
-"""`view`: the report of runs on a page that this machine serves to itself, live while a run goes on.
+"""`view`: the report of runs, served by this machine to itself, live while a run goes on.
 
-    run folders -> `progress` (what is on record, cheap) -> `live` (the page, kept while nothing
-    changes) -> `server` (one page behind one secret address)
+run folders -> `progress` (what is on record, cheap) -> `live` (the page, kept while nothing
+changes) -> `server` (one page behind one secret address)
 """

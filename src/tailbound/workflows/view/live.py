@@ -101,7 +101,9 @@ class LiveReport:
         """The page as it stands: a new one where there is news and the last is not too young."""
         with self._making:
             look, started = self.look(), self._clock()
-            if self._kept is None or (self._kept[0] != look.version and started >= self._not_before):
+            if self._kept is None or (
+                self._kept[0] != look.version and started >= self._not_before
+            ):
                 made = html(self._page(look), live=Live(version=look.version, lines=look.lines))
                 self._kept = (look.version, made.encode())
                 self._not_before = self._clock() + REST * (self._clock() - started)

@@ -54,9 +54,7 @@ class ReportServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     allow_reuse_address = os.name == "posix"
     request_queue_size = MOST
 
-    def __init__(
-        self, report: LiveReport, *, port: int, complain: Callable[[str], None]
-    ) -> None:
+    def __init__(self, report: LiveReport, *, port: int, complain: Callable[[str], None]) -> None:
         self.report, self.complain = report, complain
         self.token = secrets.token_urlsafe(32)
         self._free = threading.BoundedSemaphore(MOST)
@@ -107,9 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.FORBIDDEN, "text/plain", b"Forbidden\n")
             return
         asked, page = self.path.encode(), f"/{self.server.token}/".encode()
-        is_page, is_status = (
-            hmac.compare_digest(asked, one) for one in (page, page + b"status")
-        )
+        is_page, is_status = (hmac.compare_digest(asked, one) for one in (page, page + b"status"))
         if not (is_page or is_status):
             self._send(HTTPStatus.NOT_FOUND, "text/plain", b"Not found\n")
             return
