@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 import tailbound
@@ -25,6 +26,7 @@ from tailbound.workflows.paraphrase.replies import INSTRUCTION
 
 pytestmark = pytest.mark.filterwarnings("default")  # sentence-transformers' own
 
+SCHEMAS = Path(__file__).parents[3] / "docs" / "schemas"
 SIBLING = Path(__file__).parents[2] / "fixtures" / "sibling"
 Cli = Callable[..., tuple[int, str, str]]
 HOSTILE = "\x1b[2J<script>alert(1)</script>\u202e"
@@ -228,6 +230,8 @@ def test_the_command_says_what_became_of_the_replies(cli: Cli, tmp_path: Path) -
         code, again, err = cli(*line, "--out", tmp_path / "w.jsonl", "--json")
         assert code == 0, err
         assert json.loads(again)["queries"][0]["kept"] == 1
+        schema = json.loads((SCHEMAS / "output-sensitivity-paraphrase.json").read_text())
+        jsonschema.validate(json.loads(again), schema)
 
 
 def test_wrong_usage_is_one_line_before_anything_is_loaded(

@@ -95,7 +95,9 @@ class Paraphrased(Result):
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Paraphrased:
         """Inverse of `to_dict`."""
-        return from_plain(cls, {k: v for k, v in document.items() if k != "schema"})
+        plain = {name: value for name, value in document.items() if name != "schema"}
+        found: Paraphrased = from_plain(cls, plain)
+        return found
 
     def facts(self) -> dict[str, object]:
         """Where the wordings are, and what became of the replies."""
