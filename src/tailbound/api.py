@@ -512,8 +512,8 @@ def paraphrase(
     """Reword prompts with a chat model: `tailbound sensitivity --paraphrase`.
 
     The file `out` (JSONL) gets every prompt and its rewordings, in one group, for `risk` and then
-    `sensitivity`. Replies are kept in the folder `OUT.draws` as they come: the same call again goes
-    on from there. The result says what became of every reply.
+    `sensitivity`. Replies are kept in the folder `OUT.draws` as they come: the same call again resumes
+    there. The result says what became of every reply.
     """
     from tailbound.workflows.paraphrase.command import paraphrase_command
 
@@ -583,7 +583,7 @@ def view(*runs: Place, **options: Any) -> None:
     """Serve the report of one or several run folders on this machine: `tailbound view`.
 
     Prints the address, opens it in a browser where there is one, and serves until it is
-    interrupted. The page follows a run that goes on in another process.
+    interrupted. The page follows a run that is in progress in another process.
     """
     from tailbound.terminal.browser import announce
     from tailbound.workflows.view.command import view_command

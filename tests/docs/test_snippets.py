@@ -37,6 +37,8 @@ SHOWN = (
     ("forecast", "runs/"),
     ("compare", "runs/monday"),
     ("sensitivity", "runs/"),
+    ("sensitivity", "prompts.jsonl"),
+    ("risk", "wordings.jsonl"),
 )
 
 #: Options of other programs that the docs speak of.

@@ -74,7 +74,7 @@ COMMANDS = {
     ),
     "view": Entry(
         "view:command",
-        "Serve the report of runs to a browser on this machine, and follow a run that goes on.",
+        "Serve the report of runs to a browser on this machine, and follow a run in progress.",
     ),
     "verify": Entry(
         "verify:command",

@@ -1,4 +1,4 @@
-"""`tailbound view`: the report of runs in a browser, while they go on."""
+"""`tailbound view`: the report of runs in a browser, while they are in progress."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def command(
     ],
     **options: Any,
 ) -> None:
-    """Serve the report of runs to a browser on this machine, and follow a run that goes on."""
+    """Serve the report of runs to a browser on this machine, and follow a run in progress."""
     from tailbound.terminal.browser import announce
     from tailbound.terminal.console import notice
     from tailbound.workflows.view.command import view_command

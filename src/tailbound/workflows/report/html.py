@@ -2,7 +2,7 @@
 
 Every text is escaped by the template engine; long tables stand as JSON in which no `<` occurs. The
 Content-Security-Policy admits the page's own style and script, by their hashes, and nothing else.
-Only a `Live` page, which a server gave, may ask that server how its runs go on.
+Only a `Live` page, which a server gave, may ask that server how its runs stand.
 """
 
 from __future__ import annotations

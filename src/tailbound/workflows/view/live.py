@@ -22,7 +22,7 @@ from tailbound.workflows.view.progress import Progress, Watched
 from tailbound.workflows.words import count, plural
 
 POLL, IDLE = 2.0, 10.0
-"""Seconds between two looks of a page: while a run goes on, and while none does."""
+"""Seconds between two looks of a page: while a run is in progress, and while none is."""
 REST = 4.0
 """A page is made again after so many times as long as the last one took: a fifth of one core."""
 FRESH = 0.5
@@ -157,7 +157,7 @@ def _with_progress(page: Page, look: Look, trouble: Sequence[str]) -> Page:
 
 def _of_run(run: Progress) -> list[Block]:
     said = {
-        "running": "The run is going on: this page follows it.",
+        "running": "The run is in progress: this page follows it.",
         "stopped": "No process is seen to be writing, and the run is not finished.",
         "finished": "The run is finished.",
     }
