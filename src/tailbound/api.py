@@ -512,8 +512,8 @@ def paraphrase(
     """Reword prompts with a chat model: `tailbound sensitivity --paraphrase`.
 
     The file `out` (JSONL) gets every prompt and its rewordings, in one group, for `risk` and then
-    `sensitivity`. Replies are kept in the folder `OUT.draws` as they come: the same call again resumes
-    there. The result says what became of every reply.
+    `sensitivity`. Replies are kept in the folder `OUT.draws` as they come: the same call again
+    resumes there. The result says what became of every reply.
     """
     from tailbound.workflows.paraphrase.command import paraphrase_command
 
