@@ -189,7 +189,7 @@ def _rows(query: Prompt, chosen: Chosen) -> list[dict[str, Any]]:
     for number, (text, similarity) in enumerate(texts):
         messages = [*query.messages[:-1], (query.messages[-1][0], text)]
         plain = len(messages) == 1 and messages[0][0] == "user"
-        row = {
+        row: dict[str, Any] = {
             "id": _id(query, number),
             "group": query.unit,
             "prompt": text if plain else [{"role": r, "content": c} for r, c in messages],

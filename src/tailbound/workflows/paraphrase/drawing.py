@@ -5,7 +5,7 @@ wordings.jsonl.draws/    a record of draws: repeated, the command asks only for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,7 +75,7 @@ class Replies:
             held.setdefault(prompt, {})[index] = Reply(
                 text=text or "", cut=ended == "length", missing=reason != NOT_JUDGED
             )
-        self._held: Mapping[str, dict[int, Reply]] = held
+        self._held = held
 
 
 class _Requests:
