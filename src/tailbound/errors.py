@@ -3,6 +3,7 @@
     TailboundError                  exit code 1: something failed while running
     ├── UsageError                  exit code 2: bad input, found before anything is spent
     │   ├── MissingExtraError       an optional dependency is not installed
+    │   ├── NoChatTemplateError     a chat was asked of a model without a chat template
     │   ├── RunLockedError          another process is writing to the run folder
     │   └── ContractMismatchError   the run folder holds draws of something else
     ├── TargetError                 the model under audit, or its server, failed
