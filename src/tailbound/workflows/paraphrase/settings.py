@@ -18,10 +18,7 @@ SAMPLING = Only(
 
 @dataclass(frozen=True, kw_only=True)
 class ParaphraseOptions:
-    """How many rewordings of each query are wanted, and which are taken.
-
-    25 for each query are those of the study of worst queries (Jones et al. 2025, arXiv 2502.16797).
-    """
+    """How many rewordings of each query are wanted, and which are taken."""
 
     count: int = option(
         "Rewordings of each query, beside its own wording.", default=25, group=GROUP
