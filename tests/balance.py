@@ -23,6 +23,7 @@ SECONDS = {
     "tests/workflows/risk/test_adapter.py": 80,
     "tests/workflows/risk/test_routes.py": 65,
     "tests/workflows/report/test_browser.py": 60,
+    "tests/workflows/report/test_view_browser.py": 50,
     "tests/importance_sampling/test_long_horizon.py": 60,
     "tests/predictors/test_demo_quality.py": 60,
     "tests/runs/test_killing.py": 40,

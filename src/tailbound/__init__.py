@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         import_draws,
         load_target,
         monitor,
+        paraphrase,
         plan_bound,
         plan_risk,
         predict,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         steer_refusal,
         summarize,
         verify,
+        view,
     )
     from tailbound.importance_sampling import estimate_risk
     from tailbound.judges.registry import list_judges, load_judge
@@ -67,6 +69,7 @@ _HOMES = {
     "load_run": "tailbound.workflows.load",
     "load_target": "tailbound.api",
     "monitor": "tailbound.api",
+    "paraphrase": "tailbound.api",
     "plan_bound": "tailbound.api",
     "plan_risk": "tailbound.api",
     "predict": "tailbound.api",
@@ -84,6 +87,7 @@ _HOMES = {
     "steer_refusal": "tailbound.api",
     "summarize": "tailbound.api",
     "verify": "tailbound.api",
+    "view": "tailbound.api",
 }
 
 __all__ = [
@@ -104,6 +108,7 @@ __all__ = [
     "load_run",
     "load_target",
     "monitor",
+    "paraphrase",
     "plan_bound",
     "plan_risk",
     "predict",
@@ -121,6 +126,7 @@ __all__ = [
     "steer_refusal",
     "summarize",
     "verify",
+    "view",
 ]
 
 

@@ -48,6 +48,8 @@ from tailbound.workflows.forecast.settings import ForecastOptions
 from tailbound.workflows.gate.settings import GateOptions
 from tailbound.workflows.import_.settings import ImportOptions
 from tailbound.workflows.monitor.settings import MonitorOptions
+from tailbound.workflows.paraphrase.settings import SAMPLING as REWORDING_SAMPLING
+from tailbound.workflows.paraphrase.settings import ParaphraseOptions
 from tailbound.workflows.rejudge.settings import RejudgeOptions
 from tailbound.workflows.report.settings import ReportOptions
 from tailbound.workflows.reproduce.realtoxicity.settings import (
@@ -69,6 +71,7 @@ from tailbound.workflows.settings import PromptOptions, RecordOptions
 from tailbound.workflows.summarize.settings import SummaryOptions
 from tailbound.workflows.table.settings import TableOptions
 from tailbound.workflows.verify.settings import VerifyOptions
+from tailbound.workflows.view.settings import ViewOptions
 
 if TYPE_CHECKING:
     from tailbound.audit import Progress, Reporter
@@ -85,6 +88,7 @@ if TYPE_CHECKING:
     from tailbound.workflows.import_ import ImportResult
     from tailbound.workflows.monitor import MonitorResult
     from tailbound.workflows.opening import JudgeSource, Request, TargetSource
+    from tailbound.workflows.paraphrase import Paraphrased
     from tailbound.workflows.rejudge import Rejudged
     from tailbound.workflows.report import Report
     from tailbound.workflows.reproduce import CompletionResult, StudyResult, SyntheticResult
@@ -495,6 +499,31 @@ def sensitivity(
         return sensitivity_command(source, given)
 
 
+@_takes(
+    *(ParaphraseOptions, Only(SensitivityOptions, ("seed",)), PromptOptions, REWORDING_SAMPLING),
+    *(EngineOptions, EndpointOptions),
+)
+def paraphrase(
+    prompts: PromptSource,
+    out: Place,
+    *,
+    target: TargetSource,
+    progress: ProgressOption = "auto",
+    **options: Any,
+) -> Paraphrased:
+    """Reword prompts with a chat model: `tailbound sensitivity --paraphrase`.
+
+    The file `out` (JSONL) gets every prompt and its rewordings, in one group, for `risk` and then
+    `sensitivity`. Replies are kept in the folder `OUT.draws` as they come: the same call again
+    resumes there. The result says what became of every reply.
+    """
+    from tailbound.workflows.paraphrase.command import paraphrase_command
+
+    given = _checked(paraphrase, options)
+    with _watching(progress):
+        return paraphrase_command(prompts, _place(out, "out"), target=target, given=given)
+
+
 @_takes(CompareOptions)
 def compare(
     a: Place,
@@ -549,6 +578,20 @@ def report(
     folders = [_place(run, "run") for run in runs]
     with _watching(progress):
         return report_command(folders, given)
+
+
+@_takes(ViewOptions)
+def view(*runs: Place, **options: Any) -> None:
+    """Serve the report of one or several run folders on this machine: `tailbound view`.
+
+    Prints the address, opens it in a browser where there is one, and serves until it is
+    interrupted. The page follows a run that is in progress in another process.
+    """
+    from tailbound.terminal.browser import announce
+    from tailbound.workflows.view.command import view_command
+
+    given = _checked(view, options)
+    view_command([_place(run, "run") for run in runs], given, ready=announce)
 
 
 @_takes(VerifyOptions)

@@ -3,6 +3,7 @@
     TailboundError                  exit code 1: something failed while running
     ├── UsageError                  exit code 2: bad input, found before anything is spent
     │   ├── MissingExtraError       an optional dependency is not installed
+    │   ├── NoChatTemplateError     a chat was asked of a model without a chat template
     │   ├── RunLockedError          another process is writing to the run folder
     │   └── ContractMismatchError   the run folder holds draws of something else
     ├── TargetError                 the model under audit, or its server, failed
@@ -34,6 +35,10 @@ class MissingExtraError(UsageError):
             f"{feature} needs an optional dependency: pip install 'tailbound[{extra}]'"
         )
         self.extra = extra
+
+
+class NoChatTemplateError(UsageError):
+    """A chat was asked of a model that has no chat template."""
 
 
 class RunLockedError(UsageError):

@@ -30,6 +30,8 @@ from tailbound.workflows.export.settings import ExportOptions
 from tailbound.workflows.forecast.settings import ForecastOptions
 from tailbound.workflows.import_.settings import ImportOptions
 from tailbound.workflows.monitor.settings import MonitorOptions
+from tailbound.workflows.paraphrase.settings import SAMPLING as REWORDING_SAMPLING
+from tailbound.workflows.paraphrase.settings import ParaphraseOptions
 from tailbound.workflows.rejudge.settings import RejudgeOptions
 from tailbound.workflows.report.settings import ReportOptions
 from tailbound.workflows.reproduce.realtoxicity.settings import (
@@ -43,6 +45,7 @@ from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
 from tailbound.workflows.sensitivity.settings import SensitivityOptions
 from tailbound.workflows.settings import PromptOptions, RecordOptions
 from tailbound.workflows.summarize.settings import SummaryOptions
+from tailbound.workflows.view.settings import ViewOptions
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -182,9 +185,16 @@ def test_a_password_in_a_url_is_not_saved(cli: Cli, prompts: Path) -> None:
         ("monitor", (MonitorOptions,)),
         ("audit-judge", (AuditJudgeOptions,)),
         ("compare", (CompareOptions,)),
-        ("sensitivity", (SensitivityOptions,)),
+        (
+            "sensitivity",
+            (
+                *(SensitivityOptions, ParaphraseOptions, PromptOptions, REWORDING_SAMPLING),
+                *(EngineOptions, EndpointOptions),
+            ),
+        ),
         ("forecast", (ForecastOptions,)),
         ("report", (ReportOptions,)),
+        ("view", (ViewOptions,)),
         ("import", (ImportOptions, RecordOptions)),
         ("export", (ExportOptions,)),
         ("mc-vs-is", (ErrorStudy, ProposalOptions, RISK_OPTIONS, PromptOptions)),
@@ -235,9 +245,10 @@ def test_every_option_is_read_back_as_it_was_saved(
         ("monitor", tailbound.monitor),
         ("audit-judge", tailbound.audit_judge),
         ("compare", tailbound.compare),
-        ("sensitivity", tailbound.sensitivity),
+        ("sensitivity", (tailbound.sensitivity, tailbound.paraphrase)),
         ("forecast", tailbound.forecast_deployment),
         ("report", tailbound.report),
+        ("view", tailbound.view),
         ("import", tailbound.import_draws),
         ("export", tailbound.export),
         ("reproduce mc-vs-is", tailbound.reproduce_mc_vs_is),
@@ -248,24 +259,30 @@ def test_every_option_is_read_back_as_it_was_saved(
     ],
 )
 def test_python_and_the_command_line_declare_the_same(
-    command: str, function: Callable[..., Any]
+    command: str, function: Callable[..., Any] | tuple[Callable[..., Any], ...]
 ) -> None:
-    """Every option of the command is a keyword of the function, with the same default."""
+    """Every option of the command is a keyword of the function, with the same default.
+
+    A command that does two things has two functions.
+    """
     found: Any = get_command(app)
     for name in command.split():
         found = found.commands[name]
     params = found.params
     defaults = {one.name: one.default for one in params}
-    groups = function.__tailbound_groups__  # type: ignore[attr-defined]
-    keywords = inspect.signature(function).parameters
-    for one in (one for group in groups for one in options_of(group)):
-        assert defaults.pop(one.name) == _typed(one)
-        assert keywords[one.name].annotation == one.type
-        due = inspect.Parameter.empty if one.default is MISSING else one.default
-        assert keywords[one.name].default == due
+    known = dict(defaults)
+    for each in function if isinstance(function, tuple) else (function,):
+        groups = each.__tailbound_groups__  # type: ignore[attr-defined]
+        keywords = inspect.signature(each).parameters
+        for one in (one for group in groups for one in options_of(group)):
+            assert known[one.name] == _typed(one)
+            defaults.pop(one.name, None)
+            assert keywords[one.name].annotation == one.type
+            due = inspect.Parameter.empty if one.default is MISSING else one.default
+            assert keywords[one.name].default == due
     # what is left is no setting: where the run is, and what becomes of the result
     own = {"as_json", "dry_run", "config", "save_config", "folder", "run", "source", "out"}
-    own |= {"from_table", "a", "b", "folders"}
+    own |= {"from_table", "a", "b", "folders", "paraphrase"}
     assert set(defaults) <= own | {"prompts", "target", "judge", "rejudge", "outcomes"}
 
 

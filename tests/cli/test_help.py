@@ -22,6 +22,7 @@ COMMANDS = [
     ["gate"],
     ["show"],
     ["report"],
+    ["view"],
     ["verify"],
     *(
         [name]

@@ -41,6 +41,8 @@ SHOWN = (
     ("compare", "runs/monday"),
     ("sensitivity", "runs/"),
     ("bound", "prompts.jsonl"),
+    ("sensitivity", "prompts.jsonl"),
+    ("risk", "wordings.jsonl"),
 )
 
 #: Options of other programs that the docs speak of.

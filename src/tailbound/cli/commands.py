@@ -72,6 +72,10 @@ COMMANDS = {
     "report": Entry(
         "report:command", "Write one page about runs: answers, prompts, figures, cost, method."
     ),
+    "view": Entry(
+        "view:command",
+        "Serve the report of runs to a browser on this machine, and follow a run in progress.",
+    ),
     "verify": Entry(
         "verify:command",
         "Compute every result of a run again from its draws, and say whether they match.",

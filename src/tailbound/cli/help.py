@@ -48,6 +48,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "gate": ("tailbound gate runs/when --require 'coverage>=.88' --require 'bound>=100@p50'",),
     "show": ("tailbound show runs/when",),
     "report": ("tailbound report runs/when runs/how-likely --out report.html",),
+    "view": ("tailbound view runs/when",),
     "verify": ("tailbound verify runs/when",),
     "monitor": ("tailbound monitor runs/how-likely outcomes.jsonl --alpha 0.01",),
     "import": ("tailbound import logs/run.eval --out runs/imported",),

@@ -27,15 +27,21 @@ class EmbeddingFeatures:
     Longer prompts are cut where the encoder ends (256 tokens for the default one).
     """
 
-    def __init__(self, model: str = DEFAULT_MODEL, *, batch_size: int = 64) -> None:
-        """Load the encoder: a name on the hub, or a folder.
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        *,
+        batch_size: int = 64,
+        needed_by: str = "--features embeddings",
+    ) -> None:
+        """Load the encoder: a name on the hub, or a folder; `needed_by` is named in errors.
 
         Raises `MissingExtraError` without sentence-transformers, and `UsageError` where it cannot
         be loaded.
         """
         self.model = model
         self._batch_size = batch_size
-        self._encoder: Any = load_sentence_encoder(_place(model), needed_by="--features embeddings")
+        self._encoder: Any = load_sentence_encoder(_place(model), needed_by=needed_by)
 
     def features(self, prompts: Sequence[Prompt]) -> NDArray[np.float32]:
         """Shape (len(prompts), dimensions of the encoder)."""

@@ -48,9 +48,49 @@ class FolderLock:
         self._lock.release()
 
 
-def _holder(folder: Path) -> str:
+def writer(folder: Path) -> int | None:
+    """The id of the process that is writing to `folder`, found out without taking the lock.
+
+    Taking it, be it for a moment, would turn away a run that begins meanwhile. Linux lists all
+    locks; elsewhere the process that last had the lock counts while it lives. None where no such
+    process is seen: there is none, or it is one of another machine or container, or of a system
+    that does not tell (Windows).
+    """
+    try:
+        listed = Path("/proc/locks").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        pid = _pid(folder)
+        return pid if pid is not None and os.name == "posix" and _lives(pid) else None
+    try:
+        file = (folder / LOCK).stat().st_ino
+    except OSError:
+        return None
+    for line in listed:  # 1: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF
+        words = line.split()
+        # the device is another one on some file systems
+        if len(words) >= 6 and words[5].rpartition(":")[2] == str(file) and words[4].isdecimal():
+            return int(words[4])
+    return None
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _pid(folder: Path) -> int | None:
     try:
         pid = (folder / LOCK_HOLDER).read_bytes()[:32].decode(errors="replace").strip()
     except OSError:
-        return ""
-    return f" (pid {pid})" if pid.isascii() and pid.isdecimal() else ""
+        return None
+    return int(pid) if pid.isascii() and pid.isdecimal() and int(pid) > 0 else None
+
+
+def _holder(folder: Path) -> str:
+    pid = _pid(folder)
+    return "" if pid is None else f" (pid {pid})"

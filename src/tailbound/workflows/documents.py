@@ -55,6 +55,7 @@ from tailbound.workflows.forecast import ForecastResult
 from tailbound.workflows.gate import GateResult
 from tailbound.workflows.import_ import ImportResult
 from tailbound.workflows.monitor import MonitorResult
+from tailbound.workflows.paraphrase import Paraphrased
 from tailbound.workflows.rejudge import Agreement, Rejudged, StreamComparison
 from tailbound.workflows.report import Report
 from tailbound.workflows.reproduce.realtoxicity.results import CheckedBound, CompletionRun
@@ -249,6 +250,12 @@ SENSITIVITY = shape(
     schema=ONE,
     estimand=str,
     guarantee=str,
+)
+PARAPHRASED = shape(
+    "paraphrased",
+    Paraphrased,
+    about="Rewordings of queries by a chat model, and what became of every reply.",
+    schema=ONE,
 )
 COMPARED = shape(
     "compare",
@@ -606,6 +613,7 @@ OUTPUTS: dict[str, Any] = {
     "audit-judge-sheet": JUDGE_SAMPLE,
     "compare": COMPARED,
     "sensitivity": SENSITIVITY,
+    "sensitivity-paraphrase": PARAPHRASED,
     "report": shape("report", Report, schema=ONE),
     "export": shape("export", ExportResult, schema=ONE, draws=int, exported=int),
     "verify": shape(
@@ -663,7 +671,7 @@ OUTPUTS: dict[str, Any] = {
 }
 """What `tailbound COMMAND --json` prints; `-plan` with `--dry-run`, `-rejudge` with `--rejudge`.
 
-`-sheet` with `--sheet`.
+`-sheet` with `--sheet`, `-paraphrase` with `--paraphrase`.
 """
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tailbound
+from processes import Launcher, Process
 from tailbound.demo.files import default_prompts
 from tailbound.testing import KnownRiskTarget, WordJudge
 
@@ -108,3 +111,25 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = place / "many"
     tailbound.import_draws(_write(place / "draws.jsonl", rows), folder, progress=None)
     return folder
+
+
+@pytest.fixture
+def serve(launcher: Launcher) -> Iterator[Callable[..., tuple[str, Process]]]:
+    """Start `tailbound view FOLDERS --no-browser ...`: its address and its process."""
+    started: list[Process] = []
+
+    def start(*arguments: object) -> tuple[str, Process]:
+        process = launcher.start("view", *arguments, "--no-browser")
+        started.append(process)
+        for _ in range(600):
+            out = Path(process.files + ".out")
+            said = out.read_text() if out.exists() else ""
+            if said.count("\n") >= 2:
+                return said.split()[1], process
+            assert process.running, process.finish()
+            time.sleep(0.05)
+        raise TimeoutError(said)
+
+    yield start
+    for process in started:
+        process.kill()

@@ -5,24 +5,17 @@ Chromium comes with `scripts/setup --dev`; without it these tests fail and say s
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 import tailbound
+from browsing import Opened, grave_findings, headless_chromium
+from browsing import opened as open_address
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
 SECONDS, REFERENCE = 2.0, 0.22
 """The bar, and the CPU time of `WORK` in seconds, measured at .18 to .31 on two cores."""
 SEARCH = """async () => {
@@ -47,34 +40,12 @@ WORK = """() => {
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    named = os.environ.get("CHROMIUM")
-    found = named or next((path for name in NAMES if (path := shutil.which(name))), None)
-    assert found, "these tests need Chromium: run scripts/setup --dev, or apt-get install chromium"
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=ARGUMENTS)
+    with headless_chromium() as browser:
         yield browser
-        browser.close()
-
-
-@dataclass
-class Opened:
-    """A page, and everything that it said or asked for."""
-
-    page: Page
-    said: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
 
 
 def opened(browser: Browser, path: Path, **options: Any) -> Opened:
-    options = {"viewport": {"width": 1100, "height": 900}, **options}
-    found = Opened(browser.new_context(**options).new_page())
-    found.page.on("console", lambda message: found.said.append(message.text))
-    found.page.on("pageerror", lambda error: found.said.append(str(error)))
-    found.page.on("request", lambda request: found.asked.append(request.url))
-    found.page.on("dialog", lambda dialog: found.said.append(dialog.message))
-    found.page.goto(path.resolve().as_uri())
-    found.page.wait_for_selector("html[data-ready]", state="attached")
-    return found
+    return open_address(browser, path.resolve().as_uri(), **options)
 
 
 @pytest.fixture(scope="module")
@@ -223,15 +194,7 @@ def test_axe_finds_nothing_serious(
 ) -> None:
     viewport = {"width": width, "height": 850}
     page = opened(chromium, report, color_scheme=scheme, viewport=viewport).page
-    for box in page.locator("details").all():
-        box.evaluate("one => { one.open = true }")
-    found = Axe().run(page).response["violations"]
-    grave = [
-        (one["id"], one["nodes"][0]["html"][:200])
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    ]
-    assert grave == []
+    assert grave_findings(page) == []
 
 
 def test_a_phone_needs_no_scrolling_sideways(chromium: Browser, report: Path) -> None:

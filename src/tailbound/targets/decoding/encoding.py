@@ -13,7 +13,7 @@ from tailbound.core.contract import SamplingOptions
 from tailbound.core.outside import clean_text
 from tailbound.core.prompt import Prompt
 from tailbound.core.thinking import MARKS, TAGS, Reply, opening, read_reply
-from tailbound.errors import UsageError
+from tailbound.errors import NoChatTemplateError, UsageError
 
 TODAY = date(2024, 7, 26)
 """What templates that print the date are told: a prompt must not change from day to day."""
@@ -40,7 +40,7 @@ class Encoder:
         self._context = context
         self._vocabulary = vocabulary
         if not options.completion and not tokenizer.chat_template:
-            raise UsageError(
+            raise NoChatTemplateError(
                 "this model has no chat template: use --completion to continue raw text, or "
                 "hf:NAME?chat_template=FILE"
             )

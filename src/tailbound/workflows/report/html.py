@@ -2,6 +2,7 @@
 
 Every text is escaped by the template engine; long tables stand as JSON in which no `<` occurs. The
 Content-Security-Policy admits the page's own style and script, by their hashes, and nothing else.
+Only a `Live` page, which a server gave, may ask that server how its runs stand.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 
@@ -27,23 +29,30 @@ LONGEST = 240
 """Letters of a prompt, and of any other text, in a table."""
 
 
-def html(page: Page) -> str:
-    """The file; nothing in `page` is trusted."""
+@dataclass(frozen=True, kw_only=True)
+class Live:
+    """What a page that follows its runs shows of them: a line for each, as of `version`."""
+
+    version: str
+    lines: tuple[str, ...]
+
+
+def html(page: Page, *, live: Live | None = None) -> str:
+    """The file, or with `live` the page for a server; nothing in either is trusted."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    style = Markup(_asset("page.css") + _own_colours(STYLE))
-    script = Markup(_asset("page.js"))
+    follows = live is not None
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_shown
     )
     template = environment.from_string(_asset("page.html"))
     return template.render(
         page=page,
-        style=style,
-        script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
+        live=live,
+        style=Markup(_style()),
+        script=Markup(_script(live=follows)),
+        policy=Markup(policy(live=follows)),
         generator=GENERATOR,
         kind_of=lambda block: type(block).__name__,
         first_rows=_first_rows,
@@ -51,6 +60,30 @@ def html(page: Page) -> str:
         drawn=lambda block: Markup(_drawn(block)),
         data=lambda block: Markup(_data(block)),
     )
+
+
+def policy(*, live: bool = False) -> str:
+    """The Content-Security-Policy of a page."""
+    parts = (
+        "default-src 'none'",
+        f"style-src 'sha256-{_hash(_style())}'",
+        f"script-src 'sha256-{_hash(_script(live=live))}'",
+        *(["connect-src 'self'"] if live else []),
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+    )
+    return "; ".join(parts)
+
+
+@cache
+def _style() -> str:
+    return _asset("page.css") + _own_colours(STYLE)
+
+
+@cache
+def _script(*, live: bool) -> str:
+    return _asset("page.js") + (_asset("live.js") if live else "")
 
 
 def _asset(name: str) -> str:

@@ -151,7 +151,10 @@ class RunPart:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """The whole page: the answers of all runs, their prompts, then each run, then the method."""
+    """The whole page: the answers of all runs, their prompts, then each run, then the method.
+
+    `progress` stands before the answers where runs are not finished and the page is served.
+    """
 
     title: str
     subtitle: str
@@ -159,12 +162,19 @@ class Page:
     prompts: tuple[Section, ...]
     runs: tuple[RunPart, ...]
     method: Section
+    progress: Section | None = None
+
+    @property
+    def first(self) -> tuple[Section, ...]:
+        """The sections about all runs, but for the method."""
+        before = () if self.progress is None else (self.progress,)
+        return (*before, self.answers, *self.prompts)
 
     @property
     def sections(self) -> tuple[Section, ...]:
         """All of them, in order."""
         own = [section for run in self.runs for section in run.sections]
-        return (self.answers, *self.prompts, *own, self.method)
+        return (*self.first, *own, self.method)
 
     @property
     def figures(self) -> tuple[Figure, ...]:

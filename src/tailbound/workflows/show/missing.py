@@ -41,7 +41,7 @@ def next_step(
 ) -> str:
     """The command that brings on the run in the folder `place`."""
     command, folder = str(manifest["command"]), shlex.quote(str(place))
-    name = _result_of(command)
+    name = result_of(command)
     word = "bound" if command == TABLE_COMMAND else command
     again = f"tailbound {word}{_prompts(manifest)} --config {folder}/run.yaml --out {folder}"
     if name is not None and (name not in documents or f"{name}.json" in stale):
@@ -69,7 +69,7 @@ def _prompts(manifest: Mapping[str, Any]) -> str:
     return "" if named else " PROMPTS"
 
 
-def _result_of(command: str) -> str | None:
+def result_of(command: str) -> str | None:
     """The result that the command ends with; None for imported draws, which are one."""
     return {"bound": "bound", TABLE_COMMAND: "bound", "risk": "risk"}.get(command)
 
@@ -77,7 +77,7 @@ def _result_of(command: str) -> str | None:
 def _unfinished(
     manifest: Mapping[str, Any], documents: Mapping[str, Any], streams: Sequence[StreamState]
 ) -> Iterator[str]:
-    name = _result_of(str(manifest["command"]))
+    name = result_of(str(manifest["command"]))
     if name is not None and name not in documents:
         held = sum(one.draws for one in streams)
         yield f"no {name} in use: the run is not finished ({held:,} draws are on record)"

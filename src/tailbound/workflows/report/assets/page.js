@@ -170,7 +170,7 @@
     for (const key of held.filters) {
       const values = [...new Set(rows.map((row) => String(row[place[key]])))].sort();
       if (values.length < 2 || values.length > MOST_CHOICES) continue;
-      const list = make("select");
+      const list = make("select", { "data-key": key });
       list.append(make("option", { value: "" }, "all"));
       for (const value of values) {
         const option = make("option");
@@ -189,8 +189,35 @@
     pager.append(turn("Previous", -1), turn("Next", 1));
     controls.hidden = false;
     show();
+
+    // What a reader has chosen, for a page that is renewed under the reader's eyes.
+    box.chosen = () => ({
+      page, down, sorted: sorted === null ? null : columns[sorted].key,
+      ...chosen, words: search.value,
+    });
+    box.choose = (before) => {
+      search.value = before.words;
+      chosen.words = before.words;
+      for (const list of controls.querySelectorAll("select")) {
+        const wanted = before[list.dataset.key];
+        if (![...list.options].some((option) => option.value === wanted)) continue;
+        list.value = chosen[list.dataset.key] = wanted;
+      }
+      if (before.sorted in place) {
+        sorted = place[before.sorted];
+        down = before.down;
+        head.children[sorted].setAttribute("aria-sort", down ? "descending" : "ascending");
+      }
+      arrange();
+      page = before.page;
+      show();
+    };
   };
 
-  for (const box of document.querySelectorAll(".browser")) browse(box);
+  const start = () => {
+    for (const box of document.querySelectorAll(".browser")) browse(box);
+  };
+  start();
+  document.addEventListener("renewed", start);
   document.documentElement.dataset.ready = "yes";
 })();
