@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,3 +38,27 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
 def test_json_has_no_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "f", {"a": float("nan")})
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+def test_what_a_forked_process_left_behind_is_removed(tmp_path: Path) -> None:
+    """Its sibling and its parent are other processes, though all were imported once."""
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from tailbound.storage.files import remove_unfinished, write_durably\n"
+        "home = Path(sys.argv[1])\n"
+        "def killed(temporary):\n"
+        "    temporary.write_text('half')\n"
+        "    os._exit(9)\n"
+        "if os.fork() == 0:\n"
+        "    write_durably(home / 'ledger.json', killed)\n"
+        "os.wait()\n"
+        "assert len(os.listdir(home)) == 1\n"
+        "if os.fork() == 0:\n"
+        "    remove_unfinished(home)\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+        "assert os.listdir(home) == [], os.listdir(home)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)

@@ -19,7 +19,7 @@ from tailbound.storage.seal import BLANK, seal
 TEMPORARY_PREFIX = "."
 TEMPORARY_SUFFIX = ".tmp"
 
-_PROCESS = uuid4().hex[:8]
+_process = uuid4().hex[:8]
 """In the names of this process's unfinished files, which are not left-overs."""
 _UNFINISHED = re.compile(r"\..+-[0-9a-f]{8}(?:-[0-9a-f]{8})?\.tmp")
 
@@ -36,6 +36,16 @@ _CURES = {
     errno.ENAMETOOLONG: "use a shorter name",
     errno.ENOTDIR: "a part of the path is a file, so use another one",
 }
+
+
+def _name_anew() -> None:
+    """A process that is forked is another one: what its sibling left behind is a left-over."""
+    global _process
+    _process = uuid4().hex[:8]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_name_anew)
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
@@ -67,7 +77,7 @@ def write_durably(path: Path, write: Callable[[Path], object]) -> None:
     Raises `LedgerError` where the system refuses: the disk is full, the folder read-only, ...
     """
     temporary = path.parent / (
-        f"{TEMPORARY_PREFIX}{path.name}-{_PROCESS}-{uuid4().hex[:8]}{TEMPORARY_SUFFIX}"
+        f"{TEMPORARY_PREFIX}{path.name}-{_process}-{uuid4().hex[:8]}{TEMPORARY_SUFFIX}"
     )
     with refusals(path):
         try:
@@ -124,7 +134,7 @@ def check_replaceable(path: Path, mark: str, *, what: str) -> None:
 def remove_unfinished(folder: Path) -> None:
     """Remove what killed processes left unfinished in `folder`, which only we write to now."""
     for path in folder.glob(f"{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX}"):
-        if _UNFINISHED.fullmatch(path.name) and f"-{_PROCESS}-" not in path.name:
+        if _UNFINISHED.fullmatch(path.name) and f"-{_process}-" not in path.name:
             _remove(path)
 
 
