@@ -40,7 +40,6 @@ def test_json_has_no_nan(tmp_path: Path) -> None:
         write_json(tmp_path / "f", {"a": float("nan")})
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
 def test_what_a_forked_process_left_behind_is_removed(tmp_path: Path) -> None:
     """Its sibling and its parent are other processes, though all were imported once."""
     script = (

@@ -121,7 +121,7 @@ class Asking:
         """Whether the same request would fail in the same way again."""
         try:
             refused = self.model is not None and self.model.api.is_auth_failure(error)
-        except Exception:
+        except Exception:  # the provider's own code: what it cannot tell is worth another try
             refused = False
         status = getattr(error, "status_code", None)
         return refused or isinstance(error, TimeoutError) or status in (400, 401, 403, 404, 422)

@@ -10,7 +10,7 @@ the other end of a bracket, as for missing verdicts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -208,9 +208,9 @@ def run_table(
         median_if_safe=median(longest.predict(predicted)),
     )
     write_sealed(folder / TABLE, given.frame())
-    result = replace(
-        _result(table, parts, settings, [bound, *shorter], missing, folder),
-        made_with=made_with(given, options),
+    result = _result(
+        *(table, parts, settings, [bound, *shorter], missing, folder),
+        made_from=made_with(given, options),
         recalibration=recalibration,
     )
     write_results(folder, result)
@@ -248,6 +248,9 @@ def _result(
     bounds: list[LowerPredictiveBound],
     missing: MissingVerdicts,
     folder: Path,
+    *,
+    made_from: dict[str, Any],
+    recalibration: Recalibration | None,
 ) -> BoundResult:
     bound, *shorter = bounds
     predicted = table.take(parts.calibration).predicted
@@ -259,7 +262,8 @@ def _result(
         predictor=None,
         constant=None,
         evaluation=evaluations[0] if evaluations else None,
-        made_with={},
+        made_with=made_from,
+        recalibration=recalibration,
         spend={"calibration": _spend(bound, missing)},
         at_alpha=tuple(
             BoundAtAlpha(
