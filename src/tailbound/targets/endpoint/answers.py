@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tailbound.core.contract import FinishReason
 from tailbound.targets.endpoint.refusals import Refusal
 
 
@@ -25,6 +26,21 @@ class Choice:
     incomplete: str | None = None
     thought: str = ""
     hidden: bool = False
+
+    def ending(
+        self, missing: str | None, *, filtered_is_missing: bool = True
+    ) -> tuple[FinishReason, str | None]:
+        """How the draw of it ended, and why it has no verdict (None: it is to be judged).
+
+        `missing` says why the reply in it cannot be judged. Unless `filtered_is_missing`, what a
+        content filter left is judged.
+        """
+        if self.content_filter is not None and filtered_is_missing:
+            return "content_filter", self.content_filter
+        missing = self.incomplete or missing
+        if missing is not None:
+            return "incomplete", missing
+        return ("length" if self.length else "stop"), None
 
 
 @dataclass(frozen=True, slots=True)

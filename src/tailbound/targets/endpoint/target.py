@@ -22,7 +22,6 @@ from tailbound.core.contract import (
     Beginning,
     Draw,
     DrawRequest,
-    FinishReason,
     SamplingContract,
     SamplingOptions,
 )
@@ -404,12 +403,9 @@ class EndpointTarget:
             choice = replace(choice, text=short, length=False, log_prob=None)
         found = reply(choice, self._options, self._opening(request.prompt))
         text, log_prob = found.text, choice.log_prob
-        missing = choice.incomplete or found.missing
-        reason: FinishReason = "length" if choice.length else "stop"
-        if choice.content_filter is not None and self._settings.content_filter == "missing":
-            reason, missing = "content_filter", choice.content_filter
-        elif missing is not None:
-            reason = "incomplete"
+        reason, missing = choice.ending(
+            found.missing, filtered_is_missing=self._settings.content_filter == "missing"
+        )
         return Draw(
             prompt_id=request.prompt.id,
             stream=request.stream,

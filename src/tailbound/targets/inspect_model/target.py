@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from tailbound.core.contract import (
     Draw,
     DrawRequest,
-    FinishReason,
     SamplingContract,
     SamplingOptions,
 )
@@ -196,12 +195,7 @@ class InspectModelTarget:
         if self._options.stop and (short := cut(choice.text, self._options.stop)) is not None:
             choice = replace(choice, text=short, length=False)
         read = reply(choice, self._options, self.found.opening)
-        missing = choice.incomplete or read.missing
-        reason: FinishReason = "length" if choice.length else "stop"
-        if choice.content_filter is not None:
-            reason, missing = "content_filter", choice.content_filter
-        elif missing is not None:
-            reason = "incomplete"
+        reason, missing = choice.ending(read.missing)
         return Draw(
             prompt_id=request.prompt.id,
             stream=request.stream,

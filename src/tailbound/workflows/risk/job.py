@@ -231,6 +231,8 @@ class RiskJob:
         number = self._plan.rounds + 1
         known: dict[str, list[str]] = {}
         past = {prompt.id: self._batches(prompt) for prompt in self._prompts}
+        if number > 1 and self._family.ladder is not None:
+            self._check_weights(past)
         if (self._lessons or self._adapters) and number > 1:
             known = self._learn(number, sizes, past)
         batches = {
@@ -305,11 +307,10 @@ class RiskJob:
                 self._record,
                 unsafe_from=self._unsafe_from,
             )
-            self._check_weights()
 
-    def _check_weights(self) -> tuple[float, float]:
+    def _check_weights(self, past: Mapping[str, Sequence[Batch]]) -> tuple[float, float]:
         """The mean weight of all draws so far, and its z-score; refuse where it cannot be 1."""
-        batches = [batch for prompt in self._prompts for batch in self._batches(prompt)]
+        batches = [batch for some in past.values() for batch in some]
         strata, first = [], 0
         for batch in batches:
             strata.append(first + batch.labels)
@@ -442,7 +443,8 @@ class RiskJob:
 
     def _found(self) -> dict[str, Any]:
         """What the self-checks found, before the run and on its draws."""
-        mean, z = self._check_weights()
+        past = {prompt.id: self._batches(prompt) for prompt in self._prompts}
+        mean, z = self._check_weights(past)
         return {**self._checks, "mean_weight": mean, "mean_weight_z": z}
 
     def _known_replies(self) -> KnownReplies | None:
