@@ -37,6 +37,7 @@ from tailbound.core.contract import SamplingOptions
 from tailbound.core.options import Group, Only, check_names, options_of
 from tailbound.core.steps import Step, notices_to, watched_by
 from tailbound.core.values import place, typed
+from tailbound.executors.options import ExecutorOptions
 from tailbound.steering.options import PersonaOptions, RefusalOptions
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.audit_judge.settings import AuditJudgeOptions
@@ -105,6 +106,7 @@ Place = str | PathLike[str]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _DRAWING: tuple[Group, ...] = (SamplingOptions, EngineOptions, EndpointOptions)
+_WORKING: tuple[Group, ...] = (*_DRAWING, ExecutorOptions)
 _STUDY: tuple[Group, ...] = (
     *(ProposalOptions, RISK_OPTIONS, PromptOptions, SamplingOptions, EngineOptions),
 )
@@ -172,7 +174,7 @@ _OTHER_FORMS: dict[str, type] = {"extra_body": Mapping, "stop": str}
 """What Python may give besides the declared type: a JSON object as a dict, one text for a list."""
 
 
-@_takes(BoundSettings, MethodOptions, ProposalOptions, PromptOptions, RecordOptions, *_DRAWING)
+@_takes(BoundSettings, MethodOptions, ProposalOptions, PromptOptions, RecordOptions, *_WORKING)
 def bound(
     prompts: PromptSource,
     *,
@@ -240,7 +242,7 @@ def bound_table(
         return table_command(table, _place(out), given)
 
 
-@_takes(BoundSettings, MethodOptions, ProposalOptions, PromptOptions, *_DRAWING)
+@_takes(BoundSettings, MethodOptions, ProposalOptions, PromptOptions, *_WORKING)
 def plan_bound(
     prompts: PromptSource,
     *,
@@ -266,7 +268,7 @@ def plan_bound(
     return plan.preview
 
 
-@_takes(RiskSettings, ProposalOptions, SplittingOptions, PromptOptions, *_DRAWING)
+@_takes(RiskSettings, ProposalOptions, SplittingOptions, PromptOptions, *_WORKING)
 def risk(
     prompts: PromptSource,
     *,
@@ -298,7 +300,7 @@ def risk(
         return command.run_command(request, progress=reporter).result
 
 
-@_takes(RiskSettings, ProposalOptions, SplittingOptions, PromptOptions, *_DRAWING)
+@_takes(RiskSettings, ProposalOptions, SplittingOptions, PromptOptions, *_WORKING)
 def plan_risk(
     prompts: PromptSource,
     *,

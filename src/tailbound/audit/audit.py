@@ -22,6 +22,7 @@ from tailbound.core.outside import clean_text, count, is_clean, shown
 from tailbound.core.prompt import Prompt
 from tailbound.core.steps import charged_to
 from tailbound.errors import TargetError
+from tailbound.executors import Executor, executor
 from tailbound.judges import Judge
 from tailbound.missing_verdicts import missing_counts_as_unsafe
 from tailbound.runs import Ledger
@@ -61,7 +62,7 @@ class Followed:
 
 
 class Audit:
-    """One target, one judge and one ledger at work."""
+    """One target, one judge and one ledger at work, by the executor of the run."""
 
     def __init__(
         self,
@@ -81,6 +82,7 @@ class Audit:
         self._seed = seed
         self._width = width
         self._report = report
+        self._executor: Executor = executor()
         self._tallies: dict[str, Counters] = {}
 
     @property
@@ -133,7 +135,7 @@ class Audit:
             stream=stream,
             threshold=self._threshold,
             stop_at_event=True,
-            width=self._width,
+            width=self._width * self._executor.parallel,
             record=self._ledger.index(stream),
         )
         return Following(self, schedule)
@@ -142,11 +144,12 @@ class Audit:
         """Draw, judge and record until the schedule has nothing left."""
         if not schedule.remaining():
             return
-        with charged_to(schedule.stream), JudgeQueue(self._judge) as queue:
+        judge, threads = self._executor.judge(self._judge)
+        with charged_to(schedule.stream), JudgeQueue(judge, workers=threads) as queue:
             tally = self._tally(schedule.stream)
             exchange = _Exchange(schedule, queue, self._ledger, stopping, tally, self._report)
             try:
-                for draw in self._target.sample(exchange, seed=self._seed):
+                for draw in self._executor.sample(self._target, exchange, seed=self._seed):
                     exchange.submit(draw)
             except Exception:  # the target failed: what has been drawn is judged and kept
                 exchange.finish()

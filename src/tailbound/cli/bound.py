@@ -13,6 +13,7 @@ from tailbound.cli.say import json_document
 from tailbound.cli.table import bound_from_table
 from tailbound.core.contract import SamplingOptions
 from tailbound.errors import UnreachableError, UsageError
+from tailbound.executors.options import ExecutorOptions
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.bound.importance.options import MethodOptions
 from tailbound.workflows.bound.settings import BoundSettings
@@ -29,6 +30,7 @@ from tailbound.workflows.settings import PromptOptions, RecordOptions
     SamplingOptions,
     EngineOptions,
     EndpointOptions,
+    ExecutorOptions,
 )
 def command(
     context: typer.Context,

@@ -8,6 +8,7 @@ from tailbound.cli import options as opt
 from tailbound.cli.declared import declares
 from tailbound.cli.say import json_document
 from tailbound.core.contract import SamplingOptions
+from tailbound.executors.options import ExecutorOptions
 from tailbound.targets.options import EndpointOptions, EngineOptions
 from tailbound.workflows.risk.settings import ProposalOptions, RiskSettings
 from tailbound.workflows.risk.splitting.settings import SplittingOptions
@@ -22,6 +23,7 @@ from tailbound.workflows.settings import PromptOptions
     SamplingOptions,
     EngineOptions,
     EndpointOptions,
+    ExecutorOptions,
 )
 def command(
     prompts: opt.Prompts,

@@ -17,6 +17,7 @@ MODULES = {
     "import": ("inspect_ai",),
     "inspect": ("inspect_ai",),
     "plot": ("matplotlib",),
+    "ray": ("ray",),
 }
 """The modules that each extra of the package brings."""
 

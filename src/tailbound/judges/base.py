@@ -48,6 +48,16 @@ class Graded(Protocol):
 
 
 @runtime_checkable
+class RunsModel(Protocol):
+    """A judge that may run a model of its own: worth handing out to the workers of a run."""
+
+    @property
+    def runs_model(self) -> bool:
+        """Whether it does."""
+        ...
+
+
+@runtime_checkable
 class Deterministic(Protocol):
     """A judge that may promise that its verdict is a function of prompt and response."""
 

@@ -40,6 +40,8 @@ class ClassifierJudge:
     a batch because the tokenizer has no token to pad with.
     """
 
+    runs_model = True
+
     def __init__(
         self,
         loaded: JudgeModel,

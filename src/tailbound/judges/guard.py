@@ -26,6 +26,8 @@ class GuardJudge:
     `see` "response" hides the request, which guards expect: "prompt+response" is the default.
     """
 
+    runs_model = True
+
     def __init__(
         self, guard: Guard, form: GuardFormat, *, id: str, see: str = BOTH, threshold: float = 0.5
     ) -> None:

@@ -18,7 +18,8 @@ Method, chapter 2 (a proposal fitted by weighted likelihood).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,8 @@ def load_adapted(target: WhiteBox, folder: Path, *, name: str) -> ModelVariant:
     """
     with target.network.bare() as model:
         made = attached(model, folder, name=str(folder))
-    return adapted(target, made.get_base_model(), name=name)
+    recipe = partial(load_adapted, folder=folder.absolute(), name=name)
+    return replace(adapted(target, made.get_base_model(), name=name), recipe=recipe)
 
 
 def _drawn(shares: NDArray[np.float64], rng: np.random.Generator) -> tuple[list[int], list[int]]:

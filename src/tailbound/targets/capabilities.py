@@ -15,13 +15,14 @@ needs torch.
     VariantSource           versions of the target speak in one engine: importance sampling
     Reweightable            its engine can make some of the target's tokens more likely: learning
     Extensible              its engine lets more versions speak once it runs: learned adapters
+    Rebuildable             a variant can be made in another process too: workers
     Heatable                one of them may be the target heated: explorers
     WhiteBox                the network itself is at hand: steering
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -294,6 +295,21 @@ class Extensible(Protocol):
 
     def add_variant(self, variant: Any) -> int:
         """Let one more version speak; its number."""
+        ...
+
+
+@runtime_checkable
+class Rebuildable(Protocol):
+    """A variant that another process can make too, of the same target."""
+
+    @property
+    def name(self) -> str:
+        """That of the variant."""
+        ...
+
+    @property
+    def recipe(self) -> Callable[[Any], Any] | None:
+        """Makes it of the target; can be sent to another process. None where it cannot be made."""
         ...
 
 

@@ -21,6 +21,9 @@ from tailbound.core.outside import shown
 from tailbound.core.steps import notice, step
 from tailbound.core.values import typed
 from tailbound.errors import UsageError
+from tailbound.executors import ExecutorOptions
+from tailbound.executors.messages import Loading
+from tailbound.executors.working import check_executor, working
 from tailbound.judges import Judge
 from tailbound.judges.registry import load_judge
 from tailbound.prompts import PromptSet, PromptSource, prompt_set
@@ -92,6 +95,7 @@ class Opening:
             self.sampling, self.engine = target.contract, {}
         self.batch_size = int(make(EngineOptions, given).batch_size)
         self.judge_name = name_of_judge(request.judge)
+        self._workers = make(ExecutorOptions, given)
 
     @property
     def served(self) -> bool:
@@ -100,6 +104,7 @@ class Opening:
 
     def check_target(self) -> None:
         """Find what is wrong with the target's name and options; nothing is loaded."""
+        check_executor(self._workers, self.target)
         if isinstance(self.target, str):
             check_target(self.target, **self.engine)
 
@@ -151,10 +156,27 @@ class Opening:
         manifest.write_manifest(self.out, document)
 
     @contextmanager
+    def executors(self, target: Target) -> Iterator[None]:
+        """Let the workers that were asked for do the work meanwhile."""
+        if not isinstance(self.target, str):
+            yield
+            return
+        assert isinstance(self.sampling, SamplingOptions)
+        loading = Loading(
+            target=self.target,
+            options=self.sampling,
+            engine=self.engine,
+            judge=self._judge if isinstance(self._judge, str) else None,
+            threshold=self._threshold,
+        )
+        with working(self._workers, loading, contract=target.contract.digest, rows=self.batch_size):
+            yield
+
+    @contextmanager
     def running(self, target: Target, judge: Judge) -> Iterator[Costs]:
         """Keep the accounts of the run, and report at its end what was noticed."""
         costs = Costs(target, judge)
-        with keeping(self.out), costs.kept(self.out):
+        with keeping(self.out), costs.kept(self.out), self.executors(target):
             yield costs
         report(*late_notices_of(target), *notices_of(judge), *reply_notices(self.out))
 

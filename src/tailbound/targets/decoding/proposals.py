@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,12 +46,15 @@ def steered(
     elif network.intervention.id != intervention.id:
         network = BatchedModel(target.model)
         network.steer(intervention)
-    return _voice(target, network, target.encoder, strength=strength, name=name)
+    made = _voice(target, network, target.encoder, strength=strength, name=name)
+    recipe = partial(steered, intervention=intervention, strength=strength, name=name)
+    return replace(made, recipe=recipe)
 
 
 def instructed(target: WhiteBox, system: str, *, name: str) -> ModelVariant:
     """The target under the system prompt `system` in place of its contract's own."""
-    return _voice(target, target.network, target.encoder.with_system(system), name=name)
+    made = _voice(target, target.network, target.encoder.with_system(system), name=name)
+    return replace(made, recipe=partial(instructed, system=system, name=name))
 
 
 def other_model(target: WhiteBox, model: WhiteBox, *, name: str) -> ModelVariant:
@@ -78,7 +82,8 @@ def adapted(target: WhiteBox, model: Any, *, name: str) -> ModelVariant:
 
 def heated(target: WhiteBox, temperature: float, *, name: str) -> ModelVariant:
     """The target's likeliest tokens at `temperature` times the contract's (`reshaping.Heated`)."""
-    return replace(target.variant, name=name, reshape=Heated(temperature))
+    recipe = partial(heated, temperature=temperature, name=name)
+    return replace(target.variant, name=name, reshape=Heated(temperature), recipe=recipe)
 
 
 def reweighted(
@@ -99,7 +104,9 @@ def reweighted(
         )
         for prompt, (ids, added) in tables.items()
     }
-    return replace(target.variant, name=name, reshape=Reweighted(held))
+    plain = {prompt: (list(ids), list(added)) for prompt, (ids, added) in tables.items()}
+    recipe = partial(reweighted, tables=plain, name=name)
+    return replace(target.variant, name=name, reshape=Reweighted(held), recipe=recipe)
 
 
 def _voice(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from tailbound.core.prompt import Prompt
 from tailbound.targets.decoding.batched_model import BatchedModel
@@ -23,8 +24,9 @@ class ModelVariant:
     """One variant; `prefixes` are read at the variant's own `strength`.
 
     `encode` gives the token ids of a prompt; `fallback` decides ambiguous tokens, None where draws
-    need not be reproducible token by token. `reshape` turns the target's distribution into that of
-    this variant, None where its network gives it.
+    need not be reproducible token by token. `recipe` makes it of the same target in another
+    process, where that can be done. `reshape` turns the target's distribution into that of this
+    variant, None where its network gives it.
     """
 
     name: str
@@ -34,6 +36,7 @@ class ModelVariant:
     fallback: Fp64Fallback | None
     strength: float = 0.0
     reshape: Reshape | None = None
+    recipe: Callable[[Any], ModelVariant] | None = None
 
     def continues(self, other: ModelVariant) -> bool:
         """Whether it reads everything as `other` does, so that it may take over as things are."""

@@ -22,12 +22,13 @@ from tailbound.core.contract import SamplingContract
 from tailbound.core.prompt import Prompt
 from tailbound.core.steps import step
 from tailbound.errors import LedgerError, TargetError
+from tailbound.executors import executor
 from tailbound.importance_sampling import until_turn
 from tailbound.runs import StreamRecord, read
 from tailbound.runs.identity import read_identity
 from tailbound.runs.layout import SCORES
 from tailbound.runs.shards import ShardStore
-from tailbound.targets.capabilities import ProposalEngine, SharedScoring
+from tailbound.targets.capabilities import ProposalEngine
 from tailbound.workflows.risk.plan import Plan
 from tailbound.workflows.risk.proposal_mixture import Family, FloatArray, IntArray
 
@@ -209,19 +210,8 @@ def score_replies(
     *,
     variants: Sequence[int] | None = None,
 ) -> list[FloatArray]:
-    """`engine.score` of each reply to its prompt, in shared passes where the engine has them."""
-    if isinstance(engine, SharedScoring):
-        return engine.score_all(prompts, responses, variants=variants)
-    found: list[FloatArray] = [np.empty(0)] * len(responses)
-    places: dict[str, list[int]] = {}
-    for number, prompt in enumerate(prompts):
-        places.setdefault(prompt.id, []).append(number)
-    for numbers in places.values():
-        said = [responses[number] for number in numbers]
-        scored = engine.score(prompts[numbers[0]], said, variants=variants)
-        for number, table in zip(numbers, scored, strict=True):
-            found[number] = table
-    return found
+    """`engine.score` of each reply to its prompt, by the executor of the run."""
+    return executor().score(engine, prompts, responses, variants=variants)
 
 
 def table_of(scored: Sequence[FloatArray]) -> tuple[FloatArray, IntArray]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tailbound.core.extras import require
 from tailbound.core.steps import step
@@ -12,6 +16,10 @@ from tailbound.targets.registry import check_target, list_targets, load_target
 from tailbound.workflows.risk.proposals.base import Proposal, ProposalQuery, ProposalRequest
 from tailbound.workflows.risk.proposals.registry import ProposalProvider
 
+if TYPE_CHECKING:
+    from tailbound.targets.decoding.model import LocalModel
+    from tailbound.targets.decoding.variant import ModelVariant
+
 
 def check_model(query: ProposalQuery) -> None:
     """Raise `UsageError` for a checkpoint that cannot be loaded."""
@@ -20,20 +28,23 @@ def check_model(query: ProposalQuery) -> None:
 
 def make_model(request: ProposalRequest) -> Proposal:
     """Another checkpoint, in the target's precision and on its device."""
-    target = request.white_box
-    model = load_target(
-        _spec(request.name),
-        target.options,
-        batch_size=target.batch_size,
-        dtype=target.contract.precision,
-        device=str(target.network.device),
-    )
+    model = _checkpoint(request.white_box, request.name)
     if not isinstance(model, WhiteBox):
         raise UsageError(
             f"--proposal {request.spec}: the weights of {model.contract.target} are not in this "
             "process: give a model of hf:"
         )
-    return _other(request.spec, target, model)
+    return _other(request.spec, request.white_box, model, partial(_checkpoint, name=request.name))
+
+
+def _checkpoint(target: WhiteBox, name: str) -> Any:
+    return load_target(
+        _spec(name),
+        target.options,
+        batch_size=target.batch_size,
+        dtype=target.contract.precision,
+        device=str(target.network.device),
+    )
 
 
 def check_lora(query: ProposalQuery) -> None:
@@ -46,25 +57,28 @@ def check_lora(query: ProposalQuery) -> None:
 
 def make_lora(request: ProposalRequest) -> Proposal:
     """The target with a LoRA adapter merged into a copy of its weights."""
-    from tailbound.huggingface.adapters import merged
-    from tailbound.huggingface.fingerprint import folder_revision
-
-    target = request.white_box
     folder = Path(request.name).expanduser()
     with step(f"loading the adapter {request.name}"):
-        from tailbound.targets.decoding.model import LocalModel
+        found = _merged(request.white_box, folder, request.name)
+    again = partial(_merged, folder=folder.absolute(), name=request.name)
+    return _other(request.spec, request.white_box, found, again)
 
-        with target.network.bare() as model:
-            adapted = merged(model, folder, name=request.name)
-        found = LocalModel(
-            adapted,
-            target.tokenizer,
-            target.options,
-            name=f"lora:{folder.resolve().name}",
-            revision=folder_revision(folder),
-            batch_size=target.batch_size,
-        )
-    return _other(request.spec, target, found)
+
+def _merged(target: WhiteBox, folder: Path, name: str) -> LocalModel:
+    from tailbound.huggingface.adapters import merged
+    from tailbound.huggingface.fingerprint import folder_revision
+    from tailbound.targets.decoding.model import LocalModel
+
+    with target.network.bare() as model:
+        adapted = merged(model, folder, name=name)
+    return LocalModel(
+        adapted,
+        target.tokenizer,
+        target.options,
+        name=f"lora:{folder.resolve().name}",
+        revision=folder_revision(folder),
+        batch_size=target.batch_size,
+    )
 
 
 def _spec(name: str) -> str:
@@ -73,17 +87,33 @@ def _spec(name: str) -> str:
     return name if colon and provider in list_targets() else f"hf:{name}"
 
 
-def _other(spec: str, target: WhiteBox, model: WhiteBox) -> Proposal:
-    from tailbound.targets.decoding.proposals import other_model
-
+def _other(
+    spec: str, target: WhiteBox, model: WhiteBox, again: Callable[[WhiteBox], Any]
+) -> Proposal:
+    """The proposal that `model` is, which `again` loads in another process."""
     contract = model.contract
     return Proposal(
         spec=spec,
         id=f"{contract.target}@{contract.revision or 'unknown'}",
         target=target,
-        variant=lambda intensity: other_model(target, model, name=contract.target),
+        variant=lambda intensity: _variant(target, model, again, name=contract.target),
         evidence={"kind": spec.partition(":")[0], "revision": contract.revision},
     )
+
+
+def _variant(
+    target: WhiteBox, model: WhiteBox, again: Callable[[WhiteBox], Any], *, name: str
+) -> ModelVariant:
+    from tailbound.targets.decoding.proposals import other_model
+
+    return replace(
+        other_model(target, model, name=name), recipe=partial(_loaded, again=again, name=name)
+    )
+
+
+def _loaded(target: WhiteBox, *, again: Callable[[WhiteBox], Any], name: str) -> ModelVariant:
+    """The same, loaded in another process."""
+    return _variant(target, again(target), again, name=name)
 
 
 model = ProposalProvider(
