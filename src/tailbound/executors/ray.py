@@ -6,6 +6,9 @@ sent: whoever reaches it owns its machines (see SECURITY.md).
 
 from __future__ import annotations
 
+import signal
+import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -17,6 +20,7 @@ from tailbound.executors.messages import packed, unpacked
 from tailbound.executors.worker import Worker
 
 CALLS_AT_ONCE = 4
+SECONDS_TO_ANSWER = 10.0
 
 
 class RayWorker:
@@ -55,10 +59,10 @@ class RayCarrier:
 
 
 def _hand_over(done: Future[Any], future: Future[Any]) -> None:
-    from ray.exceptions import ActorUnavailableError, RayActorError
+    from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError
 
     error = done.exception()
-    if isinstance(error, RayActorError | ActorUnavailableError):
+    if isinstance(error, RayActorError | NodeDiedError | ObjectLostError):
         future.set_exception(WorkerLostError("its Ray actor is gone"))
     elif error is not None:
         line = (str(error).splitlines() or [""])[0]
@@ -71,6 +75,37 @@ def _hand_over(done: Future[Any], future: Future[Any]) -> None:
             future.set_exception(unpacked(*value))
 
 
+def _join(address: str) -> None:
+    """Connect to a cluster, or raise `UsageError`; signals stay with the run."""
+    import ray
+
+    more = {"include_dashboard": False} if address == "local" else {}
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        _look_for(address)
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **more)
+    except (OSError, ValueError, RuntimeError) as error:
+        line = (str(error).splitlines() or [""])[0]
+        raise UsageError(
+            f"no Ray cluster at {address} ({line}): start one with ray start --head, give its "
+            "address, or use --address local"
+        ) from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def _look_for(address: str) -> None:
+    """Raise `OSError` where nobody listens at HOST:PORT: Ray would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    if not port.isdecimal():
+        raise ValueError("an address is HOST:PORT")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS_TO_ANSWER):
+        pass
+
+
 @contextmanager
 def cluster(address: str | None) -> Iterator[Launch]:
     """Actors on the cluster at `address`; one on this machine that ends with the block if "local".
@@ -81,15 +116,7 @@ def cluster(address: str | None) -> Iterator[Launch]:
 
     own = not ray.is_initialized()
     if own:
-        local = {"include_dashboard": False} if address == "local" else {}
-        try:
-            ray.init(address=address or "auto", log_to_driver=False, logging_level="ERROR", **local)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            line = (str(error).splitlines() or [""])[0]
-            raise UsageError(
-                f"no Ray cluster at {address or 'auto'} ({line}): start one with ray start "
-                "--head, give its address, or use --address local"
-            ) from error
+        _join(address or "auto")
     try:
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
         actor = ray.remote(RayWorker)
