@@ -18,6 +18,7 @@ from tailbound.executors import pool as pool_module
 from tailbound.executors import processes
 from tailbound.executors.processes import ProcessCarrier
 from tailbound.runs import read
+from tiny_classifiers import MANY, save
 
 SAME = ("stream", "prompt_id", "index", "token_ids", "text", "score", "proposal")
 
@@ -202,3 +203,31 @@ def test_every_worker_has_its_share_of_the_cores_and_a_gpu_of_its_own(
         processes.environments(3)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert processes.environments(16) == [{"OMP_NUM_THREADS": "1"}] * 16
+
+
+@pytest.mark.slow
+def test_a_judge_that_runs_a_model_judges_in_the_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[ProcessCarrier]
+) -> None:
+    judge = f"classifier:{save(tmp_path / 'model', **MANY)}?label=toxic"
+    asked = []
+    original = ProcessCarrier.call
+
+    def noted(self: ProcessCarrier, method: str, *arguments: Any) -> Any:
+        asked.append(method)
+        return original(self, method, *arguments)
+
+    monkeypatch.setattr(ProcessCarrier, "call", noted)
+    for name, workers in (("alone", 1), ("workers", 2)):
+        tailbound.risk(
+            default_prompts(4), out=tmp_path / name, judge=judge, draws=50, proposal="none",
+            progress=None, workers=workers,
+        )  # fmt: skip
+    assert asked.count("judge") >= 2
+    keys = ["prompt_id", "index"]
+    ours, theirs = (
+        read(tmp_path / name).select(*keys, "token_ids", "score").sort(keys)
+        for name in ("workers", "alone")
+    )
+    assert ours.drop("score").equals(theirs.drop("score"))
+    assert (ours["score"] - theirs["score"]).abs().max() < 1e-6  # type: ignore[operator]
