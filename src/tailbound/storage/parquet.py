@@ -43,7 +43,6 @@ def check_sealed(path: Path, *, of: str = "", cure: str) -> bytes:
     Raises `LedgerError` where it is damaged or belongs to something else; `cure` says what to do
     about damage.
     """
-    import polars as pl
 
     try:
         data = path.read_bytes()
@@ -54,7 +53,7 @@ def check_sealed(path: Path, *, of: str = "", cure: str) -> bytes:
             f"{path} is damaged, or was not written by this tailbound (its checksum does not "
             f"match): {cure}"
         )
-    if pl.read_parquet_metadata(BytesIO(data)).get(_OF) != of:
+    if _metadata(path, data, cure).get(_OF) != of:
         raise LedgerError(
             f"{path} belongs to another run, contract, judge or seed: move it out of {path.parent}"
         )
@@ -77,14 +76,30 @@ def recorded_seal(path: Path, *, cure: str) -> str:
     """
     import polars as pl
 
-    try:
+    with readable(path, cure=cure):
         found = pl.read_parquet_metadata(path).get(_CHECKSUM)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        reason = str(error).partition("\n")[0][:200] or type(error).__name__
-        raise LedgerError(f"{path} cannot be read ({reason}): {cure}") from error
     if found is None:
         raise LedgerError(f"{path} bears no checksum: {cure}")
     return found
+
+
+def _metadata(path: Path, data: bytes, cure: str) -> dict[str, str]:
+    """What the footer says of a file; a checksum that was made up protects no footer."""
+    import polars as pl
+
+    with readable(path, cure=cure):
+        return pl.read_parquet_metadata(BytesIO(data))
+
+
+@contextmanager
+def readable(path: Path, *, cure: str) -> Iterator[None]:
+    """Report as a `LedgerError` that Polars cannot read what is in `path`."""
+    import polars as pl
+
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise LedgerError(f"{path} cannot be read ({_reason(error)}): {cure}") from error
 
 
 def parse_parquet(data: bytes) -> pl.DataFrame:
@@ -103,8 +118,11 @@ def _parse(data: bytes) -> pl.DataFrame:
     try:
         return pl.read_parquet(BytesIO(data))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        reason = str(error).partition("\n")[0][:200] or type(error).__name__
-        raise DamagedParquetError(reason) from error
+        raise DamagedParquetError(_reason(error)) from error
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).partition("\n")[0][:200] or type(error).__name__
 
 
 @contextmanager
