@@ -65,7 +65,7 @@ from tailbound.runs.manifest import read_manifest
 from tailbound.runs.rounds import read_rounds
 from tailbound.runs.spend import read_stages, read_streams
 from tailbound.steering.traits import Trait
-from tailbound.storage.parquet import DamagedParquetError, parse_parquet
+from tailbound.storage.parquet import parse_parquet
 from tailbound.storage.seal import BLANK, seal
 from tailbound.survival.bound import LowerPredictiveBound
 from tailbound.targets import registry as targets
@@ -381,6 +381,12 @@ def _prompts(ending: str) -> Callable[[bytes], object]:
     return lambda data: prompt_set_of(reader(data, f"p{ending}"), f"p{ending}")
 
 
+def _frame(data: bytes) -> object:
+    frame = parse_parquet(data)
+    rows = [tables.Row(f"p row {n}", row) for n, row in enumerate(frame.iter_rows(named=True), 1)]
+    return prompt_set_of(rows, "p.parquet")
+
+
 def _field(data: bytes) -> object:
     rows = [tables.Row(f"p line {n}", dict(row)) for n, row in enumerate(PROMPTS + NESTED, 1)]
     return prompt_set_of(rows, "p", field=text_of(data))
@@ -496,6 +502,8 @@ def _option(value: Any) -> object:
     wrong: UsageError | None = None
     for group in (BoundSettings, RiskSettings):
         for one in options_of(group):
+            if value is None and one.name in ("budget", "draws"):
+                continue  # these must be given
             try:
                 check_choices(make(group, {"budget": 10, "draws": 10, one.name: value}))
             except UsageError as error:
@@ -657,9 +665,6 @@ def _kept(name: str, schema: str, call: Callable[[Path], object], weight: float 
 def _draws(data: bytes) -> object:
     folder = SCRATCH / "ledger"
     (folder / "draws").mkdir(parents=True, exist_ok=True)
-    place = data.rfind(b"checksum\x18 ") + 10  # a new checksum, or nothing behind it is tested
-    if place > 10 and len(data) > place + 32:
-        data = seal(data[:place] + BLANK.encode() + data[place + 32 :])
     (folder / "draws" / "part-000001.parquet").write_bytes(data)
     return read_draws(folder).height
 
@@ -725,6 +730,12 @@ PARSERS: tuple[Parser, ...] = (
     Parser(
         name="prompts .parquet",
         call=_prompts(".parquet"),
+        make=either(documents(PROMPTS, CHATS, write=parquet), binary(parquet(PROMPTS))),
+        weight=0.002,  # another process reads each file first
+    ),
+    Parser(
+        name="prompts .parquet values",
+        call=_frame,
         make=documents(PROMPTS, CHATS, write=parquet),
         weight=0.1,
     ),
@@ -999,7 +1010,7 @@ PARSERS: tuple[Parser, ...] = (
         name="import table .parquet",
         call=_imported("d.parquet"),
         make=documents(DRAW_TABLE, write=parquet),
-        weight=0.1,
+        weight=0.002,
     ),
     Parser(
         name="import inspect .json",
@@ -1019,14 +1030,6 @@ PARSERS: tuple[Parser, ...] = (
         weight=0.5,
         make=texts("127.0.0.1:8000", "localhost", "[::1]:80"),
     ),
-    Parser(
-        name="Parquet",
-        call=parse_parquet,
-        refuses=(DamagedParquetError,),
-        make=either(documents(PROMPTS, write=parquet), binary(parquet(DRAW_TABLE))),
-        weight=0.1,
-    ),
-    Parser(name="ledger shard", call=_draws, make=binary(_ledger_shard()), weight=0.3),
     Parser(
         name="predictor .npz",
         call=by_file("b.npz", _predictor),

@@ -5,6 +5,7 @@ The whole of it, 1,000,000 inputs and more, is run by `scripts/fuzz 1000000` (SE
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -21,6 +22,7 @@ from tailbound.judges.pattern import load_keywords, load_regex
 from tailbound.judges.rubric_file import read_rubric
 from tailbound.prompts.datasets import check_is_file, parse_recipe_file
 from tailbound.prompts.hub import parse_name
+from tailbound.prompts.reading import read_prompts
 from tailbound.runs.rounds import read_rounds
 from tailbound.steering.traits import Trait
 from tailbound.storage.plain import from_plain
@@ -155,6 +157,13 @@ def test_numbers_that_are_too_large_are_damage() -> None:
     with pytest.raises(LedgerError, match="damaged"):
         plan.call(odd)
     assert read_rounds is not None
+
+
+def test_a_parquet_file_that_ends_its_reader_is_one_line() -> None:
+    """On this file of 6 kB, damaged in one place, Polars asks for 2 EiB and ends the process."""
+    odd = Path(__file__).parents[1] / "fixtures" / "aborting.parquet"
+    with pytest.raises(UsageError, match="reading it ends the process that tries"):
+        read_prompts(odd)
 
 
 def test_reports_of_other_tools_with_lists_for_names(tmp_path) -> None:
