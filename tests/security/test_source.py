@@ -107,7 +107,8 @@ def audit(tmp_path: Path, answers: dict[str, list[str]], *, online: bool) -> tup
         f"answers, online = {json.dumps(answers)!r}, {online}\n"
         "answers = json.loads(answers)\n"
         "row = lambda n, v: {'name': n, 'version': v, 'vulns': [\n"
-        "    {'id': i, 'fix_versions': ['9']} for i in answers.get(n, answers.get(n + '==' + v, []))]}\n"
+        "    {'id': i, 'fix_versions': ['9']}\n"
+        "    for i in answers.get(n, answers.get(n + '==' + v, []))]}\n"
         "gone = lambda n, v: {'name': n, 'skip_reason': 'not found'}\n"
         "print(json.dumps({'dependencies': [(row if online else gone)(*p) for p in pinned]}))\n"
     )
