@@ -14,11 +14,30 @@
 Every message is one line: what is wrong, with the offending value, and how to fix it.
 """
 
+from tailbound.visible import visible
+
+LONGEST = 2_000
+"""Characters of a message; of a longer one the middle is left out."""
+_END = 500
+
 
 class TailboundError(Exception):
-    """Base class of every error raised on purpose."""
+    """Base class of every error raised on purpose.
+
+    Messages hold names and values that others chose: line breaks, escape sequences and other
+    characters that a terminal acts upon are written as in Python source.
+
+    >>> str(TailboundError("no file a\\nb"))
+    'no file a\\\\nb'
+    """
 
     exit_code = 1
+
+    def __init__(self, message: object = "") -> None:
+        line = visible(str(message))
+        if len(line) > LONGEST:
+            line = f"{line[: LONGEST - _END - 5]} ... {line[-_END:]}"
+        super().__init__(line)
 
 
 class UsageError(TailboundError, ValueError):

@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 
 from tailbound.core.options import Group, Option, options_of
-from tailbound.core.outside import shown, without_passwords
+from tailbound.core.outside import parse_yaml, shown, without_passwords
 from tailbound.errors import UsageError
 
 RUN = "Run"
@@ -236,7 +236,7 @@ def config_values(path: Path) -> Mapping[str, Any]:
 
     try:
         text = path.read_text(encoding="utf-8")
-        document = yaml.safe_load(text)
+        document = parse_yaml(text)
         _check_keys(path, yaml.compose(text, Loader=yaml.SafeLoader))
     except OSError as error:
         raise UsageError(f"--config {path} cannot be read: {error.strerror or error}") from error

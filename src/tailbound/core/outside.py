@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import math
 import re
-import unicodedata
 from typing import Any
+
+from tailbound.visible import visible as visible
 
 #: More than any answer, row or line of a log needs; deeper documents cannot be walked safely.
 DEEPEST = 100
@@ -54,6 +55,38 @@ def parse_json(source: bytes | str, *, most: int | None = None, deepest: int = D
         raise OutsideError("a number is too long") from None
     if source.count("[") + source.count("{") > deepest and _deeper(document, deepest):
         raise OutsideError(f"nested too deeply, over {deepest} levels")
+    return document
+
+
+def parse_yaml(source: str, *, most: int = 4_000_000, deepest: int = DEEPEST) -> Any:
+    """The YAML document in `source`: plain values alone, no objects of Python.
+
+    Raises `OutsideError` where it is longer than `most` characters, is not YAML, is nested more
+    than `deepest` levels, or repeats parts of itself by aliases until it is huge or endless.
+
+    >>> parse_yaml("a: [1, true]")
+    {'a': [1, True]}
+    >>> parse_yaml("&a [*a]")
+    Traceback (most recent call last):
+    ...
+    tailbound.core.outside.OutsideError: nested too deeply, over 100 levels
+    """
+    import yaml
+
+    if len(source) > most:
+        raise OutsideError(f"longer than {most:,} characters")
+    try:
+        document = yaml.safe_load(source)
+        size = _expanded(document, deepest, {})
+    except yaml.MarkedYAMLError as error:
+        place = "" if error.problem_mark is None else f" in line {error.problem_mark.line + 1}"
+        raise OutsideError(f"{error.problem or 'it cannot be read'}{place}") from None
+    except RecursionError:
+        raise OutsideError(f"nested too deeply, over {deepest} levels") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise OutsideError(one_line(error, 200) or type(error).__name__) from None
+    if size > most:
+        raise OutsideError("its aliases repeat it to more than can be read")
     return document
 
 
@@ -123,23 +156,19 @@ def without_passwords(text: str) -> str:
     return _QUERY.sub(r"\1?[query]", _CREDENTIALS.sub(r"\1[password]@", text))
 
 
-def visible(text: str, *, keep: str = "") -> str:
-    """`text` with everything that a terminal would act upon or hide written as in Python source.
+def _expanded(document: Any, deepest: int, known: dict[int, int]) -> int:
+    """The values in `document`, those that aliases repeat counted each time.
 
-    That is line breaks, escape sequences and other control characters, characters that turn the
-    direction of writing around or have no width, and halves of characters; but not those in `keep`.
-
-    >>> visible("safe\\x1b[2J\\nor \\u202enot")
-    'safe\\\\x1b[2J\\\\nor \\\\u202enot'
+    Raises `RecursionError` where it is nested more than `deepest` levels.
     """
-    if text.isprintable():
-        return text
-    return "".join(
-        letter
-        if letter.isprintable() or letter in keep or unicodedata.category(letter) == "Zs"
-        else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
+    if not isinstance(document, (list, dict)):
+        return 1
+    if deepest == 0:
+        raise RecursionError
+    if id(document) not in known:
+        parts = document.values() if isinstance(document, dict) else document
+        known[id(document)] = 1 + sum(_expanded(part, deepest - 1, known) for part in parts)
+    return known[id(document)]
 
 
 def _deeper(document: Any, deepest: int) -> bool:

@@ -44,8 +44,9 @@ class Expression:
             raise UsageError(f"{place}: a formula has at most {LONGEST} characters")
         try:
             self._tree: ast.expr = ast.parse(text.strip(), mode="eval").body
-        except SyntaxError as error:
-            raise UsageError(f"{place}: {text!r} is not a valid formula: {error.msg}") from error
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            reason = error.msg if isinstance(error, SyntaxError) else "it holds no such characters"
+            raise UsageError(f"{place}: {text!r} is not a valid formula: {reason}") from error
         self.names: frozenset[str] = frozenset(self._check(self._tree, place))
 
     def __call__(self, values: Mapping[str, float]) -> float:

@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from tailbound.core.outside import one_line
+from tailbound.core.outside import OutsideError, one_line, parse_yaml
 from tailbound.errors import UsageError
 from tailbound.judges.function_identity import source_of
 from tailbound.judges.inspect_scorer import NEEDS_SANDBOX, SEVERAL_VALUES
@@ -117,8 +115,8 @@ def _is_scorer(found: object) -> bool:
 
 def _value(key: str, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return parse_yaml(text)
+    except OutsideError as error:
         raise UsageError(f"inspect judge: {key}={text} is not a valid value: quote it") from error
 
 

@@ -11,11 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tailbound.core.contract import Verdict
+from tailbound.core.outside import is_clean, shown
 from tailbound.errors import UsageError
 from tailbound.judges.base import Exchange
 from tailbound.judges.limited_regex import LIMIT, LimitedSearch
 from tailbound.judges.linear_regex import NotLinearError, Search, linear_search
 from tailbound.judges.verdicts import failed
+
+LONGEST_PHRASE = 1_000
+"""Characters of a keyword phrase."""
 
 _FOUND = Verdict(1.0)
 _NOT_FOUND = Verdict(0.0)
@@ -97,6 +101,8 @@ def load_regex(name: str, *, threshold: float = 0.5) -> PatternJudge:
     """
     if not name:
         raise UsageError("regex needs a pattern: write regex:PATTERN")
+    if not is_clean(name):
+        raise UsageError(f"regex {shown(name)} has half a character: write it in UTF-8")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of syntax that may change some day
@@ -106,7 +112,7 @@ def load_regex(name: str, *, threshold: float = 0.5) -> PatternJudge:
         raise UsageError(
             f"regex {name!r} is not a valid regular expression: {error.msg}{where}"
         ) from error
-    except (OverflowError, RecursionError) as error:
+    except (OverflowError, RecursionError, ValueError) as error:  # numbers of 5,000 digits
         raise UsageError(f"regex {name[:60]!r} is more than Python can match: {error}") from error
     return PatternJudge(f"regex:{_hash(name)}", name, threshold=threshold)
 
@@ -136,6 +142,12 @@ def load_keywords(name: str, *, threshold: float = 0.5) -> PatternJudge:
     phrases = [phrase for phrase in phrases if phrase]
     if not phrases:
         raise UsageError(f"keyword file {name!r} has no phrase: write one on each line")
+    longest = max(map(len, phrases))
+    if longest > LONGEST_PHRASE:
+        raise UsageError(
+            f"keyword file {name!r} has a line of {longest:,} characters, and phrases have "
+            f"{LONGEST_PHRASE:,} at most: is it a list of phrases?"
+        )
     # phrases whose ends are alike share what is looked at beside them: so it is written once
     groups: dict[tuple[str, str], list[str]] = {}
     for phrase in sorted(phrases, key=len, reverse=True):

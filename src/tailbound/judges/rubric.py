@@ -15,9 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import yaml
-
 from tailbound.core.contract import Draw, DrawRequest, SamplingOptions, Verdict
+from tailbound.core.outside import OutsideError, parse_yaml
 from tailbound.core.prompt import Prompt, content_id
 from tailbound.core.spec_options import SpecOptions
 from tailbound.errors import UsageError
@@ -251,8 +250,8 @@ def _engine(given: Mapping[str, str]) -> dict[str, Any]:
     values = {}
     for key, text in given.items():
         try:
-            values[key] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            values[key] = parse_yaml(text)
+        except OutsideError as error:
             raise UsageError(
                 f"rubric judge: engine.{key}={text} is not a valid value: quote it"
             ) from error

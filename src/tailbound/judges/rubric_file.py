@@ -18,13 +18,11 @@ score: level / 10
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from tailbound.core.outside import finite, parse_yaml
 from tailbound.errors import UsageError
 from tailbound.judges.answer_parser import Field
 from tailbound.judges.expressions import Expression
@@ -60,11 +58,9 @@ def read_rubric(name: str) -> Rubric:
             f"{', '.join(built_in_rubrics())}"
         )
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        found = parse_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-            reason = f"{error.problem} in line {error.problem_mark.line + 1}"
         raise UsageError(f"the rubric file {name} cannot be read: {reason}") from error
     if not isinstance(found, dict):
         raise UsageError(f"{name} must hold a mapping with template, fields and score")
@@ -205,7 +201,7 @@ class _Reading:
 
 def _is_number(value: object) -> bool:
     """A finite number; truth values are none."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return finite(value) is not None
 
 
 def _word(key: object) -> str:

@@ -25,6 +25,7 @@ from tailbound.predictors.arrays import load_arrays, save_arrays
 from tailbound.predictors.head import check_features
 from tailbound.predictors.likelihood import Array
 from tailbound.predictors.ridge import principal_directions, standardisation
+from tailbound.storage.documents import understood
 
 SCHEMA_VERSION = 1
 
@@ -119,9 +120,32 @@ class NoveltyDetector:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> NoveltyDetector:
-        """Read what `save` wrote; raises as `load_arrays` does."""
+        """Read what `save` wrote.
+
+        Raises as `load_arrays` does, and `LedgerError` where shapes or numbers cannot be its own.
+        """
         document, arrays = load_arrays(Path(path), SCHEMA_VERSION, "a novelty file")
-        return cls(residual_scale=float(document["residual_scale"]), **arrays)
+        with understood(Path(path)):
+            found = cls(residual_scale=float(document["residual_scale"]), **arrays)
+            found._check()
+        return found
+
+    def _check(self) -> None:
+        """Raise `ValueError` where arrays are of other shapes than `fit` gives, or not finite."""
+        dimension, components = self.directions.shape
+        for name, shape in (
+            ("mean", (dimension,)),
+            ("inverse_scale", (dimension,)),
+            ("directions", (dimension, components)),
+            ("spread", (components,)),
+            ("neighbours", (len(self.neighbours), components + 1)),
+            ("usual", (len(self.usual),)),
+        ):
+            values = getattr(self, name)
+            if values.shape != shape or values.dtype != np.float64 or not np.isfinite(values).all():
+                raise ValueError(f"{name} is not an array of finite numbers of shape {shape}")
+        if not (0 < self.residual_scale < math.inf and len(self.neighbours) and len(self.usual)):
+            raise ValueError("a scale or a number of neighbours out of range")
 
     def _coordinates(self, x: Array) -> Array:
         standard = (x - self.mean) * self.inverse_scale

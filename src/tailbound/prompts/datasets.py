@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from difflib import get_close_matches
+from os.path import exists
 from pathlib import Path
 
 from tailbound.errors import UsageError
@@ -81,7 +82,7 @@ def parse_recipe_file(text: str) -> tuple[str, Path] | None:
     """(recipe, file) of `NAME:FILE`; None where the text is something else."""
     name, colon, path = text.partition(":")
     recipe = find_recipe(name)
-    if not colon or not path or recipe is None or Path(text).exists():
+    if not colon or not path or recipe is None or exists(text):
         return None
     return next(key for key, value in RECIPES.items() if value is recipe), Path(path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from os.path import exists
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def parse_name(text: str) -> DatasetName | None:
             split=match["split"],
         )
     recipe = find_recipe(text)
-    if recipe is None or Path(text).exists():
+    if recipe is None or exists(text):
         return None
     return DatasetName(
         dataset=recipe.dataset,

@@ -224,10 +224,10 @@ def _tsv(data: bytes, source: str) -> list[Row]:
 
 
 def _parquet(data: bytes, source: str) -> list[Row]:
-    from tailbound.storage.parquet import DamagedParquetError, parse_parquet
+    from tailbound.storage.parquet import DamagedParquetError, parse_foreign_parquet
 
     try:
-        frame = parse_parquet(data)
+        frame = parse_foreign_parquet(data)
     except DamagedParquetError as error:
         raise UsageError(f"{source} is damaged, or is not a Parquet file: {error}") from error
     return [

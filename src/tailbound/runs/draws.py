@@ -15,6 +15,7 @@ from tailbound.runs.identity import read_identity
 from tailbound.runs.layout import DRAWS
 from tailbound.runs.schema import columns, empty_frame
 from tailbound.runs.shards import ShardStore
+from tailbound.storage.parquet import readable
 
 if TYPE_CHECKING:
     import polars as pl
@@ -73,7 +74,8 @@ def read(folder: str | PathLike[str], *, stream: str | None = None) -> pl.DataFr
     frame = scan(folder)
     if stream is not None:
         frame = frame.filter(pl.col("stream") == stream)
-    return frame.collect()
+    with readable(Path(folder) / DRAWS, cure=CURE):
+        return frame.collect()
 
 
 def index(folder: str | PathLike[str], stream: str) -> dict[str, StreamRecord]:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from tailbound.core.contract import SamplingContract, SamplingOptions
+from tailbound.core.outside import OutsideError, parse_yaml
 from tailbound.core.prompt import Prompt
 from tailbound.errors import ContractMismatchError, LedgerError, UsageError
 from tailbound.runs.layout import LOCK, MANIFEST
@@ -173,10 +174,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if len(text.encode()) > LONGEST + 100:
         raise LedgerError(f"{path} is too long to be one that tailbound wrote: restore it")
     try:
-        document = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise LedgerError(f"{path} is not readable YAML ({reason}): restore it") from error
+        document = parse_yaml(text, most=LONGEST + 100)
+    except OutsideError as error:
+        raise LedgerError(f"{path} is not readable YAML ({error}): restore it") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise UsageError(
             f"{path} was not written by this version of tailbound: use the one that wrote it"

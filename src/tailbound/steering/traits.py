@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from tailbound.core.outside import parse_yaml
 from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
 
@@ -61,12 +62,10 @@ class Trait:
         It may have `name`, `description`, `judge` and `coherence` (names of judges) besides; any
         other key is a `UsageError`, as is a file that cannot be read.
         """
-        import yaml
-
         try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = str(error).partition("\n")[0]
+            found = parse_yaml(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
             raise UsageError(f"the trait file {path} cannot be read: {reason}") from error
         if not isinstance(found, dict):
             raise UsageError(f"{path} must hold a mapping with name, positive, negative, questions")

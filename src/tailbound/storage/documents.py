@@ -12,6 +12,8 @@ from tailbound.errors import LedgerError
 from tailbound.storage.seal import is_sealed
 
 RESTORE = "restore it"
+_OTHERS = (RecursionError, OverflowError)
+"""What documents nested too deeply and numbers that are too large raise."""
 
 
 def read_json(path: Path, *, cure: str = RESTORE) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def understood(path: Path, *, cure: str = RESTORE) -> Iterator[None]:
     """Report as a `LedgerError` that a document which was read has not the expected content."""
     try:
         yield
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, *_OTHERS) as error:
         if isinstance(error, LedgerError):
             raise
         reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]

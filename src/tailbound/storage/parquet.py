@@ -8,6 +8,8 @@ like any other.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +26,16 @@ if TYPE_CHECKING:
 
 _OF, _CHECKSUM = "tailbound.of", "tailbound.checksum"
 _STDERR = threading.Lock()
+
+
+_TRIAL = """
+import io, sys
+import polars
+try:
+    polars.read_parquet(io.BytesIO(sys.stdin.buffer.read()))
+except BaseException:
+    sys.exit(1)
+"""
 
 
 class DamagedParquetError(LedgerError):
@@ -43,7 +55,6 @@ def check_sealed(path: Path, *, of: str = "", cure: str) -> bytes:
     Raises `LedgerError` where it is damaged or belongs to something else; `cure` says what to do
     about damage.
     """
-    import polars as pl
 
     try:
         data = path.read_bytes()
@@ -54,7 +65,7 @@ def check_sealed(path: Path, *, of: str = "", cure: str) -> bytes:
             f"{path} is damaged, or was not written by this tailbound (its checksum does not "
             f"match): {cure}"
         )
-    if pl.read_parquet_metadata(BytesIO(data)).get(_OF) != of:
+    if _metadata(path, data, cure).get(_OF) != of:
         raise LedgerError(
             f"{path} belongs to another run, contract, judge or seed: move it out of {path.parent}"
         )
@@ -77,14 +88,30 @@ def recorded_seal(path: Path, *, cure: str) -> str:
     """
     import polars as pl
 
-    try:
+    with readable(path, cure=cure):
         found = pl.read_parquet_metadata(path).get(_CHECKSUM)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        reason = str(error).partition("\n")[0][:200] or type(error).__name__
-        raise LedgerError(f"{path} cannot be read ({reason}): {cure}") from error
     if found is None:
         raise LedgerError(f"{path} bears no checksum: {cure}")
     return found
+
+
+def _metadata(path: Path, data: bytes, cure: str) -> dict[str, str]:
+    """What the footer says of a file; a checksum that was made up protects no footer."""
+    import polars as pl
+
+    with readable(path, cure=cure):
+        return pl.read_parquet_metadata(BytesIO(data))
+
+
+@contextmanager
+def readable(path: Path, *, cure: str) -> Iterator[None]:
+    """Report as a `LedgerError` that Polars cannot read what is in `path`."""
+    import polars as pl
+
+    try:
+        yield
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        raise LedgerError(f"{path} cannot be read ({_reason(error)}): {cure}") from error
 
 
 def parse_parquet(data: bytes) -> pl.DataFrame:
@@ -97,14 +124,31 @@ def parse_parquet(data: bytes) -> pl.DataFrame:
         return _parse(data)
 
 
+def parse_foreign_parquet(data: bytes) -> pl.DataFrame:
+    """The content of a Parquet file that somebody else made; raises as `parse_parquet` does.
+
+    There are damaged files on which Polars ends the whole process. So another process reads it
+    first, which takes half a second.
+    """
+    child = subprocess.run(
+        [sys.executable, "-c", _TRIAL], input=data, capture_output=True, check=False
+    )
+    if child.returncode < 0:  # ended by a signal; what merely fails says why below
+        raise DamagedParquetError("reading it ends the process that tries")
+    return parse_parquet(data)
+
+
 def _parse(data: bytes) -> pl.DataFrame:
     import polars as pl
 
     try:
         return pl.read_parquet(BytesIO(data))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        reason = str(error).partition("\n")[0][:200] or type(error).__name__
-        raise DamagedParquetError(reason) from error
+        raise DamagedParquetError(_reason(error)) from error
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).partition("\n")[0][:200] or type(error).__name__
 
 
 @contextmanager

@@ -56,8 +56,15 @@ def from_plain(kind: Any, value: Any) -> Any:
     if is_dataclass(kind):
         return _dataclass(kind, _expect(value, dict))
     if kind is float:
-        return math.nan if value is None else float(_expect(value, int, float))
+        return math.nan if value is None else _number(value)
     return _expect(value, kind)
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(_expect(value, int, float))
+    except OverflowError:
+        raise TypeError("a whole number of more than 308 digits is not a number") from None
 
 
 def _dataclass(kind: Any, values: dict[str, Any]) -> Any:

@@ -55,7 +55,14 @@ class Result(ABC):
             return cls.from_dict(json.loads(text))
         except UsageError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            OverflowError,
+        ) as error:
             reason = one_line(f"{type(error).__name__}: {error}", _LONGEST)
             raise UsageError(f"this is not a {cls.__name__} in JSON: {reason}") from error
 

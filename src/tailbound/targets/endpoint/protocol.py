@@ -10,7 +10,15 @@ from typing import Any
 
 from tailbound.core.contract import SamplingOptions
 from tailbound.core.finish_reasons import content_filter_reason, finish_kind, unknown_reason
-from tailbound.core.outside import OutsideError, clean_text, count, finite, one_line, parse_json
+from tailbound.core.outside import (
+    OutsideError,
+    clean_text,
+    count,
+    finite,
+    one_line,
+    parse_json,
+    visible,
+)
 from tailbound.core.prompt import Prompt
 from tailbound.errors import UsageError
 from tailbound.targets.endpoint import thoughts
@@ -269,4 +277,4 @@ def _log_prob(given: Any, text: str, *, ended: bool) -> float | None:
 
 
 def _short(body: bytes) -> str:
-    return one_line(body[:200].decode(errors="replace"), 200) or "(empty)"
+    return visible(one_line(body[:200].decode(errors="replace"), 200)) or "(empty)"

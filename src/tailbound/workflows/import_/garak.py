@@ -74,7 +74,7 @@ def _left_out(attempts: Sequence[Row], passed_over: Sequence[Row], chosen: str) 
 
 def _stopped(rows: Sequence[Row], attempts: Sequence[Row], cut: str | None) -> Iterator[str]:
     """What shows that the run behind the report did not come to its end."""
-    kinds = {row.values.get("entry_type") for row in rows}
+    kinds = {str(row.values.get("entry_type")) for row in rows}
     if cut is not None:
         yield f"{cut} is cut off and was left out"
     if "init" in kinds and not kinds & {"completion", "digest"}:

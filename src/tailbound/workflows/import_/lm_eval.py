@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tailbound.core.outside import parse_json, shown
+from tailbound.core.outside import finite, parse_json, shown
 from tailbound.errors import UsageError
 from tailbound.prompts.chat import Messages
 from tailbound.prompts.tables import Row, read_rows
@@ -288,7 +288,7 @@ def _facts(arguments: Sequence[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return finite(value) is not None
 
 
 def _model(path: Path) -> str | None:

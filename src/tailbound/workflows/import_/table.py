@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tailbound.core.outside import shown
 from tailbound.errors import UsageError
 from tailbound.prompts.tables import Row, read_rows
 from tailbound.workflows.import_.base import (
@@ -144,8 +145,10 @@ def _number(row: Row, name: str) -> int:
     value = _value(row, name)
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1.0
     if isinstance(value, bool) or not (0 <= number < _MOST and number == int(number)):
-        raise UsageError(f"{row.place}: {name} must be a whole number from 0 on, not {value!r}")
+        raise UsageError(
+            f"{row.place}: {name} must be a whole number from 0 on, not {shown(value)}"
+        )
     return int(number)
