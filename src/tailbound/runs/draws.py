@@ -50,6 +50,17 @@ def draw_store(folder: Path) -> ShardStore:
     return ShardStore(folder / DRAWS, belongs_to=lambda: read_identity(folder).digest, cure=CURE)
 
 
+def rows_of(shard: Path) -> int:
+    """The number of draws in a shard, from its footer alone; raises `LedgerError`."""
+    import polars as pl
+
+    try:
+        return int(pl.scan_parquet(shard, glob=False).select(pl.len()).collect().item())
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = str(error).partition("\n")[0][:200] or type(error).__name__
+        raise LedgerError(f"{shard} cannot be read ({reason}): {CURE}") from error
+
+
 def scan(folder: str | PathLike[str]) -> pl.LazyFrame:
     """All draws of a run as a lazy Polars frame (columns: `tailbound.runs.schema.columns`).
 

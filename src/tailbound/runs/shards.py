@@ -5,6 +5,11 @@
 The draws of a run, the verdicts of other judges and the scores of draws are kept so. A shard
 appears in full or not at all, is never changed afterwards, and is sealed as belonging to one run
 (`tailbound.storage.parquet`).
+
+    FOLDER/part-000001-000040.parquet
+
+holds the rows of shards 1 to 40 in their order (`tailbound.runs.compaction`). From the moment at
+which it is in place those shards do not count, whether they are still there or not.
 """
 
 from __future__ import annotations
@@ -30,7 +35,7 @@ from tailbound.storage.parquet import check_sealed, read_sealed, write_sealed
 if TYPE_CHECKING:
     import polars as pl
 
-_PART = re.compile(r"part-[0-9]{6,12}\.parquet")
+_PART = re.compile(r"part-([0-9]{6,12})(?:-([0-9]{6,12}))?\.parquet")
 Row = TypeVar("Row")
 
 
@@ -89,7 +94,7 @@ class ShardStore:
         if self._last is None:
             make_folder(self.folder)
             _ = self.belongs_to
-            self._last = max(map(_number, self.paths()), default=0)
+            self._last = max((numbers(path)[1] for path in self.paths()), default=0)
         return self._last
 
     def write(self, frame: pl.DataFrame) -> None:
@@ -177,9 +182,49 @@ class ShardWriter(ABC, Generic[Row]):
 def part_files(folder: Path, *, beside: tuple[str, ...] = ()) -> list[Path]:
     """`part-000001.parquet` and its successors in `folder`, in the order of their numbers.
 
-    Unfinished files, those that are not Parquet files, and `beside` are passed over. Raises
-    `LedgerError` for a Parquet file of another name: nobody can tell whether it should count.
+    Shards that a compacted one replaces, unfinished files, those that are not Parquet files, and
+    `beside` are passed over. Raises `LedgerError` for a Parquet file of another name, and for two
+    compacted shards of which each holds some of the same: nobody can tell what should count.
     """
+    return _sorted_out(folder, beside)[0]
+
+
+def replaced_files(folder: Path) -> list[Path]:
+    """Shards whose rows a compacted one holds, which a killed compaction did not remove."""
+    return _sorted_out(folder, ())[1]
+
+
+def numbers(part: Path) -> tuple[int, int]:
+    """The first and the last of the numbers that a shard stands for.
+
+    >>> numbers(Path("part-000007.parquet")), numbers(Path("part-000001-000040.parquet"))
+    ((7, 7), (1, 40))
+    """
+    first, _, last = part.stem.removeprefix("part-").partition("-")
+    return int(first), int(last or first)
+
+
+def _sorted_out(folder: Path, beside: tuple[str, ...]) -> tuple[list[Path], list[Path]]:
+    """The shards that count, and those that a compacted one replaces."""
+    counting: list[Path] = []
+    replaced: list[Path] = []
+    end = 0
+    every = [(numbers(path), path) for path in _every_part(folder, beside)]
+    for (first, last), path in sorted(every, key=lambda one: (one[0][0], -one[0][1])):
+        if last <= end:
+            replaced.append(path)
+            continue
+        if first <= end or last < first:
+            raise LedgerError(
+                f"{path} holds some of the draws of {counting[-1].name if counting else 'none'}, "
+                f"and others: one of the two is of another folder, so move it out of {folder}"
+            )
+        counting.append(path)
+        end = last
+    return counting, replaced
+
+
+def _every_part(folder: Path, beside: tuple[str, ...]) -> list[Path]:
     try:
         names = sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
@@ -198,8 +243,4 @@ def part_files(folder: Path, *, beside: tuple[str, ...] = ()) -> list[Path]:
                 f"(part-000001.parquet, ...): restore its name, or move it out of {folder}"
             )
         found.append(path)
-    return sorted(found, key=_number)
-
-
-def _number(part: Path) -> int:
-    return int(part.stem.removeprefix("part-"))
+    return found
