@@ -18,14 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tailbound.core.interrupts import uninterrupted
-from tailbound.errors import LedgerError
-from tailbound.runs.draws import CURE, draw_store, rows_of
+from tailbound.runs.draws import CURE, draw_store, read_shard, rows_of
 from tailbound.runs.layout import DRAWS, part_name
 from tailbound.runs.lock import FolderLock
-from tailbound.runs.schema import columns
-from tailbound.runs.shards import numbers, replaced_files
+from tailbound.runs.shards import ShardStore, numbers, replaced_files
 from tailbound.storage.files import refusals, remove_unfinished
-from tailbound.storage.parquet import read_sealed, recorded_seals, write_sealed
+from tailbound.storage.parquet import recorded_seals, write_sealed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +49,7 @@ def compact(folder: Path, *, rows: int) -> Compaction:
         paths = store.checked()
         groups = _groups(paths, rows)
         for group in groups:
-            _merge(group, of=store.belongs_to)
+            _merge(group, store)
         return Compaction(before=len(paths), after=len(store.paths()))
     finally:
         lock.release()
@@ -80,16 +78,14 @@ def _groups(paths: list[Path], rows: int) -> list[list[Path]]:
     return [group for group in found if len(group) > 1]
 
 
-def _merge(group: list[Path], *, of: str) -> None:
+def _merge(group: list[Path], store: ShardStore) -> None:
     import polars as pl
 
     replaces = [one for path in group for one in recorded_seals(path, cure=CURE)]
-    frame = pl.concat([read_sealed(path, of=of, cure=CURE) for path in group])
-    if dict(frame.schema) != columns():
-        raise LedgerError(f"{group[0]} and its successors have columns of another version: {CURE}")
+    frame = pl.concat([read_shard(store, path) for path in group])
     target = group[0].parent / part_name(numbers(group[0])[0], numbers(group[-1])[1])
     with uninterrupted():
-        write_sealed(target, frame, of=of, replaces=replaces)
+        write_sealed(target, frame, of=store.belongs_to, replaces=replaces)
     for path in group:
         with refusals(path):
             path.unlink(missing_ok=True)

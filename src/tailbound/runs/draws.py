@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tailbound.errors import LedgerError
 from tailbound.runs.identity import read_identity
 from tailbound.runs.layout import DRAWS
-from tailbound.runs.schema import columns, empty_frame
+from tailbound.runs.schema import SCHEMA_VERSION, columns, empty_frame
 from tailbound.runs.shards import ShardStore
 
 if TYPE_CHECKING:
@@ -47,7 +47,26 @@ class StreamTotals:
 
 def draw_store(folder: Path) -> ShardStore:
     """The shards of the run in `folder`, one row per draw."""
-    return ShardStore(folder / DRAWS, belongs_to=lambda: read_identity(folder).digest, cure=CURE)
+    return ShardStore(
+        folder / DRAWS,
+        belongs_to=lambda: read_identity(folder).digest,
+        cure=CURE,
+        columns=columns,
+    )
+
+
+def read_shard(store: ShardStore, path: Path) -> pl.DataFrame:
+    """The draws in one shard of `draw_store`.
+
+    Raises `LedgerError` where it is damaged, of another run or of another version.
+    """
+    frame = store.read(path)
+    if not (frame["schema"] == SCHEMA_VERSION).all():
+        raise LedgerError(
+            f"{path} has the columns of another version of tailbound: use the version that wrote "
+            f"it, or move it out of {path.parent} and its draws will be made again"
+        )
+    return frame
 
 
 def rows_of(shard: Path) -> int:

@@ -19,11 +19,12 @@ import os
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from tailbound.core.interrupts import uninterrupted
 from tailbound.errors import LedgerError
@@ -44,7 +45,8 @@ class ShardStore:
 
     `belongs_to` says what they are sealed as; it is asked for at the first shard that is read or
     written. `cure` says what a user can do about a damaged shard. `beside` names Parquet files of
-    ours that stand in the same folder and are no shards.
+    ours that stand in the same folder and are no shards. `columns` are names and types of
+    the columns, where shards with others are to be refused.
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class ShardStore:
         belongs_to: Callable[[], str],
         cure: str,
         beside: tuple[str, ...] = (),
+        columns: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         """Nothing is read or written yet."""
+        self._columns = columns
         self.folder = folder
         self._beside = beside
         self._of = belongs_to
@@ -74,17 +78,34 @@ class ShardStore:
     def checked(self) -> list[Path]:
         """The shards in order, every one read and compared with its seal.
 
-        Raises `LedgerError` where one is damaged or belongs to something else.
+        Raises `LedgerError` where one is damaged, belongs to something else, or has other columns.
         """
+        import polars as pl
+
         found = self.paths()
         for path in found:
-            check_sealed(path, of=self.belongs_to, cure=self._cure)
+            data = check_sealed(path, of=self.belongs_to, cure=self._cure)
+            if self._columns is not None:
+                self._check_columns(path, pl.read_parquet_schema(BytesIO(data)))
         return found
 
     def frames(self) -> Iterator[tuple[Path, pl.DataFrame]]:
         """Every shard and its content, in order; raises as `checked` does."""
         for path in self.paths():
-            yield path, read_sealed(path, of=self.belongs_to, cure=self._cure)
+            yield path, self.read(path)
+
+    def read(self, path: Path) -> pl.DataFrame:
+        """The content of one shard; raises as `checked` does."""
+        frame = read_sealed(path, of=self.belongs_to, cure=self._cure)
+        self._check_columns(path, frame.schema)
+        return frame
+
+    def _check_columns(self, path: Path, found: Mapping[str, Any]) -> None:
+        if self._columns is not None and dict(found) != dict(self._columns()):
+            raise LedgerError(
+                f"{path} has the columns of another version of tailbound: use the version that "
+                f"wrote it, or move it out of {path.parent} and its rows will be made again"
+            )
 
     def prepare(self) -> int:
         """Make the folder and find the number of the last shard, before anything is spent.
@@ -186,12 +207,12 @@ def part_files(folder: Path, *, beside: tuple[str, ...] = ()) -> list[Path]:
     `beside` are passed over. Raises `LedgerError` for a Parquet file of another name, and for two
     compacted shards of which each holds some of the same: nobody can tell what should count.
     """
-    return _sorted_out(folder, beside)[0]
+    return sorted_out(_every_part(folder, beside))[0]
 
 
 def replaced_files(folder: Path) -> list[Path]:
     """Shards whose rows a compacted one holds, which a killed compaction did not remove."""
-    return _sorted_out(folder, ())[1]
+    return sorted_out(_every_part(folder, ()))[1]
 
 
 def numbers(part: Path) -> tuple[int, int]:
@@ -204,12 +225,17 @@ def numbers(part: Path) -> tuple[int, int]:
     return int(first), int(last or first)
 
 
-def _sorted_out(folder: Path, beside: tuple[str, ...]) -> tuple[list[Path], list[Path]]:
-    """The shards that count, and those that a compacted one replaces."""
+def is_part(name: str) -> bool:
+    """Whether a file has the name of a shard."""
+    return _PART.fullmatch(name) is not None
+
+
+def sorted_out(parts: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """The shards that count, and those that a compacted one replaces; raises as `part_files`."""
     counting: list[Path] = []
     replaced: list[Path] = []
     end = 0
-    every = [(numbers(path), path) for path in _every_part(folder, beside)]
+    every = [(numbers(path), path) for path in parts]
     for (first, last), path in sorted(every, key=lambda one: (one[0][0], -one[0][1])):
         if last <= end:
             replaced.append(path)
@@ -217,7 +243,7 @@ def _sorted_out(folder: Path, beside: tuple[str, ...]) -> tuple[list[Path], list
         if first <= end or last < first:
             raise LedgerError(
                 f"{path} holds some of the draws of {counting[-1].name if counting else 'none'}, "
-                f"and others: one of the two is of another folder, so move it out of {folder}"
+                f"and others: one of the two is of another folder, so move it out of {path.parent}"
             )
         counting.append(path)
         end = last
@@ -237,7 +263,7 @@ def _every_part(folder: Path, beside: tuple[str, ...]) -> list[Path]:
     for path in (folder / name for name in names if name.endswith(".parquet")):
         if path.name.startswith(".") or path.name in beside:
             continue
-        if not _PART.fullmatch(path.name) or not path.is_file():
+        if not is_part(path.name) or not path.is_file():
             raise LedgerError(
                 f"{path} does not have the name of a file that tailbound writes there "
                 f"(part-000001.parquet, ...): restore its name, or move it out of {folder}"
