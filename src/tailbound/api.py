@@ -48,6 +48,8 @@ from tailbound.workflows.export.settings import ExportOptions
 from tailbound.workflows.forecast.settings import ForecastOptions
 from tailbound.workflows.gate.settings import GateOptions
 from tailbound.workflows.import_.settings import ImportOptions
+from tailbound.workflows.ledger.settings import Action as LedgerAction
+from tailbound.workflows.ledger.settings import LedgerOptions
 from tailbound.workflows.monitor.settings import MonitorOptions
 from tailbound.workflows.paraphrase.settings import SAMPLING as REWORDING_SAMPLING
 from tailbound.workflows.paraphrase.settings import ParaphraseOptions
@@ -87,6 +89,7 @@ if TYPE_CHECKING:
     from tailbound.workflows.forecast.reading import TableSource as EstimateSource
     from tailbound.workflows.gate import GateResult
     from tailbound.workflows.import_ import ImportResult
+    from tailbound.workflows.ledger import LedgerReport
     from tailbound.workflows.monitor import MonitorResult
     from tailbound.workflows.opening import JudgeSource, Request, TargetSource
     from tailbound.workflows.paraphrase import Paraphrased
@@ -621,6 +624,36 @@ def verify(
     given = _checked(verify, options)
     with _watching(progress):
         return verify_command(_place(run, "run"), given)
+
+
+@_takes(LedgerOptions)
+def ledger(
+    run: Place,
+    action: LedgerAction,
+    *,
+    progress: ProgressOption = "auto",
+    **options: Any,
+) -> LedgerReport:
+    """The shards that hold the draws of a run: `verify`, `compact` or `stats`.
+
+    `verify` reads every shard and compares it with its checksum, and looks for draws that are
+    recorded twice or are of unknown prompts; the report is not `sound` where something is wrong.
+    `compact` puts small shards together: rows and results stand as they are. Raises `UsageError`
+    where `run` has no ledger, and `LedgerError` for a damaged one that is to be compacted.
+
+    >>> import tempfile, tailbound
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = tailbound.risk(["how do i clean the pie"], out=f"{folder}/run", draws=20,
+    ...                        proposal="none", progress=None)
+    ...     found = tailbound.ledger(f"{folder}/run", "verify", progress=None)
+    >>> found.sound, found.rows
+    (True, 20)
+    """
+    from tailbound.workflows.ledger.command import ledger_command
+
+    given = _checked(ledger, options)
+    with _watching(progress):
+        return ledger_command(_place(run, "run"), action, given)
 
 
 @_takes(GateOptions)

@@ -29,6 +29,7 @@ from tailbound.workflows.compare.settings import CompareOptions
 from tailbound.workflows.export.settings import ExportOptions
 from tailbound.workflows.forecast.settings import ForecastOptions
 from tailbound.workflows.import_.settings import ImportOptions
+from tailbound.workflows.ledger.settings import LedgerOptions
 from tailbound.workflows.monitor.settings import MonitorOptions
 from tailbound.workflows.paraphrase.settings import SAMPLING as REWORDING_SAMPLING
 from tailbound.workflows.paraphrase.settings import ParaphraseOptions
@@ -197,6 +198,7 @@ def test_a_password_in_a_url_is_not_saved(cli: Cli, prompts: Path) -> None:
         ("view", (ViewOptions,)),
         ("import", (ImportOptions, RecordOptions)),
         ("export", (ExportOptions,)),
+        ("ledger", (LedgerOptions,)),
         ("mc-vs-is", (ErrorStudy, ProposalOptions, RISK_OPTIONS, PromptOptions)),
         ("persona", (WeightedStudy, ProposalOptions, RISK_OPTIONS, PromptOptions)),
         ("synthetic", (SyntheticStudy,)),
@@ -251,6 +253,7 @@ def test_every_option_is_read_back_as_it_was_saved(
         ("view", tailbound.view),
         ("import", tailbound.import_draws),
         ("export", tailbound.export),
+        ("ledger", tailbound.ledger),
         ("reproduce mc-vs-is", tailbound.reproduce_mc_vs_is),
         ("reproduce strongreject", tailbound.reproduce_strongreject),
         ("reproduce persona", tailbound.reproduce_persona),
@@ -282,7 +285,7 @@ def test_python_and_the_command_line_declare_the_same(
             assert keywords[one.name].default == due
     # what is left is no setting: where the run is, and what becomes of the result
     own = {"as_json", "dry_run", "config", "save_config", "folder", "run", "source", "out"}
-    own |= {"from_table", "a", "b", "folders", "paraphrase"}
+    own |= {"from_table", "a", "b", "folders", "paraphrase", "action"}
     assert set(defaults) <= own | {"prompts", "target", "judge", "rejudge", "outcomes"}
 
 

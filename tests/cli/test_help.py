@@ -24,6 +24,7 @@ COMMANDS = [
     ["report"],
     ["view"],
     ["verify"],
+    ["ledger"],
     *(
         [name]
         for name in ("monitor", "import", "export", "reproduce", "targets", "judges", "doctor")

@@ -150,6 +150,8 @@ def test_an_import_and_plain_monte_carlo(prompts: Path, tmp_path: Path) -> None:
     audit = ("audit-judge", tmp_path / "run")
     check(run(*audit, "--sheet", sheet), "output-audit-judge-sheet.json")
     check(run(*audit, "--judge", "regex:x", "--no-prompts"), "output-audit-judge.json")
+    for action in ("verify", "compact", "stats"):
+        check(run("ledger", tmp_path / "run", action), "output-ledger.json")
     check(run("export", tmp_path / "run", "--to", "inspect"), "output-export.json")
     check(run("report", tmp_path / "run", "--out", tmp_path / "page.html"), "output-report.json")
     places = {"run.yaml", "ledger.json", "summary.json", "monitor.json", "forecast.json"}

@@ -80,6 +80,10 @@ COMMANDS = {
         "verify:command",
         "Compute every result of a run again from its draws, and say whether they match.",
     ),
+    "ledger": Entry(
+        "ledger:command",
+        "Check, compact or count the shards that hold the draws of a run.",
+    ),
     "monitor": Entry(
         "monitor:command",
         "Raise an alarm (exit code 3) when production is worse than what a run audited.",

@@ -50,6 +50,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "report": ("tailbound report runs/when runs/how-likely --out report.html",),
     "view": ("tailbound view runs/when",),
     "verify": ("tailbound verify runs/when",),
+    "ledger": ("tailbound ledger runs/when verify",),
     "monitor": ("tailbound monitor runs/how-likely outcomes.jsonl --alpha 0.01",),
     "import": ("tailbound import logs/run.eval --out runs/imported",),
     "export": ("tailbound export runs/when --to inspect --out logs/when.eval",),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tailbound.errors import LedgerError
 from tailbound.runs.identity import read_identity
 from tailbound.runs.layout import DRAWS
-from tailbound.runs.schema import columns, empty_frame
+from tailbound.runs.schema import SCHEMA_VERSION, columns, empty_frame
 from tailbound.runs.shards import ShardStore
 from tailbound.storage.parquet import readable
 
@@ -48,7 +48,37 @@ class StreamTotals:
 
 def draw_store(folder: Path) -> ShardStore:
     """The shards of the run in `folder`, one row per draw."""
-    return ShardStore(folder / DRAWS, belongs_to=lambda: read_identity(folder).digest, cure=CURE)
+    return ShardStore(
+        folder / DRAWS,
+        belongs_to=lambda: read_identity(folder).digest,
+        cure=CURE,
+        columns=columns,
+    )
+
+
+def read_shard(store: ShardStore, path: Path) -> pl.DataFrame:
+    """The draws in one shard of `draw_store`.
+
+    Raises `LedgerError` where it is damaged, of another run or of another version.
+    """
+    frame = store.read(path)
+    if not (frame["schema"] == SCHEMA_VERSION).all():
+        raise LedgerError(
+            f"{path} has the columns of another version of tailbound: use the version that wrote "
+            f"it, or move it out of {path.parent} and its draws will be made again"
+        )
+    return frame
+
+
+def rows_of(shard: Path) -> int:
+    """The number of draws in a shard, from its footer alone; raises `LedgerError`."""
+    import polars as pl
+
+    try:
+        return int(pl.scan_parquet(shard, glob=False).select(pl.len()).collect().item())
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = str(error).partition("\n")[0][:200] or type(error).__name__
+        raise LedgerError(f"{shard} cannot be read ({reason}): {CURE}") from error
 
 
 def scan(folder: str | PathLike[str]) -> pl.LazyFrame:

@@ -33,7 +33,7 @@ from tailbound.runs.manifest import read_manifest
 from tailbound.runs.shards import part_files
 from tailbound.storage.documents import read_json, understood
 from tailbound.storage.files import make_folder, remove_unfinished, write_json
-from tailbound.storage.parquet import recorded_seal
+from tailbound.storage.parquet import recorded_seals
 from tailbound.storage.plain import finite, from_plain
 
 SCHEMA = 1
@@ -173,7 +173,8 @@ def seals_of(home: Path, files: Mapping[str, int] | None = None) -> dict[str, Se
     """What a result made in `home` now would rest on; raises `LedgerError`.
 
     `files` limits the shards to the first so many of each place: shards are only ever added, so
-    that is what an earlier result of so many rests on.
+    that is what an earlier result of so many rests on. A compacted shard counts as those that it
+    replaces, so results do not notice that it was compacted.
     """
     run = _run_of(home)
     places = {"draws": part_files(run / layout.DRAWS)}
@@ -183,13 +184,14 @@ def seals_of(home: Path, files: Mapping[str, int] | None = None) -> dict[str, Se
     if (run / layout.TABLE).is_file():
         places["table"] = [run / layout.TABLE]
     found = {}
-    for name, every in places.items():
-        paths = every if files is None else every[: files.get(name, 0)]
-        if paths:
+    for name, paths in places.items():
+        every = [one for path in paths for one in recorded_seals(path, cure=DRAWS_CURE)]
+        seals = every if files is None else every[: files.get(name, 0)]
+        if seals:
             hashed = hashlib.sha256()
-            for path in paths:
-                hashed.update(f"{path.name} {recorded_seal(path, cure=DRAWS_CURE)}\n".encode())
-            found[name] = Seals(files=len(paths), digest=hashed.hexdigest()[:32])
+            for file, checksum in seals:
+                hashed.update(f"{file} {checksum}\n".encode())
+            found[name] = Seals(files=len(seals), digest=hashed.hexdigest()[:32])
     return found
 
 

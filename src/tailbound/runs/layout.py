@@ -13,6 +13,8 @@ LEDGER = "ledger.json"
 """What the draws are draws of: contract, judge, seed and the random id of the run."""
 DRAWS = "draws"
 """Folder of shards: one row per draw."""
+DAMAGED = "damaged"
+"""Folder of shards of draws that `tailbound ledger` set aside; nothing reads it."""
 PROMPTS = "prompts.parquet"
 """The prompts by id, with part, group and messages."""
 LOCK = ".lock"
@@ -129,6 +131,9 @@ def result_name(number: int, name: str) -> str:
     return f"{number:04d}-{name}.json"
 
 
-def part_name(number: int) -> str:
-    """The name of shard 1, 2, ... in any folder of shards: `part-000001.parquet`."""
-    return f"part-{number:06d}.parquet"
+def part_name(number: int, last: int | None = None) -> str:
+    """The name of shard 1, 2, ... in any folder of shards: `part-000001.parquet`.
+
+    With `last`, of the one that replaces shards `number` to `last`: `part-000001-000040.parquet`.
+    """
+    return f"part-{number:06d}{'' if last is None else f'-{last:06d}'}.parquet"

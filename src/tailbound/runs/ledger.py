@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tailbound.core.contract import Draw, SamplingContract, Verdict
 from tailbound.errors import UsageError
+from tailbound.runs.compaction import remove_replaced
 from tailbound.runs.draws import StreamRecord, StreamTotals, draw_store, index, totals
 from tailbound.runs.identity import agree
 from tailbound.runs.layout import DRAWS, RESULTS, VERDICTS
@@ -95,6 +96,7 @@ class Ledger(ShardWriter[_Row]):
         lock = FolderLock(home)
         try:
             _remove_unfinished(home)
+            remove_replaced(home)
             agree(home, contract=contract, judge=judge_id, seed=seed)
             return cls(
                 home,

@@ -5,6 +5,11 @@
 The draws of a run, the verdicts of other judges and the scores of draws are kept so. A shard
 appears in full or not at all, is never changed afterwards, and is sealed as belonging to one run
 (`tailbound.storage.parquet`).
+
+    FOLDER/part-000001-000040.parquet
+
+holds the rows of shards 1 to 40 in their order (`tailbound.runs.compaction`). From the moment at
+which it is in place those shards do not count, whether they are still there or not.
 """
 
 from __future__ import annotations
@@ -14,11 +19,12 @@ import os
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from tailbound.core.interrupts import uninterrupted
 from tailbound.errors import LedgerError
@@ -30,7 +36,7 @@ from tailbound.storage.parquet import check_sealed, read_sealed, write_sealed
 if TYPE_CHECKING:
     import polars as pl
 
-_PART = re.compile(r"part-[0-9]{6,12}\.parquet")
+_PART = re.compile(r"part-([0-9]{6,12})(?:-([0-9]{6,12}))?\.parquet")
 Row = TypeVar("Row")
 
 
@@ -39,7 +45,8 @@ class ShardStore:
 
     `belongs_to` says what they are sealed as; it is asked for at the first shard that is read or
     written. `cure` says what a user can do about a damaged shard. `beside` names Parquet files of
-    ours that stand in the same folder and are no shards.
+    ours that stand in the same folder and are no shards. `columns` are names and types of
+    the columns, where shards with others are to be refused.
     """
 
     def __init__(
@@ -49,8 +56,10 @@ class ShardStore:
         belongs_to: Callable[[], str],
         cure: str,
         beside: tuple[str, ...] = (),
+        columns: Callable[[], Mapping[str, Any]] | None = None,
     ) -> None:
         """Nothing is read or written yet."""
+        self._columns = columns
         self.folder = folder
         self._beside = beside
         self._of = belongs_to
@@ -69,17 +78,34 @@ class ShardStore:
     def checked(self) -> list[Path]:
         """The shards in order, every one read and compared with its seal.
 
-        Raises `LedgerError` where one is damaged or belongs to something else.
+        Raises `LedgerError` where one is damaged, belongs to something else, or has other columns.
         """
+        import polars as pl
+
         found = self.paths()
         for path in found:
-            check_sealed(path, of=self.belongs_to, cure=self._cure)
+            data = check_sealed(path, of=self.belongs_to, cure=self._cure)
+            if self._columns is not None:
+                self._check_columns(path, pl.read_parquet_schema(BytesIO(data)))
         return found
 
     def frames(self) -> Iterator[tuple[Path, pl.DataFrame]]:
         """Every shard and its content, in order; raises as `checked` does."""
         for path in self.paths():
-            yield path, read_sealed(path, of=self.belongs_to, cure=self._cure)
+            yield path, self.read(path)
+
+    def read(self, path: Path) -> pl.DataFrame:
+        """The content of one shard; raises as `checked` does."""
+        frame = read_sealed(path, of=self.belongs_to, cure=self._cure)
+        self._check_columns(path, frame.schema)
+        return frame
+
+    def _check_columns(self, path: Path, found: Mapping[str, Any]) -> None:
+        if self._columns is not None and dict(found) != dict(self._columns()):
+            raise LedgerError(
+                f"{path} has the columns of another version of tailbound: use the version that "
+                f"wrote it, or move it out of {path.parent} and its rows will be made again"
+            )
 
     def prepare(self) -> int:
         """Make the folder and find the number of the last shard, before anything is spent.
@@ -89,7 +115,7 @@ class ShardStore:
         if self._last is None:
             make_folder(self.folder)
             _ = self.belongs_to
-            self._last = max(map(_number, self.paths()), default=0)
+            self._last = max((numbers(path)[1] for path in self.paths()), default=0)
         return self._last
 
     def write(self, frame: pl.DataFrame) -> None:
@@ -177,9 +203,54 @@ class ShardWriter(ABC, Generic[Row]):
 def part_files(folder: Path, *, beside: tuple[str, ...] = ()) -> list[Path]:
     """`part-000001.parquet` and its successors in `folder`, in the order of their numbers.
 
-    Unfinished files, those that are not Parquet files, and `beside` are passed over. Raises
-    `LedgerError` for a Parquet file of another name: nobody can tell whether it should count.
+    Shards that a compacted one replaces, unfinished files, those that are not Parquet files, and
+    `beside` are passed over. Raises `LedgerError` for a Parquet file of another name, and for two
+    compacted shards of which each holds some of the same: nobody can tell what should count.
     """
+    return sorted_out(_every_part(folder, beside))[0]
+
+
+def replaced_files(folder: Path) -> list[Path]:
+    """Shards whose rows a compacted one holds, which a killed compaction did not remove."""
+    return sorted_out(_every_part(folder, ()))[1]
+
+
+def numbers(part: Path) -> tuple[int, int]:
+    """The first and the last of the numbers that a shard stands for.
+
+    >>> numbers(Path("part-000007.parquet")), numbers(Path("part-000001-000040.parquet"))
+    ((7, 7), (1, 40))
+    """
+    first, _, last = part.stem.removeprefix("part-").partition("-")
+    return int(first), int(last or first)
+
+
+def is_part(name: str) -> bool:
+    """Whether a file has the name of a shard."""
+    return _PART.fullmatch(name) is not None
+
+
+def sorted_out(parts: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """The shards that count, and those that a compacted one replaces; raises as `part_files`."""
+    counting: list[Path] = []
+    replaced: list[Path] = []
+    end = 0
+    every = [(numbers(path), path) for path in parts]
+    for (first, last), path in sorted(every, key=lambda one: (one[0][0], -one[0][1])):
+        if last <= end:
+            replaced.append(path)
+            continue
+        if first <= end or last < first:
+            raise LedgerError(
+                f"{path} holds some of the draws of {counting[-1].name if counting else 'none'}, "
+                f"and others: one of the two is of another folder, so move it out of {path.parent}"
+            )
+        counting.append(path)
+        end = last
+    return counting, replaced
+
+
+def _every_part(folder: Path, beside: tuple[str, ...]) -> list[Path]:
     try:
         names = sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
@@ -192,14 +263,10 @@ def part_files(folder: Path, *, beside: tuple[str, ...] = ()) -> list[Path]:
     for path in (folder / name for name in names if name.endswith(".parquet")):
         if path.name.startswith(".") or path.name in beside:
             continue
-        if not _PART.fullmatch(path.name) or not path.is_file():
+        if not is_part(path.name) or not path.is_file():
             raise LedgerError(
                 f"{path} does not have the name of a file that tailbound writes there "
                 f"(part-000001.parquet, ...): restore its name, or move it out of {folder}"
             )
         found.append(path)
-    return sorted(found, key=_number)
-
-
-def _number(part: Path) -> int:
-    return int(part.stem.removeprefix("part-"))
+    return found

@@ -1,7 +1,8 @@
 """Parquet files: sealed ones of ours, and the one place that reads any.
 
 A sealed file carries two entries in its metadata: `tailbound.checksum` (see
-`tailbound.storage.seal`), and `tailbound.of`, what it belongs to. Polars, pandas and DuckDB read it
+`tailbound.storage.seal`), and `tailbound.of`, what it belongs to. One that holds the rows of others
+has their names and checksums as well, in `tailbound.replaces`. Polars, pandas and DuckDB read it
 like any other.
 """
 
@@ -11,7 +12,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -24,7 +25,7 @@ from tailbound.storage.seal import BLANK, is_sealed, seal
 if TYPE_CHECKING:
     import polars as pl
 
-_OF, _CHECKSUM = "tailbound.of", "tailbound.checksum"
+_OF, _CHECKSUM, _REPLACES = "tailbound.of", "tailbound.checksum", "tailbound.replaces"
 _STDERR = threading.Lock()
 
 
@@ -42,10 +43,18 @@ class DamagedParquetError(LedgerError):
     """A file that is not sound Parquet; the message is the reason, one line without the file."""
 
 
-def write_sealed(path: Path, frame: pl.DataFrame, *, of: str = "") -> None:
-    """Put `frame` in place durably, sealed as belonging to `of`; `LedgerError` where it fails."""
+def write_sealed(
+    path: Path, frame: pl.DataFrame, *, of: str = "", replaces: Sequence[tuple[str, str]] = ()
+) -> None:
+    """Put `frame` in place durably, sealed as belonging to `of`; `LedgerError` where it fails.
+
+    `replaces` are names and checksums of the files whose rows it holds (`recorded_seals`).
+    """
     buffer = BytesIO()
-    frame.write_parquet(buffer, compression="zstd", metadata={_OF: of, _CHECKSUM: BLANK})
+    notes = {_OF: of}
+    if replaces:
+        notes[_REPLACES] = "".join(f"{name} {checksum}\n" for name, checksum in replaces)
+    frame.write_parquet(buffer, compression="zstd", metadata={**notes, _CHECKSUM: BLANK})
     write_atomically(path, seal(buffer.getvalue()))
 
 
@@ -81,18 +90,24 @@ def read_sealed(path: Path, *, of: str = "", cure: str) -> pl.DataFrame:
         raise LedgerError(f"{path} cannot be read ({error}): {cure}") from error
 
 
-def recorded_seal(path: Path, *, cure: str) -> str:
-    """The checksum that a sealed file bears, from its footer alone; raises `LedgerError`.
+def recorded_seals(path: Path, *, cure: str) -> list[tuple[str, str]]:
+    """Name and checksum of a sealed file, from its footer alone; raises `LedgerError`.
 
-    The content is not read, so nothing is said of whether it bears the checksum.
+    Of a file that replaces others, theirs in their order. The content is not read, so nothing is
+    said of whether it bears the checksum.
     """
     import polars as pl
 
     with readable(path, cure=cure):
-        found = pl.read_parquet_metadata(path).get(_CHECKSUM)
-    if found is None:
+        notes = pl.read_parquet_metadata(path)
+    if _CHECKSUM not in notes:
         raise LedgerError(f"{path} bears no checksum: {cure}")
-    return found
+    if _REPLACES not in notes:
+        return [(path.name, notes[_CHECKSUM])]
+    lines = [line.split(" ") for line in notes[_REPLACES].splitlines()]
+    if not all(len(line) == 2 for line in lines):
+        raise LedgerError(f"{path} does not say which files it replaces: {cure}")
+    return [(name, checksum) for name, checksum in lines]
 
 
 def _metadata(path: Path, data: bytes, cure: str) -> dict[str, str]:

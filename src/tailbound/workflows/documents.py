@@ -54,6 +54,7 @@ from tailbound.workflows.export import ExportResult
 from tailbound.workflows.forecast import ForecastResult
 from tailbound.workflows.gate import GateResult
 from tailbound.workflows.import_ import ImportResult
+from tailbound.workflows.ledger import LedgerReport, ShardReport
 from tailbound.workflows.monitor import MonitorResult
 from tailbound.workflows.paraphrase import Paraphrased
 from tailbound.workflows.rejudge import Agreement, Rejudged, StreamComparison
@@ -622,6 +623,21 @@ OUTPUTS: dict[str, Any] = {
         schema=ONE,
         matches=bool,
         checks=ListOf(shape("check", Check)),
+    ),
+    "ledger": shape(
+        "ledger_report",
+        LedgerReport,
+        schema=ONE,
+        rows=int,
+        shards=int,
+        bytes=int,
+        bytes_per_row=Nullable(float),
+        smallest_shard=Nullable(int),
+        largest_shard=Nullable(int),
+        unsafe=Nullable(int),
+        missing=int,
+        sound=bool,
+        files=ListOf(shape("shard_report", ShardReport)),
     ),
     "gate": shape("gate", GateResult, schema=ONE, passed=bool),
     "show": shape("overview", Overview, schema=ONE),

@@ -20,6 +20,7 @@ from tailbound.runs.identity import Identity, read_identity
 from tailbound.runs.layout import part_name
 from tailbound.runs.prompts import kept_table
 from tailbound.runs.schema import columns
+from tailbound.runs.shards import numbers
 from tailbound.steering.checks import NOTE_FILE, VECTOR_FILE
 from tailbound.storage.documents import read_json
 from tailbound.storage.parquet import read_sealed
@@ -162,8 +163,13 @@ def _check_draws(findings: Findings, manifest: Mapping[str, Any], identity: Iden
         findings.missing(name, "there are no draws: they were removed, or the run never began")
         findings.sound = False
         return
-    numbers = [int(path.stem.removeprefix("part-")) for path in paths]
-    gone = sorted(set(range(1, max(numbers) + 1)) - set(numbers))
+    held = {number for path in paths for number in range(numbers(path)[0], numbers(path)[1] + 1)}
+    aside = {path.name for path in (folder / layout.DAMAGED).glob("part-*.parquet")}
+    gone = [
+        number
+        for number in sorted(set(range(1, max(held) + 1)) - held)
+        if part_name(number) not in aside
+    ]
     for number in gone[:_INDEX_LIMIT]:
         findings.missing(f"{name}{part_name(number)}", "later shards are there: it was removed")
     frames = []
