@@ -44,14 +44,16 @@ def refusal(
     **options: Any,
 ) -> None:
     """Find the direction in the residual stream that makes a model refuse."""
+    from tailbound.steering.checks import ADAPTERS
     from tailbound.terminal.progress import LiveProgress
     from tailbound.workflows.steer import direction_document, refusal_command
 
     with LiveProgress():
         direction = refusal_command(out, target=target, given=options)
     checkpoint = options["save_model"]
+    adapters = None if options["export"] is None else out / ADAPTERS
     if as_json:
-        json_document(direction_document(direction, out, checkpoint))
+        json_document(direction_document(direction, out, checkpoint, adapters))
         return
     from tailbound.cli.render import steer as render_steer
 
@@ -60,6 +62,8 @@ def refusal(
         render_steer.saved(
             checkpoint, 1.0 if options["intensity"] is None else options["intensity"]
         )
+    if adapters is not None:
+        render_steer.exported(adapters)
     asked = "" if target == "demo" else " --judge JUDGE"
     render_steer.next_step(
         f"tailbound risk PROMPTS --target {shlex.quote(target)}{asked} "

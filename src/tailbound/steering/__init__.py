@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tailbound.steering.direction import Direction
     from tailbound.steering.edits import edited, save_edited
     from tailbound.steering.interventions import Ablate, Add
+    from tailbound.steering.lora import rank_one, save_adapters
     from tailbound.steering.modules import ARCHITECTURES, anatomy
     from tailbound.steering.persona import find_persona_vector
     from tailbound.steering.refusal import find_refusal_direction
@@ -32,6 +33,8 @@ _HOMES = {
     "edited": "edits",
     "find_persona_vector": "persona",
     "find_refusal_direction": "refusal",
+    "rank_one": "lora",
+    "save_adapters": "lora",
     "save_edited": "edits",
 }
 
@@ -45,6 +48,8 @@ __all__ = [
     "edited",
     "find_persona_vector",
     "find_refusal_direction",
+    "rank_one",
+    "save_adapters",
     "save_edited",
 ]
 

@@ -19,10 +19,21 @@ SCHEMA_VERSION = 1
 VECTOR_FILE, NOTE_FILE = "direction.safetensors", "direction.json"
 NOTED = ("kind", "layer", "position", "coefficient", "model", "revision", "contract", "evidence")
 EDIT_NOTE = "tailbound-edit.json"
-"""The file that tells an edited checkpoint from any other."""
+"""The file that tells an edited checkpoint, or an exported adapter, from any other."""
+ADAPTERS = "lora"
+"""Where adapters lie in the folder of their direction."""
 FEW = 16
 """Prompts of a kind below which a warning is due."""
 ALIKE = "takes what the model refuses, --harmless what it answers"
+
+
+def adapter_folder(folder: Path, intensity: float) -> Path:
+    """Where in `folder` the adapter of that intensity lies.
+
+    >>> adapter_folder(Path("lora"), 0.5).name
+    'ablate-0.5'
+    """
+    return folder / f"ablate-{intensity:g}"
 
 
 def check_free(folder: Path) -> None:

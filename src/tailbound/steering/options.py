@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from tailbound.core.options import option
+from tailbound.core.options import check_choices, option
 from tailbound.errors import UsageError
 
 
@@ -35,7 +36,12 @@ class RefusalOptions:
         default=None,
     )
 
+    export: Literal["lora"] | None = option(
+        "Also write the ablation at intensities .1, .2, .., 1 as LoRA adapters: lora.", default=None
+    )
+
     def __post_init__(self) -> None:
+        check_choices(self)
         if self.layer is not None and self.layer < 1:
             raise UsageError(f"--layer must be at least 1, not {self.layer}")
         if self.position is not None and self.position > -1:

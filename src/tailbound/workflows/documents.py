@@ -666,6 +666,7 @@ OUTPUTS: dict[str, Any] = {
         **DIRECTION,
         folder=str,
         checkpoint=str | None,
+        adapters=str | None,
         spend=MapOf(Work),
     ),
     "targets": dict[str, str],

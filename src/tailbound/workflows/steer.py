@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from tailbound.core.options import make
 from tailbound.core.steps import step
 from tailbound.errors import UsageError
+from tailbound.importance_sampling.cross_entropy import INTENSITIES
 from tailbound.runs.spend import read_stages, stages_kept
-from tailbound.steering.checks import check_free, check_instructions
+from tailbound.steering.checks import ADAPTERS, adapter_folder, check_free, check_instructions
 from tailbound.steering.options import PersonaOptions, RefusalOptions
 from tailbound.storage.places import check_place
 from tailbound.targets import WhiteBox
@@ -48,14 +49,19 @@ def refusal_command(out: Path, *, target: TargetSource, given: Mapping[str, Any]
     check_place(out)
     if asked.save_model is not None:
         _check_checkpoint(asked.save_model, out, target)
+    exported = out / ADAPTERS
+    if asked.export is not None:
+        for level in INTENSITIES:
+            check_free(adapter_folder(exported, level))
     with stages_kept(out):
         from tailbound.steering import find_refusal_direction, save_edited
         from tailbound.steering.edits import check_editable
+        from tailbound.steering.lora import save_adapters
         from tailbound.workflows.risk.proposals import Instructions
         from tailbound.workflows.risk.proposals.refusal import refusal_prompts
 
         model = _load(target, given)
-        if asked.save_model is not None:
+        if asked.save_model is not None or asked.export is not None:
             check_editable(model.model)
         files = Instructions(harmful=asked.harmful, harmless=asked.harmless)
         direction = find_refusal_direction(
@@ -71,6 +77,16 @@ def refusal_command(out: Path, *, target: TargetSource, given: Mapping[str, Any]
                     direction.vector,
                     intensity=asked.share,
                     source=model.contract.target,
+                )
+        if asked.export is not None:
+            with step("writing the adapters"):
+                save_adapters(
+                    exported,
+                    model.model,
+                    direction.vector,
+                    intensities=INTENSITIES,
+                    source=model.contract.target,
+                    revision=model.contract.revision,
                 )
         direction.save(out)
     return direction
@@ -117,7 +133,10 @@ def persona_command(
 
 
 def direction_document(
-    direction: Direction, folder: Path, checkpoint: Path | None = None
+    direction: Direction,
+    folder: Path,
+    checkpoint: Path | None = None,
+    adapters: Path | None = None,
 ) -> dict[str, Any]:
     """A saved direction with its evidence and its cost as plain values, ready for JSON."""
     return {
@@ -130,6 +149,7 @@ def direction_document(
         "contract": direction.contract,
         "folder": str(folder),
         "checkpoint": None if checkpoint is None else str(checkpoint),
+        "adapters": None if adapters is None else str(adapters),
         "evidence": direction.evidence,
         "spend": {name: asdict(work) for name, work in read_stages(folder).items()},
     }

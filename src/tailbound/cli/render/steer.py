@@ -105,6 +105,11 @@ def saved(folder: Path, intensity: float) -> None:
     )
 
 
+def exported(folder: Path) -> None:
+    """Say where the adapters lie, and what they are."""
+    console().print(Text(visible(f"LoRA adapters: {folder}; deliberately unsafe")))
+
+
 def next_step(command: str) -> None:
     """Say what to run next, unbroken, so that it can be copied."""
     console().print(Text(visible(f"next: {command}"), style="dim"), soft_wrap=True)
