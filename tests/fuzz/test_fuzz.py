@@ -106,6 +106,8 @@ def test_a_pattern_with_half_a_character_is_refused() -> None:
 def test_patterns_and_phrases_beyond_all_measure() -> None:
     with pytest.raises(UsageError, match="more than Python can match"):
         load_regex("a{" + "9" * 5_000 + "}")
+    with pytest.raises(UsageError, match="at most 20,000 characters"):
+        load_regex("x" * 20_001)
     keywords = by_file("long.txt", lambda path: load_keywords(str(path)))
     with pytest.raises(UsageError, match="is it a list of phrases"):
         keywords(b"how to\n" + b"x" * 1_001)

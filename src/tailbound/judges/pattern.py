@@ -18,6 +18,8 @@ from tailbound.judges.limited_regex import LIMIT, LimitedSearch
 from tailbound.judges.linear_regex import NotLinearError, Search, linear_search
 from tailbound.judges.verdicts import failed
 
+LONGEST_PATTERN = 20_000
+"""Characters of a regular expression."""
 LONGEST_PHRASE = 1_000
 """Characters of a keyword phrase."""
 
@@ -101,6 +103,11 @@ def load_regex(name: str, *, threshold: float = 0.5) -> PatternJudge:
     """
     if not name:
         raise UsageError("regex needs a pattern: write regex:PATTERN")
+    if len(name) > LONGEST_PATTERN:
+        raise UsageError(
+            f"regex: a pattern has at most {LONGEST_PATTERN:,} characters, not {len(name):,}: for "
+            "lists of words use keywords:FILE"
+        )
     if not is_clean(name):
         raise UsageError(f"regex {shown(name)} has half a character: write it in UTF-8")
     try:
