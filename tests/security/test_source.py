@@ -58,13 +58,18 @@ def _is(value: ast.expr | None, wanted: bool) -> bool:
     return isinstance(value, ast.Constant) and value.value is wanted
 
 
+BETWEEN_OURSELVES = {"executors/process.py", "executors/processes.py"}
+"""The two ends of the socket between a run and its workers, which nobody else holds."""
+
+
 def test_nothing_runs_code_found_in_data() -> None:
-    found = [
-        f"{path.relative_to(ROOT)} {problem}"
+    found = {
+        str(path.relative_to(SOURCE)): problem
         for path in sorted(SOURCE.rglob("*.py"))
         for problem in violations(path.read_text(encoding="utf-8"))
-    ]
-    assert found == []
+    }
+    assert set(found) == BETWEEN_OURSELVES
+    assert all(problem.endswith("imports pickle") for problem in found.values())
 
 
 @pytest.mark.parametrize(
