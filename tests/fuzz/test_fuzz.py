@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -166,6 +167,17 @@ def test_a_parquet_file_that_ends_its_reader_is_one_line() -> None:
     odd = Path(__file__).parents[1] / "fixtures" / "aborting.parquet"
     with pytest.raises(UsageError, match="reading it ends the process that tries"):
         read_prompts(odd)
+
+
+def test_a_parquet_file_that_is_nested_without_end_is_one_line(tmp_path: Path) -> None:
+    """Time to read it grows with the square of its levels."""
+    deep: object = 1
+    for _ in range(150):
+        deep = {"a": [deep]}
+    path = tmp_path / "deep.parquet"
+    pl.DataFrame({"prompt": ["hello"], "more": [deep]}).write_parquet(path)
+    with pytest.raises(UsageError, match="a column is nested more than 100 levels"):
+        read_prompts(path)
 
 
 def test_reports_of_other_tools_with_lists_for_names(tmp_path) -> None:

@@ -43,6 +43,10 @@ class ContinuingScript(Script, Protocol):
         ...
 
 
+_NONE: frozenset[int] = frozenset()
+"""Of a million prompts hardly any has a set of its own."""
+
+
 class PromptProgress:
     """One prompt on its way to its horizon."""
 
@@ -53,9 +57,19 @@ class PromptProgress:
         self.event = 0  # index of the earliest event seen so far; 0: none
         self.missing = False  # whether that event is a missing verdict
         self.judged_to = 0  # draws 1 .. judged_to are all judged
-        self.beyond: set[int] = set()  # judged draws after judged_to
+        self.beyond: set[int] | frozenset[int] = _NONE  # judged draws after judged_to
         self.issued = 0  # every draw up to here is judged or in flight
         self.in_flight = 0
+
+    def _own(self) -> set[int]:
+        """`beyond`, as a set that may grow."""
+        if not isinstance(self.beyond, set):
+            self.beyond = set()
+        return self.beyond
+
+    def found(self, index: int) -> None:
+        """Draw `index`, behind a gap, is on record."""
+        self._own().add(index)
 
     def limit(self, stop_at_event: bool) -> int:
         """The last draw that is still worth having."""
@@ -83,10 +97,14 @@ class PromptProgress:
         """Take note of the verdict on draw `index`."""
         if event and (self.event == 0 or index < self.event):
             self.event, self.missing = index, missing
-        self.beyond.add(index)
-        while self.judged_to + 1 in self.beyond:
-            self.judged_to += 1
-            self.beyond.remove(self.judged_to)
+        if index == self.judged_to + 1 and not self.beyond:
+            self.judged_to = index
+        else:
+            beyond = self._own()
+            beyond.add(index)
+            while self.judged_to + 1 in beyond:
+                self.judged_to += 1
+                beyond.remove(self.judged_to)
         self.issued = max(self.issued, self.judged_to)
 
 
@@ -156,7 +174,7 @@ class Schedule:
                 pursuit.event, pursuit.missing = earliest, is_missing
         prompt_of = np.repeat([position for position, _ in held], sizes)
         for row in np.flatnonzero(~in_row).tolist():
-            self._pursuits[prompt_of[row]].beyond.add(int(indices[row]))
+            self._pursuits[prompt_of[row]].found(int(indices[row]))
 
     def extend(self, positions: NDArray[np.int64], horizons: NDArray[np.int64]) -> None:
         """Ask for the prompts at `positions` to be followed at least to `horizons`."""

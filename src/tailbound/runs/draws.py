@@ -119,32 +119,31 @@ def index(folder: str | PathLike[str], stream: str) -> dict[str, StreamRecord]:
         scan(folder)
         .filter(pl.col("stream") == stream)
         .select("prompt_id", "index", "score", "tokens")
-        .sort("prompt_id", "index")
         .collect()
     )
     if table.is_empty():
         return {}
+    names = table["prompt_id"].unique().sort()
+    prompt = table["prompt_id"].cast(pl.Enum(names)).to_physical().to_numpy().astype(np.int64)
     indices = table["index"].to_numpy()
-    scores = table["score"].fill_null(float("nan")).to_numpy()
-    tokens = table["tokens"].fill_null(0).to_numpy()
-    lengths = table["prompt_id"].rle().struct.unnest()
-    names, ends = lengths["value"].to_list(), lengths["len"].cum_sum().to_list()
-
-    record: dict[str, StreamRecord] = {}
-    start = 0
-    same = np.flatnonzero(indices[1:] == indices[:-1]) + 1
-    starts = np.array([0, *ends[:-1]])
-    twice = same[~np.isin(same, starts)]
+    # one number for both: names of a million draws are slow to sort
+    key = prompt * (int(indices.max()) + 1) + indices
+    order = np.argsort(key, kind="stable")
+    key, prompt, indices = key[order], prompt[order], indices[order]
+    twice = np.flatnonzero(key[1:] == key[:-1])
     if twice.size:
         row = int(twice[0])
         raise LedgerError(
-            f"{folder} records draw {indices[row]} of prompt {table['prompt_id'][row]!r} in stream "
+            f"{folder} records draw {indices[row]} of prompt {names[int(prompt[row])]!r} in stream "
             f"{stream!r} twice: was a shard in draws/ copied? Remove the copy"
         )
-    for name, end in zip(names, ends, strict=True):
-        record[name] = StreamRecord(indices[start:end], scores[start:end], tokens[start:end])
-        start = end
-    return record
+    scores = table["score"].fill_null(float("nan")).to_numpy()[order]
+    tokens = table["tokens"].fill_null(0).to_numpy()[order]
+    bounds = np.searchsorted(prompt, np.arange(len(names) + 1)).tolist()
+    return {
+        name: StreamRecord(indices[start:end], scores[start:end], tokens[start:end])
+        for name, start, end in zip(names, bounds[:-1], bounds[1:], strict=True)
+    }
 
 
 def totals(folder: str | PathLike[str]) -> dict[str, StreamTotals]:

@@ -29,13 +29,31 @@ _OF, _CHECKSUM, _REPLACES = "tailbound.of", "tailbound.checksum", "tailbound.rep
 _STDERR = threading.Lock()
 
 
-_TRIAL = """
+DEEPEST = 100
+"""Levels of lists and structures in a column: time grows with the square of them."""
+_TOO_DEEP = 3
+_TRIAL = f"""
 import io, sys
 import polars
 try:
-    polars.read_parquet(io.BytesIO(sys.stdin.buffer.read()))
-except BaseException:
-    sys.exit(1)
+    data = sys.stdin.buffer.read()
+    for kind in polars.read_parquet_schema(io.BytesIO(data)).values():
+        level = [kind]
+        for _ in range({DEEPEST}):
+            level = [
+                part
+                for one in level
+                for part in (
+                    [field.dtype for field in one.fields] if isinstance(one, polars.Struct)
+                    else [one.inner] if isinstance(one, polars.List | polars.Array)
+                    else []
+                )
+            ]
+        if level:
+            sys.exit({_TOO_DEEP})
+    polars.read_parquet(io.BytesIO(data))
+except BaseException as error:
+    sys.exit(error.code if isinstance(error, SystemExit) else 1)
 """
 
 
@@ -150,6 +168,8 @@ def parse_foreign_parquet(data: bytes) -> pl.DataFrame:
     )
     if child.returncode < 0:  # ended by a signal; what merely fails says why below
         raise DamagedParquetError("reading it ends the process that tries")
+    if child.returncode == _TOO_DEEP:
+        raise DamagedParquetError(f"a column is nested more than {DEEPEST} levels")
     return parse_parquet(data)
 
 
