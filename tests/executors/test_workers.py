@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -134,6 +138,51 @@ def test_a_run_by_workers_continues_one_by_this_process(
         bound(tmp_path / "run", workers=2, progress=stop)
     bound(tmp_path / "run", workers=2)
     assert_same(tmp_path / "run", alone / "bound", "bound.json")
+
+
+def children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_run_that_is_killed_and_no_draw_is_lost(
+    alone: Path, tmp_path: Path
+) -> None:
+    prompts, out = tmp_path / "prompts.jsonl", tmp_path / "run"
+    lines = [json.dumps({"id": one.id, "prompt": one.text}) for one in default_prompts(60)]
+    prompts.write_text("\n".join(lines))
+    line = [sys.executable, "-m", "tailbound", "bound", prompts, "--out", out, "--budget", 10]
+    line += ["--train-draws", 20, "--test-draws", 20, "--workers", 2]
+    with subprocess.Popen([*map(str, line)], stderr=subprocess.DEVNULL) as run:
+        until = time.monotonic() + 120
+        while not list((out / "draws").glob("*.parquet")):
+            assert time.monotonic() < until
+            assert run.poll() is None
+            time.sleep(0.05)
+        workers = children(run.pid)
+        assert len(workers) == 2
+        run.kill()
+    until = time.monotonic() + 20
+    while not all(map(gone, workers)):
+        assert time.monotonic() < until, "a worker outlived its run"
+        time.sleep(0.05)
+    kept = len(read(out))
+    assert kept > 0
+    done = subprocess.run([*map(str, line)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not read(out).select("stream", "prompt_id", "index").is_duplicated().any()
+    found, expected = (
+        json.loads((folder / "bound.json").read_text())["bound"]
+        for folder in (out, alone / "bound")
+    )
+    assert found == expected
 
 
 def test_a_worker_that_always_dies_ends_the_run_with_one_line(

@@ -13,13 +13,14 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from tailbound.core.contract import Draw, DrawRequest, Verdict
 from tailbound.core.outside import shown
 from tailbound.core.prompt import Prompt
-from tailbound.core.steps import count, notice
+from tailbound.core.steps import count, notice, step
 from tailbound.errors import TargetError
 from tailbound.executors.base import LOCAL, SCORED_TOGETHER
 from tailbound.executors.carriers import Carrier, Launch, WorkerLostError
@@ -101,7 +102,8 @@ class WorkerPool:
             found = [member for member in self._members if member.ready]
             if found:
                 return found
-            wait([m.loaded for m in self._members if m.loaded], None, FIRST_COMPLETED)
+            with step("loading the model in the workers"):
+                wait([m.loaded for m in self._members if m.loaded], None, FIRST_COMPLETED)
 
     def _at_work(self, recipes: Sequence[Any], seed: int) -> list[_Member]:
         """The workers that sample and wait for requests."""
@@ -315,11 +317,12 @@ class _Member:
         return new, [self._known[prompt.id] for prompt in prompts]
 
     def leave(self) -> None:
-        """End its sampling; what it has under way is given up."""
+        """End its sampling, and wait until it has; what it has under way is given up."""
         if self._sampling:
             self._sampling, self.answer = False, None
             self.held.clear()
-            self.carrier.call("stop")
+            with suppress(WorkerLostError):  # found out again by whoever asks it next
+                self.carrier.call("stop").result()
 
     def close(self) -> None:
         """End it."""

@@ -15,6 +15,7 @@ import sys
 import threading
 from concurrent.futures import Future
 from contextlib import suppress
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -114,6 +115,8 @@ def _gpus() -> list[str]:
     named = os.environ.get(GPUS)
     if named is not None:
         return [one.strip() for one in named.split(",") if one.strip()]
+    if find_spec("torch") is None:
+        return []
     import torch
 
     return [str(number) for number in range(torch.cuda.device_count())]

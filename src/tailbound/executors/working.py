@@ -10,6 +10,7 @@ from tailbound.core.extras import require
 from tailbound.errors import UsageError
 from tailbound.executors.base import executing
 from tailbound.executors.options import ExecutorOptions
+from tailbound.executors.processes import ProcessCarrier, environments
 from tailbound.targets.registry import provider
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def check_executor(options: ExecutorOptions, target: str | Target) -> None:
         )
     if options.chosen == "ray":
         require("--executor ray", "ray")
+    else:
+        environments(options.workers)
 
 
 @contextmanager
@@ -51,8 +54,6 @@ def working(
     from tailbound.executors.pool import WorkerPool
 
     if options.chosen == "processes":
-        from tailbound.executors.processes import ProcessCarrier, environments
-
         found = environments(options.workers)
         with (
             WorkerPool(

@@ -142,6 +142,8 @@ class Plan:
 
     def segments(self, prompt_id: str, index: int) -> Segments:
         """Who speaks in draw `index`; the coins of a mixture are a function of its name alone."""
+        if self._family.ladder is None:
+            return ()
         name = json.dumps([self._seed, prompt_id, index, "coins"]).encode()
         digest = hashlib.blake2b(name, digest_size=16).digest()
         coins = np.random.default_rng(int.from_bytes(digest, "little"))
