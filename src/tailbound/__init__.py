@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         forecast_deployment,
         gate,
         import_draws,
+        ledger,
         load_target,
         monitor,
         paraphrase,
