@@ -20,7 +20,7 @@ from tailbound.audit import Progress
 from tailbound.demo.files import default_prompts
 from tailbound.errors import TargetError, UsageError
 from tailbound.executors import pool as pool_module
-from tailbound.executors import processes
+from tailbound.executors import processes, working
 from tailbound.executors.processes import ProcessCarrier
 from tailbound.runs import read
 from tiny_classifiers import MANY, save
@@ -160,9 +160,7 @@ def gone(pid: int) -> bool:
 
 
 @pytest.mark.slow
-def test_workers_end_with_a_run_that_is_killed_and_no_draw_is_lost(
-    alone: Path, tmp_path: Path
-) -> None:
+def test_workers_end_with_a_run_that_is_killed_and_no_draw_is_lost(tmp_path: Path) -> None:
     prompts, out = tmp_path / "prompts.jsonl", tmp_path / "run"
     lines = [json.dumps({"id": one.id, "prompt": one.text}) for one in default_prompts(60)]
     prompts.write_text("\n".join(lines))
@@ -186,18 +184,22 @@ def test_workers_end_with_a_run_that_is_killed_and_no_draw_is_lost(
     done = subprocess.run([*map(str, line)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not read(out).select("stream", "prompt_id", "index").is_duplicated().any()
-    found, expected = (
-        json.loads((folder / "bound.json").read_text())["bound"]
-        for folder in (out, alone / "bound")
+    tailbound.bound(
+        prompts,
+        out=tmp_path / "alone",
+        budget=10,
+        train_draws=20,
+        test_draws=20,
+        progress=None,
     )
-    assert found == expected
+    assert_same(out, tmp_path / "alone", "bound.json")
 
 
 def test_a_worker_that_always_dies_ends_the_run_with_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        processes, "environments", lambda workers: [{"PYTHONPATH": str(tmp_path)}] * workers
+        working, "environments", lambda workers: [{"PYTHONPATH": str(tmp_path)}] * workers
     )
     # something that every interpreter imports at its start, and that ends it
     (tmp_path / "sitecustomize.py").write_text("import os; os._exit(7)")
