@@ -107,6 +107,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
         before(self, *given, flush_rows=16, flush_seconds=flush_seconds)
 
     monkeypatch.setattr(shards.ShardWriter, "__init__", small)
+    monkeypatch.setattr(audit, "_REPORT_SECONDS", 0.0)  # or a quick run is over before it is told
 
 
 # --- a full disk ------------------------------------------------------------------------------
